@@ -1,0 +1,40 @@
+/* The `cr` command: a thin front over libcr, with CRIU's verbs, option names and exit codes. */
+#ifndef CR_CMD_CMD_H
+#define CR_CMD_CMD_H
+
+#include "cr.h"
+#include "util/log.h"
+
+#define SCRIPTS_MAX 16
+
+struct cmd_opts {
+	struct cr_opts cr;
+	const char *verb;
+	char **words;			/* after the verb and its options */
+	int n_words;
+	const char *images_dir, *work_dir, *log_file, *pidfile;
+	const char *scripts[SCRIPTS_MAX];
+	size_t n_scripts;
+	const char *features[32];
+	size_t n_features;
+	int images_fd, work_fd, log_fd;
+	enum log_level level;
+	bool extra, all;
+	bool json;
+	bool pre_dump_mode_read;
+};
+
+/* 0: go on; 1: asked for help or version, done; negative: said what is wrong. */
+int cmd_parse(int argc, char **argv, struct cmd_opts *o) _must_check_;
+/* Opens directories and the log; the process's working directory becomes the work dir. */
+int cmd_open(struct cmd_opts *o) _must_check_;
+void cmd_usage(FILE *to);
+
+int cmd_dump(struct cmd_opts *o);
+int cmd_restore(struct cmd_opts *o);
+int cmd_check(struct cmd_opts *o);
+
+/* --action-script: runs every script with CRTOOLS_SCRIPT_ACTION=event. struct cr_opts.notify. */
+int cmd_run_scripts(void *arg, const char *event, pid_t root) _must_check_;
+
+#endif

@@ -1,0 +1,55 @@
+/*
+ * --action-script: executed directly, without arguments; the event is in the environment. All
+ * run, the most recently added first; one that fails makes the event fail.
+ */
+#include <signal.h>
+#include <sys/wait.h>
+
+#include "cmd/cmd.h"
+
+static int run_script(const struct cmd_opts *o, const char *path, const char *event, pid_t root)
+{
+	char dir[64], pid[16];
+	int status;
+	pid_t child;
+
+	snprintf(dir, sizeof(dir), "/proc/%d/fd/%d", getpid(), o->images_fd);
+	snprintf(pid, sizeof(pid), "%d", root);
+	child = fork();
+	if (child < 0)
+		return log_err(neg_errno(), "cannot run %s", path);
+	if (!child) {
+		setenv("CRTOOLS_SCRIPT_ACTION", event, 1);
+		setenv("CRTOOLS_IMAGE_DIR", dir, 1);
+		if (root > 0)
+			setenv("CRTOOLS_INIT_PID", pid, 1);
+		close(STDIN_FILENO);
+		if (o->log_fd >= 0) {
+			dup2(o->log_fd, STDOUT_FILENO);
+			dup2(o->log_fd, STDERR_FILENO);
+		}
+		execl(path, path, (char *)NULL);
+		_exit(127);
+	}
+	while (waitpid(child, &status, 0) < 0)
+		if (errno != EINTR)
+			return neg_errno();
+	if (!WIFEXITED(status) || WEXITSTATUS(status))
+		return log_fail(-ECANCELED, "%s: %s: ended with %s %d", event, path,
+				WIFEXITED(status) ? "status" : "signal",
+				WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
+	return 0;
+}
+
+int cmd_run_scripts(void *arg, const char *event, pid_t root)
+{
+	const struct cmd_opts *o = arg;
+	int bad = 0;
+
+	for (size_t i = o->n_scripts; i-- > 0;) {
+		int r = run_script(o, o->scripts[i], event, root);
+
+		bad = r < 0 ? r : bad;
+	}
+	return bad;
+}

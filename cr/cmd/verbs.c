@@ -1,0 +1,149 @@
+/* dump, restore, check: options in, outcome out. */
+#include <fcntl.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "cmd/cmd.h"
+#include "image/image.h"
+#include "image/proto.h"
+#include "util/io.h"
+
+/* What the log has, the user at the terminal needs too: the first error. */
+static int failed(const struct cmd_opts *o, const char *what, int r)
+{
+	if (o->log_file)
+		fprintf(stderr, "cr: %s failed: %s (log: %s/%s)\n", what,
+			log_first_error()[0] ? log_first_error() : strerror(-r),
+			o->work_dir ? o->work_dir : o->images_dir, o->log_file);
+	return 1;
+}
+
+static int write_stats(struct cmd_opts *o, const struct cr_stats *s, bool dump)
+{
+	_cleanup_image_store_ struct image_store *store = NULL;
+	DumpStatsEntry d = DUMP_STATS_ENTRY__INIT;
+	RestoreStatsEntry t = RESTORE_STATS_ENTRY__INIT;
+	StatsEntry e = STATS_ENTRY__INIT;
+	int r;
+
+	r = image_store_open_dir(o->work_fd, &store);
+	if (r < 0)
+		return r;
+	d.freezing_time = (uint32_t)s->freezing_usec;
+	d.frozen_time = (uint32_t)s->frozen_usec;
+	d.memdump_time = (uint32_t)s->memdump_usec;
+	d.memwrite_time = (uint32_t)s->memwrite_usec;
+	d.pages_scanned = s->pages_scanned;
+	d.pages_written = s->pages_written;
+	t.forking_time = (uint32_t)s->forking_usec;
+	t.restore_time = (uint32_t)s->restore_usec;
+	t.has_pages_restored = true;
+	t.pages_restored = s->pages_restored;
+	if (dump)
+		e.dump = &d;
+	else
+		e.restore = &t;
+	return image_write_one(store, dump ? &image_stats_dump : &image_stats_restore, &e.base);
+}
+
+int cmd_dump(struct cmd_opts *o)
+{
+	_cleanup_image_store_ struct image_store *store = NULL;
+	struct cr_stats stats;
+	int r;
+
+	if (!o->cr.pid) {
+		fprintf(stderr, "cr: dump needs -t PID\n");
+		return 1;
+	}
+	r = image_store_open_dir(o->images_fd, &store);
+	if (r >= 0) {
+		o->cr.store = store;
+		r = cr_dump(&o->cr, &stats);
+	}
+	if (r >= 0)
+		r = write_stats(o, &stats, true);
+	return r < 0 ? failed(o, "dump", r) : 0;
+}
+
+static int write_pidfile(struct cmd_opts *o, pid_t pid)
+{
+	_cleanup_close_ int fd = open(o->pidfile, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	char text[16];
+	int n = snprintf(text, sizeof(text), "%d", pid);
+
+	if (fd < 0)
+		return log_err(neg_errno(), "cannot create pid file %s", o->pidfile);
+	return write_full(fd, text, (size_t)n);
+}
+
+int cmd_restore(struct cmd_opts *o)
+{
+	_cleanup_image_store_ struct image_store *store = NULL;
+	bool wait = !o->cr.detached;
+	struct cr_stats stats;
+	pid_t root;
+	int r, status;
+
+	if (o->cr.sibling && !o->cr.detached) {
+		fprintf(stderr, "cr: --restore-sibling needs --restore-detached\n");
+		return 1;
+	}
+	r = image_store_open_dir(o->images_fd, &store);
+	if (r >= 0) {
+		o->cr.store = store;
+		/* The pid file must be there before the root's end is waited for. */
+		o->cr.detached = true;
+		r = cr_restore(&o->cr, &root, &stats);
+	}
+	if (r >= 0 && o->pidfile)
+		r = write_pidfile(o, root);
+	if (r >= 0)
+		r = write_stats(o, &stats, false);
+	if (r < 0)
+		return failed(o, "restore", r);
+	while (wait && waitpid(root, &status, 0) < 0 && errno == EINTR)
+		;
+	return 0;
+}
+
+static void print_obstacle(void *arg _unused_, const char *scope, const char *what,
+			   const char *remedy)
+{
+	printf("%s%s%s\n  remedy: %s\n", scope, scope[0] ? ": " : "", what, remedy);
+}
+
+static int check_features(struct cmd_opts *o)
+{
+	int worst = 0;
+
+	for (size_t i = 0; i < o->n_features; i++) {
+		int r = cr_check_feature(o->features[i]);
+
+		if (r == -ENOENT)
+			printf("%s is not a known feature\n", o->features[i]);
+		else
+			printf("%s is %ssupported\n", o->features[i], r > 0 ? "" : "not ");
+		if (r <= 0)
+			worst = 1;
+	}
+	return worst;
+}
+
+int cmd_check(struct cmd_opts *o)
+{
+	int r;
+
+	if (o->n_features)
+		return check_features(o);
+	if (!o->cr.pid)
+		return cr_check_kernel(o->extra, o->all) ? 0 : 1;
+	log_obstacles_set(print_obstacle, NULL);
+	r = cr_check_tree(&o->cr);
+	if (r == -EOPNOTSUPP)
+		return 1;
+	if (r < 0)
+		return failed(o, "check", r);
+	printf("Process tree %d can be dumped.\n", o->cr.pid);
+	return 0;
+}

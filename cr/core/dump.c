@@ -1,0 +1,256 @@
+/*
+ * A dump, as a table of steps. Every step may fail; then the tree is let go as it was.
+ */
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "core/dump_process.h"
+#include "core/files.h"
+#include "core/freezer.h"
+#include "core/tree.h"
+#include "kind/sk_common.h"
+#include "ns/cgroup.h"
+#include "ns/ns.h"
+#include "task/parts.h"
+
+static uint64_t usec_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+static int notify(struct dump_ctx *ctx, const char *event)
+{
+	if (!ctx->opts->notify)
+		return 0;
+	return ctx->opts->notify(ctx->opts->notify_arg, event, ctx->opts->pid);
+}
+
+/*
+ * Runs fn over the tree. Obstacles do not end it at once, so that one run names them all.
+ */
+static int each_process(struct dump_ctx *ctx, int (*fn)(struct dump_ctx *, struct dump_process *))
+{
+	int refused = 0, r;
+
+	for (size_t i = 0; i < ctx->n_procs; i++) {
+		r = fn(ctx, ctx->procs[i]);
+		if (r < 0 && r != -EOPNOTSUPP)
+			return r;
+		if (r < 0)
+			refused = r;
+	}
+	return refused;
+}
+
+static int step_seize(struct dump_ctx *ctx)
+{
+	uint64_t begin = usec_now();
+	int r = tree_seize(ctx);
+
+	ctx->stats.freezing_usec = usec_now() - begin;
+	return r;
+}
+
+static int step_collect(struct dump_ctx *ctx)
+{
+	int r = each_process(ctx, dump_process_collect);
+
+	return r < 0 ? r : ns_dump_collect(ctx);
+}
+
+static int step_state(struct dump_ctx *ctx)
+{
+	return each_process(ctx, dump_process_state);
+}
+
+static int step_memory(struct dump_ctx *ctx)
+{
+	return each_process(ctx, dump_process_memory);
+}
+
+static int step_files(struct dump_ctx *ctx)
+{
+	int r = dump_locks_finish(ctx);
+
+	return r < 0 ? r : dump_files_finish(ctx);
+}
+
+static int step_cgroups(struct dump_ctx *ctx)
+{
+	return ctx->opts->no_cgroups ? 0 : cgroup_dump(ctx);
+}
+
+static int step_cores(struct dump_ctx *ctx)
+{
+	return each_process(ctx, dump_process_write);
+}
+
+static int step_pstree(struct dump_ctx *ctx)
+{
+	_cleanup_image_writer_ struct image_writer *w = NULL;
+	int r;
+
+	r = image_create(ctx->store, &image_pstree, &w);
+	for (size_t i = 0; r >= 0 && i < ctx->n_procs; i++) {
+		struct dump_process *p = ctx->procs[i];
+		PstreeEntry e = PSTREE_ENTRY__INIT;
+
+		e.pid = p->pid_virtual;
+		e.ppid = p->parent ? p->parent->pid_virtual : 0;
+		e.pgid = p->pgid;
+		e.sid = p->sid;
+		e.n_threads = MAX(p->n_threads, (size_t)1);
+		e.threads = arena_alloc(&ctx->arena, e.n_threads * sizeof(*e.threads));
+		if (!e.threads)
+			return -ENOMEM;
+		for (size_t k = 0; k < p->n_threads; k++)
+			e.threads[k] = p->threads[k].tid_virtual;
+		r = image_put(w, &e.base);
+		ctx->stats.n_tasks++;
+		ctx->stats.n_threads += (uint32_t)p->n_threads;
+	}
+	return r < 0 ? r : image_close(take_ptr(w));
+}
+
+static char *make_run_id(struct dump_ctx *ctx)
+{
+	uint8_t b[16];
+
+	if (getrandom(b, sizeof(b), 0) != sizeof(b))
+		return NULL;
+	b[6] = (b[6] & 0x0f) | 0x40;	/* RFC 9562, version 4 */
+	b[8] = (b[8] & 0x3f) | 0x80;
+	return arena_printf(&ctx->arena,
+			    "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x",
+			    b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10],
+			    b[11], b[12], b[13], b[14], b[15]);
+}
+
+/* Last: an image directory without it is no dump. */
+static int step_inventory(struct dump_ctx *ctx)
+{
+	InventoryEntry *inv = ctx->inventory;
+
+	inv->img_version = 2;
+	inv->has_fdinfo_per_id = inv->fdinfo_per_id = true;
+	inv->has_ns_per_id = inv->ns_per_id = true;
+	inv->root_ids = ctx->root_ids;
+	inv->has_network_lock_method = true;
+	inv->network_lock_method = ctx->opts->network_lock;
+	if (ctx->opts->tcp_close)
+		inv->has_tcp_close = inv->tcp_close = true;
+	inv->plugins_entry = ARENA_MSG(&ctx->arena, PluginsEntry, plugins_entry);
+	inv->dump_criu_run_id = make_run_id(ctx);
+	if (!inv->plugins_entry || !inv->dump_criu_run_id)
+		return -ENOMEM;
+	return image_write_one(ctx->store, &image_inventory, &inv->base);
+}
+
+static int step_post_dump(struct dump_ctx *ctx)
+{
+	return notify(ctx, "post-dump");
+}
+
+static const struct {
+	const char *name;
+	int (*run)(struct dump_ctx *ctx);
+	bool check;	/* also part of looking for obstacles */
+} steps[] = {
+	{ "stop the tree",	step_seize,	true },
+	/* Ids and the user namespace's maps: every later uid needs them. */
+	{ "namespaces",		step_collect,	true },
+	{ "processes",		step_state,	true },
+	/* Filters point into each other over the whole tree. */
+	{ "seccomp",		seccomp_dump,	false },
+	{ "files",		step_files,	true },
+	/* The long step: nothing that could still be refused comes after it. */
+	{ "memory",		step_memory,	false },
+	{ "namespace images",	ns_dump_all,	false },
+	{ "control groups",	step_cgroups,	false },
+	{ "cores",		step_cores,	false },
+	{ "tree",		step_pstree,	false },
+	{ "inventory",		step_inventory,	false },
+	{ "post-dump",		step_post_dump,	false },
+};
+
+static int dump_init(struct dump_ctx *ctx, const struct cr_opts *opts)
+{
+	arena_init(&ctx->arena);
+	ctx->opts = opts;
+	ctx->store = opts->store;
+	ctx->inventory = ARENA_MSG(&ctx->arena, InventoryEntry, inventory_entry);
+	return ctx->inventory ? 0 : -ENOMEM;
+}
+
+static void dump_done(struct dump_ctx *ctx)
+{
+	ns_dump_done(ctx);
+	map_done(&ctx->files_by_key);
+	map_done(&ctx->ns_by_key);
+	map_done(&ctx->sockets_by_ino);
+	arena_done(&ctx->arena);
+}
+
+static int dump_run(struct dump_ctx *ctx, bool check)
+{
+	int refused = 0, r;
+
+	for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
+		if (check && !steps[i].check)
+			continue;
+		log_debug("step: %s", steps[i].name);
+		r = steps[i].run(ctx);
+		if (r == -EOPNOTSUPP && check)
+			refused = r;
+		else if (r < 0)
+			return log_err(r, "dump of process %d failed (%s)", ctx->opts->pid,
+				       steps[i].name);
+	}
+	return refused;
+}
+
+static int dump_or_check(const struct cr_opts *opts, bool check, struct cr_stats *ret_stats)
+{
+	struct dump_ctx ctx = { 0 };
+	uint64_t begin = usec_now();
+	enum cr_final_state state = opts->final_state;
+	int r, released;
+
+	r = dump_init(&ctx, opts);
+	if (r >= 0)
+		r = notify(&ctx, "pre-dump");
+	if (r >= 0)
+		r = dump_run(&ctx, check);
+	/* The last thing that may fail: from here on a killed tree is gone. */
+	if (r >= 0 && !check && state == CR_KILL)
+		r = sk_dump_silence(&ctx);
+	if (r < 0 || check)
+		state = CR_LEAVE_RUNNING;
+	released = tree_release(&ctx, state);
+	/* Closes our duplicates of its connections: after the tree, or they would outlive it. */
+	dump_files_done(&ctx, r >= 0 && state != CR_LEAVE_RUNNING);
+	if (r >= 0)
+		r = released;
+	ctx.stats.frozen_usec = usec_now() - begin;
+	if (ret_stats)
+		*ret_stats = ctx.stats;
+	dump_done(&ctx);
+	return r;
+}
+
+int cr_dump(const struct cr_opts *opts, struct cr_stats *ret_stats)
+{
+	return dump_or_check(opts, false, ret_stats);
+}
+
+int cr_check_tree(const struct cr_opts *opts)
+{
+	struct cr_opts o = *opts;
+
+	o.log_obstacles_only = true;
+	return dump_or_check(&o, true, NULL);
+}

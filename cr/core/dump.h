@@ -1,0 +1,114 @@
+/*
+ * The state of one dump: the tree as it was found, the graph of open files, the images.
+ * Everything hangs in the arena.
+ */
+#ifndef CR_CORE_DUMP_H
+#define CR_CORE_DUMP_H
+
+#include <sys/stat.h>
+
+#include "cr.h"
+#include "image/image.h"
+#include "image/proto.h"
+#include "remote/remote.h"
+#include "util/arena.h"
+#include "util/io.h"
+#include "util/log.h"
+#include "util/map.h"
+
+struct kind;
+struct proc_status;
+struct dump_ctx;
+
+struct dump_thread {
+	struct task task;		/* tid, registers, mask */
+	uint32_t tid_virtual;		/* as the innermost pid namespace shows it */
+	CoreEntry *core;
+	struct proc_status *status;	/* read once by task_status(), task/parts.h */
+};
+
+enum task_life { TASK_ALIVE = 1, TASK_DEAD = 2, TASK_STOPPED = 3 };	/* task_core_entry.task_state */
+
+struct dump_process {
+	struct dump_ctx *ctx;
+	struct dump_process *parent;	/* NULL: root */
+	pid_t pid;
+	uint32_t pid_virtual, pgid, sid;
+	enum task_life life;
+	uint32_t exit_code;		/* wait status of a zombie */
+	struct dump_thread *threads;	/* [0] is the leader */
+	size_t n_threads;
+	int proc_fd;			/* O_PATH directory /proc/PID */
+	int pidfd;
+	TaskKobjIdsEntry *ids;
+	MmEntry *mm;
+	struct vma *vmas;		/* task/vma.h */
+	size_t n_vmas;
+	struct remote remote;
+	char comm[16];
+};
+
+/* One struct file of the kernel, however many descriptors and tasks share it. */
+struct dump_file {
+	uint32_t id;			/* in files.img */
+	const struct kind *kind;
+	struct dump_process *owner;	/* a task that holds it, and as which number; */
+	int t_fd;			/* -1: reached without a descriptor (exe, map, cwd) */
+	int fd;				/* our duplicate (pidfd_getfd) while kind->dump runs, or -1 */
+	const char *link;		/* readlink of /proc/PID/fd/N, e.g. "pipe:[123]" */
+	struct stat st;			/* of the open file */
+	const char *fdinfo;		/* text of /proc/PID/fdinfo/N, "" if t_fd < 0 */
+	uint32_t flags;			/* from fdinfo, without O_CLOEXEC */
+	uint64_t pos;
+	int mnt_id;			/* from fdinfo; -1 unknown */
+	FileEntry *fe;			/* what goes to files.img */
+};
+
+struct dump_ctx {
+	struct arena arena;
+	const struct cr_opts *opts;
+	struct image_store *store;
+	struct dump_process **procs;	/* parents before children, root first */
+	size_t n_procs;
+	struct dump_file **files;	/* in id order */
+	size_t n_files;
+	struct map files_by_key;	/* files.c */
+	struct map ns_by_key;		/* ns ids by (type, inode) */
+	struct map sockets_by_ino;	/* kernel/sockdiag.h: all sockets of the tree's net ns */
+	TaskKobjIdsEntry *root_ids;	/* the dumper's own */
+	InventoryEntry *inventory;
+	struct image_writer *w_files, *w_remap, *w_pipes_data, *w_fifo_data, *w_sk_queues;
+	void *kind_state[32];		/* a kind's own memory during the dump, by FdTypes number */
+	void *ns_state;			/* ns/dump.h */
+	struct cr_stats stats;
+	uint32_t next_file_id, next_pages_id, next_ghost_id;
+	bool mntns_dumped;		/* reg_file_entry.mnt_id is meaningful */
+	int obstacles;			/* number found by check */
+	bool was_frozen;		/* opts->freeze_cgroup, before we came */
+};
+
+/*
+ * core/files.c. The struct file behind a descriptor: found by kcmp or made (id, link, stat,
+ * fdinfo, kind matched and dumped). Several descriptors of one file give the same result.
+ */
+int dump_file_get(struct dump_ctx *ctx, struct dump_process *p, int t_fd,
+		  struct dump_file **ret) _must_check_;
+/*
+ * A regular file reached without descriptor through a /proc link (exe, cwd, root,
+ * map_files/START-END); de-duplicated on device, inode, mount. flags: O_RDONLY ...
+ */
+int dump_file_get_link(struct dump_ctx *ctx, struct dump_process *p, const char *proc_link,
+		       uint32_t flags, struct dump_file **ret) _must_check_;
+/* All descriptors of one process → fdinfo-N.img. */
+int dump_fds(struct dump_ctx *ctx, struct dump_process *p) _must_check_;
+/* F_GETOWN_EX, F_GETSIG and the setter's uids; every kind has such an entry. */
+int dump_fown(struct dump_ctx *ctx, struct dump_file *f, FownEntry **ret) _must_check_;
+/* The value after "key:" in fdinfo text, e.g. fdinfo_u64(f, "eventfd-count", 16, &v). -ENOENT. */
+int fdinfo_u64(const char *fdinfo, const char *key, int base, uint64_t *ret) _must_check_;
+/* A process of the tree by its (real) pid, or NULL. */
+struct dump_process *dump_process_find(struct dump_ctx *ctx, pid_t pid);
+/* Image-side ids of a user namespace's outside id, identity without userns (ns/userns.c). */
+uint32_t dump_uid(struct dump_ctx *ctx, uint32_t outside);
+uint32_t dump_gid(struct dump_ctx *ctx, uint32_t outside);
+
+#endif

@@ -1,0 +1,292 @@
+/*
+ * One process into its images: core, mm, pagemap, ids, fs, fdinfo.
+ *
+ * Order within a process: what reading from outside would lose once the task has run our
+ * calls comes first (interrupted calls, critical sections, the vDSO), then one batch a
+ * thread, then the zone is gone again and everything else is read from outside.
+ */
+#include <signal.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "core/dump_process.h"
+#include "core/files.h"
+#include "ns/ns.h"
+#include "task/mem.h"
+#include "task/part.h"
+#include "task/parts.h"
+#include "task/regs.h"
+#include "task/vma.h"
+
+#define KCMP_VM		1
+#define KCMP_FILES	2
+
+static const struct vma *vma_named(const struct dump_process *p, const char *name)
+{
+	for (size_t i = 0; i < p->n_vmas; i++)
+		if (!strcmp(p->vmas[i].path, name))
+			return &p->vmas[i];
+	return NULL;
+}
+
+/* Registers as the images shall have them, and as the task goes on if it does. */
+static int thread_settle(struct dump_ctx *ctx, struct dump_process *p, struct dump_thread *th)
+{
+	const struct proc_status *status;
+	const struct vma *vdso = vma_named(p, "[vdso]");
+	int r;
+
+	LOG_SCOPE("thread %d", th->task.tid);
+	/* Before anything runs in it: see task_status(). */
+	r = task_status(ctx, p, th, &status);
+	if (r < 0)
+		return r;
+	r = restart_hide_interrupt(th);
+	if (r < 0)
+		return log_err(r, "cannot look at its system call");
+	r = rseq_leave_critical_section(&th->task, NULL);
+	if (r < 0)
+		return log_err(r, "cannot leave its restartable sequence");
+	if (vdso) {
+		r = vdso_step_out(th, vdso->start, vdso->end);
+		if (r < 0)
+			return log_err(r, "cannot step out of the vDSO");
+	}
+	return regs_dump(ctx, th);
+}
+
+static int parts_dump_outside(struct dump_ctx *ctx, struct dump_process *p, struct dump_thread *th)
+{
+	bool leader = th == &p->threads[0];
+	int r;
+
+	for (size_t i = 0; task_parts[i]; i++) {
+		if (!task_parts[i]->dump || !part_is_for_leader(task_parts[i], leader))
+			continue;
+		r = task_parts[i]->dump(ctx, p, th);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int parts_dump_calls(struct dump_ctx *ctx, struct dump_process *p, struct dump_thread *th)
+{
+	static struct batch b;
+	void *cookies[64] = { 0 };
+	bool leader = th == &p->threads[0];
+	int brk = -1, r;
+
+	batch_begin(&b, &th->task);
+	if (leader)
+		brk = batch_call(&b, SYS_brk, 0);
+	for (size_t i = 0; task_parts[i]; i++) {
+		if (!task_parts[i]->dump_calls || !part_is_for_leader(task_parts[i], leader))
+			continue;
+		r = task_parts[i]->dump_calls(ctx, p, th, &b, &cookies[i]);
+		if (r < 0)
+			return r;
+	}
+	r = batch_run(&b);
+	if (r < 0)
+		return r;
+	if (leader)
+		p->mm->mm_brk = (uint64_t)batch_ret(&b, brk);
+	for (size_t i = 0; task_parts[i]; i++) {
+		if (!task_parts[i]->dump_results || !part_is_for_leader(task_parts[i], leader))
+			continue;
+		r = task_parts[i]->dump_results(ctx, p, th, &b, cookies[i]);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* The stub's int3 has made an ignored SIGTRAP a default one: for a tree that goes on. */
+static int trap_ignore_again(struct dump_process *p)
+{
+	struct task *leader = &p->threads[0].task;
+	const uint64_t arg[6] = { SIGTRAP, p->remote.zone + ZONE_DATA_OFF, 0, 8 };
+	struct kernel_sigaction sa;
+	int64_t res;
+	int r;
+
+	if (!sigactions_trap_ignored(p->threads[0].core, &sa))
+		return 0;
+	r = remote_write(leader, arg[1], &sa, sizeof(sa));
+	if (r >= 0)
+		r = task_syscall(leader, &res, SYS_rt_sigaction, arg);
+	return r < 0 ? r : (int)res;
+}
+
+/* All that needs the task to run our calls. */
+static int process_dump_inside(struct dump_ctx *ctx, struct dump_process *p)
+{
+	struct task *leader = &p->threads[0].task;
+	const struct vma *vdso = vma_named(p, "[vdso]");
+	int r;
+
+	if (!vdso)
+		return log_obstacle("do not choose the service", "it has no vDSO mapped");
+	r = remote_map_private(&p->remote, leader, vdso->start, vdso->end);
+	for (size_t i = 0; r >= 0 && i < p->n_threads; i++) {
+		LOG_SCOPE("thread %d", p->threads[i].task.tid);
+		r = parts_dump_calls(ctx, p, &p->threads[i]);
+	}
+	if (r < 0)
+		return r;
+	r = trap_ignore_again(p);
+	if (r >= 0)
+		r = remote_unmap(&p->remote, leader);
+	if (r >= 0)
+		r = task_put_regs(leader);
+	return r < 0 ? log_err(r, "cannot take the call zone away") : 0;
+}
+
+static int process_dump_state(struct dump_ctx *ctx, struct dump_process *p)
+{
+	TaskCoreEntry *tc;
+	int r;
+
+	if (!part_mm(ctx, p))
+		return -ENOMEM;
+	for (size_t i = 0; i < p->n_threads; i++) {
+		r = thread_settle(ctx, p, &p->threads[i]);
+		if (r < 0)
+			return r;
+		p->threads[i].core->thread_core = part_thread_core(ctx, &p->threads[i]);
+	}
+	tc = part_tc(ctx, &p->threads[0]);
+	if (!tc)
+		return -ENOMEM;
+	tc->task_state = p->life;
+	tc->blk_sigset = p->threads[0].task.sigmask;
+	if (p->life == TASK_STOPPED) {
+		tc->has_stop_signo = true;
+		tc->stop_signo = (uint32_t)p->threads[0].task.group_stop_signal;
+	}
+	for (size_t i = 0; i < p->n_threads; i++) {
+		struct dump_thread *th = &p->threads[i];
+
+		th->core->thread_core->has_blk_sigset = true;
+		th->core->thread_core->blk_sigset = th->task.sigmask;
+		r = parts_dump_outside(ctx, p, th);
+		if (r < 0)
+			return r;
+	}
+	return process_dump_inside(ctx, p);
+}
+
+static long sys_kcmp(pid_t a, pid_t b, int type)
+{
+	return syscall(SYS_kcmp, a, b, type, 0, 0);
+}
+
+/* vm, files, fs, sighand: unique numbers, except a descriptor table shared with the parent. */
+static int process_ids(struct dump_ctx *ctx, struct dump_process *p)
+{
+	TaskKobjIdsEntry *ids = p->ids;
+	uint32_t n = 2;		/* 1 is the dumper */
+
+	while (ctx->procs[n - 2] != p)
+		n++;
+	ids->vm_id = ids->fs_id = ids->sighand_id = ids->files_id = n;
+	if (!p->parent || p->parent->life == TASK_DEAD)
+		return 0;
+	if (sys_kcmp(p->pid, p->parent->pid, KCMP_VM) == 0)
+		return log_obstacle("wait until its vfork() or clone(CLONE_VM) child has ended",
+				    "it shares its memory with process %d", p->parent->pid);
+	if (sys_kcmp(p->pid, p->parent->pid, KCMP_FILES) == 0)
+		ids->files_id = p->parent->ids->files_id;
+	return 0;
+}
+
+static int process_dump_fs(struct dump_ctx *ctx, struct dump_process *p)
+{
+	FsEntry fs = FS_ENTRY__INIT;
+	struct dump_file *cwd, *root;
+	int r;
+
+	r = dump_file_get_link(ctx, p, "cwd", 0, &cwd);
+	if (r >= 0)
+		r = dump_file_get_link(ctx, p, "root", 0, &root);
+	if (r >= 0)
+		r = task_umask(ctx, p, &fs.umask);
+	if (r < 0)
+		return r;
+	fs.cwd_id = cwd->id;
+	fs.root_id = root->id;
+	fs.has_umask = true;
+	if (ctx->opts->log_obstacles_only)
+		return 0;
+	return image_write_one(ctx->store, &image_fs, &fs.base, p->pid_virtual);
+}
+
+static int dump_zombie(struct dump_ctx *ctx, struct dump_process *p)
+{
+	TaskCoreEntry tc = TASK_CORE_ENTRY__INIT;
+	CoreEntry core = CORE_ENTRY__INIT;
+
+	tc.task_state = TASK_DEAD;
+	tc.exit_code = p->exit_code;
+	tc.comm = p->comm;
+	core.mtype = CORE_ENTRY__MARCH__X86_64;
+	core.tc = &tc;
+	if (ctx->opts->log_obstacles_only)
+		return 0;
+	return image_write_one(ctx->store, &image_core, &core.base, p->pid_virtual);
+}
+
+int dump_process_collect(struct dump_ctx *ctx, struct dump_process *p)
+{
+	int r;
+
+	LOG_SCOPE("process %d (%s)", p->pid, p->comm);
+	if (p->life == TASK_DEAD)
+		return 0;
+	r = ns_dump_ids(ctx, p);
+	return r < 0 ? r : process_ids(ctx, p);
+}
+
+int dump_process_state(struct dump_ctx *ctx, struct dump_process *p)
+{
+	int r;
+
+	LOG_SCOPE("process %d (%s)", p->pid, p->comm);
+	if (p->life == TASK_DEAD)
+		return dump_zombie(ctx, p);
+	r = remote_open(&p->remote, p->pid);
+	if (r >= 0)
+		r = vma_read(ctx, p);
+	if (r >= 0)
+		r = process_dump_state(ctx, p);
+	if (r >= 0)
+		r = mm_dump(ctx, p);
+	if (r >= 0)
+		r = dump_fds(ctx, p);
+	if (r >= 0)
+		r = process_dump_fs(ctx, p);
+	return r;
+}
+
+int dump_process_memory(struct dump_ctx *ctx, struct dump_process *p)
+{
+	LOG_SCOPE("process %d (%s)", p->pid, p->comm);
+	return p->life == TASK_DEAD ? 0 : mem_dump(ctx, p);
+}
+
+int dump_process_write(struct dump_ctx *ctx, struct dump_process *p)
+{
+	int r;
+
+	LOG_SCOPE("process %d (%s)", p->pid, p->comm);
+	if (p->life == TASK_DEAD)
+		return 0;
+	r = image_write_one(ctx->store, &image_ids, &p->ids->base, p->pid_virtual);
+	if (r >= 0)
+		r = image_write_one(ctx->store, &image_mm, &p->mm->base, p->pid_virtual);
+	for (size_t i = 0; r >= 0 && i < p->n_threads; i++)
+		r = image_write_one(ctx->store, &image_core, &p->threads[i].core->base,
+				    p->threads[i].tid_virtual);
+	return r < 0 ? log_err(r, "cannot write its images") : 0;
+}

@@ -1,0 +1,15 @@
+/* One process of a dump; see dump.c for the order of the steps over the tree. */
+#ifndef CR_CORE_DUMP_PROCESS_H
+#define CR_CORE_DUMP_PROCESS_H
+
+#include "core/dump.h"
+
+/* Ids of its namespaces and shared structures. */
+int dump_process_collect(struct dump_ctx *ctx, struct dump_process *p) _must_check_;
+/* Threads, areas, descriptors: everything but page contents. */
+int dump_process_state(struct dump_ctx *ctx, struct dump_process *p) _must_check_;
+int dump_process_memory(struct dump_ctx *ctx, struct dump_process *p) _must_check_;
+/* ids, mm, core images, when all later steps have filled them. */
+int dump_process_write(struct dump_ctx *ctx, struct dump_process *p) _must_check_;
+
+#endif

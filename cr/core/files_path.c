@@ -1,0 +1,87 @@
+/*
+ * Paths of a dumped process: does a name still lead to the file it once opened?
+ *
+ * /proc links give the path from the reader's root or, for a mount outside of it, from the top
+ * of that mount's namespace. Looking a name up in the process's view goes through
+ * /proc/PID/root; such names contain no symbolic links, so none is followed into our own root.
+ */
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "core/files.h"
+#include "kernel/mountinfo.h"
+
+static bool same_mount_ns(const struct dump_process *p)
+{
+	struct stat a, b;
+
+	if (fstatat(p->proc_fd, "ns/mnt", &a, 0) < 0 || stat("/proc/self/ns/mnt", &b) < 0)
+		return false;
+	return a.st_ino == b.st_ino && a.st_dev == b.st_dev;
+}
+
+/*
+ * The directory to start at and the rest of the path relative to it ("." for the directory
+ * itself). -ENOENT when the name is outside of what the process's root shows.
+ */
+static int path_base(struct dump_process *p, const char *path, int *ret_fd, const char **ret_rest)
+{
+	_cleanup_close_ int fd = -EBADF;
+	_cleanup_free_ char *root = NULL;
+	const char *rest;
+	int r;
+
+	if (path[0] != '/')
+		return -EINVAL;
+	if (same_mount_ns(p)) {
+		fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+		rest = path + 1;
+	} else {
+		r = readlink_at(p->proc_fd, "root", &root);
+		if (r < 0)
+			return r;
+		rest = path_below(path, root);
+		if (!rest)
+			return -ENOENT;
+		fd = openat(p->proc_fd, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	}
+	if (fd < 0)
+		return neg_errno();
+	*ret_fd = take_fd(&fd);
+	*ret_rest = *rest ? rest : ".";
+	return 0;
+}
+
+int dump_path_names(struct dump_process *p, const char *path, const struct stat *st)
+{
+	_cleanup_close_ int base = -EBADF;
+	const char *rest;
+	struct stat now;
+	int r;
+
+	r = path_base(p, path, &base, &rest);
+	if (r == -ENOENT)
+		return 0;
+	if (r < 0)
+		return r;
+	if (fstatat(base, rest, &now, AT_SYMLINK_NOFOLLOW) < 0)
+		return errno == ENOENT || errno == ENOTDIR ? 0 : neg_errno();
+	return now.st_ino == st->st_ino && now.st_dev == st->st_dev;
+}
+
+int dump_open_dir(struct dump_process *p, const char *path, int *ret_fd)
+{
+	_cleanup_close_ int base = -EBADF;
+	const char *rest;
+	int r, fd;
+
+	r = path_base(p, path, &base, &rest);
+	if (r < 0)
+		return r;
+	fd = openat(base, rest, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return neg_errno();
+	*ret_fd = fd;
+	return 0;
+}

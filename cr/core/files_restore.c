@@ -1,0 +1,207 @@
+/*
+ * Files made again in the engine and handed to the tasks.
+ *
+ * The engine creates each struct file once and keeps a descriptor; every task takes its copies
+ * with pidfd_getfd(2), called there by batch. Nothing is passed over sockets. What depends on
+ * the caller (epoll's keys, POSIX locks) follows by batch when the table is complete.
+ */
+#include <fcntl.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "core/files.h"
+#include "core/files_restore.h"
+#include "kind/kind.h"
+#include "ns/ns.h"
+
+struct restore_file *restore_file_find(struct restore_ctx *ctx, uint32_t id)
+{
+	return map_get(&ctx->files_by_id, id);
+}
+
+/* The setter's ids are those inside the tree's user namespace; the kernel wants ours. */
+static void fown_outside(struct restore_ctx *ctx, const FileEntry *fe)
+{
+	ProtobufCMessage *sub = file_sub_message(fe);
+	FownEntry *fown = sub ? file_fown(sub) : NULL;
+
+	if (!fown || !fown->pid)
+		return;
+	fown->uid = ns_restore_uid(ctx, fown->uid);
+	fown->euid = ns_restore_uid(ctx, fown->euid);
+}
+
+int restore_file_get(struct restore_ctx *ctx, uint32_t id, int *ret_fd)
+{
+	struct restore_file *f = restore_file_find(ctx, id);
+	int r, fd = -EBADF;
+
+	if (!f)
+		return log_fail(-EBADMSG, "file %u is not in files.img", id);
+	if (f->fd >= 0) {
+		*ret_fd = f->fd;
+		return 0;
+	}
+	LOG_SCOPE("file %u (%s)", id, f->kind->name);
+	if (f->in_progress)
+		return log_fail(-EBADMSG, "files.img: it needs itself to be made");
+	f->in_progress = true;
+	fown_outside(ctx, f->fe);
+	r = f->kind->restore(ctx, f, &fd);
+	f->in_progress = false;
+	if (r < 0)
+		return r;
+	f->fd = fd;
+	*ret_fd = fd;
+	return 0;
+}
+
+struct mapped_node {
+	struct mapped_node *next;
+	uint32_t id;
+	int mode, fd;
+};
+
+int restore_file_get_mapped(struct restore_ctx *ctx, uint32_t id, uint32_t fdflags, int *ret_fd)
+{
+	int mode = (int)fdflags & O_ACCMODE, r, fd, flags;
+	struct mapped_node *n;
+
+	r = restore_file_get(ctx, id, &fd);
+	if (r < 0)
+		return r;
+	flags = fcntl(fd, F_GETFL);
+	if (!(flags & O_PATH) && ((flags & O_ACCMODE) == mode || (flags & O_ACCMODE) == O_RDWR)) {
+		*ret_fd = fd;
+		return 0;
+	}
+	for (n = ctx->mapped_files; n; n = n->next) {
+		if (n->id != id || n->mode != mode)
+			continue;
+		*ret_fd = n->fd;
+		return 0;
+	}
+	n = ARENA_NEW(&ctx->arena, struct mapped_node);
+	if (!n)
+		return log_err(-ENOMEM, "file %u", id);
+	r = reopen_fd(fd, mode, &n->fd);
+	if (r < 0)
+		return log_err(r, "cannot open file %u again for its mapping", id);
+	n->id = id;
+	n->mode = mode;
+	n->next = ctx->mapped_files;
+	ctx->mapped_files = n;
+	*ret_fd = n->fd;
+	return 0;
+}
+
+/*
+ * One descriptor of the task. *next is the lowest free number of its table, which has only the
+ * descriptors placed so far and the engine's pidfd above all: so the number that pidfd_getfd(2)
+ * gives is known beforehand.
+ */
+static int fd_install(struct restore_ctx *ctx, struct batch *b, const FdinfoEntry *e,
+		      uint32_t *next)
+{
+	bool cloexec = e->flags & FD_CLOEXEC;
+	int r, fd, get, dup;
+
+	r = restore_file_get(ctx, e->id, &fd);
+	if (r < 0)
+		return r;
+	r = batch_make_room(b, 3, 0);
+	if (r < 0)
+		return r;
+	get = batch_call(b, SYS_pidfd_getfd, ctx->pidfd_t_fd, fd, 0);
+	if (e->fd == *next) {
+		/* Already where it belongs; pidfd_getfd(2) always sets close-on-exec. */
+		(*next)++;
+		if (!cloexec)
+			batch_call(b, SYS_fcntl, e->fd, F_SETFD, 0);
+		return 0;
+	}
+	dup = batch_call(b, SYS_dup3, 0, e->fd, cloexec ? O_CLOEXEC : 0);
+	batch_link(b, get, dup, 0);
+	batch_call(b, SYS_close, *next);
+	return 0;
+}
+
+static int fds_attach(struct restore_ctx *ctx, struct restore_process *p, struct batch *b)
+{
+	int r;
+
+	for (size_t i = 0; i < p->n_fds; i++) {
+		struct restore_file *f = restore_file_find(ctx, p->fds[i]->id);
+
+		if (!f->kind->attach || f->owner != p || f->t_fd != (int)p->fds[i]->fd)
+			continue;
+		LOG_SCOPE("fd %d (%s)", f->t_fd, f->kind->name);
+		r = f->kind->attach(ctx, f, p, b);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int restore_fds_install(struct restore_ctx *ctx, struct restore_process *p)
+{
+	_cleanup_free_ struct batch *b = NULL;
+	uint32_t next = 0;
+	int r;
+
+	if (p->shares_fds || !p->n_threads)
+		return 0;
+	LOG_SCOPE("process %u", p->pst->pid);
+	b = malloc(sizeof(*b));
+	if (!b)
+		return log_err(-ENOMEM, "descriptors");
+	batch_begin(b, &p->threads[0].task);
+	for (size_t i = 0; i < p->n_fds; i++) {
+		LOG_SCOPE("fd %u", p->fds[i]->fd);
+		r = fd_install(ctx, b, p->fds[i], &next);
+		if (r < 0)
+			return r;
+	}
+	r = restore_locks_files(ctx, p);
+	if (r < 0)
+		return r;
+	r = fds_attach(ctx, p, b);
+	if (r < 0)
+		return r;
+	r = restore_locks_calls(ctx, p, b);
+	if (r < 0)
+		return r;
+	r = batch_run(b);
+	return r < 0 ? log_err(r, "cannot install its descriptors") : 0;
+}
+
+int restore_files_finish(struct restore_ctx *ctx)
+{
+	for (size_t i = 0; i < ctx->n_files; i++) {
+		struct restore_file *f = ctx->files[i];
+		int r;
+
+		if (f->fd < 0 || !f->kind->finish)
+			continue;
+		LOG_SCOPE("file %u (%s)", f->id, f->kind->name);
+		r = f->kind->finish(ctx, f);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+void restore_files_done(struct restore_ctx *ctx)
+{
+	for (size_t i = 0; kinds[i]; i++)
+		if (kinds[i]->restore_done)
+			kinds[i]->restore_done(ctx);
+	for (struct mapped_node *n = ctx->mapped_files; n; n = n->next)
+		close(n->fd);
+	ctx->mapped_files = NULL;
+	for (size_t i = 0; i < ctx->n_files; i++) {
+		close_fdp(&ctx->files[i]->fd);
+		ctx->files[i]->fd = -EBADF;
+	}
+	map_done(&ctx->files_by_id);
+}

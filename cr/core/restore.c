@@ -1,0 +1,151 @@
+/*
+ * A restore, as a table of steps. Nothing of the tree runs before the last one; a failure
+ * before it leaves nothing behind.
+ */
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "core/files.h"
+#include "core/restore_steps.h"
+#include "ns/cgroup.h"
+#include "ns/ns.h"
+
+static uint64_t usec_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+static int notify(struct restore_ctx *ctx, const char *event)
+{
+	if (!ctx->opts->notify)
+		return 0;
+	return ctx->opts->notify(ctx->opts->notify_arg, event,
+				 ctx->procs ? (pid_t)ctx->procs[0].pst->pid : -1);
+}
+
+static int step_pre_restore(struct restore_ctx *ctx)
+{
+	return notify(ctx, "pre-restore");
+}
+
+static int step_cgroups(struct restore_ctx *ctx)
+{
+	return ctx->opts->no_cgroups ? 0 : cgroup_restore_prepare(ctx, &ctx->cgroup_state);
+}
+
+static int step_tasks(struct restore_ctx *ctx)
+{
+	uint64_t begin = usec_now();
+	int r = restore_tasks(ctx);
+
+	ctx->stats.forking_usec = usec_now() - begin;
+	return r;
+}
+
+static int step_post_restore(struct restore_ctx *ctx)
+{
+	return notify(ctx, "post-restore");
+}
+
+static int step_network_unlock(struct restore_ctx *ctx)
+{
+	return notify(ctx, "network-unlock");
+}
+
+static const struct {
+	const char *name;
+	int (*run)(struct restore_ctx *ctx);
+} steps[] = {
+	{ "pre-restore",	step_pre_restore },
+	{ "images",		restore_load },
+	{ "file images",	restore_files_load },
+	/* From here on our children are born into the tree's time namespace. */
+	{ "namespaces",		ns_restore_prepare },
+	{ "control groups",	step_cgroups },
+	{ "call zone",		restore_zone },
+	{ "tasks and memory",	step_tasks },
+	/* setpgid() wants the leader to exist, and both in one session. */
+	{ "process groups",	restore_groups },
+	{ "files and state",	restore_settle },
+	{ "post-restore",	step_post_restore },
+	/* Clocks tick and privileges go from here on. */
+	{ "late state",		restore_late },
+	{ "network unlock",	step_network_unlock },
+	{ "files, last",	restore_files_finish },
+	{ "registers",		restore_registers },
+	{ "release",		restore_release },
+};
+
+static int restore_run(struct restore_ctx *ctx)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
+		int r;
+
+		log_debug("step: %s", steps[i].name);
+		r = steps[i].run(ctx);
+		if (r < 0)
+			return log_err(r, "restore failed (%s)", steps[i].name);
+	}
+	return 0;
+}
+
+static int wait_for_root(pid_t root)
+{
+	int status;
+
+	while (waitpid(root, &status, 0) < 0)
+		if (errno != EINTR)
+			return log_err(neg_errno(), "cannot wait for process %d", root);
+	return 0;
+}
+
+static void restore_done(struct restore_ctx *ctx)
+{
+	if (ctx->zone_mirror)
+		munmap(ctx->zone_mirror, ZONE_BYTES);
+	for (size_t i = 0; i < ctx->n_procs; i++)
+		if (ctx->procs[i].remote)
+			close_fdp(&ctx->procs[i].remote->mem_fd);
+	close_fdp(&ctx->pidfd_self);
+	restore_files_done(ctx);
+	cgroup_restore_done(ctx->cgroup_state);
+	ns_restore_done(ctx);
+	map_done(&ctx->files_by_id);
+	arena_done(&ctx->arena);
+}
+
+int cr_restore(const struct cr_opts *opts, pid_t *ret_root, struct cr_stats *ret_stats)
+{
+	struct restore_ctx *ctx = calloc(1, sizeof(*ctx));
+	uint64_t begin = usec_now();
+	pid_t root = -1;
+	int r;
+
+	if (!ctx)
+		return -ENOMEM;
+	arena_init(&ctx->arena);
+	ctx->opts = opts;
+	ctx->store = opts->store;
+	ctx->pidfd_self = -EBADF;
+	r = restore_run(ctx);
+	if (r < 0)
+		restore_kill(ctx);
+	else
+		root = (pid_t)ctx->procs[0].pst->pid;
+	ctx->stats.restore_usec = usec_now() - begin;
+	ctx->stats.n_tasks = (uint32_t)ctx->n_procs;
+	if (ret_stats)
+		*ret_stats = ctx->stats;
+	if (ret_root)
+		*ret_root = root;
+	restore_done(ctx);
+	free(ctx);
+	if (r >= 0 && !opts->detached)
+		r = wait_for_root(root);
+	return r;
+}

@@ -1,0 +1,198 @@
+/*
+ * Restore, first part: the images of the tree are read and judged before any task exists.
+ */
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#include "core/files.h"
+#include "core/restore_steps.h"
+#include "task/mem.h"
+#include "task/parts.h"
+#include "task/regs.h"
+
+#define PIDS_MAX	(4u << 20)	/* PID_MAX_LIMIT of the kernel */
+#define THREADS_MAX	(1u << 20)
+#define REAP_TRIES	200u		/* of 10 ms */
+
+struct restore_process *restore_process_find(struct restore_ctx *ctx, uint32_t pid)
+{
+	for (size_t i = 0; i < ctx->n_procs; i++)
+		if (ctx->procs[i].pst->pid == pid)
+			return &ctx->procs[i];
+	return NULL;
+}
+
+static int load_inventory(struct restore_ctx *ctx)
+{
+	InventoryEntry *inv;
+	int r;
+
+	r = image_read_one(ctx->store, &ctx->arena, &image_inventory, inventory_entry, &inv);
+	if (r < 0)
+		return log_err(r, "no inventory: not a complete dump");
+	if (inv->img_version < 1 || inv->img_version > 2)
+		return log_fail(-EOPNOTSUPP, "inventory.img: image version %u is unknown", inv->img_version);
+	if (!inv->has_fdinfo_per_id || !inv->fdinfo_per_id)
+		return log_fail(-EOPNOTSUPP, "inventory.img: images of this age are not supported");
+	ctx->inventory = inv;
+	return 0;
+}
+
+static int check_entry(struct restore_ctx *ctx, const PstreeEntry *e)
+{
+	if (!e->pid || e->pid >= PIDS_MAX || e->pgid >= PIDS_MAX || e->sid >= PIDS_MAX || !e->sid ||
+	    e->n_threads > THREADS_MAX)
+		return log_fail(-EBADMSG, "pstree.img: entry of process %u is malformed", e->pid);
+	if (restore_process_find(ctx, e->pid))
+		return log_fail(-EBADMSG, "pstree.img: process %u is there twice", e->pid);
+	if (!e->ppid != !ctx->n_procs)
+		return log_fail(-EBADMSG, "pstree.img: the root must come first and alone");
+	if (e->ppid && !restore_process_find(ctx, e->ppid))
+		return log_fail(-EBADMSG, "pstree.img: process %u before its parent %u", e->pid, e->ppid);
+	return 0;
+}
+
+static int load_pstree(struct restore_ctx *ctx)
+{
+	_cleanup_image_reader_ struct image_reader r = { 0 };
+	PstreeEntry **entries = NULL, *e, **slot;
+	size_t n = 0;
+	int k;
+
+	k = image_open(ctx->store, &image_pstree, &r);
+	if (k < 0)
+		return log_err(k, "pstree.img");
+	while ((k = image_get(&r, &ctx->arena, pstree_entry, &e)) > 0) {
+		slot = ARENA_PUSH(&ctx->arena, entries, n);
+		if (!slot)
+			return -ENOMEM;
+		*slot = e;
+	}
+	if (k < 0)
+		return k;
+	if (!n)
+		return log_fail(-EBADMSG, "pstree.img is empty");
+	ctx->procs = arena_alloc(&ctx->arena, n * sizeof(*ctx->procs));
+	if (!ctx->procs)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++) {
+		struct restore_process *p = &ctx->procs[ctx->n_procs];
+
+		k = check_entry(ctx, entries[i]);
+		if (k < 0)
+			return k;
+		*p = (struct restore_process){
+			.ctx = ctx, .pst = entries[i],
+			.parent = restore_process_find(ctx, entries[i]->ppid),
+		};
+		ctx->n_procs++;
+	}
+	return 0;
+}
+
+static int load_threads(struct restore_ctx *ctx, struct restore_process *p)
+{
+	p->n_threads = p->pst->n_threads ? p->pst->n_threads : 1;
+	p->threads = arena_alloc(&ctx->arena, p->n_threads * sizeof(*p->threads));
+	if (!p->threads)
+		return -ENOMEM;
+	for (size_t i = 0; i < p->n_threads; i++) {
+		struct restore_thread *th = &p->threads[i];
+		uint32_t tid = i ? p->pst->threads[i] : p->pst->pid;
+		int r;
+
+		if (!tid || tid >= PIDS_MAX)
+			return log_fail(-EBADMSG, "pstree.img: thread %u of process %u", tid, p->pst->pid);
+		r = image_read_one(ctx->store, &ctx->arena, &image_core, core_entry, &th->core, tid);
+		if (r < 0)
+			return r;
+		r = regs_check(th->core);
+		if (r < 0)
+			return r;
+		if (!th->core->thread_core || (!i && !th->core->tc))
+			return log_fail(-EBADMSG, "core-%u.img lacks its thread's state", tid);
+		th->task.tid = (pid_t)tid;
+	}
+	return 0;
+}
+
+static int load_process(struct restore_ctx *ctx, struct restore_process *p)
+{
+	uint32_t pid = p->pst->pid;
+	int r;
+
+	LOG_SCOPE("process %u", pid);
+	r = image_read_one(ctx->store, &ctx->arena, &image_core, core_entry, &p->core, pid);
+	if (r < 0)
+		return r;
+	if (!p->core->tc)
+		return log_fail(-EBADMSG, "core-%u.img has no task state", pid);
+	if (p->core->tc->task_state == TASK_DEAD)
+		return 0;
+	p->alive = true;
+	r = image_read_one(ctx->store, &ctx->arena, &image_ids, task_kobj_ids_entry, &p->ids, pid);
+	if (r >= 0)
+		r = image_read_one(ctx->store, &ctx->arena, &image_mm, mm_entry, &p->mm, pid);
+	if (r >= 0)
+		r = image_read_one(ctx->store, &ctx->arena, &image_fs, fs_entry, &p->fs, pid);
+	if (r >= 0)
+		r = load_threads(ctx, p);
+	if (r >= 0)
+		r = mem_check(p);
+	return r;
+}
+
+static bool is_zombie(uint32_t pid)
+{
+	_cleanup_free_ char *text = NULL;
+	char path[32], *s;
+
+	snprintf(path, sizeof(path), "/proc/%u/stat", pid);
+	if (read_file_at(AT_FDCWD, path, 4096, &text, NULL) < 0)
+		return true;	/* gone meanwhile */
+	s = strrchr(text, ')');
+	return s && s[1] && s[2] == 'Z';
+}
+
+/* A pid that is taken: by whom, since that is what the operator must know. */
+static int check_pid_free(uint32_t pid)
+{
+	_cleanup_free_ char *comm = NULL;
+	char path[48];
+
+	/* What a dump has just ended may wait to be reaped by init. */
+	for (unsigned int i = 0; i < REAP_TRIES; i++) {
+		if (kill((pid_t)pid, 0) < 0 && errno == ESRCH)
+			return 0;
+		if (!is_zombie(pid))
+			break;
+		nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
+	}
+	snprintf(path, sizeof(path), "/proc/%u/comm", pid);
+	if (read_file_at(AT_FDCWD, path, 64, &comm, NULL) >= 0)
+		comm[strcspn(comm, "\n")] = '\0';
+	return log_fail(-EEXIST, "pid %u is in use%s%s%s", pid, comm ? " (" : "", comm ? comm : "",
+			comm ? ")" : "");
+}
+
+int restore_load(struct restore_ctx *ctx)
+{
+	int r;
+
+	r = load_inventory(ctx);
+	if (r >= 0)
+		r = load_pstree(ctx);
+	for (size_t i = 0; r >= 0 && i < ctx->n_procs; i++) {
+		r = load_process(ctx, &ctx->procs[i]);
+		for (size_t k = 1; r >= 0 && k < ctx->procs[i].n_threads; k++)
+			r = check_pid_free((uint32_t)ctx->procs[i].threads[k].task.tid);
+		if (r >= 0)
+			r = check_pid_free(ctx->procs[i].pst->pid);
+	}
+	if (r >= 0 && !ctx->procs[0].alive)
+		return log_fail(-EINVAL, "the root task is dead");
+	return r;
+}

@@ -1,0 +1,365 @@
+/*
+ * Restore, third part: every task exists and has its memory. Descriptors, namespaces, working
+ * directory, threads, the parts' state; then what runs by the clock; then the end of remote
+ * control.
+ */
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "core/files.h"
+#include "core/restore_steps.h"
+#include "ns/cgroup.h"
+#include "ns/ns.h"
+#include "task/part.h"
+#include "task/parts.h"
+#include "task/regs.h"
+
+#define THREAD_FLAGS	(CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM)
+#define TID_TRIES	20
+/* Threads cloned in one batch: few enough for remote->born and the zone's data. */
+#define THREADS_A_BATCH	32u
+
+/* A descriptor of the engine in the task, wherever it lands. Run before a user namespace. */
+static int fetch_fd(struct restore_ctx *ctx, struct restore_process *p, uint32_t file_id, int *ret)
+{
+	struct batch *b = &ctx->batch;
+	int fd, call, r;
+
+	r = restore_file_get(ctx, file_id, &fd);
+	if (r < 0)
+		return r;
+	batch_begin(b, &p->threads[0].task);
+	call = batch_call(b, SYS_pidfd_getfd, ctx->pidfd_t_fd, fd, 0);
+	r = batch_run(b);
+	*ret = (int)batch_ret(b, call);
+	return r;
+}
+
+static bool root_is_plain(struct restore_ctx *ctx, const struct restore_process *p)
+{
+	const struct restore_file *f = restore_file_find(ctx, p->fs->root_id);
+
+	return f && f->fe->reg && !strcmp(f->fe->reg->name, "/");
+}
+
+/*
+ * Working directory and root, around the change of namespaces: setns() of a mount namespace
+ * resets both, and inside a user namespace the engine's descriptors cannot be fetched.
+ */
+static int settle_fs(struct restore_ctx *ctx, struct restore_process *p)
+{
+	struct batch *b = &ctx->batch;
+	int cwd, root = -1, r;
+
+	r = fetch_fd(ctx, p, p->fs->cwd_id, &cwd);
+	if (r >= 0 && !root_is_plain(ctx, p))
+		r = fetch_fd(ctx, p, p->fs->root_id, &root);
+	if (r < 0)
+		return log_err(r, "cannot open its working or root directory");
+	batch_begin(b, &p->threads[0].task);
+	r = ns_restore_enter_calls(ctx, p, b);
+	if (r < 0)
+		return r;
+	r = batch_make_room(b, 8, 64);
+	if (r < 0)
+		return r;
+	if (root >= 0) {
+		batch_call(b, SYS_fchdir, root);
+		batch_call(b, SYS_chroot, batch_str(b, "."));
+		batch_call(b, SYS_close, root);
+	}
+	batch_call(b, SYS_fchdir, cwd);
+	batch_call(b, SYS_close, cwd);
+	batch_call(b, SYS_close, ctx->pidfd_t_fd);
+	return batch_run(b);
+}
+
+static int thread_adopt(struct restore_ctx *ctx, struct restore_process *p, size_t i, pid_t tid)
+{
+	struct restore_thread *th = &p->threads[i];
+	int r;
+
+	task_adopt(&th->task, tid, p->remote);
+	r = task_get_regs(&th->task);
+	if (r < 0 || !ctx->cgroup_state)
+		return r;
+	return cgroup_restore_thread(ctx, ctx->cgroup_state, tid, th->core->thread_core->cg_set,
+				     p->threads[0].core->thread_core->cg_set);
+}
+
+/* Any stack will do: a thread's registers are set before it runs. */
+static struct clone_args thread_args(const struct restore_process *p)
+{
+	return (struct clone_args){
+		.flags = THREAD_FLAGS,
+		.stack = p->remote->zone + ZONE_BYTES - 2 * PAGE_BYTES,
+		.stack_size = PAGE_BYTES,
+	};
+}
+
+static int threads_create(struct restore_ctx *ctx, struct restore_process *p)
+{
+	struct batch *b = &ctx->batch;
+
+	for (size_t i = 1; i < p->n_threads; i += THREADS_A_BATCH) {
+		size_t n = MIN(p->n_threads - i, THREADS_A_BATCH);
+		int r;
+
+		batch_begin(b, &p->threads[0].task);
+		for (size_t k = 0; k < n; k++) {
+			struct clone_args args = thread_args(p);
+
+			args.set_tid = batch_put(b, &p->threads[i + k].task.tid, 4);
+			args.set_tid_size = 1;
+			batch_call(b, SYS_clone3, batch_put(b, &args, sizeof(args)), sizeof(args));
+		}
+		r = batch_run(b);
+		if (r < 0)
+			return r;
+		if (p->remote->n_born != n)
+			return log_fail(-EIO, "%zu of %zu threads were made", p->remote->n_born, n);
+		for (size_t k = 0; k < n; k++) {
+			r = thread_adopt(ctx, p, i + k, p->threads[i + k].task.tid);
+			if (r < 0)
+				return r;
+		}
+	}
+	return 0;
+}
+
+/* A thread with the wrong id: ends, and we see it end. */
+static int thread_dismiss(struct restore_process *p, pid_t tid)
+{
+	struct task t;
+	struct user_regs_struct *regs = &t.regs;
+	const uint64_t arg[6] = { 0 };
+	int status, r;
+
+	task_adopt(&t, tid, p->remote);
+	r = task_get_regs(&t);
+	if (r < 0)
+		return r;
+	arch_regs_for_syscall(regs, p->remote->syscall_insn, SYS_exit, arg);
+	r = task_put_regs(&t);
+	if (r >= 0 && ptrace(PTRACE_CONT, tid, 0, 0) < 0)
+		r = neg_errno();
+	while (r >= 0 && waitpid(tid, &status, __WALL) < 0 && errno == EINTR)
+		;
+	return r;
+}
+
+/*
+ * Inside a user namespace no tid can be chosen; outside, the engine can say which comes next.
+ * Another process may be faster, so it is tried again.
+ */
+static int thread_create_by_last_pid(struct restore_ctx *ctx, struct restore_process *p, size_t i)
+{
+	pid_t want = p->threads[i].task.tid;
+	struct batch *b = &ctx->batch;
+	char text[16];
+	int r;
+
+	snprintf(text, sizeof(text), "%d", want - 1);
+	for (unsigned int try = 0; try < TID_TRIES; try++) {
+		struct clone_args args = thread_args(p);
+
+		batch_begin(b, &p->threads[0].task);
+		batch_call(b, SYS_clone3, batch_put(b, &args, sizeof(args)), sizeof(args));
+		r = write_filef(text, "/proc/sys/kernel/ns_last_pid");
+		if (r < 0)
+			return log_err(r, "cannot write /proc/sys/kernel/ns_last_pid");
+		r = batch_run(b);
+		if (r < 0)
+			return r;
+		if (p->remote->n_born != 1)
+			return log_fail(-EIO, "thread %d was not made", want);
+		if (p->remote->born[0] == want)
+			return thread_adopt(ctx, p, i, want);
+		r = thread_dismiss(p, p->remote->born[0]);
+		if (r < 0)
+			return r;
+	}
+	return log_fail(-EBUSY, "cannot get thread id %d in %u tries: others take pids too fast", want,
+			TID_TRIES);
+}
+
+static int settle_threads(struct restore_ctx *ctx, struct restore_process *p)
+{
+	int r = 0;
+
+	if (!ns_restore_has_userns(ctx))
+		return threads_create(ctx, p);
+	for (size_t i = 1; r >= 0 && i < p->n_threads; i++)
+		r = thread_create_by_last_pid(ctx, p, i);
+	return r;
+}
+
+static int parts_restore(struct restore_ctx *ctx, struct restore_process *p, size_t i,
+			 enum part_stage stage)
+{
+	struct restore_thread *th = &p->threads[i];
+	int r;
+
+	LOG_SCOPE("thread %d", th->task.tid);
+	batch_begin(&ctx->batch, &th->task);
+	for (size_t k = 0; task_parts[k]; k++) {
+		const struct task_part *part = task_parts[k];
+
+		if (part->stage != stage || !part->restore_calls || !part_is_for_leader(part, !i))
+			continue;
+		r = batch_make_room(&ctx->batch, 256, 64u << 10);
+		if (r >= 0)
+			r = part->restore_calls(ctx, p, th, &ctx->batch);
+		if (r < 0)
+			return log_err(r, "%s", part->name);
+	}
+	return batch_run(&ctx->batch);
+}
+
+static int settle_process(struct restore_ctx *ctx, struct restore_process *p)
+{
+	int r;
+
+	LOG_SCOPE("process %u", p->pst->pid);
+	r = p->shares_fds ? 0 : restore_fds_install(ctx, p);
+	if (r >= 0)
+		r = settle_fs(ctx, p);
+	if (r >= 0)
+		r = settle_threads(ctx, p);
+	for (size_t i = 0; r >= 0 && i < p->n_threads; i++)
+		r = parts_restore(ctx, p, i, STAGE_STATE);
+	return r;
+}
+
+/* A zombie comes back by dying again with its status; its parent has not run yet. */
+static int zombie_end(struct restore_ctx *ctx, struct restore_process *p)
+{
+	uint32_t status = p->core->tc->exit_code;
+	struct task *t = &p->threads[0].task;
+	uint64_t arg[6] = { status >> 8 & 0xff };
+	uint64_t nr = SYS_exit_group;
+	int r;
+
+	p->remote->syscall_insn = p->parent->remote->syscall_insn;
+	batch_begin(&ctx->batch, t);
+	batch_call(&ctx->batch, SYS_close_range, 0, ~0u, 0);
+	batch_call(&ctx->batch, SYS_prctl, 15 /* PR_SET_NAME */, batch_str(&ctx->batch, p->core->tc->comm));
+	r = batch_run(&ctx->batch);
+	if (r < 0)
+		return r;
+	if (WIFSIGNALED(status)) {
+		nr = SYS_kill;
+		arg[0] = p->pst->pid;
+		arg[1] = status & 0x7f;
+	}
+	r = task_get_regs(t);
+	if (r < 0)
+		return r;
+	arch_regs_for_syscall(&t->regs, p->remote->syscall_insn, nr, arg);
+	t->sigmask = 0;
+	r = task_put_regs(t);
+	return r < 0 ? r : task_detach(t);
+}
+
+int restore_settle(struct restore_ctx *ctx)
+{
+	int r;
+
+	for (size_t i = 0; i < ctx->n_procs; i++) {
+		struct restore_process *p = &ctx->procs[i];
+
+		r = p->alive ? settle_process(ctx, p) : zombie_end(ctx, p);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int restore_late(struct restore_ctx *ctx)
+{
+	int r;
+
+	for (size_t i = 0; i < ctx->n_procs; i++) {
+		struct restore_process *p = &ctx->procs[i];
+
+		LOG_SCOPE("process %u", p->pst->pid);
+		for (size_t k = 0; p->alive && k < p->n_threads; k++) {
+			r = parts_restore(ctx, p, k, STAGE_LATE);
+			if (r < 0)
+				return r;
+		}
+	}
+	return 0;
+}
+
+static int zone_unmap(struct restore_process *p)
+{
+	struct task *leader = &p->threads[0].task;
+	struct kernel_sigaction sa;
+	int64_t res;
+	int r;
+
+	if (sigactions_trap_ignored(p->core, &sa)) {
+		const uint64_t arg[6] = { SIGTRAP, p->remote->zone + ZONE_DATA_OFF, 0, 8 };
+
+		memcpy(p->remote->mirror + ZONE_DATA_OFF, &sa, sizeof(sa));
+		r = task_syscall(leader, &res, SYS_rt_sigaction, arg);
+		if (r < 0 || res < 0)
+			return log_err(r < 0 ? r : (int)res, "cannot ignore SIGTRAP again");
+	}
+	r = task_syscall(leader, &res, SYS_munmap,
+			 (const uint64_t[6]){ p->remote->zone, ZONE_BYTES });
+	if (r < 0 || res < 0)
+		return log_err(r < 0 ? r : (int)res, "cannot unmap the call zone");
+	return 0;
+}
+
+int restore_registers(struct restore_ctx *ctx)
+{
+	int r = 0;
+
+	for (size_t i = 0; r >= 0 && i < ctx->n_procs; i++) {
+		struct restore_process *p = &ctx->procs[i];
+
+		LOG_SCOPE("process %u", p->pst->pid);
+		if (!p->alive)
+			continue;
+		r = zone_unmap(p);
+		for (size_t k = 0; r >= 0 && k < p->n_threads; k++) {
+			const CoreEntry *core = p->threads[k].core;
+			uint64_t mask = k ? core->thread_core->blk_sigset : core->tc->blk_sigset;
+
+			for (size_t q = 0; r >= 0 && task_parts[q]; q++)
+				if (task_parts[q]->finish && part_is_for_leader(task_parts[q], !k))
+					r = task_parts[q]->finish(ctx, p, &p->threads[k]);
+			if (r >= 0)
+				r = regs_restore(&p->threads[k], mask);
+		}
+	}
+	return r;
+}
+
+int restore_release(struct restore_ctx *ctx)
+{
+	int bad = 0;
+
+	for (size_t i = ctx->n_procs; i-- > 0;) {
+		struct restore_process *p = &ctx->procs[i];
+		int r;
+
+		if (!p->alive)
+			continue;
+		if (p->core->tc->task_state == TASK_STOPPED || ctx->opts->leave_stopped)
+			kill((pid_t)p->pst->pid, SIGSTOP);
+		for (size_t k = p->n_threads; k-- > 0;) {
+			r = task_detach(&p->threads[k].task);
+			bad = r < 0 ? log_err(r, "cannot let task %d go", p->threads[k].task.tid) : bad;
+		}
+	}
+	return bad;
+}

@@ -1,0 +1,24 @@
+/* The steps of a restore; restore.c has their order. */
+#ifndef CR_CORE_RESTORE_STEPS_H
+#define CR_CORE_RESTORE_STEPS_H
+
+#include "core/restore.h"
+
+/* restore_load.c: inventory, pstree, core, ids, mm, fs, fdinfo; all checked; pids free. */
+int restore_load(struct restore_ctx *ctx) _must_check_;
+
+/* restore_build.c: tasks with their memory, sessions and groups; parents before children. */
+int restore_zone(struct restore_ctx *ctx) _must_check_;
+int restore_tasks(struct restore_ctx *ctx) _must_check_;
+int restore_groups(struct restore_ctx *ctx) _must_check_;
+/* Kills and reaps what restore_tasks() made. */
+void restore_kill(struct restore_ctx *ctx);
+
+/* restore_settle.c: descriptors, namespaces, threads, the parts' state. */
+int restore_settle(struct restore_ctx *ctx) _must_check_;
+int restore_late(struct restore_ctx *ctx) _must_check_;
+/* Stubs away, registers in. */
+int restore_registers(struct restore_ctx *ctx) _must_check_;
+int restore_release(struct restore_ctx *ctx) _must_check_;
+
+#endif

@@ -1,0 +1,347 @@
+/*
+ * Finding and stopping a tree.
+ *
+ * With a cgroup the freezer makes it atomic: freeze, seize and interrupt every task while it
+ * is frozen, then thaw: all stay in their ptrace stops, where (unlike in the freezer) batches
+ * can run. Without one, a process whose threads are all stopped cannot make new threads or
+ * children, so seizing goes parents first and looks again until nothing new turns up.
+ */
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "core/freezer.h"
+#include "core/tree.h"
+#include "task/regs.h"
+
+#define SEIZE_TIMEOUT_USEC	(10ull * 1000000)
+
+static uint64_t timeout(const struct dump_ctx *ctx)
+{
+	return ctx->opts->timeout_usec ? ctx->opts->timeout_usec : SEIZE_TIMEOUT_USEC;
+}
+
+/* state, ppid, pgrp, session and exit_code of /proc/PID/stat. */
+struct stat_line {
+	char state;
+	int ppid, pgrp, session;
+	uint32_t exit_code;
+};
+
+static int stat_read(int proc_fd, struct stat_line *st, char comm[16])
+{
+	_cleanup_free_ char *text = NULL;
+	char *s, *e, *save = NULL;
+	int r, field;
+
+	r = read_file_at(proc_fd, "stat", 8192, &text, NULL);
+	if (r < 0)
+		return r;
+	s = strchr(text, '(');
+	e = strrchr(text, ')');
+	if (!s || !e || e[1] != ' ')
+		return -EBADMSG;
+	snprintf(comm, 16, "%.*s", (int)MIN(e - s - 1, 15), s + 1);
+	if (sscanf(e + 2, "%c %d %d %d", &st->state, &st->ppid, &st->pgrp, &st->session) != 4)
+		return -EBADMSG;
+	st->exit_code = 0;
+	field = 3;
+	for (s = strtok_r(e + 2, " \n", &save); s; s = strtok_r(NULL, " \n", &save), field++)
+		if (field == 52)
+			st->exit_code = (uint32_t)strtoul(s, NULL, 10);
+	return 0;
+}
+
+static int process_open(struct dump_ctx *ctx, struct dump_process *parent, pid_t pid,
+			struct dump_process **ret)
+{
+	struct dump_process *p = ARENA_NEW(&ctx->arena, struct dump_process), **slot;
+	struct stat_line st;
+	char path[32];
+	int r;
+
+	slot = p ? ARENA_PUSH(&ctx->arena, ctx->procs, ctx->n_procs) : NULL;
+	if (!slot)
+		return -ENOMEM;
+	*slot = p;
+	*p = (struct dump_process){ .ctx = ctx, .parent = parent, .pid = pid, .proc_fd = -EBADF,
+				    .pidfd = -EBADF, .remote.mem_fd = -EBADF };
+	snprintf(path, sizeof(path), "/proc/%d", pid);
+	p->proc_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (p->proc_fd < 0)
+		return neg_errno() == -ENOENT ? -ESRCH : neg_errno();
+	p->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (p->pidfd < 0)
+		return neg_errno();
+	r = stat_read(p->proc_fd, &st, p->comm);
+	if (r < 0)
+		return r;
+	p->pid_virtual = (uint32_t)pid;
+	p->pgid = (uint32_t)st.pgrp;
+	p->sid = (uint32_t)st.session;
+	p->life = st.state == 'Z' || st.state == 'X' ? TASK_DEAD : TASK_ALIVE;
+	p->exit_code = st.exit_code;
+	*ret = p;
+	return 0;
+}
+
+static struct dump_thread *thread_find(struct dump_process *p, pid_t tid)
+{
+	for (size_t i = p->n_threads; i-- > 0;)
+		if (p->threads[i].task.tid == tid)
+			return &p->threads[i];
+	return NULL;
+}
+
+static int seize_failed(struct dump_process *p, pid_t tid, int r)
+{
+	_cleanup_free_ char *status = NULL;
+	char *tracer;
+
+	if (r == -ETIMEDOUT)
+		return log_fail(r, "task %d does not stop: it waits in the kernel without interruption, or in vfork() for a child to exec",
+				tid);
+	if (r == -EPERM && read_file_at(p->proc_fd, "status", 65536, &status, NULL) >= 0 &&
+	    (tracer = strstr(status, "TracerPid:\t")) && tracer[11] != '0')
+		return log_obstacle("end the tracer (debugger, strace)", "task %d is traced by process %d",
+				    tid, atoi(tracer + 11));
+	return log_err(r, "cannot stop task %d", tid);
+}
+
+static int thread_seize(struct dump_ctx *ctx, struct dump_process *p, pid_t tid)
+{
+	struct dump_thread *th = ARENA_PUSH(&ctx->arena, p->threads, p->n_threads);
+	int r;
+
+	if (!th)
+		return -ENOMEM;
+	*th = (struct dump_thread){ .task = { .tid = tid, .remote = &p->remote },
+				    .tid_virtual = (uint32_t)tid };
+	r = task_seize(&th->task, 0, timeout(ctx));
+	if (r == -ESRCH) {
+		p->n_threads--;
+		return 0;
+	}
+	if (r < 0)
+		return seize_failed(p, tid, r);
+	if (th->task.group_stop_signal)
+		p->life = TASK_STOPPED;
+	th->core = ARENA_MSG(&ctx->arena, CoreEntry, core_entry);
+	if (!th->core)
+		return -ENOMEM;
+	return 1;
+}
+
+/* Seizes what /proc/PID/task lists; 1 if something new was there. */
+static int threads_seize_once(struct dump_ctx *ctx, struct dump_process *p)
+{
+	_cleanup_closedir_ DIR *d = NULL;
+	struct dirent *e;
+	int fd, found = 0;
+
+	fd = openat(p->proc_fd, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return neg_errno();
+	d = fdopendir(fd);
+	if (!d) {
+		close(fd);
+		return -ENOMEM;
+	}
+	while ((e = readdir(d))) {
+		pid_t tid = atoi(e->d_name);
+		int r;
+
+		if (tid <= 0 || thread_find(p, tid))
+			continue;
+		r = thread_seize(ctx, p, tid);
+		if (r < 0)
+			return r;
+		found |= r;
+	}
+	return found;
+}
+
+/* The leader first in p->threads, as the images want it. */
+static int leader_first(struct dump_process *p)
+{
+	struct dump_thread *leader = thread_find(p, p->pid), tmp;
+
+	if (!leader)
+		return log_fail(-ESRCH, "process %d ended", p->pid);
+	tmp = *leader;
+	memmove(p->threads + 1, p->threads, (size_t)(leader - p->threads) * sizeof(tmp));
+	p->threads[0] = tmp;
+	return 0;
+}
+
+static int process_seize(struct dump_ctx *ctx, struct dump_process *p)
+{
+	int r;
+
+	LOG_SCOPE("process %d (%s)", p->pid, p->comm);
+	if (p->life == TASK_DEAD)
+		return 0;
+	do
+		r = threads_seize_once(ctx, p);
+	while (r > 0);
+	return r < 0 ? r : leader_first(p);
+}
+
+static int children_of(struct dump_ctx *ctx, struct dump_process *p, pid_t tid);
+
+static int tree_add(struct dump_ctx *ctx, struct dump_process *parent, pid_t pid)
+{
+	struct dump_process *p;
+	int r;
+
+	r = process_open(ctx, parent, pid, &p);
+	if (r < 0)
+		return log_err(r, "cannot look at process %d", pid);
+	r = process_seize(ctx, p);
+	for (size_t i = 0; r >= 0 && i < p->n_threads; i++)
+		r = children_of(ctx, p, p->threads[i].task.tid);
+	return r < 0 ? r : 0;
+}
+
+static int children_of(struct dump_ctx *ctx, struct dump_process *p, pid_t tid)
+{
+	_cleanup_free_ char *text = NULL;
+	char path[64], *save = NULL;
+	int r;
+
+	snprintf(path, sizeof(path), "task/%d/children", tid);
+	r = read_file_at(p->proc_fd, path, READ_FILE_MAX, &text, NULL);
+	if (r < 0)
+		return log_err(r, "cannot read /proc/%d/%s", p->pid, path);
+	for (char *s = strtok_r(text, " ", &save); s; s = strtok_r(NULL, " ", &save)) {
+		r = tree_add(ctx, p, atoi(s));
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+struct dump_process *dump_process_find(struct dump_ctx *ctx, pid_t pid)
+{
+	for (size_t i = 0; i < ctx->n_procs; i++)
+		if (ctx->procs[i]->pid == pid)
+			return ctx->procs[i];
+	return NULL;
+}
+
+static int freeze_begin(struct dump_ctx *ctx)
+{
+	const char *cg = ctx->opts->freeze_cgroup;
+	int r;
+
+	if (!cg)
+		return 0;
+	r = freezer_get(cg);
+	if (r < 0)
+		return log_err(r, "%s: no cgroup v2 freezer", cg);
+	ctx->was_frozen = r;
+	r = freezer_set(cg, 1);
+	if (r >= 0)
+		r = freezer_wait(cg, 1, timeout(ctx));
+	return r < 0 ? log_err(r, "cannot freeze %s", cg) : 0;
+}
+
+int tree_seize(struct dump_ctx *ctx)
+{
+	int r = freeze_begin(ctx);
+
+	if (r < 0)
+		return r;
+	r = tree_add(ctx, NULL, ctx->opts->pid);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < ctx->n_procs; i++)
+		for (size_t k = 0; k < ctx->procs[i]->n_threads; k++) {
+			r = task_get_regs(&ctx->procs[i]->threads[k].task);
+			if (r < 0)
+				return log_err(r, "cannot read the registers of task %d",
+					       ctx->procs[i]->threads[k].task.tid);
+		}
+	if (ctx->opts->freeze_cgroup) {
+		r = freezer_set(ctx->opts->freeze_cgroup, 0);
+		if (r < 0)
+			return log_err(r, "cannot thaw %s", ctx->opts->freeze_cgroup);
+	}
+	return 0;
+}
+
+static int process_kill(struct dump_process *p)
+{
+	int status;
+
+	if (p->life == TASK_DEAD)
+		return 0;
+	if (kill(p->pid, SIGKILL) < 0 && errno != ESRCH)
+		return neg_errno();
+	/* As their tracer we reap the threads; the leader stays for its own parent. */
+	for (size_t i = p->n_threads; i-- > 0;)
+		while (p->threads[i].task.seized &&
+		       waitpid(p->threads[i].task.tid, &status, __WALL) < 0 && errno == EINTR)
+			;
+	return 0;
+}
+
+static int process_release(struct dump_process *p, enum cr_final_state state)
+{
+	int r = 0, bad = 0;
+
+	remote_close(&p->remote);
+	if (state == CR_KILL)
+		return process_kill(p);
+	if (state == CR_LEAVE_STOPPED && p->n_threads)
+		kill(p->pid, SIGSTOP);
+	for (size_t i = 0; i < p->n_threads; i++) {
+		struct task *t = &p->threads[i].task;
+
+		if (!t->seized)
+			continue;
+		r = task_put_regs(t);
+		bad = r < 0 ? r : bad;
+		r = task_detach(t);
+		bad = r < 0 ? r : bad;
+	}
+	return bad < 0 ? log_err(bad, "cannot let process %d go", p->pid) : 0;
+}
+
+int tree_release(struct dump_ctx *ctx, enum cr_final_state state)
+{
+	const char *cg = ctx->opts->freeze_cgroup;
+	bool freeze = cg && (state == CR_LEAVE_FROZEN || (ctx->was_frozen && state != CR_KILL));
+	int r, bad = 0;
+
+	/* Zones are unmapped by calls in the tasks, which do not run in a frozen group. */
+	for (size_t i = 0; i < ctx->n_procs; i++) {
+		struct dump_process *p = ctx->procs[i];
+
+		if (p->remote.zone && p->n_threads && state != CR_KILL) {
+			r = remote_unmap(&p->remote, &p->threads[0].task);
+			bad = r < 0 ? r : bad;
+		}
+	}
+	if (cg) {
+		r = freezer_set(cg, freeze);
+		bad = r < 0 ? log_err(r, "cannot %s %s", freeze ? "freeze" : "thaw", cg) : bad;
+	}
+	for (size_t i = ctx->n_procs; i-- > 0;) {
+		r = process_release(ctx->procs[i], state);
+		bad = r < 0 ? r : bad;
+	}
+	if (freeze) {
+		r = freezer_wait(cg, 1, timeout(ctx));
+		bad = r < 0 ? log_err(r, "%s does not freeze again", cg) : bad;
+	}
+	for (size_t i = 0; i < ctx->n_procs; i++) {
+		close_fdp(&ctx->procs[i]->proc_fd);
+		close_fdp(&ctx->procs[i]->pidfd);
+	}
+	return bad;
+}

@@ -1,0 +1,81 @@
+/*
+ * libcr: checkpoint and restore of process trees. The one header others include.
+ *
+ * Functions return 0 or a negative errno; details are in the log (util/log.h).
+ */
+#ifndef CR_H
+#define CR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct image_store;
+
+enum cr_final_state {
+	CR_KILL,		/* the tree ends, silently for its peers */
+	CR_LEAVE_RUNNING,
+	CR_LEAVE_STOPPED,
+	CR_LEAVE_FROZEN,	/* in opts.freeze_cgroup, as it was; thawing resumes the tree */
+};
+
+enum cr_network_lock { CR_LOCK_IPTABLES, CR_LOCK_NFTABLES, CR_LOCK_SKIP };
+
+struct cr_external {
+	const char *key;	/* "unix[1234]", "mnt[/path]:cookie", "file[4:5f]" ... */
+	int fd;			/* --inherit-fd, else -1 */
+};
+
+struct cr_opts {
+	struct image_store *store;	/* borrowed */
+	int work_dir_fd;
+	pid_t pid;			/* dump: root of the tree */
+	enum cr_final_state final_state;
+	const char *freeze_cgroup;	/* directory of the tree's cgroup, or NULL */
+	uint64_t timeout_usec;		/* for freezing; 0: ten seconds */
+	bool tcp_established, tcp_close, skip_in_flight;
+	bool shell_job, ext_unix_sk, file_locks, link_remap;
+	bool detached, sibling;		/* restore */
+	bool time_namespace;		/* restore: clocks go on from the images' readings */
+	int64_t clock_advance_nsec;	/* restore: added to them, the time since the dump */
+	bool leave_stopped;		/* restore */
+	bool log_obstacles_only;	/* check: find all, change nothing */
+	bool no_cgroups;
+	uint64_t ghost_limit_bytes;	/* 0: 1 MiB */
+	enum cr_network_lock network_lock;
+	int cgroup_mode;		/* CRIU's bits; -1: default */
+	const char *cgroup_root;
+	const char *root;
+	const char *parent_dir;		/* --prev-images-dir */
+	bool track_mem;
+	const struct cr_external *externals;
+	size_t n_externals;
+	/* Hooks of --action-script and of crkexec: called at the named points, may be NULL. */
+	int (*notify)(void *arg, const char *event, pid_t root);
+	void *notify_arg;
+};
+
+struct cr_stats {
+	uint64_t freezing_usec, frozen_usec, memdump_usec, memwrite_usec;
+	uint64_t pages_scanned, pages_written, pages_restored;
+	uint64_t forking_usec, restore_usec;
+	uint32_t n_tasks, n_threads, n_files, n_tcp;
+};
+
+/* Writes the images of the tree at opts->pid. On failure the tree is as it was. */
+int cr_dump(const struct cr_opts *opts, struct cr_stats *ret_stats);
+
+/*
+ * Rebuilds the tree from opts->store. On failure nothing of it is left. *ret_root is the root
+ * task's pid. With sibling the root's parent is the caller's parent.
+ */
+int cr_restore(const struct cr_opts *opts, pid_t *ret_root, struct cr_stats *ret_stats);
+
+/* All obstacles of the tree, through log_obstacles_set(); -EOPNOTSUPP if there is any. */
+int cr_check_tree(const struct cr_opts *opts);
+
+/* The running kernel's features; see `cr check`. 1 yes, 0 no, -ENOENT unknown name. */
+int cr_check_feature(const char *name);
+bool cr_check_kernel(bool extra, bool all);	/* prints; true: nothing is missing */
+
+#endif

@@ -1,0 +1,191 @@
+/*
+ * Writing images: magics before the first write, then framed messages and payload, handed to
+ * the carrier. Messages are packed straight into the carrier's memory.
+ */
+#include <string.h>
+
+#include "image/store.h"
+#include "util/log.h"
+
+/* Logged once per file: the callers of a failed file all hand the error up. */
+static int writer_fail(struct image_writer *w, int r)
+{
+	w->error = r;
+	return log_err(r, "cannot write image %s", w->name);
+}
+
+int image_create_(struct image_store *s, const struct image_type *t, struct image_writer **ret,
+		  uint64_t number)
+{
+	struct image_writer *w;
+	int r;
+
+	r = s->ops->writer_new(s, &w);
+	if (r < 0)
+		return log_err(r, "cannot create image of type %s", t->name);
+	w->store = s;
+	w->type = t;
+	snprintf(w->name, sizeof(w->name), t->file_fmt, number);
+	*ret = w;
+	return 0;
+}
+
+static int writer_begin(struct image_writer *w)
+{
+	uint32_t magic[2] = { 0, w->type->magic };
+	size_t first = 0;
+
+	if (w->error || w->begun)
+		return w->error;
+	switch (w->type->framing) {
+	case IMAGE_COMMON:
+		magic[0] = IMAGE_MAGIC_COMMON;
+		break;
+	case IMAGE_SERVICE:
+		magic[0] = IMAGE_MAGIC_SERVICE;
+		break;
+	case IMAGE_SINGLE_MAGIC:
+		first = 1;
+		break;
+	case IMAGE_RAW:
+		first = 2;
+		break;
+	}
+	w->begun = true;
+	return w->store->ops->append(w, magic + first, sizeof(magic) - first * sizeof(magic[0]));
+}
+
+int image_put(struct image_writer *w, const ProtobufCMessage *m)
+{
+	size_t bytes = protobuf_c_message_get_packed_size(m);
+	_cleanup_free_ uint8_t *big = NULL;
+	uint32_t size = (uint32_t)bytes;
+	void *to;
+	int r;
+
+	if (w->error)
+		return w->error;
+	if (bytes > IMAGE_ENTRY_MAX)
+		return writer_fail(w, -EMSGSIZE);
+	r = writer_begin(w);
+	if (r < 0)
+		return writer_fail(w, r);
+	if (bytes + sizeof(size) <= IMAGE_SPAN_MAX) {
+		r = w->store->ops->reserve(w, bytes + sizeof(size), &to);
+		if (r < 0)
+			return writer_fail(w, r);
+	} else {
+		to = big = malloc(bytes + sizeof(size));
+		if (!big)
+			return writer_fail(w, -ENOMEM);
+	}
+	memcpy(to, &size, sizeof(size));
+	protobuf_c_message_pack(m, (uint8_t *)to + sizeof(size));
+	if (!big)
+		return 0;
+	r = w->store->ops->append(w, big, bytes + sizeof(size));
+	return r < 0 ? writer_fail(w, r) : 0;
+}
+
+int image_put_raw(struct image_writer *w, const void *p, size_t bytes)
+{
+	int r;
+
+	if (w->error)
+		return w->error;
+	r = writer_begin(w);
+	if (r < 0)
+		return writer_fail(w, r);
+	r = w->store->ops->append(w, p, bytes);
+	return r < 0 ? writer_fail(w, r) : 0;
+}
+
+int image_reserve(struct image_writer *w, size_t bytes, void **ret)
+{
+	int r;
+
+	if (w->error)
+		return w->error;
+	if (bytes > IMAGE_SPAN_MAX)
+		return writer_fail(w, -EMSGSIZE);
+	r = writer_begin(w);
+	if (r < 0)
+		return writer_fail(w, r);
+	r = w->store->ops->reserve(w, bytes, ret);
+	return r < 0 ? writer_fail(w, r) : 0;
+}
+
+int image_close(struct image_writer *w)
+{
+	char name[IMAGE_NAME_MAX];
+	int r;
+
+	if (!w)
+		return 0;
+	if (w->error) {
+		r = w->error;
+		w->store->ops->abandon(w);
+		return r;
+	}
+	memcpy(name, w->name, sizeof(name));
+	r = w->store->ops->commit(w);
+	return r < 0 ? log_err(r, "cannot write image %s", name) : 0;
+}
+
+void image_abandonp(struct image_writer **w)
+{
+	if (*w)
+		(*w)->store->ops->abandon(*w);
+	*w = NULL;
+}
+
+int image_write_one_(struct image_store *s, const struct image_type *t,
+		     const ProtobufCMessage *m, uint64_t number)
+{
+	_cleanup_image_writer_ struct image_writer *w = NULL;
+	int r;
+
+	r = image_create_(s, t, &w, number);
+	if (r < 0)
+		return r;
+	r = image_put(w, m);
+	if (r < 0)
+		return r;
+	return image_close(take_ptr(w));
+}
+
+int image_store_seal(struct image_store *s, uint64_t *ret_bytes, uint64_t *ret_hash)
+{
+	uint64_t bytes, hash;
+	int r;
+
+	r = s->ops->seal(s, &bytes, &hash);
+	if (r < 0)
+		return log_err(r, "cannot complete the images");
+	if (ret_bytes)
+		*ret_bytes = bytes;
+	if (ret_hash)
+		*ret_hash = hash;
+	return 0;
+}
+
+int image_store_verify(struct image_store *s)
+{
+	return s->ops->verify ? s->ops->verify(s) : 0;
+}
+
+int image_store_each_file(struct image_store *s, image_file_fn fn, void *arg)
+{
+	return s->ops->each_file(s, fn, arg);
+}
+
+void image_store_set_parent(struct image_store *s, struct image_store *parent)
+{
+	s->parent = parent;
+}
+
+void image_store_close(struct image_store *s)
+{
+	if (s)
+		s->ops->close(s);
+}

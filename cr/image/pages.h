@@ -1,0 +1,71 @@
+/*
+ * Page images: pagemap-P (a process) or pagemap-shmem-N (a shared object) says which pages
+ * are saved; pages-M has their contents, or an earlier dump's images (`parent`) do.
+ *
+ * vaddr is an address in the target or, for a shared object, a byte offset; always a multiple
+ * of PAGE_BYTES, ascending, never overlapping.
+ */
+#ifndef CR_IMAGE_PAGES_H
+#define CR_IMAGE_PAGES_H
+
+#include "image/image.h"
+
+#define PE_PARENT	1u	/* contents are in the parent images */
+#define PE_LAZY		2u	/* may be filled in later */
+#define PE_PRESENT	4u	/* contents are in pages-M */
+
+/* Reading. */
+struct page_run {
+	uint64_t vaddr, n_pages;
+	uint32_t flags;		/* as stored; of the image that has the data, for PE_PARENT runs */
+	const uint8_t *data;	/* n_pages * PAGE_BYTES; NULL: PE_LAZY without contents */
+};
+
+struct pages_reader;
+/*
+ * map_type: &image_pagemap or &image_pagemap_shmem. Reads and checks the whole map.
+ * A missing pagemap is -ENOENT, silent; everything else is logged. s must outlive the reader.
+ */
+int pages_open(struct image_store *s, const struct image_type *map_type, uint64_t id,
+	       struct pages_reader **ret) _must_check_;
+/*
+ * Next run in ascending order, 1; 0 at the end; negative errors are logged. Data stays valid
+ * until pages_close(). Runs from parent images may be shorter than the map's entries.
+ */
+int pages_next(struct pages_reader *p, struct page_run *ret) _must_check_;
+/* Pages that pages_next() will hand out in total. */
+uint64_t pages_total(const struct pages_reader *p);
+void pages_close(struct pages_reader *p);
+static inline void pages_closep(struct pages_reader **p)
+{
+	if (*p)
+		pages_close(*p);
+}
+#define _cleanup_pages_ _cleanup_(pages_closep)
+
+/* Writing. */
+struct pagemap_writer {
+	struct image_writer *map, *pages;
+	uint64_t vaddr, n_pages;	/* the run that may still grow */
+	uint32_t flags;
+	uint64_t pages_written;
+};
+/* Most pages of one pagemap_put() with contents. */
+#define PAGEMAP_RUN_MAX	(IMAGE_SPAN_MAX / PAGE_BYTES)
+
+/* The pagemap exists afterwards even if nothing is put; pages-PAGES_ID only with contents. */
+int pagemap_create(struct image_store *s, const struct image_type *map_type, uint64_t id,
+		   uint32_t pages_id, struct pagemap_writer *w) _must_check_;
+/*
+ * Appends a run; adjacent ones of equal flags become one entry. With PE_PRESENT, *ret_room is
+ * memory for the contents, to be filled before the next call on w; otherwise it is NULL.
+ * -EINVAL for a run that is empty, unaligned, not ascending or too long.
+ */
+int pagemap_put(struct pagemap_writer *w, uint64_t vaddr, uint64_t n_pages, uint32_t flags,
+		void **ret_room) _must_check_;
+int pagemap_close(struct pagemap_writer *w) _must_check_;
+/* For error paths; also after pagemap_close(). */
+void pagemap_abandonp(struct pagemap_writer *w);
+#define _cleanup_pagemap_writer_ _cleanup_(pagemap_abandonp)
+
+#endif

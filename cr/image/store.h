@@ -1,0 +1,59 @@
+/*
+ * What a carrier of images has to do, for image.c and reader.c: files by name, written by
+ * appending, read as one span of memory. Framing and logging are not its business.
+ */
+#ifndef CR_IMAGE_STORE_H
+#define CR_IMAGE_STORE_H
+
+#include "image/image.h"
+
+/* First word of ordinary and of service images; inventory.img has its own magic only. */
+#define IMAGE_MAGIC_COMMON	0x54564319u
+#define IMAGE_MAGIC_SERVICE	0x55105940u
+
+struct image_store {
+	const struct image_store_ops *ops;
+	struct image_store *parent;	/* borrowed, or NULL */
+};
+
+/* A carrier's writer begins with this one. */
+struct image_writer {
+	struct image_store *store;
+	const struct image_type *type;
+	char name[IMAGE_NAME_MAX];
+	bool begun;			/* something was written */
+	int error;			/* of an earlier call; already logged */
+};
+
+struct image_store_ops {
+	/* Allocates; the caller fills in the common part. */
+	int (*writer_new)(struct image_store *s, struct image_writer **ret);
+	int (*append)(struct image_writer *w, const void *p, size_t bytes);
+	/* Appends bytes whose contents the caller sets before its next call. */
+	int (*reserve)(struct image_writer *w, size_t bytes, void **ret);
+	/* Makes the file be as written, or not be at all, and frees w in any case. */
+	int (*commit)(struct image_writer *w);
+	/* Removes what there is of the file and frees w. */
+	void (*abandon)(struct image_writer *w);
+
+	/* data, bytes and what is to be released of r; -ENOENT. */
+	int (*open)(struct image_store *s, const char *name, struct image_reader *r);
+	/* Opens the store before this one (heap); -ENOENT. NULL: there never is one. */
+	int (*open_parent)(struct image_store *s, struct image_store **ret);
+	int (*each_file)(struct image_store *s, image_file_fn fn, void *arg);
+	int (*seal)(struct image_store *s, uint64_t *ret_bytes, uint64_t *ret_hash);
+	int (*verify)(struct image_store *s);	/* NULL: nothing to compare with */
+	void (*close)(struct image_store *s);
+};
+
+/* A regular file as a span of memory, for the directory store and `cr show`. Silent. */
+int image_map_file(int dirfd, const char *path, struct image_reader *r) _must_check_;
+
+/*
+ * protobuf-c unpacks nested messages by recursion without a limit: a small hostile file could
+ * exhaust the stack. -ELOOP when data nests messages deeper than any image does.
+ */
+int image_check_nesting(const ProtobufCMessageDescriptor *d, const uint8_t *data,
+			size_t bytes) _must_check_;
+
+#endif

@@ -1,0 +1,403 @@
+/*
+ * Images as files of a directory: what `crit` and CRIU read and write.
+ *
+ * A writer collects into a buffer and opens its file at the first flush, so a small file costs
+ * one open, write, close. Files are made with O_EXCL, after unlinking what was there: an old
+ * file's mode, owner and other hard links never apply to new contents.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <xxhash.h>
+
+#include "image/store.h"
+#include "util/io.h"
+#include "util/log.h"
+
+#define BUF_BYTES_MIN	(16u << 10)
+/* Below this reading is cheaper than a mapping of its own. */
+#define MAP_BYTES_MIN	(128u << 10)
+
+struct buf {
+	uint8_t *p;
+	size_t room;
+};
+
+struct dir_store {
+	struct image_store store;
+	int dirfd;
+	/* The largest buffer of a closed writer: its memory is already faulted in. */
+	struct buf spare;
+};
+
+struct dir_writer {
+	struct image_writer w;
+	int fd;
+	struct buf buf;
+	size_t used;
+};
+
+static struct dir_store *dir_store(struct image_store *s)
+{
+	return (struct dir_store *)s;
+}
+
+static struct dir_writer *dir_writer(struct image_writer *w)
+{
+	return (struct dir_writer *)w;
+}
+
+static int dir_writer_new(struct image_store *s _unused_, struct image_writer **ret)
+{
+	struct dir_writer *d = calloc(1, sizeof(*d));
+
+	if (!d)
+		return -ENOMEM;
+	d->fd = -EBADF;
+	*ret = &d->w;
+	return 0;
+}
+
+static int file_make(int dirfd, const char *name)
+{
+	int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+	int fd = openat(dirfd, name, flags, 0600);
+
+	if (fd < 0 && errno == EEXIST && !unlinkat(dirfd, name, 0))
+		fd = openat(dirfd, name, flags, 0600);
+	return fd >= 0 ? fd : neg_errno();
+}
+
+static int dir_flush(struct dir_writer *d)
+{
+	int r;
+
+	if (d->fd < 0) {
+		r = file_make(dir_store(d->w.store)->dirfd, d->w.name);
+		if (r < 0)
+			return r;
+		d->fd = r;
+	}
+	r = write_full(d->fd, d->buf.p, d->used);
+	if (r < 0)
+		return r;
+	d->used = 0;
+	return 0;
+}
+
+/* A buffer of at least bytes; the used part moves along. */
+static int dir_grow(struct dir_writer *d, size_t bytes)
+{
+	struct dir_store *s = dir_store(d->w.store);
+	size_t room = d->buf.room ? d->buf.room : BUF_BYTES_MIN;
+	uint8_t *p;
+
+	while (room < bytes)
+		room *= 2;
+	if (s->spare.room >= room && room > BUF_BYTES_MIN) {
+		struct buf old = d->buf;
+
+		d->buf = s->spare;
+		s->spare = (struct buf){ 0 };
+		if (d->used)
+			memcpy(d->buf.p, old.p, d->used);
+		free(old.p);
+		return 0;
+	}
+	p = realloc(d->buf.p, room);
+	if (!p)
+		return -ENOMEM;
+	d->buf = (struct buf){ p, room };
+	return 0;
+}
+
+static int dir_reserve(struct image_writer *w, size_t bytes, void **ret)
+{
+	struct dir_writer *d = dir_writer(w);
+	int r;
+
+	if (d->used + bytes > IMAGE_SPAN_MAX) {
+		r = dir_flush(d);
+		if (r < 0)
+			return r;
+	}
+	if (d->used + bytes > d->buf.room) {
+		r = dir_grow(d, d->used + bytes);
+		if (r < 0)
+			return r;
+	}
+	*ret = d->buf.p + d->used;
+	d->used += bytes;
+	return 0;
+}
+
+static int dir_append(struct image_writer *w, const void *p, size_t bytes)
+{
+	struct dir_writer *d = dir_writer(w);
+	void *to;
+	int r;
+
+	if (bytes > IMAGE_SPAN_MAX / 2) {
+		r = dir_flush(d);
+		return r < 0 ? r : write_full(d->fd, p, bytes);
+	}
+	r = dir_reserve(w, bytes, &to);
+	if (r < 0)
+		return r;
+	if (bytes)
+		memcpy(to, p, bytes);
+	return 0;
+}
+
+static void dir_writer_free(struct dir_writer *d)
+{
+	struct dir_store *s = dir_store(d->w.store);
+
+	if (d->buf.room > s->spare.room) {
+		struct buf old = s->spare;
+
+		s->spare = d->buf;
+		d->buf = old;
+	}
+	free(d->buf.p);
+	close_fdp(&d->fd);
+	free(d);
+}
+
+static int dir_unlink(struct dir_writer *d)
+{
+	if (unlinkat(dir_store(d->w.store)->dirfd, d->w.name, 0) && errno != ENOENT)
+		return neg_errno();
+	return 0;
+}
+
+static void dir_abandon(struct image_writer *w)
+{
+	struct dir_writer *d = dir_writer(w);
+
+	if (w->begun)
+		(void)!dir_unlink(d);
+	dir_writer_free(d);
+}
+
+static int dir_commit(struct image_writer *w)
+{
+	struct dir_writer *d = dir_writer(w);
+	int r;
+
+	if (!w->begun) {
+		r = dir_unlink(d);
+		dir_writer_free(d);
+		return r;
+	}
+	r = dir_flush(d);
+	if (!r && close(take_fd(&d->fd)))
+		r = neg_errno();
+	if (r < 0)
+		(void)!dir_unlink(d);
+	dir_writer_free(d);
+	return r;
+}
+
+int image_map_file(int dirfd, const char *path, struct image_reader *r)
+{
+	/* O_NONBLOCK: a fifo in place of an image must not hang us. */
+	_cleanup_close_ int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	struct stat st;
+	void *p;
+	int k;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return neg_errno();
+	if (!S_ISREG(st.st_mode))
+		return S_ISDIR(st.st_mode) ? -EISDIR : -EBADMSG;
+	if (!st.st_size)
+		return 0;
+	if (st.st_size >= MAP_BYTES_MIN) {
+		p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+		if (p == MAP_FAILED)
+			return neg_errno();
+		r->map = p;
+	} else {
+		p = malloc((size_t)st.st_size);
+		if (!p)
+			return -ENOMEM;
+		k = read_full(fd, p, (size_t)st.st_size);
+		if (k < 0) {
+			free(p);
+			return k;
+		}
+		r->heap = p;
+	}
+	r->data = p;
+	r->bytes = (size_t)st.st_size;
+	return 0;
+}
+
+static int dir_open(struct image_store *s, const char *name, struct image_reader *r)
+{
+	return image_map_file(dir_store(s)->dirfd, name, r);
+}
+
+static int dir_open_parent(struct image_store *s, struct image_store **ret)
+{
+	_cleanup_close_ int fd = openat(dir_store(s)->dirfd, "parent",
+					O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return fd < 0 ? neg_errno() : image_store_open_dir(fd, ret);
+}
+
+struct names {
+	char **p;
+	size_t n;
+};
+
+static void names_done(struct names *l)
+{
+	for (size_t i = 0; i < l->n; i++)
+		free(l->p[i]);
+	free(l->p);
+}
+
+static int names_add(struct names *l, const char *name)
+{
+	char **p = l->p;
+
+	if (!(l->n & (l->n - 1)))
+		p = reallocarray(p, l->n ? l->n * 2 : 1, sizeof(*p));
+	if (!p)
+		return -ENOMEM;
+	l->p = p;
+	l->p[l->n] = strdup(name);
+	if (!l->p[l->n])
+		return -ENOMEM;
+	l->n++;
+	return 0;
+}
+
+static int names_compare(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static bool is_image(DIR *dir, const struct dirent *e)
+{
+	size_t n = strlen(e->d_name);
+	struct stat st;
+
+	if (n < 4 || strcmp(e->d_name + n - 4, ".img"))
+		return false;
+	return !fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) && S_ISREG(st.st_mode);
+}
+
+static int list_images(int fd, struct names *l)
+{
+	/* A descriptor of its own: the position of a shared one would be anyone's. */
+	_cleanup_close_ int own = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_closedir_ DIR *dir = NULL;
+	struct dirent *e;
+	int r;
+
+	if (own < 0)
+		return neg_errno();
+	dir = fdopendir(own);
+	if (!dir)
+		return neg_errno();
+	own = -EBADF;
+	while ((errno = 0, e = readdir(dir))) {
+		r = is_image(dir, e) ? names_add(l, e->d_name) : 0;
+		if (r < 0)
+			return r;
+	}
+	if (errno)
+		return neg_errno();
+	if (l->n)
+		qsort(l->p, l->n, sizeof(*l->p), names_compare);
+	return 0;
+}
+
+static int dir_each_file(struct image_store *s, image_file_fn fn, void *arg)
+{
+	_cleanup_(names_done) struct names l = { 0 };
+	int r = list_images(dir_store(s)->dirfd, &l);
+
+	if (r < 0)
+		return log_err(r, "cannot list the image directory");
+	for (size_t i = 0; i < l.n; i++) {
+		_cleanup_image_reader_ struct image_reader rd = { .data = (const uint8_t *)"" };
+
+		r = image_map_file(dir_store(s)->dirfd, l.p[i], &rd);
+		if (r < 0)
+			return log_err(r, "cannot read image %s", l.p[i]);
+		r = fn(arg, l.p[i], rd.bytes, XXH3_64bits(rd.data, rd.bytes));
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+struct total {
+	uint64_t bytes, hash;
+};
+
+static int total_add(void *arg, const char *name, uint64_t bytes, uint64_t hash)
+{
+	struct total *t = arg;
+	uint64_t v[4] = { t->hash, XXH3_64bits(name, strlen(name)), bytes, hash };
+
+	t->bytes += bytes;
+	t->hash = XXH3_64bits(v, sizeof(v));
+	return 0;
+}
+
+static int dir_seal(struct image_store *s, uint64_t *ret_bytes, uint64_t *ret_hash)
+{
+	struct total t = { 0 };
+	int r = dir_each_file(s, total_add, &t);
+
+	*ret_bytes = t.bytes;
+	*ret_hash = t.hash;
+	return r;
+}
+
+static void dir_close(struct image_store *s)
+{
+	struct dir_store *d = dir_store(s);
+
+	close_fdp(&d->dirfd);
+	free(d->spare.p);
+	free(d);
+}
+
+static const struct image_store_ops dir_ops = {
+	.writer_new	= dir_writer_new,
+	.append		= dir_append,
+	.reserve	= dir_reserve,
+	.commit		= dir_commit,
+	.abandon	= dir_abandon,
+	.open		= dir_open,
+	.open_parent	= dir_open_parent,
+	.each_file	= dir_each_file,
+	.seal		= dir_seal,
+	.close		= dir_close,
+};
+
+int image_store_open_dir(int dirfd, struct image_store **ret)
+{
+	struct dir_store *d = calloc(1, sizeof(*d));
+
+	if (!d)
+		return -ENOMEM;
+	d->store.ops = &dir_ops;
+	d->dirfd = fcntl(dirfd, F_DUPFD_CLOEXEC, 3);
+	if (d->dirfd < 0) {
+		int r = neg_errno();
+
+		free(d);
+		return r;
+	}
+	*ret = &d->store;
+	return 0;
+}

@@ -1,0 +1,323 @@
+/* Internet sockets, the restoring half; see inet.c. */
+#include <fcntl.h>
+#include <net/if.h>
+#include <string.h>
+
+#include "kind/kinds.h"
+#include "kind/sk_inet.h"
+
+/* Until finish(): what is left to do with the socket. */
+struct inet_made {
+	uint32_t file_id;
+	const InetSkEntry *e;
+	bool inherited;
+	struct tcp_put *stream;		/* NULL: no connection */
+};
+
+struct inet_restore {
+	struct map made;		/* by file id */
+};
+
+int inet_check_entry(const InetSkEntry *e)
+{
+	size_t words = e->family == AF_INET6 ? 4 : 1;
+
+	if (e->family != AF_INET && e->family != AF_INET6)
+		return log_fail(-EBADMSG, "address family %u", e->family);
+	if (e->n_src_addr != words || e->n_dst_addr != words)
+		return log_fail(-EBADMSG, "%zu and %zu address words in family %u", e->n_src_addr,
+				e->n_dst_addr, e->family);
+	if (e->src_port > UINT16_MAX || e->dst_port > UINT16_MAX)
+		return log_fail(-EBADMSG, "port %u or %u", e->src_port, e->dst_port);
+	if (e->type != SOCK_STREAM && e->type != SOCK_DGRAM && e->type != SOCK_RAW)
+		return log_fail(-EBADMSG, "socket type %u", e->type);
+	if (e->proto > UINT16_MAX)
+		return log_fail(-EBADMSG, "protocol %u", e->proto);
+	if (e->ifname && strlen(e->ifname) >= IFNAMSIZ)
+		return log_fail(-EBADMSG, "interface name \"%s\"", e->ifname);
+	if (e->type == SOCK_STREAM && e->proto == IPPROTO_TCP &&
+	    (e->state < TCP_ESTABLISHED || e->state > TCP_CLOSING || e->state == TCP_SYN_RECV ||
+	     e->state == TCP_TIME_WAIT))
+		return log_fail(-EBADMSG, "TCP state %u", e->state);
+	return 0;
+}
+
+int tcp_check_entry(const TcpStreamEntry *e)
+{
+	if (e->inq_len > 1u << 30 || e->outq_len > 1u << 30 || e->unsq_len > e->outq_len)
+		return log_fail(-EBADMSG, "TCP queues of %u and %u bytes, %u not sent", e->inq_len,
+				e->outq_len, e->unsq_len);
+	if (e->snd_wscale > 14 || e->rcv_wscale > 14 || e->mss_clamp > UINT16_MAX)
+		return log_fail(-EBADMSG, "TCP window scales %u and %u, segment size %u",
+				e->snd_wscale, e->rcv_wscale, e->mss_clamp);
+	if (e->opt_mask & TCPI_OPT_WSCALE && !e->has_rcv_wscale)
+		return log_fail(-EBADMSG, "TCP window scaling without rcv_wscale");
+	if (e->opt_mask & TCPI_OPT_TIMESTAMPS && !e->has_timestamp)
+		return log_fail(-EBADMSG, "TCP timestamps without a timestamp");
+	if (e->has_snd_wl1 && !(e->has_snd_wnd && e->has_max_window && e->has_rcv_wnd &&
+				e->has_rcv_wup))
+		return log_fail(-EBADMSG, "TCP window incomplete");
+	return 0;
+}
+
+static struct inet_restore *state_get(struct restore_ctx *ctx)
+{
+	if (!ctx->kind_state[FD_TYPES__INETSK])
+		ctx->kind_state[FD_TYPES__INETSK] = ARENA_NEW(&ctx->arena, struct inet_restore);
+	return ctx->kind_state[FD_TYPES__INETSK];
+}
+
+static struct inet_made *made_new(struct restore_ctx *ctx, const struct restore_file *f)
+{
+	struct inet_restore *s = state_get(ctx);
+	struct inet_made *m = s ? ARENA_NEW(&ctx->arena, struct inet_made) : NULL;
+
+	if (!m || map_put(&s->made, f->id, m) < 0)
+		return NULL;
+	m->file_id = f->id;
+	m->e = f->fe->isk;
+	return m;
+}
+
+static int addresses(const InetSkEntry *e, union inet_addr *src, union inet_addr *dst)
+{
+	int r = inet_addr_from_image(e->family, e->src_addr, e->n_src_addr, e->src_port,
+				     e->ifname, src);
+
+	if (!r)
+		r = inet_addr_from_image(e->family, e->dst_addr, e->n_dst_addr, e->dst_port,
+					 e->ifname, dst);
+	if (r == -ENODEV)
+		return log_err(r, "interface %s of a link-local address", e->ifname);
+	return r < 0 ? log_err(r, "addresses") : 0;
+}
+
+/* The queues are used until finish(): what was never sent leaves only then. */
+static int load_stream(struct restore_ctx *ctx, const InetSkEntry *e, struct tcp_put *p)
+{
+	_cleanup_image_reader_ struct image_reader r = { 0 };
+	TcpStreamEntry *entry;
+	const void *inq = NULL, *outq = NULL;
+	int rc = image_open(ctx->store, &image_tcp_stream, &r, e->ino);
+
+	if (rc < 0)
+		return log_err(rc, "tcp-stream-%x.img", e->ino);
+	rc = image_get(&r, &ctx->arena, tcp_stream_entry, &entry);
+	if (rc <= 0)
+		return rc < 0 ? rc : log_fail(-EBADMSG, "%s is empty", r.name);
+	rc = tcp_check_entry(entry);
+	if (!rc && entry->inq_len)
+		rc = image_get_raw(&r, entry->inq_len, &inq);
+	if (!rc && entry->outq_len)
+		rc = image_get_raw(&r, entry->outq_len, &outq);
+	if (rc < 0)
+		return log_err(rc, "%s", r.name);
+	p->e = entry;
+	p->inq = arena_memdup(&ctx->arena, inq ? inq : "", entry->inq_len + !inq);
+	p->outq = arena_memdup(&ctx->arena, outq ? outq : "", entry->outq_len + !outq);
+	return p->inq && p->outq ? 0 : log_err(-ENOMEM, "%s", r.name);
+}
+
+static int make_connection(struct restore_ctx *ctx, struct inet_made *m, int fd)
+{
+	struct tcp_put *p = ARENA_NEW(&ctx->arena, struct tcp_put);
+	char from[INET_ADDR_TEXT], to[INET_ADDR_TEXT];
+	int r;
+
+	if (!p)
+		return log_err(-ENOMEM, "TCP connection");
+	p->state = m->e->state;
+	p->device = m->e->opts->so_bound_dev;
+	r = addresses(m->e, &p->src, &p->dst);
+	if (!r)
+		r = load_stream(ctx, m->e, p);
+	if (r < 0)
+		return r;
+	LOG_SCOPE("%s to %s", inet_addr_text(&p->src, from), inet_addr_text(&p->dst, to));
+	m->stream = p;
+	return tcp_stream_put(fd, p);
+}
+
+/* Over and done, but perhaps with data to read. */
+static int make_dead(struct restore_ctx *ctx, const InetSkEntry *e, int fd)
+{
+	union inet_addr src, dst;
+	struct tcp_put p = { 0 };
+	int r = addresses(e, &src, &dst);
+
+	if (!r)
+		r = load_stream(ctx, e, &p);
+	if (r < 0)
+		return r;
+	return tcp_dead_make(fd, e->family, &src, p.inq, p.e->inq_len,
+			     e->shutdown == SK_SHUTDOWN__READ);
+}
+
+static int make_plain(const InetSkEntry *e, int fd)
+{
+	union inet_addr src, dst;
+	char text[INET_ADDR_TEXT];
+	int r = addresses(e, &src, &dst);
+
+	if (!r)
+		r = inet_bind(fd, &src);
+	if (r < 0)
+		return r;
+	if (e->type == SOCK_STREAM) {
+		if (e->state == TCP_LISTEN && listen(fd, (int)MIN(e->backlog, 65535u)) < 0)
+			return log_err(neg_errno(), "cannot listen on %s: another process does?",
+				       inet_addr_text(&src, text));
+		return 0;
+	}
+	if (e->state != TCP_ESTABLISHED)
+		return 0;
+	if (connect(fd, &dst.sa, inet_addr_len(&dst)) < 0)
+		return log_err(neg_errno(), "cannot connect to %s", inet_addr_text(&dst, text));
+	if (e->has_shutdown && e->shutdown > SK_SHUTDOWN__NONE && e->shutdown <= SK_SHUTDOWN__BOTH &&
+	    shutdown(fd, (int)e->shutdown - 1) < 0)
+		return log_err(neg_errno(), "cannot shut the socket down");
+	return 0;
+}
+
+static int make(struct restore_ctx *ctx, struct inet_made *m, int fd)
+{
+	const InetSkEntry *e = m->e;
+
+	if (e->type != SOCK_STREAM || e->state == TCP_LISTEN || ctx->opts->tcp_close)
+		return make_plain(e, fd);
+	if (e->state != TCP_CLOSE) {
+		if (!ctx->opts->tcp_established)
+			return log_fail(-EOPNOTSUPP, "a connected TCP socket: needs "
+					"--tcp-established or --tcp-close");
+		return make_connection(ctx, m, fd);
+	}
+	return e->has_shutdown || e->dst_port ? make_dead(ctx, e, fd) : make_plain(e, fd);
+}
+
+static int early_options(int fd, const InetSkEntry *e)
+{
+	int r = sk_opts_restore_early(fd, e->opts);
+
+	if (!r)
+		r = inet_freebind_set(fd, e->family, true);
+	if (!r && e->family == AF_INET6 && e->has_v6only)
+		r = SK_SET(fd, SOL_IPV6, IPV6_V6ONLY, e->v6only);
+	return r;
+}
+
+static int ip_options(int fd, const InetSkEntry *e)
+{
+	const IpOptsEntry *o = e->ip_opts;
+	int r = 0;
+
+	if (!o)
+		return 0;
+	if (o->pktinfo)
+		r = e->family == AF_INET6 ? SK_SET(fd, SOL_IPV6, IPV6_RECVPKTINFO, 1)
+					  : SK_SET(fd, SOL_IP, IP_PKTINFO, 1);
+	if (!r && o->has_tos)
+		r = SK_SET(fd, SOL_IP, IP_TOS, (int)o->tos);
+	if (!r && o->has_ttl)
+		r = SK_SET(fd, SOL_IP, IP_TTL, (int)o->ttl);
+	return r < 0 ? r : raw_opts_restore(fd, e);
+}
+
+static int tcp_options(int fd, const InetSkEntry *e)
+{
+	const TcpOptsEntry *o = e->tcp_opts;
+	int r = 0;
+
+	if (e->type != SOCK_STREAM || !o)
+		return 0;
+	if (o->nodelay)
+		r = SK_SET(fd, SOL_TCP, TCP_NODELAY, 1);
+	if (!r && o->cork)
+		r = SK_SET(fd, SOL_TCP, TCP_CORK, 1);
+	if (!r && o->has_keepcnt)
+		r = SK_SET(fd, SOL_TCP, TCP_KEEPCNT, (int)o->keepcnt);
+	if (!r && o->has_keepidle)
+		r = SK_SET(fd, SOL_TCP, TCP_KEEPIDLE, (int)o->keepidle);
+	if (!r && o->has_keepintvl)
+		r = SK_SET(fd, SOL_TCP, TCP_KEEPINTVL, (int)o->keepintvl);
+	return r;
+}
+
+int inet_restore(struct restore_ctx *ctx, struct restore_file *f, int *ret_fd)
+{
+	const InetSkEntry *e = f->fe->isk;
+	struct inet_made *m = made_new(ctx, f);
+	_cleanup_close_ int fd = -EBADF;
+	int r;
+
+	if (!m)
+		return log_err(-ENOMEM, "internet socket");
+	r = sk_inherit(ctx, e->ino, ret_fd);
+	m->inherited = r > 0;
+	if (r)
+		return MIN(r, 0);
+	r = inet_check_entry(e);
+	if (r < 0)
+		return r;
+	fd = socket((int)e->family, (int)e->type | SOCK_CLOEXEC | SOCK_NONBLOCK, (int)e->proto);
+	if (fd < 0)
+		return log_err(neg_errno(), "cannot make a socket of family %u, type %u, "
+			       "protocol %u", e->family, e->type, e->proto);
+	/* SO_REUSEPORT groups are by owner: before bind(2). */
+	r = sk_restore_owner(ctx, f, fd);
+	if (!r)
+		r = early_options(fd, e);
+	/* Receive buffers decide the window scale at connect(2), Nagle how queues are cut. */
+	if (!r)
+		r = tcp_options(fd, e);
+	if (!r)
+		r = make(ctx, m, fd);
+	if (!r)
+		r = inet_freebind_set(fd, e->family, e->ip_opts && e->ip_opts->freebind);
+	if (!r)
+		r = ip_options(fd, e);
+	if (!r)
+		r = sk_opts_restore(fd, e->opts);
+	if (!r && !m->stream) {
+		r = restore_flags_fown(fd, e->flags, e->fown);
+		if (r < 0)
+			log_err(r, "cannot set the socket's flags or owner");
+	}
+	if (r < 0)
+		return r;
+	*ret_fd = take_fd(&fd);
+	return 0;
+}
+
+int inet_finish(struct restore_ctx *ctx, struct restore_file *f)
+{
+	struct inet_restore *s = ctx->kind_state[FD_TYPES__INETSK];
+	const struct inet_made *m = s ? map_get(&s->made, f->id) : NULL;
+	int r = 0;
+
+	if (!m || m->inherited)
+		return 0;
+	if (m->stream) {
+		char from[INET_ADDR_TEXT], to[INET_ADDR_TEXT];
+
+		LOG_SCOPE("%s to %s", inet_addr_text(&m->stream->src, from),
+			  inet_addr_text(&m->stream->dst, to));
+		r = tcp_stream_finish(f->fd, m->stream);
+		if (!r && m->e->has_shutdown && m->e->shutdown & SK_SHUTDOWN__READ &&
+		    !tcp_has_got_fin(m->e->state) && shutdown(f->fd, SHUT_RD) < 0)
+			r = log_err(neg_errno(), "cannot shut the connection down");
+		if (!r)
+			r = restore_flags_fown(f->fd, m->e->flags, m->e->fown);
+		if (r < 0)
+			return log_err(r, "the connection");
+		ctx->stats.n_tcp++;
+	}
+	return sk_opts_restore_late(f->fd, m->e->opts);
+}
+
+void inet_restore_done(struct restore_ctx *ctx)
+{
+	struct inet_restore *s = ctx->kind_state[FD_TYPES__INETSK];
+
+	if (s)
+		map_done(&s->made);
+}

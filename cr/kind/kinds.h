@@ -1,0 +1,94 @@
+/* All kinds, and what they share. */
+#ifndef CR_KIND_KINDS_H
+#define CR_KIND_KINDS_H
+
+#include "core/files.h"
+#include "kind/kind.h"
+
+extern const struct kind kind_external, kind_reg, kind_pipe, kind_fifo, kind_eventfd,
+	kind_eventpoll, kind_timerfd, kind_signalfd, kind_memfd, kind_inotify, kind_pidfd,
+	kind_nsfile, kind_refuse;
+extern const struct kind kind_unix, kind_inet, kind_netlink, kind_packet;
+
+/* "anon_inode:[eventfd]" or, as some are spelled, "anon_inode:inotify". */
+bool link_is_anon(const char *link, const char *what);
+/* Filesystem type of fd (statfs's f_type), 0 when it cannot be had. */
+uint64_t fs_magic(int fd);
+/* Contents and numbers mean nothing to another kernel: /proc, /sys, cgroups ... */
+bool fs_is_pseudo(uint64_t magic);
+
+/* reg.c. A file by the entry of its path, as the fifo kind needs it, with these flags. */
+int reg_open(struct restore_ctx *ctx, const RegFileEntry *e, uint32_t flags, int *ret_fd)
+	_must_check_;
+/* The path entry of f (which has fd, st, link) with this id; writes remaps and ghosts. */
+int reg_entry(struct dump_ctx *ctx, struct dump_file *f, uint32_t id, RegFileEntry **ret)
+	_must_check_;
+
+/* build_id.c. The GNU build id of an ELF file: its length, 0 without one, or -errno. */
+#define BUILD_ID_MAX 64
+int build_id_read(int fd, uint8_t ret[BUILD_ID_MAX]) _must_check_;
+
+/* ghost.c: files without a name. */
+/* The contents of f, which is file id in files.img, go to a ghost-file image (once an inode). */
+int ghost_dump(struct dump_ctx *ctx, struct dump_file *f, uint32_t id) _must_check_;
+/* --link-remap: gives the nameless file a temporary name beside path. */
+int link_remap_dump(struct dump_ctx *ctx, struct dump_file *f, uint32_t id, const char *path)
+	_must_check_;
+void ghost_dump_done(struct dump_ctx *ctx);
+int remap_load(struct restore_ctx *ctx) _must_check_;
+struct remap;
+/* How file id is to be found if not by its own name; NULL: by its name. */
+struct remap *remap_find(struct restore_ctx *ctx, uint32_t id);
+/* Opens the remapped file with flags of openat(2). */
+int remap_open(struct restore_ctx *ctx, struct remap *m, const RegFileEntry *e, int flags,
+	       int *ret_fd) _must_check_;
+void remap_done(struct restore_ctx *ctx);
+
+/* pipe_data.c: what is queued in a pipe or fifo. */
+struct pipe_buf {
+	uint32_t pipe_id, bytes, size;
+	const void *data;
+};
+/* Without taking it out. fd: a readable end. Once per pipe. */
+int pipe_data_dump(struct dump_ctx *ctx, const struct dump_file *f, struct image_writer *w)
+	_must_check_;
+int pipe_data_load(struct restore_ctx *ctx, const struct image_type *type, struct map *ret)
+	_must_check_;
+/* Size and contents into the pipe whose writable end is wfd. d may be NULL. */
+int pipe_data_fill(int wfd, const struct pipe_buf *d) _must_check_;
+
+/*
+ * memfd.c. The shared memory object behind fd (memfd, anonymous shared memory): saved once,
+ * with the data that is present. *ret_inode_id: memfd_inode_entry.inode_id.
+ */
+int shmem_dump_inode(struct dump_ctx *ctx, int fd, const struct stat *st, const char *name,
+		     uint32_t *ret_inode_id) _must_check_;
+/* Made and filled now if need be; borrowed. Seals come with kind_memfd's finish(). */
+int shmem_restore_inode(struct restore_ctx *ctx, uint32_t inode_id, int *ret_fd) _must_check_;
+
+/* Parsers of fdinfo lines, for tests too. 0 or -EBADMSG. */
+struct epoll_line {
+	uint32_t tfd, events, sdev;
+	uint64_t data, ino;
+	int64_t pos;
+};
+int epoll_line_parse(const char *line, struct epoll_line *ret) _must_check_;
+struct timerfd_info {
+	uint32_t clockid, settime_flags;
+	uint64_t ticks, value_sec, value_nsec, interval_sec, interval_nsec;
+};
+int timerfd_info_parse(const char *fdinfo, struct timerfd_info *ret) _must_check_;
+struct inotify_line {
+	uint32_t wd, sdev, mask, ignored_mask, handle_bytes, handle_type;
+	uint64_t ino;
+	uint8_t handle[128];
+	bool has_handle;
+};
+int inotify_line_parse(const char *line, struct inotify_line *ret) _must_check_;
+/*
+ * What a timer that had value left (0: run out) and unread ticks shows adv nanoseconds later.
+ * *value_nsec 0 afterwards: disarmed.
+ */
+void timer_advance(uint64_t *value_nsec, uint64_t interval_nsec, uint64_t *ticks, uint64_t adv);
+
+#endif

@@ -1,0 +1,152 @@
+/*
+ * Netlink sockets.
+ *
+ *   dump     port id and groups by getsockname(2), all groups by NETLINK_LIST_MEMBERSHIPS
+ *   restore  bind with the same port id, groups, connect
+ *
+ * Messages that wait to be read cannot be put back: the kernel alone sends them.
+ */
+#include <linux/netlink.h>
+#include <poll.h>
+#include <string.h>
+
+#include "kind/kinds.h"
+#include "kind/sk_common.h"
+
+enum { NETLINK_CONNECTED_STATE = 1, NETLINK_UNCONNECTED_STATE = 7 };
+
+static bool netlink_match(const struct dump_file *f)
+{
+	return sk_family(f) == AF_NETLINK;
+}
+
+static int check(struct dump_ctx *ctx, const struct dump_file *f)
+{
+	struct pollfd p = { .fd = f->fd, .events = POLLIN };
+
+	if (ctx->opts->log_obstacles_only || poll(&p, 1, 0) <= 0 || !(p.revents & (POLLIN | POLLERR)))
+		return 0;
+	return log_obstacle("try again when the service has read them",
+			    "netlink socket with unread messages");
+}
+
+static int dump_groups(struct dump_ctx *ctx, struct dump_file *f, NetlinkSkEntry *e)
+{
+	uint32_t words[32] = { 0 };
+	socklen_t len = sizeof(words);
+
+	if (getsockopt(f->fd, SOL_NETLINK, NETLINK_LIST_MEMBERSHIPS, words, &len) < 0)
+		return log_err(neg_errno(), "cannot read the netlink groups");
+	len = MIN(len, (socklen_t)sizeof(words)) / 4;
+	while (len && !words[len - 1])
+		len--;
+	/* More than one word is beyond CRIU, but fits its message. */
+	e->n_groups = len;
+	e->groups = arena_memdup(&ctx->arena, words, MAX(len, 1u) * 4);
+	return e->groups ? 0 : log_err(-ENOMEM, "netlink groups");
+}
+
+static int netlink_dump(struct dump_ctx *ctx, struct dump_file *f)
+{
+	NetlinkSkEntry *e = ARENA_MSG(&ctx->arena, NetlinkSkEntry, netlink_sk_entry);
+	struct sockaddr_nl own = { 0 }, peer = { 0 };
+	socklen_t len = sizeof(own);
+	int proto, r;
+
+	if (!e)
+		return log_err(-ENOMEM, "netlink socket");
+	r = sk_get_int(f->fd, SOL_SOCKET, SO_PROTOCOL, &proto);
+	if (r < 0)
+		return log_err(r, "cannot read the netlink protocol");
+	if (getsockname(f->fd, (struct sockaddr *)&own, &len) < 0)
+		return log_err(neg_errno(), "cannot read the netlink socket's address");
+	len = sizeof(peer);
+	if (getpeername(f->fd, (struct sockaddr *)&peer, &len) < 0)
+		return log_err(neg_errno(), "cannot read the netlink socket's peer");
+	e->id = f->id;
+	e->ino = (uint32_t)f->st.st_ino;
+	e->protocol = (uint32_t)proto;
+	e->flags = f->flags;
+	e->portid = own.nl_pid;
+	e->dst_portid = peer.nl_pid;
+	e->dst_group = peer.nl_groups;
+	e->state = peer.nl_pid || peer.nl_groups ? NETLINK_CONNECTED_STATE
+						 : NETLINK_UNCONNECTED_STATE;
+	e->ns_id = sk_ns_id(f);
+	e->has_ns_id = e->ns_id != 0;
+	f->fe->nlsk = e;
+	r = check(ctx, f);
+	if (!r)
+		r = dump_groups(ctx, f, e);
+	if (!r)
+		r = dump_fown(ctx, f, &e->fown);
+	return r < 0 ? r : sk_opts_dump(ctx, f, &e->opts);
+}
+
+static int join_groups(int fd, const NetlinkSkEntry *e)
+{
+	if (e->n_groups > 32)
+		return log_fail(-EBADMSG, "%zu words of netlink groups", e->n_groups);
+	for (size_t i = 0; i < e->n_groups * 32; i++) {
+		int r;
+
+		if (!(e->groups[i / 32] >> i % 32 & 1))
+			continue;
+		r = sk_set_int(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, (int)i + 1);
+		if (r < 0)
+			return log_err(r, "cannot join netlink group %zu", i + 1);
+	}
+	return 0;
+}
+
+static int bind_and_connect(int fd, const NetlinkSkEntry *e)
+{
+	struct sockaddr_nl own = { .nl_family = AF_NETLINK, .nl_pid = e->portid };
+	struct sockaddr_nl peer = { .nl_family = AF_NETLINK, .nl_pid = e->dst_portid,
+				    .nl_groups = e->dst_group };
+
+	if (e->portid && bind(fd, (struct sockaddr *)&own, sizeof(own)) < 0)
+		return log_err(neg_errno(), "cannot have netlink port id %u", e->portid);
+	if ((e->dst_portid || e->dst_group) &&
+	    connect(fd, (struct sockaddr *)&peer, sizeof(peer)) < 0)
+		return log_err(neg_errno(), "cannot connect to netlink port id %u", e->dst_portid);
+	return join_groups(fd, e);
+}
+
+static int netlink_restore(struct restore_ctx *ctx, struct restore_file *f, int *ret_fd)
+{
+	const NetlinkSkEntry *e = f->fe->nlsk;
+	_cleanup_close_ int fd = -EBADF;
+	int r = sk_inherit(ctx, e->ino, ret_fd);
+
+	if (r)
+		return MIN(r, 0);
+	fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, (int)e->protocol);
+	if (fd < 0)
+		return log_err(neg_errno(), "cannot make a netlink socket of protocol %u",
+			       e->protocol);
+	r = sk_restore_owner(ctx, f, fd);
+	if (!r)
+		r = bind_and_connect(fd, e);
+	if (!r)
+		r = sk_opts_restore(fd, e->opts);
+	if (!r)
+		r = sk_opts_restore_late(fd, e->opts);
+	if (!r) {
+		r = restore_flags_fown(fd, e->flags, e->fown);
+		if (r < 0)
+			log_err(r, "cannot set the socket's flags or owner");
+	}
+	if (r < 0)
+		return r;
+	*ret_fd = take_fd(&fd);
+	return 0;
+}
+
+const struct kind kind_netlink = {
+	.name = "netlink socket",
+	.type = FD_TYPES__NETLINKSK,
+	.match = netlink_match,
+	.dump = netlink_dump,
+	.restore = netlink_restore,
+};

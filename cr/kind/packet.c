@@ -1,0 +1,208 @@
+/*
+ * Packet sockets (tcpdump, DHCP clients).
+ *
+ *   dump     protocol and interface by getsockname(2), options; multicast and rings by sock_diag
+ *   restore  socket without protocol (receives nothing yet), options, then bind(2)
+ *
+ * Rings are shared memory with the kernel and are refused. Packets that wait are lost, as the
+ * network may lose any.
+ */
+#include <linux/if_packet.h>
+#include <net/if.h>
+#include <string.h>
+
+#include "kind/kinds.h"
+#include "kind/sk_common.h"
+
+static bool packet_match(const struct dump_file *f)
+{
+	return sk_family(f) == AF_PACKET;
+}
+
+static int dump_mclist(struct dump_ctx *ctx, const struct sockdiag *d, PacketSockEntry *e)
+{
+	for (size_t i = 0; i < d->n_mc; i++) {
+		PacketMclist *m = ARENA_MSG(&ctx->arena, PacketMclist, packet_mclist);
+		PacketMclist **slot = ARENA_PUSH(&ctx->arena, e->mclist, e->n_mclist);
+
+		if (!m || !slot)
+			return log_err(-ENOMEM, "packet socket");
+		m->index = (uint32_t)d->mc[i].ifindex;
+		m->type = d->mc[i].type;
+		m->addr.data = arena_memdup(&ctx->arena, d->mc[i].addr, sizeof(d->mc[i].addr));
+		m->addr.len = d->mc[i].addr_len;
+		if (!m->addr.data)
+			return log_err(-ENOMEM, "packet socket");
+		*slot = m;
+	}
+	return 0;
+}
+
+static uint32_t get(int fd, int name)
+{
+	int v;
+
+	return sk_get_int(fd, SOL_PACKET, name, &v) < 0 ? 0 : (uint32_t)v;
+}
+
+static void dump_options(int fd, PacketSockEntry *e)
+{
+	e->version = get(fd, PACKET_VERSION);
+	e->reserve = get(fd, PACKET_RESERVE);
+	e->aux_data = get(fd, PACKET_AUXDATA) != 0;
+	e->orig_dev = get(fd, PACKET_ORIGDEV) != 0;
+	e->vnet_hdr = get(fd, PACKET_VNET_HDR) != 0;
+	e->loss = get(fd, PACKET_LOSS) != 0;
+	e->timestamp = get(fd, PACKET_TIMESTAMP);
+	e->copy_thresh = get(fd, PACKET_COPY_THRESH);
+}
+
+static int packet_dump(struct dump_ctx *ctx, struct dump_file *f)
+{
+	PacketSockEntry *e = ARENA_MSG(&ctx->arena, PacketSockEntry, packet_sock_entry);
+	struct sockaddr_ll own = { 0 };
+	socklen_t len = sizeof(own);
+	const struct sockdiag *d;
+	int type, r;
+
+	if (!e)
+		return log_err(-ENOMEM, "packet socket");
+	r = sk_diag(ctx, f, SOCKDIAG_PACKET, false, &d);
+	if (r < 0)
+		return r;
+	if (d && (d->rx_ring || d->tx_ring))
+		return log_obstacle("let the program capture without a ring, or stop it",
+				    "packet socket with a memory ring (PACKET_%s_RING)",
+				    d->rx_ring ? "RX" : "TX");
+	if (d && d->fanout)
+		return log_obstacle("stop the program that captures", "packet socket in a fanout "
+				    "group");
+	r = sk_get_int(f->fd, SOL_SOCKET, SO_TYPE, &type);
+	if (r < 0)
+		return log_err(r, "cannot read the socket's type");
+	if (getsockname(f->fd, (struct sockaddr *)&own, &len) < 0)
+		return log_err(neg_errno(), "cannot read the packet socket's address");
+	e->id = f->id;
+	e->type = (uint32_t)type;
+	e->protocol = own.sll_protocol;
+	e->flags = f->flags;
+	e->ifindex = (uint32_t)own.sll_ifindex;
+	e->ns_id = sk_ns_id(f);
+	e->has_ns_id = e->ns_id != 0;
+	dump_options(f->fd, e);
+	f->fe->psk = e;
+	r = d ? dump_mclist(ctx, d, e) : 0;
+	if (!r)
+		r = dump_fown(ctx, f, &e->fown);
+	return r < 0 ? r : sk_opts_dump(ctx, f, &e->opts);
+}
+
+static int set_options(int fd, const PacketSockEntry *e)
+{
+	const struct {
+		uint32_t value;
+		int name;
+		const char *what;
+	} options[] = {
+		{ e->version, PACKET_VERSION, "PACKET_VERSION" },
+		{ e->reserve, PACKET_RESERVE, "PACKET_RESERVE" },
+		{ e->aux_data, PACKET_AUXDATA, "PACKET_AUXDATA" },
+		{ e->orig_dev, PACKET_ORIGDEV, "PACKET_ORIGDEV" },
+		{ e->vnet_hdr, PACKET_VNET_HDR, "PACKET_VNET_HDR" },
+		{ e->loss, PACKET_LOSS, "PACKET_LOSS" },
+		{ e->timestamp, PACKET_TIMESTAMP, "PACKET_TIMESTAMP" },
+		{ e->copy_thresh, PACKET_COPY_THRESH, "PACKET_COPY_THRESH" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
+		int r = options[i].value ? sk_set_int_log(fd, SOL_PACKET, options[i].name,
+							  (int)options[i].value, options[i].what)
+					 : 0;
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int join_multicast(int fd, const PacketSockEntry *e)
+{
+	for (size_t i = 0; i < e->n_mclist; i++) {
+		const PacketMclist *m = e->mclist[i];
+		struct {
+			int ifindex;
+			unsigned short type, alen;
+			uint8_t addr[32];
+		} mreq = { (int)m->index, (unsigned short)m->type, (unsigned short)m->addr.len,
+			   { 0 } };
+
+		if (m->addr.len > sizeof(mreq.addr))
+			return log_fail(-EBADMSG, "multicast address of %zu bytes", m->addr.len);
+		memcpy(mreq.addr, m->addr.data, m->addr.len);
+		/* A long address is taken with the structure's real length only. */
+		if (setsockopt(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &mreq,
+			       (socklen_t)MAX(offsetof(typeof(mreq), addr) + m->addr.len,
+					      sizeof(struct packet_mreq))) < 0)
+			return log_err(neg_errno(), "cannot join multicast on interface %u",
+				       m->index);
+	}
+	return 0;
+}
+
+static int bind_to(int fd, const PacketSockEntry *e)
+{
+	struct sockaddr_ll a = { .sll_family = AF_PACKET,
+				 .sll_protocol = (uint16_t)e->protocol,
+				 .sll_ifindex = (int)e->ifindex };
+
+	if (!e->protocol && !e->ifindex)
+		return 0;
+	if (bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
+		return log_err(neg_errno(), "cannot bind a packet socket to interface %u",
+			       e->ifindex);
+	return 0;
+}
+
+static int packet_restore(struct restore_ctx *ctx, struct restore_file *f, int *ret_fd)
+{
+	const PacketSockEntry *e = f->fe->psk;
+	_cleanup_close_ int fd = -EBADF;
+	int r;
+
+	if (e->rx_ring || e->tx_ring || (e->has_fanout && e->fanout != UINT32_MAX))
+		return log_fail(-EOPNOTSUPP, "a packet socket with a memory ring or fanout group");
+	if (e->type != SOCK_RAW && e->type != SOCK_DGRAM)
+		return log_fail(-EBADMSG, "packet socket of type %u", e->type);
+	fd = socket(AF_PACKET, (int)e->type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return log_err(neg_errno(), "cannot make a packet socket");
+	r = sk_restore_owner(ctx, f, fd);
+	if (!r)
+		r = set_options(fd, e);
+	if (!r)
+		r = sk_opts_restore(fd, e->opts);
+	/* The filter before the first packet. */
+	if (!r)
+		r = sk_opts_restore_late(fd, e->opts);
+	if (!r)
+		r = bind_to(fd, e);
+	if (!r)
+		r = join_multicast(fd, e);
+	if (!r) {
+		r = restore_flags_fown(fd, e->flags, e->fown);
+		if (r < 0)
+			log_err(r, "cannot set the socket's flags or owner");
+	}
+	if (r < 0)
+		return r;
+	*ret_fd = take_fd(&fd);
+	return 0;
+}
+
+const struct kind kind_packet = {
+	.name = "packet socket",
+	.type = FD_TYPES__PACKETSK,
+	.match = packet_match,
+	.dump = packet_dump,
+	.restore = packet_restore,
+};

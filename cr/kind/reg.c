@@ -1,0 +1,324 @@
+/*
+ * Files with a path: regular files, directories, /proc and /sys files, the stateless character
+ * devices, and anything opened with O_PATH.
+ *
+ *   dump     path, flags, position, mode, size, build id; no contents, unless the name is gone
+ *   restore  open(2) by path in the tree's mount namespace, then compare and seek
+ *
+ * The path in /proc may lie: " (deleted)" is a suffix that a name may really have, and another
+ * file may have taken the name since. Both are looked up, not believed. A file without name
+ * goes to ghost.c.
+ */
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+
+#include "kernel/mountinfo.h"
+#include "kind/ghost_restore.h"
+
+#ifndef __O_TMPFILE
+#define __O_TMPFILE 020000000
+#endif
+#define DELETED " (deleted)"
+#define POS_NONE UINT64_MAX
+
+/* Devices whose every open is like every other. */
+static bool chardev_is_stateless(dev_t dev)
+{
+	switch (major(dev)) {
+	case 1:		/* mem, null, port, zero, full, random, urandom, kmsg */
+		return minor(dev) == 1 || (minor(dev) >= 3 && minor(dev) <= 11);
+	case 10:	/* hwrng, btrfs-control, loop-control */
+		return minor(dev) == 183 || minor(dev) == 234 || minor(dev) == 237;
+	default:
+		return false;
+	}
+}
+
+static bool is_kmsg(const struct stat *st)
+{
+	return S_ISCHR(st->st_mode) && st->st_rdev == makedev(1, 11);
+}
+
+static bool reg_match(const struct dump_file *f)
+{
+	uint64_t magic;
+
+	if (f->link[0] != '/')
+		return false;
+	if (f->flags & O_PATH)
+		return true;
+	if (S_ISCHR(f->st.st_mode))
+		return chardev_is_stateless(f->st.st_rdev);
+	if (!S_ISREG(f->st.st_mode) && !S_ISDIR(f->st.st_mode))
+		return false;
+	/* Paths of mounts that only the kernel has: refuse.c knows their names. */
+	magic = fs_magic(f->fd);
+	return magic != 0x19800202 /* mqueue */ && magic != 0x5345434d /* secretmem */ &&
+	       magic != 0x444d4142 /* dma-buf */;
+}
+
+static int build_id_put(struct dump_ctx *ctx, const struct dump_file *f, RegFileEntry *e)
+{
+	_cleanup_close_ int own = -EBADF;
+	uint8_t id[BUILD_ID_MAX] = { 0 };
+	int n, fd = f->fd;
+
+	if (!S_ISREG(f->st.st_mode) || f->st.st_size < 64 || f->flags & (O_PATH | O_DIRECT) ||
+	    (f->flags & O_ACCMODE) == O_WRONLY)
+		return 0;
+	/* Opening a file again would break a lease on it; one without descriptor has none. */
+	if (f->t_fd < 0) {
+		n = reopen_for_read(f->fd, &own);
+		if (n < 0)
+			return log_err(n, "cannot open %s for reading", f->link);
+		fd = own;
+	}
+	n = build_id_read(fd, id);
+	if (n <= 0)
+		return 0;	/* the size will do */
+	e->n_build_id = ((size_t)n + 3) / 4;
+	e->build_id = arena_memdup(&ctx->arena, id, e->n_build_id * 4);
+	return e->build_id ? 0 : log_err(-ENOMEM, "%s", f->link);
+}
+
+/* What the restore compares. */
+static int identity_put(struct dump_ctx *ctx, const struct dump_file *f, RegFileEntry *e)
+{
+	e->has_mode = true;
+	e->mode = f->st.st_mode;
+	if (!S_ISREG(f->st.st_mode) || fs_is_pseudo(fs_magic(f->fd)))
+		return 0;
+	if (!(f->flags & (O_WRONLY | O_APPEND))) {
+		e->has_size = true;
+		e->size = (uint64_t)f->st.st_size;
+	}
+	return build_id_put(ctx, f, e);
+}
+
+/* 1: the file has no name left; *ret_path is the name it had. */
+static int name_find(struct dump_ctx *ctx, struct dump_file *f, const char **ret_path)
+{
+	size_t n = strlen(f->link), suffix = strlen(DELETED);
+	bool marked = n > suffix && !strcmp(f->link + n - suffix, DELETED);
+	char *cut;
+	int r;
+
+	*ret_path = f->link;
+	if (f->st.st_nlink || !marked) {
+		r = dump_path_names(f->owner, f->link, &f->st);
+		if (r < 0)
+			return log_err(r, "cannot look up %s", f->link);
+		if (r > 0)
+			return 0;
+	}
+	if (!marked)
+		return f->st.st_nlink ? -ESTALE : 1;
+	cut = arena_strndup(&ctx->arena, f->link, n - suffix);
+	if (!cut)
+		return log_err(-ENOMEM, "%s", f->link);
+	*ret_path = cut;
+	if (!f->st.st_nlink)
+		return 1;
+	r = dump_path_names(f->owner, cut, &f->st);
+	return r < 0 ? log_err(r, "cannot look up %s", cut) : !r;
+}
+
+static int nameless_dump(struct dump_ctx *ctx, struct dump_file *f, uint32_t id, const char *path)
+{
+	if (fs_is_pseudo(fs_magic(f->fd)))
+		return log_obstacle("close it before", "%s: what it showed is gone", f->link);
+	if (!f->st.st_nlink)
+		return ghost_dump(ctx, f, id);
+	return link_remap_dump(ctx, f, id, path);
+}
+
+/* The file's mount, when mounts are part of the images. */
+static void mount_put(struct dump_ctx *ctx, const struct dump_file *f, RegFileEntry *e)
+{
+	if (!ctx->mntns_dumped || f->mnt_id < 0)
+		return;
+	e->has_mnt_id = true;
+	e->mnt_id = f->mnt_id;
+}
+
+int reg_entry(struct dump_ctx *ctx, struct dump_file *f, uint32_t id, RegFileEntry **ret)
+{
+	RegFileEntry *e = ARENA_MSG(&ctx->arena, RegFileEntry, reg_file_entry);
+	const char *path;
+	int r, nameless;
+
+	if (!e)
+		return log_err(-ENOMEM, "%s", f->link);
+	*ret = e;
+	e->id = id;
+	e->flags = f->flags;
+	e->pos = is_kmsg(&f->st) ? POS_NONE : f->pos;
+	e->name = (char *)f->link;
+	mount_put(ctx, f, e);
+	r = dump_fown(ctx, f, &e->fown);
+	if (r < 0)
+		return r;
+	nameless = name_find(ctx, f, &path);
+	/* /proc's inodes are made anew now and then. */
+	if (nameless == -ESTALE && fs_is_pseudo(fs_magic(f->fd)))
+		nameless = 0;
+	if (nameless == -ESTALE)
+		return log_obstacle("close it before, or take away what is mounted over it",
+				    "%s: the path leads to another file now", f->link);
+	if (nameless < 0)
+		return nameless;
+	e->name = (char *)path;
+	if (!path_is_normal(path))
+		return log_obstacle("close it before", "%s: not a path that can be opened again",
+				    f->link);
+	r = identity_put(ctx, f, e);
+	return r < 0 || !nameless ? r : nameless_dump(ctx, f, id, path);
+}
+
+static int reg_dump(struct dump_ctx *ctx, struct dump_file *f)
+{
+	return reg_entry(ctx, f, f->id, &f->fe->reg);
+}
+
+static int build_id_compare(int fd, const RegFileEntry *e)
+{
+	_cleanup_close_ int own = -EBADF;
+	uint8_t id[BUILD_ID_MAX] = { 0 };
+	int n;
+
+	n = reopen_for_read(fd, &own);
+	if (n >= 0)
+		n = build_id_read(own, id);
+	if (n < 0)
+		return log_err(n, "cannot read the build id of %s", e->name);
+	if (e->n_build_id * 4 > BUILD_ID_MAX || ((size_t)n + 3) / 4 != e->n_build_id ||
+	    memcmp(id, e->build_id, e->n_build_id * 4))
+		return log_fail(-ESTALE, "%s is another version of the program or library than the"
+				" one that was saved (build id differs)", e->name);
+	return 0;
+}
+
+static int reg_compare(int fd, const RegFileEntry *e)
+{
+	bool pseudo;
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return log_err(neg_errno(), "cannot stat %s", e->name);
+	pseudo = fs_is_pseudo(fs_magic(fd));
+	if (e->has_mode && (st.st_mode & S_IFMT) != (e->mode & S_IFMT))
+		return log_fail(-ESTALE, "%s is of another type now (mode %o, saved %o)", e->name,
+				st.st_mode, e->mode);
+	if (pseudo || !e->has_mode)
+		return 0;
+	if (st.st_mode != e->mode)
+		return log_fail(-ESTALE, "%s has mode %o now, saved was %o", e->name, st.st_mode,
+				e->mode);
+	if (!S_ISREG(st.st_mode))
+		return 0;
+	if (e->n_build_id)
+		return build_id_compare(fd, e);
+	if (e->has_size && (uint64_t)st.st_size != e->size)
+		return log_fail(-ESTALE, "%s has %lld bytes now, saved were %llu", e->name,
+				(long long)st.st_size, (unsigned long long)e->size);
+	return 0;
+}
+
+static int open_flags(const RegFileEntry *e, uint32_t flags)
+{
+	if (flags & __O_TMPFILE)
+		flags &= ~(uint32_t)O_TMPFILE;
+	flags &= ~(uint32_t)(O_CREAT | O_EXCL | O_TRUNC | O_ASYNC);
+	if (flags & O_PATH && S_ISLNK(e->mode))
+		flags |= O_NOFOLLOW;
+	return (int)flags | O_NOCTTY | O_CLOEXEC;
+}
+
+int reg_open(struct restore_ctx *ctx, const RegFileEntry *e, uint32_t flags, int *ret_fd)
+{
+	struct remap *m = remap_find(ctx, e->id);
+	_cleanup_close_ int fd = -EBADF;
+	int r;
+
+	if (!path_is_normal(e->name))
+		return log_fail(-EBADMSG, "\"%s\" is not a path", e->name);
+	if (m) {
+		r = remap_open(ctx, m, e, open_flags(e, flags), &fd);
+		if (r < 0)
+			return r;
+	} else {
+		r = restore_open(ctx, e->name, e->has_mnt_id ? e->mnt_id : -1,
+				 open_flags(e, flags), &fd);
+		if (r < 0)
+			return log_err(r, "cannot open %s with flags %o", e->name, flags);
+		r = reg_compare(fd, e);
+		if (r < 0)
+			return r;
+	}
+	*ret_fd = take_fd(&fd);
+	return 0;
+}
+
+/* --inherit-fd fd[N]:path without its first slash, or an external file's key. */
+static int reg_inherited(struct restore_ctx *ctx, const RegFileEntry *e, int *ret_fd)
+{
+	int r;
+
+	if (!ctx->opts->n_externals || !*e->name)
+		return 0;
+	r = external_dup(ctx->opts, e->ext ? e->name : e->name + 1, ret_fd);
+	return r == -ENOENT ? 0 : r < 0 ? log_err(r, "cannot take over %s", e->name) : 1;
+}
+
+static int reg_seek(int fd, const RegFileEntry *e)
+{
+	if (!e->pos || e->pos == POS_NONE || e->flags & O_PATH)
+		return 0;
+	if (lseek(fd, (off_t)e->pos, SEEK_SET) >= 0)
+		return 0;
+	return log_err(neg_errno(), "cannot seek to %llu in %s", (unsigned long long)e->pos,
+		       e->name);
+}
+
+static int reg_restore(struct restore_ctx *ctx, struct restore_file *f, int *ret_fd)
+{
+	const RegFileEntry *e = f->fe->reg;
+	_cleanup_close_ int fd = -EBADF;
+	int r;
+
+	r = reg_inherited(ctx, e, &fd);
+	if (r < 0)
+		return r;
+	if (r > 0) {
+		*ret_fd = take_fd(&fd);
+		return 0;
+	}
+	if (e->ext)
+		return log_fail(-ENOENT, "%s was saved as external: --inherit-fd has to bring it",
+				e->name);
+	r = reg_open(ctx, e, e->flags, &fd);
+	if (r < 0)
+		return r;
+	r = reg_seek(fd, e);
+	if (r < 0)
+		return r;
+	r = restore_flags_fown(fd, e->flags, e->fown);
+	if (r < 0)
+		return log_err(r, "cannot set flags %o or owner of %s", e->flags, e->name);
+	*ret_fd = take_fd(&fd);
+	return 0;
+}
+
+const struct kind kind_reg = {
+	.name = "file",
+	.type = FD_TYPES__REG,
+	.match = reg_match,
+	.dump = reg_dump,
+	.dump_done = ghost_dump_done,
+	.prepare = remap_load,
+	.restore = reg_restore,
+	.finish = remap_finish,
+	.restore_done = remap_done,
+};

@@ -1,0 +1,205 @@
+/* See sk_common.h. */
+#include "kind/sk_common.h"
+
+#include <fcntl.h>
+#include <string.h>
+
+#include "core/files.h"
+#include "ns/ns.h"
+
+int sk_get_int(int fd, int level, int name, int *ret)
+{
+	socklen_t len = sizeof(*ret);
+
+	*ret = 0;
+	return getsockopt(fd, level, name, ret, &len) < 0 ? neg_errno() : 0;
+}
+
+int sk_set_int(int fd, int level, int name, int v)
+{
+	return setsockopt(fd, level, name, &v, sizeof(v)) < 0 ? neg_errno() : 0;
+}
+
+int sk_set_int_log(int fd, int level, int name, int v, const char *what)
+{
+	int r = sk_set_int(fd, level, name, v);
+
+	return r < 0 ? log_err(r, "cannot set socket option %s to %d", what, v) : 0;
+}
+
+int sk_family(const struct dump_file *f)
+{
+	int family;
+
+	if (f->fd < 0 || !S_ISSOCK(f->st.st_mode) || !str_starts(f->link, "socket:"))
+		return -1;
+	return sk_get_int(f->fd, SOL_SOCKET, SO_DOMAIN, &family) < 0 ? -1 : family;
+}
+
+/* What a dump remembers: which namespaces were asked for what, and the tree's own sockets. */
+struct sk_dump {
+	struct {
+		ino_t netns;
+		enum sockdiag_sort sort;
+		int result;
+	} *swept;
+	size_t n_swept;
+	struct map in_tree;		/* by inode */
+	bool tree_listed;
+};
+
+/* In the slot of the netlink sockets, which have no state of their own. */
+static struct sk_dump *sk_dump(struct dump_ctx *ctx)
+{
+	if (!ctx->kind_state[FD_TYPES__NETLINKSK])
+		ctx->kind_state[FD_TYPES__NETLINKSK] = ARENA_NEW(&ctx->arena, struct sk_dump);
+	return ctx->kind_state[FD_TYPES__NETLINKSK];
+}
+
+void sk_dump_done(struct dump_ctx *ctx)
+{
+	struct sk_dump *d = ctx->kind_state[FD_TYPES__NETLINKSK];
+
+	if (d)
+		map_done(&d->in_tree);
+}
+
+static int sweep_once(struct dump_ctx *ctx, const struct dump_process *p, enum sockdiag_sort sort)
+{
+	struct sk_dump *d = sk_dump(ctx);
+	_cleanup_close_ int netns = -EBADF;
+	struct stat st, own;
+	typeof(d->swept) s;
+	int r;
+
+	if (!d)
+		return -ENOMEM;
+	if (fstatat(p->proc_fd, "ns/net", &st, 0) < 0)
+		return log_err(neg_errno(), "cannot read the network namespace of task %d", p->pid);
+	for (size_t i = 0; i < d->n_swept; i++)
+		if (d->swept[i].netns == st.st_ino && d->swept[i].sort == sort)
+			return d->swept[i].result;
+	if (stat("/proc/self/ns/net", &own) < 0)
+		return log_err(neg_errno(), "cannot read /proc/self/ns/net");
+	if (own.st_ino != st.st_ino) {
+		netns = openat(p->proc_fd, "ns/net", O_RDONLY | O_CLOEXEC);
+		if (netns < 0)
+			return log_err(neg_errno(), "cannot open the network namespace of task %d",
+				       p->pid);
+	}
+	r = sockdiag_sweep(sort, netns, &ctx->arena, &ctx->sockets_by_ino);
+	s = ARENA_PUSH(&ctx->arena, d->swept, d->n_swept);
+	if (!s)
+		return -ENOMEM;
+	*s = (typeof(*s)){ .netns = st.st_ino, .sort = sort, .result = r };
+	return r;
+}
+
+int sk_diag(struct dump_ctx *ctx, const struct dump_file *f, enum sockdiag_sort sort,
+	    bool optional, const struct sockdiag **ret)
+{
+	int r = sweep_once(ctx, f->owner, sort);
+
+	*ret = NULL;
+	if (r == -ENOENT && optional)
+		return 0;
+	if (r == -ENOENT)
+		return log_obstacle("load the module", "the kernel module %s is missing",
+				    sockdiag_module(sort));
+	if (r < 0)
+		return log_err(r, "cannot ask the kernel for its sockets (sock_diag)");
+	*ret = sk_diag_by_ino(ctx, (uint32_t)f->st.st_ino);
+	return 0;
+}
+
+const struct sockdiag *sk_diag_by_ino(struct dump_ctx *ctx, uint32_t ino)
+{
+	return ino ? map_get(&ctx->sockets_by_ino, ino) : NULL;
+}
+
+static int list_sockets_of(struct sk_dump *d, const struct dump_process *p)
+{
+	_cleanup_closedir_ DIR *dir = NULL;
+	const struct dirent *de;
+	int fd = openat(p->proc_fd, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return p->life == TASK_DEAD ? 0 : neg_errno();
+	dir = fdopendir(fd);
+	if (!dir) {
+		close(fd);
+		return -ENOMEM;
+	}
+	while ((de = readdir(dir))) {
+		char link[64];
+		unsigned long long ino;
+		ssize_t n = readlinkat(fd, de->d_name, link, sizeof(link) - 1);
+		int r;
+
+		if (n <= 0)
+			continue;
+		link[n] = '\0';
+		if (sscanf(link, "socket:[%llu]", &ino) != 1)
+			continue;
+		r = map_put(&d->in_tree, ino, d);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int sk_in_tree(struct dump_ctx *ctx, uint32_t ino)
+{
+	struct sk_dump *d = sk_dump(ctx);
+	int r;
+
+	if (!d)
+		return -ENOMEM;
+	for (size_t i = 0; !d->tree_listed && i < ctx->n_procs; i++) {
+		r = list_sockets_of(d, ctx->procs[i]);
+		if (r < 0)
+			return log_err(r, "cannot list the sockets of task %d",
+				       ctx->procs[i]->pid);
+	}
+	d->tree_listed = true;
+	return map_get(&d->in_tree, ino) != NULL;
+}
+
+uint32_t sk_ns_id(const struct dump_file *f)
+{
+	return f->owner && f->owner->ids ? f->owner->ids->net_ns_id : 0;
+}
+
+const struct cr_external *sk_external(const struct cr_opts *opts, const char *sort, uint32_t ino)
+{
+	char key[64];
+
+	snprintf(key, sizeof(key), "%s[%u]", sort, ino);
+	return external_find(opts, key);
+}
+
+int sk_inherit(struct restore_ctx *ctx, uint32_t ino, int *ret_fd)
+{
+	char key[64];
+	int r;
+
+	snprintf(key, sizeof(key), "socket:[%u]", ino);
+	r = external_dup(ctx->opts, key, ret_fd);
+	if (r == -ENOENT)
+		return 0;
+	return r < 0 ? log_err(r, "cannot duplicate what was handed in for %s", key) : 1;
+}
+
+int sk_restore_owner(struct restore_ctx *ctx, const struct restore_file *f, int fd)
+{
+	const CredsEntry *c;
+
+	if (!f->owner || !f->owner->core || !f->owner->core->thread_core)
+		return 0;
+	c = f->owner->core->thread_core->creds;
+	if (!c)
+		return 0;
+	if (fchown(fd, ns_restore_uid(ctx, c->fsuid), ns_restore_gid(ctx, c->fsgid)) < 0)
+		return log_err(neg_errno(), "cannot give the socket to user %u", c->fsuid);
+	return 0;
+}

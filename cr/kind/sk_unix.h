@@ -1,0 +1,86 @@
+/* Between the unix_*.c files. */
+#ifndef CR_KIND_SK_UNIX_H
+#define CR_KIND_SK_UNIX_H
+
+#include "kind/kinds.h"
+#include "kind/sk_common.h"
+
+enum { UNIX_ESTABLISHED = 1, UNIX_CLOSE = 7, UNIX_LISTEN = 10 };
+enum { USK_EXTERN = 1, USK_SERVICE = 2, USK_CALLBACK = 4 };
+
+/* unix_queue.c: what waits to be read, to sk-queues.img, without taking it out. */
+int unix_queue_dump(struct dump_ctx *ctx, struct dump_file *f, const UnixSkEntry *e)
+	_must_check_;
+/* unix_path.c: name, permissions and directory of a bound socket. */
+int unix_path_dump(struct dump_ctx *ctx, struct dump_file *f, const struct sockdiag *d,
+		   UnixSkEntry *e) _must_check_;
+/* For messages: a path, "@name", "unnamed". buf: UNIX_NAME_TEXT. */
+#define UNIX_NAME_TEXT	160
+const char *unix_name_text(const uint8_t *name, size_t len, char *buf);
+
+/* A message of the queue image. */
+struct unix_packet {
+	struct unix_packet *next;
+	const SkPacketEntry *e;
+	const void *data;
+};
+
+/* One socket to be made. */
+struct usk {
+	struct restore_file *f;
+	const UnixSkEntry *e;
+	struct usk *peer;		/* entry of e->peer, NULL none */
+	int fd;				/* made, not yet handed to the core */
+	int handed;			/* the core's, once it has it; else -1 */
+	int fake;			/* an end to be closed at the end, or -1 */
+	bool inherited;
+	struct unix_packet *queue, **queue_end;
+	size_t queue_bytes;
+};
+
+struct unix_restore {
+	struct usk *socks;
+	size_t n_socks;
+	struct map by_ino, by_file;
+	struct image_reader queues;
+	bool queues_open, finished;
+};
+
+static inline bool usk_is_stream(const struct usk *u)
+{
+	return u->e->type == SOCK_STREAM || u->e->type == SOCK_SEQPACKET;
+}
+
+/* Each is the other's peer: socketpair(2), or connect and accept. */
+static inline bool usk_is_pair(const struct usk *u)
+{
+	return u->peer && u->peer != u && u->peer->peer == u &&
+	       !(u->peer->e->uflags & USK_EXTERN);
+}
+
+static inline int usk_fd(const struct usk *u)
+{
+	return u->handed >= 0 ? u->handed : u->fd;
+}
+
+/* A fresh socket of u's type, owned like the original. */
+int usk_socket(struct restore_ctx *ctx, const struct usk *u, int *ret_fd) _must_check_;
+/* bind(2) to u's name as the tree sees the file system; connect(2) to another's name. */
+int usk_bind(struct restore_ctx *ctx, const struct usk *u, int fd) _must_check_;
+int usk_connect(struct restore_ctx *ctx, const struct usk *u, int fd, const struct usk *to)
+	_must_check_;
+int usk_sockaddr(const UnixSkEntry *e, struct sockaddr_un *ret, socklen_t *ret_len)
+	_must_check_;
+
+/* unix_pairs.c: all pairs with a named end, in a file system view of their own. */
+int usk_named_pairs(struct restore_ctx *ctx, struct unix_restore *s) _must_check_;
+/* unix_send.c: the queue of u, sent through fd (connected to u). */
+int usk_fill_queue(struct restore_ctx *ctx, struct usk *u, int fd) _must_check_;
+
+/* unix_restore.c */
+int unix_prepare(struct restore_ctx *ctx) _must_check_;
+int unix_restore(struct restore_ctx *ctx, struct restore_file *f, int *ret_fd) _must_check_;
+int unix_finish(struct restore_ctx *ctx, struct restore_file *f) _must_check_;
+void unix_restore_done(struct restore_ctx *ctx);
+
+#endif

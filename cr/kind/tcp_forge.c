@@ -1,0 +1,127 @@
+/*
+ * A TCP segment made by hand and sent to ourselves. It is routed to a local address, so it
+ * comes back over lo without meeting a wire, and keeps the peer as its source: packets looped
+ * back this way have their route already and are not checked for martian sources.
+ */
+#include <netinet/ip.h>
+#include <netinet/ip6.h>
+#include <netinet/tcp.h>
+#include <string.h>
+
+#include "kind/sk_inet.h"
+
+static uint32_t sum16(const void *data, size_t bytes, uint32_t sum)
+{
+	const uint8_t *p = data;
+
+	for (size_t i = 0; i + 1 < bytes; i += 2)
+		sum += (uint32_t)p[i] << 8 | p[i + 1];
+	return sum;
+}
+
+static uint16_t fold(uint32_t sum)
+{
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	return htons((uint16_t)~sum);
+}
+
+static bool is_mapped(const union inet_addr *a)
+{
+	return a->sa.sa_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&a->v6.sin6_addr);
+}
+
+static uint32_t v4_of(const union inet_addr *a)
+{
+	uint32_t v;
+
+	if (a->sa.sa_family == AF_INET)
+		return a->v4.sin_addr.s_addr;
+	memcpy(&v, &a->v6.sin6_addr.s6_addr[12], sizeof(v));
+	return v;
+}
+
+static bool is_v4(const struct tcp_segment *s)
+{
+	return s->to.sa.sa_family == AF_INET || is_mapped(&s->to);
+}
+
+static void put_tcp(const struct tcp_segment *s, struct tcphdr *t, uint32_t pseudo)
+{
+	*t = (struct tcphdr){
+		.source = htons(inet_addr_port(&s->from)),
+		.dest = htons(inet_addr_port(&s->to)),
+		.seq = htonl(s->seq),
+		.ack_seq = htonl(s->ack),
+		.doff = sizeof(*t) / 4,
+		.ack = 1,
+		.fin = s->fin,
+		.window = htons(s->window),
+	};
+	t->check = fold(sum16(t, sizeof(*t), pseudo + IPPROTO_TCP + sizeof(*t)));
+}
+
+/* Returns the packet's length, 0 if it does not fit. */
+size_t tcp_forge_build(const struct tcp_segment *s, uint8_t *packet, size_t room)
+{
+	struct tcphdr t;
+
+	if (is_v4(s)) {
+		struct iphdr ip = {
+			.version = 4,
+			.ihl = sizeof(ip) / 4,
+			.tot_len = htons(sizeof(ip) + sizeof(t)),
+			.ttl = 64,
+			.protocol = IPPROTO_TCP,
+			.saddr = v4_of(&s->from),
+			.daddr = v4_of(&s->to),
+		};
+
+		if (room < sizeof(ip) + sizeof(t))
+			return 0;
+		put_tcp(s, &t, sum16(&ip.saddr, 8, 0));
+		ip.check = fold(sum16(&ip, sizeof(ip), 0));
+		memcpy(packet, &ip, sizeof(ip));
+		memcpy(packet + sizeof(ip), &t, sizeof(t));
+		return sizeof(ip) + sizeof(t);
+	} else {
+		struct ip6_hdr ip = {
+			.ip6_flow = htonl(6u << 28),
+			.ip6_plen = htons(sizeof(t)),
+			.ip6_nxt = IPPROTO_TCP,
+			.ip6_hlim = 64,
+			.ip6_src = s->from.v6.sin6_addr,
+			.ip6_dst = s->to.v6.sin6_addr,
+		};
+
+		if (room < sizeof(ip) + sizeof(t))
+			return 0;
+		put_tcp(s, &t, sum16(&ip.ip6_src, 32, 0));
+		memcpy(packet, &ip, sizeof(ip));
+		memcpy(packet + sizeof(ip), &t, sizeof(t));
+		return sizeof(ip) + sizeof(t);
+	}
+}
+
+int tcp_forge(const struct tcp_segment *s)
+{
+	uint8_t packet[sizeof(struct ip6_hdr) + sizeof(struct tcphdr)];
+	size_t n = tcp_forge_build(s, packet, sizeof(packet));
+	union inet_addr to = s->to;
+	_cleanup_close_ int fd = -EBADF;
+	int r;
+
+	if (is_v4(s))
+		to.v4 = (struct sockaddr_in){ .sin_family = AF_INET,
+					      .sin_addr.s_addr = v4_of(&s->to) };
+	else
+		to.v6.sin6_port = 0;
+	/* IPPROTO_RAW: the header is ours, in both families. */
+	fd = socket(to.sa.sa_family, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW);
+	if (fd < 0)
+		return neg_errno();
+	r = sk_set_int(fd, SOL_SOCKET, SO_MARK, TCP_FORGE_MARK);
+	if (r < 0)
+		return r;
+	return sendto(fd, packet, n, 0, &to.sa, inet_addr_len(&to)) < 0 ? neg_errno() : 0;
+}

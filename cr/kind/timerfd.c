@@ -1,0 +1,209 @@
+/*
+ * timerfd(2): a timer read through a descriptor.
+ *
+ *   dump     fdinfo "clockid:", "ticks:", "settime flags:" (octal), "it_value:" (what is left),
+ *            "it_interval:"
+ *   restore  timerfd_create(); in finish() timerfd_settime() and TFD_IOC_SET_TICKS
+ *
+ * A periodic timer stops when it has run out and is started again by the next read: fdinfo then
+ * shows nothing left and one tick. timerfd_gettime() brings both up to date without changing
+ * what a reader sees.
+ *
+ * Absolute timers are stored as what is left, too. They are armed against the engine's own
+ * clock: the kernel converts with the caller's time namespace.
+ */
+#include <fcntl.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/timerfd.h>
+#include <time.h>
+
+#include "kind/kinds.h"
+
+#ifndef TFD_IOC_SET_TICKS
+#define TFD_IOC_SET_TICKS _IOW('T', 0, uint64_t)
+#endif
+#define NSEC_PER_SEC 1000000000ull
+/* Some 290 years: beyond that the kernel saturates as well. */
+#define SEC_MAX (INT64_MAX / NSEC_PER_SEC)
+
+static bool timerfd_match(const struct dump_file *f)
+{
+	return link_is_anon(f->link, "timerfd");
+}
+
+static int pair_parse(const char *fdinfo, const char *key, uint64_t *sec, uint64_t *nsec)
+{
+	const char *line = strstr(fdinfo, key);
+	unsigned long long s, n;
+
+	if (!line || (line != fdinfo && line[-1] != '\n') ||
+	    sscanf(line + strlen(key), ": (%llu, %llu)", &s, &n) != 2 || n >= NSEC_PER_SEC)
+		return -EBADMSG;
+	*sec = s;
+	*nsec = n;
+	return 0;
+}
+
+int timerfd_info_parse(const char *fdinfo, struct timerfd_info *ret)
+{
+	uint64_t clockid, flags;
+	int r;
+
+	*ret = (struct timerfd_info){ 0 };
+	if (fdinfo_u64(fdinfo, "clockid", 10, &clockid) < 0 || clockid > INT32_MAX ||
+	    fdinfo_u64(fdinfo, "ticks", 10, &ret->ticks) < 0 ||
+	    fdinfo_u64(fdinfo, "settime flags", 8, &flags) < 0 || flags > UINT32_MAX)
+		return -EBADMSG;
+	ret->clockid = (uint32_t)clockid;
+	ret->settime_flags = (uint32_t)flags;
+	r = pair_parse(fdinfo, "it_value", &ret->value_sec, &ret->value_nsec);
+	if (r < 0)
+		return r;
+	return pair_parse(fdinfo, "it_interval", &ret->interval_sec, &ret->interval_nsec);
+}
+
+/* fdinfo once more after the kernel has caught up with a periodic timer. */
+static int timerfd_caught_up(struct dump_file *f, struct timerfd_info *ti)
+{
+	_cleanup_free_ char *text = NULL;
+	struct itimerspec its;
+	char path[48];
+	int r;
+
+	if (timerfd_gettime(f->fd, &its) < 0)
+		return log_err(neg_errno(), "timerfd_gettime");
+	/* Of our duplicate, which is the same struct file. */
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", f->fd);
+	r = read_file_at(AT_FDCWD, path, READ_FILE_MAX, &text, NULL);
+	if (r < 0)
+		return log_err(r, "cannot read %s", path);
+	r = timerfd_info_parse(text, ti);
+	return r < 0 ? log_err(r, "timerfd: fdinfo cannot be understood") : 0;
+}
+
+static int timerfd_dump(struct dump_ctx *ctx, struct dump_file *f)
+{
+	TimerfdEntry *e = ARENA_MSG(&ctx->arena, TimerfdEntry, timerfd_entry);
+	struct timerfd_info ti;
+	int r;
+
+	if (!e)
+		return log_err(-ENOMEM, "timerfd");
+	r = timerfd_info_parse(f->fdinfo, &ti);
+	if (r < 0)
+		return log_err(r, "timerfd: fdinfo cannot be understood");
+	if (!ti.value_sec && !ti.value_nsec && (ti.interval_sec || ti.interval_nsec) && ti.ticks) {
+		r = timerfd_caught_up(f, &ti);
+		if (r < 0)
+			return r;
+	}
+	e->id = f->id;
+	e->flags = f->flags;
+	e->clockid = ti.clockid;
+	e->ticks = ti.ticks;
+	e->settime_flags = ti.settime_flags;
+	e->vsec = ti.value_sec;
+	e->vnsec = ti.value_nsec;
+	e->isec = ti.interval_sec;
+	e->insec = ti.interval_nsec;
+	f->fe->tfd = e;
+	return dump_fown(ctx, f, &e->fown);
+}
+
+static int timerfd_restore(struct restore_ctx *ctx _unused_, struct restore_file *f, int *ret_fd)
+{
+	const TimerfdEntry *e = f->fe->tfd;
+	_cleanup_close_ int fd = -EBADF;
+	int r;
+
+	if (e->vnsec >= NSEC_PER_SEC || e->insec >= NSEC_PER_SEC || e->vsec >= SEC_MAX ||
+	    e->isec >= SEC_MAX || e->settime_flags & ~(uint32_t)(TFD_TIMER_ABSTIME |
+								 TFD_TIMER_CANCEL_ON_SET))
+		return log_fail(-EBADMSG, "times or flags are out of range");
+	fd = timerfd_create((int)e->clockid, TFD_CLOEXEC);
+	if (fd < 0)
+		return log_err(neg_errno(), "cannot create a timerfd on clock %u", e->clockid);
+	r = restore_flags_fown(fd, e->flags, e->fown);
+	if (r < 0)
+		return log_err(r, "cannot set flags %o or owner", e->flags);
+	*ret_fd = take_fd(&fd);
+	return 0;
+}
+
+void timer_advance(uint64_t *value_nsec, uint64_t interval_nsec, uint64_t *ticks, uint64_t adv)
+{
+	uint64_t late;
+
+	if (!*value_nsec)
+		return;
+	if (adv < *value_nsec) {
+		*value_nsec -= adv;
+		return;
+	}
+	late = adv - *value_nsec;
+	if (!interval_nsec) {
+		*value_nsec = 0;
+		*ticks += 1;
+		return;
+	}
+	*ticks += 1 + late / interval_nsec;
+	*value_nsec = interval_nsec - late % interval_nsec;
+}
+
+static struct timespec nsec_to_timespec(uint64_t nsec)
+{
+	return (struct timespec){ (time_t)(nsec / NSEC_PER_SEC), (long)(nsec % NSEC_PER_SEC) };
+}
+
+static int timerfd_arm(int fd, const TimerfdEntry *e, uint64_t value, uint64_t interval)
+{
+	struct itimerspec its = { .it_interval = nsec_to_timespec(interval) };
+	struct timespec now = { 0 };
+	uint64_t now_nsec;
+
+	if (e->settime_flags & TFD_TIMER_ABSTIME) {
+		if (clock_gettime((clockid_t)e->clockid, &now) < 0)
+			return neg_errno();
+		now_nsec = (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
+		value = MIN(value, (uint64_t)INT64_MAX - now_nsec) + now_nsec;
+	}
+	its.it_value = nsec_to_timespec(value);
+	return timerfd_settime(fd, (int)e->settime_flags, &its, NULL) < 0 ? neg_errno() : 0;
+}
+
+static int timerfd_finish(struct restore_ctx *ctx, struct restore_file *f)
+{
+	const TimerfdEntry *e = f->fe->tfd;
+	uint64_t value = e->vsec * NSEC_PER_SEC + e->vnsec;
+	uint64_t interval = e->isec * NSEC_PER_SEC + e->insec;
+	uint64_t ticks = e->ticks;
+	int r;
+
+	/* Stopped until the next read, as an image may show a periodic timer that has run out. */
+	if (!value && interval && ticks)
+		value = interval;
+	if (ctx->opts->clock_advance_nsec > 0)
+		timer_advance(&value, interval, &ticks, (uint64_t)ctx->opts->clock_advance_nsec);
+	if (value) {
+		r = timerfd_arm(f->fd, e, value, interval);
+		if (r < 0)
+			return log_err(r, "cannot arm it");
+	}
+	if (!ticks || !ioctl(f->fd, TFD_IOC_SET_TICKS, &ticks))
+		return 0;
+	/* A kernel without CONFIG_CHECKPOINT_RESTORE: what has run out may run out again. */
+	r = neg_errno();
+	if (r == -ENOTTY && !value)
+		r = timerfd_arm(f->fd, e, 1, interval);
+	return r < 0 ? log_err(r, "cannot set %llu unread expirations", (unsigned long long)ticks) : 0;
+}
+
+const struct kind kind_timerfd = {
+	.name = "timerfd",
+	.type = FD_TYPES__TIMERFD,
+	.match = timerfd_match,
+	.dump = timerfd_dump,
+	.restore = timerfd_restore,
+	.finish = timerfd_finish,
+};

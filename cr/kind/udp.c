@@ -1,0 +1,86 @@
+/*
+ * UDP, UDP-Lite, ping and raw sockets: what keeps them from being dumped, and the options of
+ * raw ones. Datagrams that wait to be read are lost, as the network may lose any.
+ */
+#include <linux/icmp.h>
+#include <linux/icmpv6.h>
+#include <linux/sockios.h>
+#include <netinet/udp.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "kind/sk_inet.h"
+
+#ifndef ICMP_FILTER
+#define ICMP_FILTER	1
+#endif
+#ifndef ICMPV6_FILTER
+#define ICMPV6_FILTER	1
+#endif
+
+int udp_check(struct dump_ctx *ctx, struct dump_file *f, uint32_t type, uint32_t proto,
+	      uint16_t port)
+{
+	int v, queued = 0;
+
+	if (proto == IPPROTO_UDP && type == SOCK_DGRAM) {
+		if (!sk_get_int(f->fd, SOL_UDP, UDP_CORK, &v) && v)
+			return log_obstacle("try again", "corked UDP socket (port %u)", port);
+		if (!sk_get_int(f->fd, SOL_UDP, UDP_ENCAP, &v) && v)
+			return log_obstacle("stop the service and start it after the upgrade",
+					    "UDP socket with encapsulation %d (port %u)", v, port);
+	}
+	if (!ctx->opts->log_obstacles_only && !ioctl(f->fd, SIOCINQ, &queued) && queued > 0)
+		log_warn("unread datagrams of port %u are lost", port);
+	return 0;
+}
+
+int raw_opts_dump(struct dump_ctx *ctx, int fd, const InetSkEntry *e, IpOptsEntry *o)
+{
+	IpOptsRawEntry *w;
+	bool v6 = e->family == AF_INET6;
+	uint32_t filter[8] = { 0 };
+	socklen_t len = sizeof(filter);
+	int v;
+
+	if (e->type != SOCK_RAW)
+		return 0;
+	w = o->raw = ARENA_MSG(&ctx->arena, IpOptsRawEntry, ip_opts_raw_entry);
+	if (!w)
+		return -ENOMEM;
+	if (!sk_get_int(fd, v6 ? SOL_IPV6 : SOL_IP, v6 ? IPV6_HDRINCL : IP_HDRINCL, &v) && v)
+		w->has_hdrincl = w->hdrincl = true;
+	if (!v6 && !sk_get_int(fd, SOL_IP, IP_NODEFRAG, &v) && v)
+		w->has_nodefrag = w->nodefrag = true;
+	if (v6 && !sk_get_int(fd, SOL_IPV6, IPV6_CHECKSUM, &v) && v >= 0)
+		w->has_checksum = w->checksum = true;
+	if ((v6 && e->proto != IPPROTO_ICMPV6) || (!v6 && e->proto != IPPROTO_ICMP) ||
+	    getsockopt(fd, v6 ? SOL_ICMPV6 : SOL_RAW, v6 ? ICMPV6_FILTER : ICMP_FILTER, filter,
+		       &len) < 0)
+		return 0;
+	w->n_icmpv_filter = len / 4;
+	w->icmpv_filter = arena_memdup(&ctx->arena, filter, len);
+	return w->icmpv_filter ? 0 : -ENOMEM;
+}
+
+int raw_opts_restore(int fd, const InetSkEntry *e)
+{
+	const IpOptsRawEntry *w = e->ip_opts->raw;
+	bool v6 = e->family == AF_INET6;
+	int r = 0;
+
+	if (!w || e->type != SOCK_RAW)
+		return 0;
+	if (w->hdrincl)
+		r = v6 ? SK_SET(fd, SOL_IPV6, IPV6_HDRINCL, 1) : SK_SET(fd, SOL_IP, IP_HDRINCL, 1);
+	if (!r && w->nodefrag && !v6)
+		r = SK_SET(fd, SOL_IP, IP_NODEFRAG, 1);
+	if (r < 0 || !w->n_icmpv_filter)
+		return r;
+	if (w->n_icmpv_filter > 8)
+		return log_fail(-EBADMSG, "ICMP filter of %zu words", w->n_icmpv_filter);
+	if (setsockopt(fd, v6 ? SOL_ICMPV6 : SOL_RAW, v6 ? ICMPV6_FILTER : ICMP_FILTER,
+		       w->icmpv_filter, (socklen_t)(w->n_icmpv_filter * 4)) < 0)
+		return log_err(neg_errno(), "cannot set the ICMP filter");
+	return 0;
+}

@@ -1,0 +1,219 @@
+/*
+ * Unix domain sockets.
+ *
+ *   dump     sock_diag: state, peer, name, shutdown, who waits to be accepted; the queue by
+ *            MSG_PEEK with SO_PEEK_OFF, descriptors in it included
+ *   restore  see unix_restore.c
+ *
+ * A peer outside the tree cannot be kept: a named datagram peer is connected to again by its
+ * name, a stream comes back as closed by the peer unless a replacement is handed in
+ * (--inherit-fd "socket:[INO]"). Both only when the operator named it (--external "unix[INO]",
+ * "unix[*]") or, for datagrams, with --ext-unix-sk.
+ */
+#include <poll.h>
+#include <string.h>
+
+#include "kind/sk_unix.h"
+
+static bool unix_match(const struct dump_file *f)
+{
+	return sk_family(f) == AF_UNIX;
+}
+
+const char *unix_name_text(const uint8_t *name, size_t len, char *buf)
+{
+	if (!len)
+		return "unnamed";
+	snprintf(buf, UNIX_NAME_TEXT, "%s%.*s", name[0] ? "" : "@",
+		 (int)MIN(len - !name[0], (size_t)UNIX_NAME_TEXT - 2),
+		 (const char *)name + !name[0]);
+	return buf;
+}
+
+/* The outside peer gets an entry of its own: state "listening", marked external. */
+static int put_extern_peer(struct dump_ctx *ctx, const UnixSkEntry *of, const struct sockdiag *d)
+{
+	struct map *done = ctx->kind_state[FD_TYPES__UNIXSK];
+	FileEntry *fe = ARENA_MSG(&ctx->arena, FileEntry, file_entry);
+	UnixSkEntry *e = ARENA_MSG(&ctx->arena, UnixSkEntry, unix_sk_entry);
+	int r;
+
+	if (!done)
+		done = ctx->kind_state[FD_TYPES__UNIXSK] = ARENA_NEW(&ctx->arena, struct map);
+	if (!done || !fe || !e)
+		return log_err(-ENOMEM, "external peer");
+	if (map_get(done, of->peer))
+		return 0;
+	e->fown = ARENA_MSG(&ctx->arena, FownEntry, fown_entry);
+	e->opts = ARENA_MSG(&ctx->arena, SkOptsEntry, sk_opts_entry);
+	if (!e->fown || !e->opts)
+		return log_err(-ENOMEM, "external peer");
+	e->id = fe->id = dump_file_new_id(ctx);
+	e->ino = of->peer;
+	e->type = of->type;
+	e->state = UNIX_LISTEN;
+	e->uflags = USK_EXTERN;
+	if (d && d->name_len) {
+		e->name.data = (uint8_t *)d->name;
+		e->name.len = d->name_len;
+	}
+	e->has_ns_id = of->has_ns_id;
+	e->ns_id = of->ns_id;
+	fe->type = FD_TYPES__UNIXSK;
+	fe->usk = e;
+	r = map_put(done, of->peer, e);
+	return r < 0 ? log_err(r, "external peer") : dump_file_put(ctx, fe);
+}
+
+static bool named_by_operator(const struct cr_opts *o, const UnixSkEntry *e)
+{
+	return sk_external(o, "unix", e->peer) || sk_external(o, "unix", e->ino) ||
+	       external_find(o, "unix[*]");
+}
+
+static int check_peer(struct dump_ctx *ctx, const UnixSkEntry *e)
+{
+	const struct sockdiag *d = sk_diag_by_ino(ctx, e->peer);
+	const char *type = e->type == SOCK_DGRAM ? "datagram" : "stream";
+	char name[UNIX_NAME_TEXT];
+	bool named = d && d->name_len;
+	int r;
+
+	if (!e->peer)
+		return 0;
+	r = sk_in_tree(ctx, e->peer);
+	if (r)
+		return MIN(r, 0);
+	if (e->type == SOCK_DGRAM && !named)
+		return log_obstacle("stop the process at its other end, or include it",
+				    "unix datagram socket connected to a nameless socket "
+				    "outside the tree");
+	if (!named_by_operator(ctx->opts, e) &&
+	    !(ctx->opts->ext_unix_sk && e->type == SOCK_DGRAM)) {
+		_cleanup_free_ char *remedy =
+			str_fmt("give --external 'unix[%u]'%s: it comes back as %s", e->peer,
+				e->type == SOCK_DGRAM ? " or --ext-unix-sk" : "",
+				e->type == SOCK_DGRAM ? "connected to the same name"
+						      : "closed by its peer");
+
+		return log_obstacle(remedy ? remedy : "", "unix %s socket connected to %s outside "
+				    "the tree", type,
+				    named ? unix_name_text(d->name, d->name_len, name)
+					  : "a nameless socket");
+	}
+	return put_extern_peer(ctx, e, d);
+}
+
+/* A connection that was made but not accepted: only between sockets of the tree, and empty. */
+static int check_waiting(struct dump_ctx *ctx, const UnixSkEntry *e, const struct sockdiag *d)
+{
+	size_t lost = 0;
+
+	if (d->listener && d->wqueue && !ctx->opts->log_obstacles_only)
+		return log_obstacle("try again", "unix socket that has sent data but is not yet "
+				    "accepted");
+	if (e->state != UNIX_LISTEN || ctx->opts->log_obstacles_only)
+		return 0;
+	for (size_t i = 0; i < d->n_waiting; i++) {
+		int r = d->waiting[i] ? sk_in_tree(ctx, d->waiting[i]) : 0;
+
+		if (r < 0)
+			return r;
+		lost += !r;
+	}
+	if (!lost)
+		return 0;
+	if (!ctx->opts->skip_in_flight)
+		return log_obstacle("try again, or give --skip-in-flight to lose them",
+				    "%zu connection(s) of a listening unix socket wait to be "
+				    "accepted", lost);
+	log_warn("%zu connection(s) that wait to be accepted are lost", lost);
+	return 0;
+}
+
+static int check_oob(const struct dump_file *f)
+{
+	struct pollfd p = { .fd = f->fd, .events = POLLPRI };
+
+	if (poll(&p, 1, 0) > 0 && p.revents & POLLPRI)
+		return log_obstacle("try again when the service has read it",
+				    "unix socket with unread urgent data");
+	return 0;
+}
+
+static int dump_diag(struct dump_ctx *ctx, struct dump_file *f, UnixSkEntry *e,
+		     const struct sockdiag **ret)
+{
+	const struct sockdiag *d;
+	int r = sk_diag(ctx, f, SOCKDIAG_UNIX, false, &d);
+
+	if (r < 0)
+		return r;
+	if (!d)
+		return log_fail(-ENOENT, "sock_diag does not list unix socket %u", e->ino);
+	e->state = d->state;
+	e->peer = d->peer ? d->peer : d->listener;
+	e->backlog = d->wqueue;
+	if (d->shutdown & 3) {
+		e->has_shutdown = true;
+		e->shutdown = (SkShutdown)(d->shutdown & 3);
+	}
+	*ret = d;
+	return 0;
+}
+
+static int unix_dump(struct dump_ctx *ctx, struct dump_file *f)
+{
+	UnixSkEntry *e = ARENA_MSG(&ctx->arena, UnixSkEntry, unix_sk_entry);
+	const struct sockdiag *d = NULL;
+	int type, r;
+
+	if (!e)
+		return log_err(-ENOMEM, "unix socket");
+	r = sk_get_int(f->fd, SOL_SOCKET, SO_TYPE, &type);
+	if (r < 0)
+		return log_err(r, "cannot read the socket's type");
+	e->id = f->id;
+	e->ino = (uint32_t)f->st.st_ino;
+	e->type = (uint32_t)type;
+	e->flags = f->flags;
+	e->ns_id = sk_ns_id(f);
+	e->has_ns_id = e->ns_id != 0;
+	f->fe->usk = e;
+	r = dump_diag(ctx, f, e, &d);
+	if (!r)
+		r = dump_fown(ctx, f, &e->fown);
+	if (!r)
+		r = sk_opts_dump(ctx, f, &e->opts);
+	if (!r)
+		r = unix_path_dump(ctx, f, d, e);
+	if (!r)
+		r = check_peer(ctx, e);
+	if (!r)
+		r = check_waiting(ctx, e, d);
+	if (!r)
+		r = check_oob(f);
+	if (r < 0 || e->state == UNIX_LISTEN || ctx->opts->log_obstacles_only)
+		return r;
+	return unix_queue_dump(ctx, f, e);
+}
+
+static void unix_dump_done(struct dump_ctx *ctx)
+{
+	struct map *done = ctx->kind_state[FD_TYPES__UNIXSK];
+
+	if (done)
+		map_done(done);
+}
+
+const struct kind kind_unix = {
+	.name = "unix socket",
+	.type = FD_TYPES__UNIXSK,
+	.match = unix_match,
+	.dump = unix_dump,
+	.dump_done = unix_dump_done,
+	.prepare = unix_prepare,
+	.restore = unix_restore,
+	.finish = unix_finish,
+	.restore_done = unix_restore_done,
+};

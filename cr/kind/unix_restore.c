@@ -1,0 +1,365 @@
+/*
+ * Unix domain sockets, the restoring half.
+ *
+ *   prepare  files.img's unix entries by inode; the queues; pairs with a named end
+ *   restore  unnamed pairs by socketpair(2), the others by socket and bind; connected last
+ *   finish   queues first (their descriptors exist now), then shutdowns, then the ends that
+ *            stand for closed peers are dropped, then options that change what arrives
+ *
+ * The other end of a pair is made with the first one and waits until the core asks for it.
+ */
+#include <string.h>
+
+#include "kind/sk_unix.h"
+
+static struct unix_restore *state_of(struct restore_ctx *ctx)
+{
+	return ctx->kind_state[FD_TYPES__UNIXSK];
+}
+
+static int check_entry(const UnixSkEntry *e)
+{
+	if (e->type != SOCK_STREAM && e->type != SOCK_DGRAM && e->type != SOCK_SEQPACKET)
+		return log_fail(-EBADMSG, "unix socket %u of type %u", e->ino, e->type);
+	if (e->state != UNIX_ESTABLISHED && e->state != UNIX_CLOSE && e->state != UNIX_LISTEN)
+		return log_fail(-EBADMSG, "unix socket %u in state %u", e->ino, e->state);
+	if (e->name.len > sizeof(((struct sockaddr_un *)0)->sun_path))
+		return log_fail(-EBADMSG, "unix socket %u with a name of %zu bytes", e->ino,
+				e->name.len);
+	if (e->name.len && e->name.data[0] && memchr(e->name.data, 0, e->name.len) &&
+	    e->name.data[e->name.len - 1])
+		return log_fail(-EBADMSG, "unix socket %u: NUL in its path", e->ino);
+	if (e->name_dir && e->name_dir[0] != '/')
+		return log_fail(-EBADMSG, "unix socket %u: relative directory", e->ino);
+	return 0;
+}
+
+static int index_sockets(struct restore_ctx *ctx, struct unix_restore *s)
+{
+	for (size_t i = 0; i < ctx->n_files; i++) {
+		struct restore_file *f = ctx->files[i];
+		struct usk *u;
+		int r;
+
+		if (f->fe->type != FD_TYPES__UNIXSK)
+			continue;
+		u = ARENA_PUSH(&ctx->arena, s->socks, s->n_socks);
+		if (!u)
+			return log_err(-ENOMEM, "unix sockets");
+		*u = (struct usk){ .f = f, .e = f->fe->usk, .fd = -EBADF, .handed = -EBADF,
+				   .fake = -EBADF };
+		r = check_entry(u->e);
+		if (r < 0)
+			return r;
+	}
+	/* Addresses in the array are final only now. */
+	for (size_t i = 0; i < s->n_socks; i++) {
+		struct usk *u = &s->socks[i];
+
+		u->queue_end = &u->queue;
+		if (map_get(&s->by_ino, u->e->ino))
+			return log_fail(-EBADMSG, "two unix sockets with inode %u", u->e->ino);
+		if (map_put(&s->by_ino, u->e->ino, u) < 0 || map_put(&s->by_file, u->f->id, u) < 0)
+			return log_err(-ENOMEM, "unix sockets");
+	}
+	for (size_t i = 0; i < s->n_socks; i++)
+		if (s->socks[i].e->peer)
+			s->socks[i].peer = map_get(&s->by_ino, s->socks[i].e->peer);
+	return 0;
+}
+
+static int load_queues(struct restore_ctx *ctx, struct unix_restore *s)
+{
+	SkPacketEntry *e;
+	int r = image_open_optional(ctx->store, &image_sk_queues, &s->queues);
+
+	if (r < 0)
+		return log_err(r, "sk-queues.img");
+	s->queues_open = true;
+	while ((r = image_get(&s->queues, &ctx->arena, sk_packet_entry, &e)) > 0) {
+		struct unix_packet *p = ARENA_NEW(&ctx->arena, struct unix_packet);
+		struct usk *u = map_get(&s->by_file, e->id_for);
+
+		if (!p)
+			return log_err(-ENOMEM, "sk-queues.img");
+		r = e->length ? image_get_raw(&s->queues, e->length, &p->data) : 0;
+		if (r < 0)
+			return r;
+		if (!u)
+			return log_fail(-EBADMSG, "sk-queues.img: a message for file %u, which "
+					"is no unix socket", e->id_for);
+		p->e = e;
+		*u->queue_end = p;
+		u->queue_end = &p->next;
+		u->queue_bytes += e->length;
+	}
+	return r;
+}
+
+int unix_prepare(struct restore_ctx *ctx)
+{
+	struct unix_restore *s = ARENA_NEW(&ctx->arena, struct unix_restore);
+	int r;
+
+	if (!s)
+		return log_err(-ENOMEM, "unix sockets");
+	ctx->kind_state[FD_TYPES__UNIXSK] = s;
+	r = index_sockets(ctx, s);
+	if (r < 0 || !s->n_socks)
+		return r;
+	r = load_queues(ctx, s);
+	if (!r)
+		r = usk_named_pairs(ctx, s);
+	return r;
+}
+
+int usk_socket(struct restore_ctx *ctx, const struct usk *u, int *ret_fd)
+{
+	_cleanup_close_ int fd = socket(AF_UNIX, (int)u->e->type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int r;
+
+	if (fd < 0)
+		return log_err(neg_errno(), "cannot make a unix socket");
+	r = sk_restore_owner(ctx, u->f, fd);
+	if (r < 0)
+		return r;
+	*ret_fd = take_fd(&fd);
+	return 0;
+}
+
+static int make_pair(struct restore_ctx *ctx, struct usk *u, int *ret_other)
+{
+	int fds[2], r;
+
+	if (socketpair(AF_UNIX, (int)u->e->type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0)
+		return log_err(neg_errno(), "cannot make a pair of unix sockets");
+	u->fd = fds[0];
+	*ret_other = fds[1];
+	r = sk_restore_owner(ctx, u->f, fds[0]);
+	/* A pair's datagram ends may have names; a stream's were made by usk_named_pairs(). */
+	if (!r && u->e->name.len && !usk_is_stream(u))
+		r = usk_bind(ctx, u, fds[0]);
+	return r;
+}
+
+static int make_both(struct restore_ctx *ctx, struct usk *u)
+{
+	struct usk *p = u->peer;
+	int r = make_pair(ctx, u, &p->fd);
+
+	if (!r)
+		r = sk_restore_owner(ctx, p->f, p->fd);
+	if (!r && p->e->name.len && !usk_is_stream(p))
+		r = usk_bind(ctx, p, p->fd);
+	return r;
+}
+
+/* The peer is gone: an end that is closed when the queue is filled. */
+static int make_half(struct restore_ctx *ctx, struct usk *u)
+{
+	return make_pair(ctx, u, &u->fake);
+}
+
+static int make_bound(struct restore_ctx *ctx, struct usk *u)
+{
+	int r = usk_socket(ctx, u, &u->fd);
+
+	if (!r && u->e->name.len)
+		r = usk_bind(ctx, u, u->fd);
+	/* Queued from unknown senders: before a connect(2) that would refuse them. */
+	if (!r && u->queue && !usk_is_stream(u)) {
+		_cleanup_close_ int sender = -EBADF;
+
+		if (!u->e->name.len)
+			return log_fail(-EBADMSG, "messages for a nameless unix socket without peer");
+		r = usk_socket(ctx, u, &sender);
+		if (!r)
+			r = usk_connect(ctx, u, sender, u);
+		if (!r)
+			r = usk_fill_queue(ctx, u, sender);
+		u->queue = NULL;
+	}
+	if (!r && u->e->state == UNIX_LISTEN && listen(u->fd, (int)MIN(u->e->backlog, 65535u)) < 0)
+		r = log_err(neg_errno(), "cannot listen");
+	return r;
+}
+
+/* A datagram socket that sends to one that does not send back. */
+static int connect_one_way(struct restore_ctx *ctx, struct usk *u)
+{
+	char name[UNIX_NAME_TEXT];
+	int r;
+
+	if (u->peer->e->uflags & USK_EXTERN) {
+		r = usk_connect(ctx, u, u->fd, u->peer);
+		if (r < 0)
+			log_warn("the socket stays unconnected: nobody answers at %s",
+				 unix_name_text(u->peer->e->name.data, u->peer->e->name.len, name));
+		return 0;
+	}
+	if (usk_fd(u->peer) < 0) {
+		r = make_bound(ctx, u->peer);
+		if (r < 0)
+			return r;
+	}
+	r = usk_connect(ctx, u, u->fd, u->peer);
+	return r < 0 ? log_err(r, "cannot connect to unix socket %u", u->e->peer) : 0;
+}
+
+/* Connected, but still in the accept queue of a listener of the tree. */
+static int connect_waiting(struct restore_ctx *ctx, struct usk *u)
+{
+	int fd, r = restore_file_get(ctx, u->peer->f->id, &fd);
+
+	if (!r)
+		r = usk_socket(ctx, u, &u->fd);
+	if (r < 0)
+		return r;
+	r = usk_connect(ctx, u, u->fd, u->peer);
+	return r < 0 ? log_err(r, "cannot connect to listening unix socket %u", u->e->peer) : 0;
+}
+
+static int make(struct restore_ctx *ctx, struct usk *u)
+{
+	int r;
+
+	if (usk_is_pair(u))
+		return make_both(ctx, u);
+	if (u->e->state == UNIX_LISTEN || (u->e->state == UNIX_CLOSE && !u->e->peer))
+		return make_bound(ctx, u);
+	if (u->e->peer && !u->peer)
+		return log_fail(-EBADMSG, "unix socket %u: its peer %u is not in files.img",
+				u->e->ino, u->e->peer);
+	if (u->peer && u->peer->e->state == UNIX_LISTEN && usk_is_stream(u) &&
+	    !(u->peer->e->uflags & USK_EXTERN))
+		return connect_waiting(ctx, u);
+	if (u->peer && !usk_is_stream(u)) {
+		r = make_bound(ctx, u);
+		return r < 0 ? r : connect_one_way(ctx, u);
+	}
+	if (u->peer)
+		log_warn("unix socket %u: its peer is outside the tree; it comes back as closed "
+			 "by it", u->e->ino);
+	return make_half(ctx, u);
+}
+
+int unix_restore(struct restore_ctx *ctx, struct restore_file *f, int *ret_fd)
+{
+	struct unix_restore *s = state_of(ctx);
+	struct usk *u = s ? map_get(&s->by_file, f->id) : NULL;
+	int r;
+
+	if (!u)
+		return log_fail(-EBADMSG, "unix socket without entry");
+	r = sk_inherit(ctx, u->e->ino, &u->handed);
+	if (r) {
+		u->inherited = true;
+		*ret_fd = u->handed;
+		return MIN(r, 0);
+	}
+	if (u->fd < 0) {
+		r = make(ctx, u);
+		if (r < 0)
+			return r;
+	}
+	r = sk_opts_restore(u->fd, u->e->opts);
+	if (!r) {
+		r = restore_flags_fown(u->fd, u->e->flags, u->e->fown);
+		if (r < 0)
+			log_err(r, "cannot set the socket's flags or owner");
+	}
+	if (r < 0)
+		return r;
+	*ret_fd = u->handed = take_fd(&u->fd);
+	return 0;
+}
+
+/* 1: filled, 0: nothing to fill. */
+static int fill(struct restore_ctx *ctx, struct usk *u)
+{
+	int sender = u->fake >= 0 ? u->fake : u->peer ? usk_fd(u->peer) : -1, r;
+
+	if (!u->queue || u->inherited || u->handed < 0)
+		return 0;
+	if (sender < 0)
+		return log_fail(-EBADMSG, "unix socket %u: nobody can have sent its queue",
+				u->e->ino);
+	r = usk_fill_queue(ctx, u, sender);
+	u->queue = NULL;
+	return r < 0 ? r : 1;
+}
+
+/* A queue may hold a socket that nobody else holds: it is made then, and has a queue, too. */
+static int fill_all(struct restore_ctx *ctx, struct unix_restore *s)
+{
+	bool again;
+
+	do {
+		again = false;
+		for (size_t i = 0; i < s->n_socks; i++) {
+			int r = fill(ctx, &s->socks[i]);
+
+			if (r < 0)
+				return r;
+			again |= r > 0;
+		}
+	} while (again);
+	return 0;
+}
+
+static int shut(const struct usk *u)
+{
+	uint32_t how = u->e->has_shutdown ? u->e->shutdown : SK_SHUTDOWN__NONE;
+
+	if (how == SK_SHUTDOWN__NONE || how > SK_SHUTDOWN__BOTH || u->e->state != UNIX_ESTABLISHED)
+		return 0;
+	if (shutdown(u->handed, (int)how - 1) < 0)
+		return log_err(neg_errno(), "cannot shut unix socket %u down", u->e->ino);
+	return 0;
+}
+
+static int finish_all(struct restore_ctx *ctx, struct unix_restore *s)
+{
+	int r = fill_all(ctx, s);
+
+	for (size_t i = 0; !r && i < s->n_socks; i++) {
+		struct usk *u = &s->socks[i];
+
+		if (u->handed < 0 || u->inherited)
+			continue;
+		r = shut(u);
+		close_fdp(&u->fake);
+		u->fake = -EBADF;
+	}
+	for (size_t i = 0; !r && i < s->n_socks; i++)
+		if (s->socks[i].handed >= 0 && !s->socks[i].inherited)
+			r = sk_opts_restore_late(s->socks[i].handed, s->socks[i].e->opts);
+	return r;
+}
+
+/* With the first socket for all of them: a queue needs both ends as they were made. */
+int unix_finish(struct restore_ctx *ctx, struct restore_file *f _unused_)
+{
+	struct unix_restore *s = state_of(ctx);
+
+	if (s->finished)
+		return 0;
+	s->finished = true;
+	return finish_all(ctx, s);
+}
+
+void unix_restore_done(struct restore_ctx *ctx)
+{
+	struct unix_restore *s = state_of(ctx);
+
+	if (!s)
+		return;
+	for (size_t i = 0; i < s->n_socks; i++) {
+		close_fdp(&s->socks[i].fd);
+		close_fdp(&s->socks[i].fake);
+	}
+	if (s->queues_open)
+		image_reader_done(&s->queues);
+	map_done(&s->by_ino);
+	map_done(&s->by_file);
+}

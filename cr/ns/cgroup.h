@@ -1,0 +1,42 @@
+/*
+ * Control groups: who is in which, and back.
+ *
+ * A set is a task's membership in all hierarchies. Set 1 is the dumper's own and not stored.
+ */
+#ifndef CR_NS_CGROUP_H
+#define CR_NS_CGROUP_H
+
+#include "core/dump.h"
+#include "core/restore.h"
+
+/* CRIU's mode bits; struct cr_opts.cgroup_mode. */
+enum cgroup_mode {
+	CGROUP_IGNORE = 0,
+	CGROUP_NONE = 1,
+	CGROUP_PROPS = 2,
+	CGROUP_SOFT = 4,
+	CGROUP_FULL = 8,
+	CGROUP_STRICT = 16,
+};
+
+/*
+ * Sets thread_core.cg_set of every live thread's core and inventory.root_cg_set, writes
+ * cgroup.img. After the cores are made, before they are written. The tree must not sit in a
+ * group made only for the dump.
+ */
+int cgroup_dump(struct dump_ctx *ctx) _must_check_;
+
+/* Reads cgroup.img; makes groups and sets properties as the mode says. */
+int cgroup_restore_prepare(struct restore_ctx *ctx, void **ret_state) _must_check_;
+/*
+ * Moves a process (before it has threads or children) into its set. from: the set it is in
+ * now, that is its parent's, or 0: the engine's own.
+ */
+int cgroup_restore_process(struct restore_ctx *ctx, void *state, pid_t pid, uint32_t set,
+			   uint32_t from) _must_check_;
+/* A thread whose set differs from its leader's. */
+int cgroup_restore_thread(struct restore_ctx *ctx, void *state, pid_t tid, uint32_t set,
+			  uint32_t from) _must_check_;
+void cgroup_restore_done(void *state);
+
+#endif

@@ -1,0 +1,249 @@
+/*
+ * Control groups, dump: cgroup.img.
+ *
+ *   sets         what /proc/PID/task/TID/cgroup says, each combination once
+ *   controllers  the groups those sets name, with limits, owners and modes, so that a group
+ *                which is not there at restore can be made
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "ns/cgroup_state.h"
+
+#define VALUE_MAX 4096u
+
+struct cg_dump {
+	struct arena *a;
+	struct cg_set *sets;	/* ids from 1; [0] is ours */
+	size_t n;
+	struct mount_table mounts;
+};
+
+static int set_id(struct cg_dump *cg, const struct cg_set *set, uint32_t *ret)
+{
+	struct cg_set *s;
+
+	for (size_t i = 0; i < cg->n; i++) {
+		if (cgroup_sets_equal(&cg->sets[i], set)) {
+			*ret = cg->sets[i].id;
+			return 0;
+		}
+	}
+	s = ARENA_PUSH(cg->a, cg->sets, cg->n);
+	if (!s)
+		return -ENOMEM;
+	*s = *set;
+	s->id = *ret = (uint32_t)cg->n;
+	return 0;
+}
+
+static int read_set(struct cg_dump *cg, int dirfd, const char *path, uint32_t *ret)
+{
+	_cleanup_free_ char *text = NULL;
+	struct cg_set set;
+	int r = read_file_at(dirfd, path, READ_FILE_MAX, &text, NULL);
+
+	if (r >= 0)
+		r = cgroup_parse(cg->a, text, &set);
+	return r < 0 ? r : set_id(cg, &set, ret);
+}
+
+static int collect_process(struct cg_dump *cg, struct dump_process *p)
+{
+	for (size_t i = 0; i < p->n_threads; i++) {
+		struct dump_thread *th = &p->threads[i];
+		char path[48];
+		uint32_t id;
+		int r;
+
+		if (!th->core || !th->core->thread_core)
+			continue;
+		snprintf(path, sizeof(path), "task/%d/cgroup", th->task.tid);
+		r = read_set(cg, p->proc_fd, path, &id);
+		if (r < 0)
+			return log_err(r, "cannot read the control groups of %d", th->task.tid);
+		th->core->thread_core->has_cg_set = true;
+		th->core->thread_core->cg_set = id;
+	}
+	return 0;
+}
+
+static CgroupPerms *perms_of(struct arena *a, int dirfd, const char *name)
+{
+	CgroupPerms *p = ARENA_MSG(a, CgroupPerms, cgroup_perms);
+	struct stat st;
+
+	if (!p || fstatat(dirfd, name, &st, AT_EMPTY_PATH) < 0)
+		return NULL;
+	p->mode = st.st_mode;
+	p->uid = st.st_uid;
+	p->gid = st.st_gid;
+	return p;
+}
+
+/* 1: read, 0: not there or not one line. */
+static int read_property(struct arena *a, int dirfd, const char *name, CgroupPropEntry **ret)
+{
+	_cleanup_free_ char *text = NULL;
+	CgroupPropEntry *e;
+	char *end;
+	bool members = !strcmp(name, "cgroup.procs") || !strcmp(name, "tasks") ||
+		       !strcmp(name, "cgroup.threads");
+
+	if (!members && read_file_at(dirfd, name, VALUE_MAX, &text, NULL) < 0)
+		return 0;
+	if (members && faccessat(dirfd, name, F_OK, 0) < 0)
+		return 0;
+	end = text ? strchr(text, '\n') : NULL;
+	if (end && end[1])
+		return 0;
+	if (end)
+		*end = '\0';
+	e = ARENA_MSG(a, CgroupPropEntry, cgroup_prop_entry);
+	if (!e)
+		return -ENOMEM;
+	e->name = (char *)name;
+	e->value = arena_strdup(a, text ? text : "");
+	e->perms = perms_of(a, dirfd, name);
+	if (!e->value)
+		return -ENOMEM;
+	*ret = e;
+	return 1;
+}
+
+static int fill_dir(struct cg_dump *cg, const struct cg_hierarchy *h, const char *path,
+		    CgroupDirEntry *dir)
+{
+	_cleanup_close_ int fd = cgroup_open_dir(h, path);
+
+	dir->dir_name = (char *)path;
+	if (fd == -ENOENT || fd == -EXDEV)	/* removed while in use; elsewhere */
+		return 0;
+	if (fd < 0)
+		return fd;
+	dir->dir_perms = perms_of(cg->a, fd, "");
+	for (size_t i = 0; cgroup_properties[i]; i++) {
+		CgroupPropEntry *e, **slot;
+		int r = read_property(cg->a, fd, cgroup_properties[i], &e);
+
+		if (r < 0)
+			return r;
+		if (!r)
+			continue;
+		slot = ARENA_PUSH(cg->a, dir->properties, dir->n_properties);
+		if (!slot)
+			return -ENOMEM;
+		*slot = e;
+	}
+	return 0;
+}
+
+static bool has_dir(const CgControllerEntry *c, const char *path)
+{
+	for (size_t i = 0; i < c->n_dirs; i++)
+		if (!strcmp(c->dirs[i]->dir_name, path))
+			return true;
+	return false;
+}
+
+static int fill_controller(struct cg_dump *cg, const char *name, CgControllerEntry *c)
+{
+	struct cg_hierarchy h = { .name = name, .root = "/" };
+	int r = 0;
+
+	cgroup_find_mount(&cg->mounts, &h);
+	c->cnames = arena_alloc(cg->a, sizeof(*c->cnames));
+	if (!c->cnames)
+		return -ENOMEM;
+	c->cnames[c->n_cnames++] = (char *)name;
+	for (size_t i = 1; r >= 0 && h.fd >= 0 && i < cg->n; i++) {
+		const char *path = cgroup_path_in(&cg->sets[i], name);
+		CgroupDirEntry **slot;
+
+		if (!path || !path[1] || has_dir(c, path))
+			continue;
+		slot = ARENA_PUSH(cg->a, c->dirs, c->n_dirs);
+		if (!slot)
+			return -ENOMEM;
+		*slot = ARENA_MSG(cg->a, CgroupDirEntry, cgroup_dir_entry);
+		r = *slot ? fill_dir(cg, &h, path, *slot) : -ENOMEM;
+	}
+	close_fdp(&h.fd);
+	return r;
+}
+
+static int fill_controllers(struct cg_dump *cg, CgroupEntry *e)
+{
+	const struct cg_set *first = &cg->sets[1];
+	_cleanup_close_ int self = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int r = self < 0 ? neg_errno() : mountinfo_read(cg->a, self, &cg->mounts);
+
+	for (size_t i = 0; r >= 0 && i < first->n; i++) {
+		CgControllerEntry **slot = ARENA_PUSH(cg->a, e->controllers, e->n_controllers);
+
+		if (!slot)
+			return -ENOMEM;
+		*slot = ARENA_MSG(cg->a, CgControllerEntry, cg_controller_entry);
+		r = *slot ? fill_controller(cg, first->members[i].name, *slot) : -ENOMEM;
+	}
+	return r;
+}
+
+static int fill_set(struct cg_dump *cg, const struct cg_set *set, CgSetEntry *e)
+{
+	e->id = set->id;
+	for (size_t i = 0; i < set->n; i++) {
+		CgMemberEntry **slot = ARENA_PUSH(cg->a, e->ctls, e->n_ctls);
+
+		if (!slot)
+			return -ENOMEM;
+		*slot = ARENA_MSG(cg->a, CgMemberEntry, cg_member_entry);
+		if (!*slot)
+			return -ENOMEM;
+		(*slot)->name = (char *)set->members[i].name;
+		(*slot)->path = (char *)set->members[i].path;
+	}
+	return 0;
+}
+
+static int write_sets(struct dump_ctx *ctx, struct cg_dump *cg)
+{
+	CgroupEntry e = CGROUP_ENTRY__INIT;
+	int r = 0;
+
+	for (size_t i = 1; r >= 0 && i < cg->n; i++) {
+		CgSetEntry **slot = ARENA_PUSH(cg->a, e.sets, e.n_sets);
+
+		if (!slot)
+			return log_err(-ENOMEM, "cannot save control groups");
+		*slot = ARENA_MSG(cg->a, CgSetEntry, cg_set_entry);
+		r = *slot ? fill_set(cg, &cg->sets[i], *slot) : -ENOMEM;
+	}
+	if (r >= 0)
+		r = fill_controllers(cg, &e);
+	if (r < 0)
+		return log_err(r, "cannot save control groups");
+	return image_write_one(ctx->store, &image_cgroup, &e.base);
+}
+
+int cgroup_dump(struct dump_ctx *ctx)
+{
+	struct cg_dump cg = { .a = &ctx->arena };
+	uint32_t own;
+	int r = read_set(&cg, AT_FDCWD, "/proc/self/cgroup", &own);
+
+	if (r < 0)
+		return log_err(r, "cannot read our own control groups");
+	for (size_t i = 0; i < ctx->n_procs; i++) {
+		if (ctx->procs[i]->life == TASK_DEAD)
+			continue;
+		r = collect_process(&cg, ctx->procs[i]);
+		if (r < 0)
+			return r;
+	}
+	ctx->inventory->has_root_cg_set = true;
+	ctx->inventory->root_cg_set = own;
+	return cg.n > 1 ? write_sets(ctx, &cg) : 0;
+}

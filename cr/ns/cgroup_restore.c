@@ -1,0 +1,390 @@
+/*
+ * Control groups, restore: groups are made where the mode allows it, tasks are moved from outside
+ * by writing their ids to cgroup.procs.
+ *
+ * A task is born in its parent's groups. It is moved while it is alone in its process, before it
+ * has any memory, so that everything it gets is charged to the right group.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "ns/cgroup_state.h"
+
+#define SETS_MAX 65536u
+
+struct cg_restore {
+	struct arena *a;
+	int mode;
+	uint32_t own_id;		/* inventory.root_cg_set: whoever restores */
+	struct cg_set own;		/* where we are now */
+	struct cg_set *sets;
+	size_t n;
+	struct cg_hierarchy *hierarchies;
+	size_t n_hierarchies;
+};
+
+static const struct cg_set *set_by_id(const struct cg_restore *cg, uint32_t id)
+{
+	if (!id || id == cg->own_id)
+		return &cg->own;
+	for (size_t i = 0; i < cg->n; i++)
+		if (cg->sets[i].id == id)
+			return &cg->sets[i];
+	return NULL;
+}
+
+static struct cg_hierarchy *hierarchy_by_name(struct cg_restore *cg, const char *name)
+{
+	for (size_t i = 0; i < cg->n_hierarchies; i++)
+		if (!strcmp(cg->hierarchies[i].name, name))
+			return &cg->hierarchies[i];
+	return NULL;
+}
+
+/* --cgroup-root [CTRL:]/PATH: below the root task's old group becomes below PATH. */
+static const char *rewrite(struct cg_restore *cg, const char *spec, const char *name,
+			   const char *path, const char *old_root)
+{
+	const char *colon = spec ? strchr(spec, ':') : NULL, *rest;
+
+	if (!spec || (colon && (strlen(name) != (size_t)(colon - spec) ||
+				strncmp(spec, name, (size_t)(colon - spec)))))
+		return path;
+	spec = colon ? colon + 1 : spec;
+	rest = old_root ? path_below(path, old_root) : NULL;
+	return path_join(cg->a, spec, rest ? rest : path + 1);
+}
+
+static int read_set(struct cg_restore *cg, const CgSetEntry *e, const CgSetEntry *root,
+		    const char *root_spec)
+{
+	struct cg_set *s = ARENA_PUSH(cg->a, cg->sets, cg->n);
+
+	if (!s)
+		return log_err(-ENOMEM, "cannot read cgroup.img");
+	*s = (struct cg_set){ .id = e->id };
+	if (e->n_ctls > CG_HIERARCHIES_MAX)
+		return log_fail(-EBADMSG, "cgroup.img: set %u names %zu hierarchies", e->id,
+				e->n_ctls);
+	for (size_t i = 0; i < e->n_ctls; i++) {
+		const CgMemberEntry *c = e->ctls[i];
+		struct cg_member *m = ARENA_PUSH(cg->a, s->members, s->n);
+		const char *old_root = NULL;
+
+		if (!m)
+			return log_err(-ENOMEM, "cannot read cgroup.img");
+		if (!path_is_normal(c->path) || strlen(c->name) > NAME_MAX)
+			return log_fail(-EBADMSG, "cgroup.img: set %u: bad path '%.200s'", e->id,
+					c->path);
+		for (size_t k = 0; root && k < root->n_ctls; k++)
+			if (!strcmp(root->ctls[k]->name, c->name))
+				old_root = root->ctls[k]->path;
+		*m = (struct cg_member){ c->name,
+					 rewrite(cg, root_spec, c->name, c->path, old_root) };
+		if (!m->path || !path_is_normal(m->path))
+			return log_fail(-EINVAL, "--cgroup-root %s: bad path", root_spec);
+	}
+	return 0;
+}
+
+static const CgSetEntry *root_set(const CgroupEntry *e, const struct restore_ctx *ctx)
+{
+	const CoreEntry *core = ctx->n_procs ? ctx->procs[0].core : NULL;
+
+	for (size_t i = 0; core && core->thread_core && i < e->n_sets; i++)
+		if (e->sets[i]->id == core->thread_core->cg_set)
+			return e->sets[i];
+	return NULL;
+}
+
+static int read_sets(struct restore_ctx *ctx, struct cg_restore *cg, const CgroupEntry *e)
+{
+	const CgSetEntry *root = root_set(e, ctx);
+
+	if (e->n_sets > SETS_MAX)
+		return log_fail(-EBADMSG, "cgroup.img: %zu sets", e->n_sets);
+	for (size_t i = 0; i < e->n_sets; i++) {
+		int r = read_set(cg, e->sets[i], root, ctx->opts->cgroup_root);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* A fresh v1 cpuset is empty and takes no task. */
+static void inherit_cpuset(int parent, int dir)
+{
+	static const char *const files[] = { "cpuset.cpus", "cpuset.mems" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
+		_cleanup_free_ char *text = NULL;
+
+		if (read_file_at(parent, files[i], 4096, &text, NULL) < 0)
+			continue;
+		if (write_file_at(dir, files[i], text) < 0)
+			log_warn("cannot set %s of a new group: %s", files[i], strerror(errno));
+	}
+}
+
+/* Opens path below h, making what is missing; *ret_made: the last component is new. */
+static int make_dirs(const struct cg_hierarchy *h, const char *path, bool *ret_made)
+{
+	char part[PATH_MAX];
+	const char *slash = strrchr(path, '/');
+	_cleanup_close_ int parent = -EBADF;
+	int fd = cgroup_open_dir(h, path);
+	bool made;
+
+	*ret_made = false;
+	if (fd != -ENOENT || slash == path + strlen(path) - 1)
+		return fd;
+	snprintf(part, sizeof(part), "%.*s", slash == path ? 1 : (int)(slash - path), path);
+	parent = make_dirs(h, part, &made);
+	if (parent < 0)
+		return parent;
+	if (mkdirat(parent, slash + 1, 0755) < 0 && errno != EEXIST)
+		return neg_errno();
+	*ret_made = true;
+	fd = cgroup_open_dir(h, path);
+	if (fd >= 0 && strstr(h->name, "cpuset"))
+		inherit_cpuset(parent, fd);
+	return fd;
+}
+
+static void put_perms(int dirfd, const char *name, const CgroupPerms *p)
+{
+	if (!p)
+		return;
+	if (fchownat(dirfd, name, p->uid, p->gid, 0) < 0 ||
+	    fchmodat(dirfd, name, p->mode & 07777, 0) < 0)
+		log_warn("cannot give a group's %s its owner: %s", name, strerror(errno));
+}
+
+/* A limit that cannot be set is told; the tree can run without. */
+static void put_properties(int fd, const char *path, const CgroupDirEntry *d)
+{
+	put_perms(fd, ".", d->dir_perms);
+	for (size_t i = 0; i < d->n_properties; i++) {
+		const CgroupPropEntry *e = d->properties[i];
+		int r;
+
+		if (!cgroup_property_is_known(e->name)) {
+			log_debug("cgroup %s: property %.100s left as it is", path, e->name);
+			continue;
+		}
+		if (faccessat(fd, e->name, F_OK, 0) < 0) {
+			if (*e->value)
+				log_warn("cgroup %s has no %s: its controller is not enabled", path,
+					 e->name);
+			continue;
+		}
+		if (*e->value && strcmp(e->name, "cgroup.subtree_control")) {
+			r = write_file_at(fd, e->name, e->value);
+			if (r < 0)
+				log_warn("cgroup %s: cannot set %s to %.100s: %s", path, e->name,
+					 e->value, strerror(-r));
+		}
+		put_perms(fd, e->name, e->perms);
+	}
+}
+
+static const CgroupDirEntry *find_dir(const CgroupEntry *e, const char *name, const char *path)
+{
+	for (size_t i = 0; i < e->n_controllers; i++) {
+		const CgControllerEntry *c = e->controllers[i];
+
+		for (size_t k = 0; k < c->n_dirs && c->n_cnames; k++)
+			if (!strcmp(c->cnames[0], name) && !strcmp(c->dirs[k]->dir_name, path))
+				return c->dirs[k];
+	}
+	return NULL;
+}
+
+/* old_path: as the image names it. */
+static int prepare_group(struct cg_restore *cg, const CgroupEntry *e, const struct cg_member *m,
+			 const char *old_path)
+{
+	struct cg_hierarchy *h = hierarchy_by_name(cg, m->name);
+	const CgroupDirEntry *d = find_dir(e, m->name, old_path);
+	_cleanup_close_ int fd = -EBADF;
+	bool may_make = cg->mode & (CGROUP_SOFT | CGROUP_FULL | CGROUP_STRICT), made = false;
+
+	if (!m->path[1])
+		return 0;
+	if (!h || h->fd < 0)
+		return log_fail(-ENOENT, "cgroup %s: the hierarchy '%s' is not mounted; "
+				"--manage-cgroups=ignore does without", m->path, m->name);
+	fd = may_make ? make_dirs(h, m->path, &made) : cgroup_open_dir(h, m->path);
+	if (fd == -ENOENT && !may_make)
+		return log_fail(fd, "cgroup %s (hierarchy '%s') does not exist; "
+				"--manage-cgroups=soft would make it", m->path, m->name);
+	if (fd < 0)
+		return log_err(fd, "cannot open cgroup %s (hierarchy '%s')", m->path, m->name);
+	if (!made && cg->mode & CGROUP_STRICT)
+		return log_fail(-EEXIST, "cgroup %s (hierarchy '%s') exists already", m->path,
+				m->name);
+	if (d && (made || cg->mode & (CGROUP_PROPS | CGROUP_FULL)))
+		put_properties(fd, m->path, d);
+	return 0;
+}
+
+/* Two sets often share a group: only the first one prepares it. */
+static bool was_prepared(const struct cg_restore *cg, size_t set, const struct cg_member *m)
+{
+	for (size_t i = 0; i < set; i++) {
+		const char *path = cgroup_path_in(&cg->sets[i], m->name);
+
+		if (path && !strcmp(path, m->path))
+			return true;
+	}
+	return false;
+}
+
+static int prepare_groups(struct cg_restore *cg, const CgroupEntry *e)
+{
+	for (size_t i = 0; i < cg->n; i++) {
+		for (size_t k = 0; k < cg->sets[i].n; k++) {
+			const struct cg_member *m = &cg->sets[i].members[k];
+			int r;
+
+			if (was_prepared(cg, i, m))
+				continue;
+			r = prepare_group(cg, e, m, e->sets[i]->ctls[k]->path);
+			if (r < 0)
+				return r;
+		}
+	}
+	return 0;
+}
+
+static int find_hierarchies(struct cg_restore *cg)
+{
+	_cleanup_close_ int self = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_free_ char *text = NULL;
+	struct mount_table mounts;
+	int r;
+
+	if (self < 0)
+		return log_err(neg_errno(), "cannot open /proc/self");
+	r = mountinfo_read(cg->a, self, &mounts);
+	if (r >= 0)
+		r = read_file_at(self, "cgroup", READ_FILE_MAX, &text, NULL);
+	if (r >= 0)
+		r = cgroup_parse(cg->a, text, &cg->own);
+	if (r < 0)
+		return log_err(r, "cannot read our own control groups");
+	for (size_t i = 0; i < cg->own.n; i++) {
+		struct cg_hierarchy *h = ARENA_PUSH(cg->a, cg->hierarchies, cg->n_hierarchies);
+
+		if (!h)
+			return log_err(-ENOMEM, "cannot restore control groups");
+		*h = (struct cg_hierarchy){ .name = cg->own.members[i].name, .root = "/" };
+		cgroup_find_mount(&mounts, h);
+	}
+	return 0;
+}
+
+static int prepare(struct restore_ctx *ctx, struct cg_restore *cg, const CgroupEntry *e)
+{
+	int r = find_hierarchies(cg);
+
+	if (r >= 0)
+		r = read_sets(ctx, cg, e);
+	return r < 0 ? r : prepare_groups(cg, e);
+}
+
+int cgroup_restore_prepare(struct restore_ctx *ctx, void **ret_state)
+{
+	_cleanup_image_reader_ struct image_reader rd;
+	int mode = ctx->opts->cgroup_mode < 0 ? CGROUP_SOFT : ctx->opts->cgroup_mode;
+	struct cg_restore *cg;
+	CgroupEntry *e;
+	int r = image_open_optional(ctx->store, &image_cgroup, &rd);
+
+	*ret_state = NULL;
+	if (r < 0)
+		return r;
+	if (mode == CGROUP_IGNORE)
+		return 0;
+	r = image_get(&rd, &ctx->arena, cgroup_entry, &e);
+	if (r <= 0)
+		return r;
+	cg = ARENA_NEW(&ctx->arena, struct cg_restore);
+	if (!cg)
+		return log_err(-ENOMEM, "cannot restore control groups");
+	*cg = (struct cg_restore){ .a = &ctx->arena, .mode = mode,
+				   .own_id = ctx->inventory->root_cg_set };
+	r = prepare(ctx, cg, e);
+	if (r < 0) {
+		cgroup_restore_done(cg);
+		return r;
+	}
+	*ret_state = cg;
+	return 0;
+}
+
+void cgroup_restore_done(void *state)
+{
+	struct cg_restore *cg = state;
+
+	for (size_t i = 0; cg && i < cg->n_hierarchies; i++)
+		close_fdp(&cg->hierarchies[i].fd);
+	if (cg)
+		cg->n_hierarchies = 0;
+}
+
+static int move(struct cg_restore *cg, const struct cg_member *m, pid_t id, bool thread)
+{
+	struct cg_hierarchy *h = hierarchy_by_name(cg, m->name);
+	const char *file = thread ? *m->name ? "tasks" : "cgroup.threads" : "cgroup.procs";
+	_cleanup_close_ int fd = -EBADF;
+	char text[16];
+	int r;
+
+	if (!h || h->fd < 0)
+		return m->path[1] ? log_fail(-ENOENT, "hierarchy '%s' is not mounted", m->name) : 0;
+	fd = cgroup_open_dir(h, m->path);
+	if (fd < 0)
+		return log_err(fd, "cannot open cgroup %s (hierarchy '%s')", m->path, m->name);
+	snprintf(text, sizeof(text), "%d", id);
+	r = write_file_at(fd, file, text);
+	return r < 0 ? log_err(r, "cannot move %d to cgroup %s (hierarchy '%s')", id, m->path,
+			       m->name) : 0;
+}
+
+static int move_all(struct cg_restore *cg, pid_t id, uint32_t set, uint32_t from, bool thread)
+{
+	const struct cg_set *to = set_by_id(cg, set), *was = set_by_id(cg, from);
+
+	if (!set || set == from)
+		return 0;
+	if (!to)
+		return log_fail(-EBADMSG, "task %d: cgroup.img has no set %u", id, set);
+	for (size_t i = 0; i < to->n; i++) {
+		const char *now = cgroup_path_in(was, to->members[i].name);
+		int r;
+
+		if (now && !strcmp(now, to->members[i].path))
+			continue;
+		r = move(cg, &to->members[i], id, thread);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int cgroup_restore_process(struct restore_ctx *ctx _unused_, void *state, pid_t pid, uint32_t set,
+			   uint32_t from)
+{
+	return state ? move_all(state, pid, set, from, false) : 0;
+}
+
+int cgroup_restore_thread(struct restore_ctx *ctx _unused_, void *state, pid_t tid, uint32_t set,
+			  uint32_t from)
+{
+	return state ? move_all(state, tid, set, from, true) : 0;
+}

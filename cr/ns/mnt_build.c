@@ -1,0 +1,348 @@
+/*
+ * The tree's mount namespace, built by a helper process out of a copy of the host's.
+ *
+ * Order, each step for a reason found the hard way:
+ *   1  unshare as root of the initial user namespace (else it owns the mounts and almost every
+ *      later call is refused), then make everything a slave: nothing done here reaches the host
+ *   2  take a detached clone of every source before anything is covered; clones of what is hidden on
+ *      the host last
+ *   3  attributes and propagation of each clone before it is attached: a clone still in the
+ *      host's peer group would carry what is mounted on it into the host
+ *   4  attach, parents first, each target opened on its parent's mount and nowhere else
+ *   5  pivot_root onto the new root, drop the old one
+ *   6  make shared what was shared: together with slave the kernel refuses it
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "ns/mountapi.h"
+#include "ns/state.h"
+
+static const struct {
+	uint32_t ms;
+	uint64_t attr;
+} attributes[] = {
+	{ MS_RDONLY, MOUNT_ATTR_RDONLY },
+	{ MS_NOSUID, MOUNT_ATTR_NOSUID },
+	{ MS_NODEV, MOUNT_ATTR_NODEV },
+	{ MS_NOEXEC, MOUNT_ATTR_NOEXEC },
+	{ MS_NODIRATIME, MOUNT_ATTR_NODIRATIME },
+	{ MS_NOSYMFOLLOW, MOUNT_ATTR_NOSYMFOLLOW },
+};
+
+static int set_attr(int fd, const struct mount_attr *attr)
+{
+	return syscall(SYS_mount_setattr, fd, "", AT_EMPTY_PATH, attr, sizeof(*attr)) < 0 ?
+	       neg_errno() : 0;
+}
+
+/* CRIU's images carry MS_SLAVE and MS_SHARED as flags or as group ids alone. */
+static bool is_slave(const MntEntry *e)
+{
+	return e->flags & MS_SLAVE || e->master_id;
+}
+
+static bool is_shared(const MntEntry *e)
+{
+	return e->flags & MS_SHARED || e->shared_id;
+}
+
+static int dress(const struct rest_mount *m)
+{
+	struct mount_attr attr = { .attr_clr = MOUNT_ATTR__ATIME };
+	uint32_t flags = m->e->flags;
+
+	for (size_t i = 0; i < ARRAY_SIZE(attributes); i++) {
+		if (flags & attributes[i].ms)
+			attr.attr_set |= attributes[i].attr;
+		else
+			attr.attr_clr |= attributes[i].attr;
+	}
+	if (flags & MS_NOATIME)
+		attr.attr_set |= MOUNT_ATTR_NOATIME;
+	else if (!(flags & MS_RELATIME))
+		attr.attr_set |= MOUNT_ATTR_STRICTATIME;
+	if (flags & MS_UNBINDABLE)
+		attr.propagation = MS_UNBINDABLE;
+	else
+		attr.propagation = is_slave(m->e) ? MS_SLAVE : MS_PRIVATE;
+	return set_attr(m->fd, &attr);
+}
+
+/* Simply copied from the host when the namespace was made, not bound for the sandbox. */
+static bool is_inherited(const struct rest_mount *m)
+{
+	return m->origin == ORIGIN_HOST && !strcmp(m->host_path, m->e->mountpoint) &&
+	       (*m->e->root != '/' || !m->e->root[1]);
+}
+
+/*
+ * The host does not have it (yet). When the host mounts it later, it comes by propagation if the
+ * parent follows the host; what has no state of its own is made afresh; the rest is missed.
+ */
+static int do_without(struct builder *b, struct rest_mount *m)
+{
+	bool follows = m->parent && m->parent->origin == ORIGIN_HOST && is_slave(m->parent->e);
+	int src, r;
+
+	if (is_inherited(m) && follows &&
+	    (fs_is_hosts_own(m->fstype) || fs_is_volatile(m->fstype))) {
+		log_info("mount %s: the host has no such %s now, left out", m->e->mountpoint,
+			 m->fstype);
+		m->skipped = true;
+		return 0;
+	}
+	if (!fs_is_hosts_own(m->fstype) || !fs_is_rebuildable(m->fstype))
+		return log_fail(-ENOENT, "mount %s: the host has no %s mounted at or above %s",
+				m->e->mountpoint, m->fstype, m->host_path);
+	r = source_open_own(b, m, &src);
+	if (r < 0)
+		return r;
+	m->fd = sys_open_tree(src, "", OPEN_TREE_CLONE);
+	close(src);
+	return m->fd < 0 ? log_err(m->fd, "mount %s: cannot clone", m->e->mountpoint) : 0;
+}
+
+static int take(struct builder *b, struct rest_mount *m, bool hidden_too)
+{
+	_cleanup_close_ int src = -EBADF;
+	int r;
+
+	if (m->parent && m->parent->skipped) {
+		m->skipped = true;
+		return 0;
+	}
+	if (m->origin == ORIGIN_OWN) {
+		r = source_open_own(b, m, &src);
+		if (r < 0)
+			return r;
+	} else {
+		r = source_open_host(b, m, hidden_too, &src);
+		if (r == -EAGAIN && !hidden_too) {
+			m->unreached = true;
+			return 0;
+		}
+		if (r == -ENXIO)
+			return do_without(b, m);
+		if (r < 0)
+			return log_err(r, "mount %s: cannot open its source on the host, %s",
+				       m->e->mountpoint, m->host_path);
+	}
+	m->fd = sys_open_tree(src, "", OPEN_TREE_CLONE);
+	if (m->fd < 0)
+		return log_err(m->fd, "mount %s: cannot clone %s", m->e->mountpoint,
+			       m->host_path ? m->host_path : m->fstype);
+	return 0;
+}
+
+/* Host sources in plain sight, then what covers the scratch directory, then the hidden ones. */
+static int take_all(struct builder *b)
+{
+	int r;
+
+	for (int pass = 0; pass < 3; pass++) {
+		for (size_t i = 0; i < b->mnt->n; i++) {
+			struct rest_mount *m = &b->mnt->mounts[i];
+			bool own = m->origin == ORIGIN_OWN;
+
+			if (m->fd >= 0 || m->skipped || (pass == 0 && own) ||
+			    (pass == 1 && !own) || (pass == 2 && !m->unreached))
+				continue;
+			r = take(b, m, pass == 2);
+			if (r < 0)
+				return r;
+		}
+	}
+	return 0;
+}
+
+static int attach(const struct rest_mount *m)
+{
+	_cleanup_close_ int target = -EBADF;
+	const char *rel;
+	int r;
+
+	if (!m->parent) {
+		r = sys_move_mount(m->fd, AT_FDCWD, "/", 0);
+		return r < 0 ? log_err(r, "cannot attach the new root") : 0;
+	}
+	rel = path_below(m->e->mountpoint, m->parent->e->mountpoint);
+	target = open_on_mount(m->parent->fd, rel, O_PATH);
+	if (target < 0)
+		return log_err(target, "mount %s: cannot open its mount point on %s",
+			       m->e->mountpoint, m->parent->e->mountpoint);
+	r = sys_move_mount(m->fd, target, "", 0);
+	return r < 0 ? log_err(r, "cannot attach mount %s", m->e->mountpoint) : 0;
+}
+
+static int pivot(const struct rest_mount *root)
+{
+	if (fchdir(root->fd) < 0)
+		return log_err(neg_errno(), "cannot enter the new root");
+	if (syscall(SYS_pivot_root, ".", ".") < 0)
+		return log_err(neg_errno(), "cannot pivot to the new root (it does not work on an "
+			       "initramfs: the real root must be / before)");
+	if (umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
+		return log_err(neg_errno(), "cannot leave the old root");
+	return 0;
+}
+
+static int attach_all(struct builder *b)
+{
+	for (size_t i = 0; i < b->mnt->n; i++) {
+		const struct rest_mount *m = &b->mnt->mounts[i];
+		int r;
+
+		if (m->skipped)
+			continue;
+		r = dress(m);
+		if (r < 0)
+			return log_err(r, "cannot set the flags of mount %s", m->e->mountpoint);
+	}
+	for (size_t i = 0; i < b->mnt->n; i++) {
+		const struct rest_mount *m = &b->mnt->mounts[i];
+		int r = m->skipped ? 0 : attach(m);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/*
+ * The mount of a peer group that shows most of the filesystem: a group can be handed on only to
+ * a mount that shows a part of it. A mount without a group number is its own.
+ */
+static const struct rest_mount *group_leader(const struct rest_mntns *mnt,
+					     const struct rest_mount *m)
+{
+	const struct rest_mount *best = m;
+
+	for (size_t i = 0; m->e->shared_id && i < mnt->n; i++) {
+		const struct rest_mount *o = &mnt->mounts[i];
+
+		if (!o->skipped && o->e->shared_id == m->e->shared_id &&
+		    (strlen(o->e->root) < strlen(best->e->root) ||
+		     (o < best && strlen(o->e->root) == strlen(best->e->root))))
+			best = o;
+	}
+	return best;
+}
+
+/* Joins a peer group, with its master (Linux ≥ 5.15). Only a private mount may. */
+static int join_group(const struct rest_mount *m, const struct rest_mount *leader)
+{
+	struct mount_attr attr = { .propagation = MS_PRIVATE };
+	int r = set_attr(m->fd, &attr);
+
+	return r < 0 ? r : sys_move_mount(leader->fd, m->fd, "", MOVE_MOUNT_SET_GROUP);
+}
+
+static int share_pass(struct builder *b, bool leaders)
+{
+	struct mount_attr attr = { .propagation = MS_SHARED };
+
+	for (size_t i = 0; i < b->mnt->n; i++) {
+		const struct rest_mount *m = &b->mnt->mounts[i], *leader;
+		int r;
+
+		if (m->skipped || !is_shared(m->e))
+			continue;
+		leader = group_leader(b->mnt, m);
+		if ((leader == m) != leaders)
+			continue;
+		r = leaders ? set_attr(m->fd, &attr) : join_group(m, leader);
+		if (r < 0)
+			return log_err(r, "cannot make mount %s shared", m->e->mountpoint);
+	}
+	return 0;
+}
+
+static int share_all(struct builder *b)
+{
+	int r = share_pass(b, true);
+
+	return r < 0 ? r : share_pass(b, false);
+}
+
+static int prepare(struct builder *b)
+{
+	int r;
+
+	b->proc_self = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (b->proc_self < 0)
+		return log_err(neg_errno(), "cannot open /proc/self");
+	if (unshare(CLONE_NEWNS) < 0)
+		return log_err(neg_errno(), "cannot make a mount namespace");
+	if (mount("", "/", "", MS_REC | MS_SLAVE, NULL) < 0)
+		return log_err(neg_errno(), "cannot cut the new mount namespace from the host");
+	/* The directory as our copy of the namespace has it, not as the host's. */
+	b->scratch = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (b->scratch < 0)
+		return log_err(neg_errno(), "cannot open /proc");
+	r = mountinfo_read(b->a, b->proc_self, &b->host);
+	if (r >= 0)
+		r = mounts_visible(b->a, &b->host, &b->host_visible);
+	if (r < 0)
+		return log_err(r, "cannot read the host's mounts");
+	return 0;
+}
+
+/* What the engine gets: the descriptor's number of each mount, -1 for those left out. */
+static int reply_fds(struct builder *b, struct ns_reply *reply)
+{
+	int *fds = arena_alloc(b->a, b->mnt->n * sizeof(int));
+
+	if (!fds)
+		return -ENOMEM;
+	for (size_t i = 0; i < b->mnt->n; i++)
+		fds[i] = b->mnt->mounts[i].skipped ? -1 : b->mnt->mounts[i].fd;
+	reply->data = fds;
+	reply->bytes = b->mnt->n * sizeof(int);
+	return 0;
+}
+
+static int build(void *arg, struct ns_reply *reply)
+{
+	struct builder *b = arg;
+	int r = prepare(b);
+
+	if (r >= 0)
+		r = take_all(b);
+	if (r >= 0)
+		r = attach_all(b);
+	if (r >= 0)
+		r = pivot(&b->mnt->mounts[0]);
+	if (r >= 0)
+		r = share_all(b);
+	return r < 0 ? r : reply_fds(b, reply);
+}
+
+int mntns_build(struct restore_ctx *ctx, struct rest_mntns *mnt)
+{
+	_cleanup_helper_ struct ns_helper h = NS_HELPER_INIT;
+	struct builder b = { .ctx = ctx, .mnt = mnt, .a = &ctx->arena, .proc_self = -EBADF,
+			     .scratch = -EBADF };
+	int *fds = arena_alloc(&ctx->arena, mnt->n * sizeof(*fds));
+	int r;
+
+	if (!fds)
+		return log_err(-ENOMEM, "cannot rebuild mounts");
+	r = ns_helper_start(&h, build, &b);
+	if (r >= 0)
+		r = ns_helper_read(&h, fds, mnt->n * sizeof(*fds));
+	if (r >= 0)
+		r = ns_helper_open(&h, "ns/mnt", &mnt->fd);
+	for (size_t i = 0; r >= 0 && i < mnt->n; i++) {
+		if (fds[i] < 0)
+			mnt->mounts[i].skipped = true;
+		else
+			r = ns_helper_take_fd(&h, fds[i], &mnt->mounts[i].fd);
+	}
+	if (r < 0)
+		return log_err(r, "cannot rebuild the mount namespace %u", mnt->id);
+	return 0;
+}

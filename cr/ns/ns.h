@@ -1,0 +1,93 @@
+/*
+ * Namespaces of a tree: found, saved, rebuilt, entered.
+ *
+ * Saved: user (child of the initial one), uts and mount namespaces owned by the initial user
+ * namespace, as systemd makes them for a sandboxed unit; the clocks. A mount namespace may
+ * differ from task to task, the others are the root task's. Anything else is an obstacle.
+ */
+#ifndef CR_NS_NS_H
+#define CR_NS_NS_H
+
+#include "core/dump.h"
+#include "core/restore.h"
+
+/* Dump. Called in this order; all of them log. */
+
+/*
+ * Fills the namespace ids in p->ids (made if NULL) and, the first time, ctx->root_ids; sets
+ * ctx->mntns_dumped. For every process but zombies, in tree order. Obstacles: -EOPNOTSUPP.
+ */
+int ns_dump_ids(struct dump_ctx *ctx, struct dump_process *p) _must_check_;
+/*
+ * Reads maps and mount tables and judges them; writes nothing: what `cr check` needs. Before
+ * anything calls dump_uid().
+ */
+int ns_dump_collect(struct dump_ctx *ctx) _must_check_;
+/* Writes userns, utsns, timens, mountpoints, tmpfs-dev images. */
+int ns_dump_all(struct dump_ctx *ctx) _must_check_;
+void ns_dump_done(struct dump_ctx *ctx);
+
+/* True when mnt_id is a mount in one of the tree's own mount namespaces. */
+bool ns_dump_mount_is_known(struct dump_ctx *ctx, int mnt_id);
+
+/* What a tree's mounts are bound from on the host. */
+struct ns_host_source {
+	const char *host_path;		/* directory, file or mount point on the host */
+	const char *mountpoint;		/* where the tree sees it */
+	const char *host_mountpoint;	/* the host's mount it is on, */
+	const char *fstype, *source, *options;	/* and that mount's own properties */
+	uint32_t flags, sb_flags;	/* MS_* of the host's mount */
+	bool whole_mount;		/* host_path is host_mountpoint */
+	bool volatile_fs;		/* tmpfs and the like: gone after a kexec */
+};
+typedef int (*ns_host_source_fn)(void *arg, const struct ns_host_source *src);
+/*
+ * Every source, in the order of the tree's mounts. With volatile_fs and not whole_mount the
+ * caller carries the contents over; host_mountpoint must be mounted before the restore.
+ * After ns_dump_collect().
+ */
+int ns_list_host_sources(struct dump_ctx *ctx, ns_host_source_fn fn, void *arg) _must_check_;
+/* The same without a dump, for a process that runs. */
+int ns_list_host_sources_of(pid_t pid, ns_host_source_fn fn, void *arg) _must_check_;
+
+/* Restore. */
+
+/*
+ * Reads the images, builds the namespaces and keeps descriptors of them. procs and inventory
+ * are read already; no task exists; the caller is single-threaded. From here on the caller's
+ * children are born into the tree's time namespace; ns_restore_done() undoes that.
+ */
+int ns_restore_prepare(struct restore_ctx *ctx) _must_check_;
+void ns_restore_done(struct restore_ctx *ctx);
+
+/*
+ * Makes p's leader (alone in its process, with all capabilities) enter its namespaces, user
+ * last. b is begun on it and has been run and begun anew afterwards. Afterwards cwd and root
+ * are the mount namespace's root; inside a user namespace setgroups(2), clone3(set_tid) and
+ * raising hard limits fail, so the supplementary groups are set on the way.
+ */
+int ns_restore_enter_calls(struct restore_ctx *ctx, struct restore_process *p,
+			   struct batch *b) _must_check_;
+/* The tree has a user namespace of its own. */
+bool ns_restore_has_userns(struct restore_ctx *ctx);
+/* Ids in images are the user namespace's; what they are outside. */
+uint32_t ns_restore_uid(struct restore_ctx *ctx, uint32_t inside);
+uint32_t ns_restore_gid(struct restore_ctx *ctx, uint32_t inside);
+
+/*
+ * Opens a path of the images: on the saved mount mnt_id when that belongs to the tree, even if
+ * it is overmounted; in the host's namespace when mnt_id names another mount; by the root
+ * task's namespace when mnt_id is 0 or less. Never follows symbolic links in the first case.
+ * Returns the descriptor. core/open.c calls it; silent.
+ */
+int ns_open_path(struct restore_ctx *ctx, const char *path, int mnt_id, int flags) _must_check_;
+
+/*
+ * The engine itself in the tree's mount namespace, for what needs a path as the tree sees it
+ * (bind(2) of unix sockets). ns_id: mnt_ns_id of ids-N; 0: the root task's. Nothing happens
+ * when that namespace is the host's. Not while other threads share our cwd.
+ */
+int ns_enter_mnt(struct restore_ctx *ctx, uint32_t ns_id) _must_check_;
+int ns_leave_mnt(struct restore_ctx *ctx) _must_check_;
+
+#endif

@@ -1,0 +1,166 @@
+/* What the files of this directory share: the state behind ctx->ns_state, helper processes. */
+#ifndef CR_NS_STATE_H
+#define CR_NS_STATE_H
+
+#include "kernel/mountinfo.h"
+#include "ns/ns.h"
+
+/* In the order of the dumper's own ids. */
+enum ns_type {
+	NS_PID, NS_NET, NS_IPC, NS_UTS, NS_TIME, NS_MNT, NS_USER, NS_CGROUP, NS_TYPES
+};
+
+/* One namespace seen during a dump; in dump_ctx.ns_by_key. */
+struct ns_seen {
+	enum ns_type type;
+	uint32_t id;
+	uint64_t inode;
+	struct dump_process *p;		/* a member; NULL: the dumper's own */
+};
+
+/* Where a mount of the tree comes from. */
+enum mount_origin {
+	ORIGIN_HOST,			/* bound from a mount of the host */
+	ORIGIN_OWN,			/* a filesystem of its own */
+	ORIGIN_KEY,			/* --external mnt[MOUNTPOINT]:KEY */
+};
+
+struct dump_mount {
+	const struct mount *m;
+	enum mount_origin origin;
+	const struct mount *host;	/* ORIGIN_HOST: the host's mount, */
+	const char *host_path;		/* and the path there */
+	const char *key;
+};
+
+struct dump_mntns {
+	uint32_t id;
+	struct dump_process *p;
+	struct mount_table table;
+	struct dump_mount *mounts;	/* as in table */
+};
+
+struct ns_dump {
+	struct mount_table host;
+	bool *host_visible;		/* not covered by another mount */
+	struct dump_mntns *mntns;
+	size_t n_mntns;
+	UsernsEntry *userns;		/* NULL: no user namespace of its own */
+};
+
+/* A mount of the images. */
+struct rest_mount {
+	const MntEntry *e;
+	struct rest_mount *parent;	/* NULL: the root */
+	enum mount_origin origin;
+	const char *fstype;
+	const char *host_path;		/* ORIGIN_HOST */
+	int fd;				/* O_PATH of its root: in the builder, later in the engine */
+	bool skipped;			/* not there on this host, and the host's business */
+	bool unreached;			/* hidden on this host: taken last */
+};
+
+struct rest_mntns {
+	uint32_t id;
+	struct rest_mount *mounts;	/* parents first; of siblings the longer paths first */
+	size_t n;
+	int fd;				/* of the new namespace */
+};
+
+struct ns_restore {
+	struct rest_mntns *mntns;
+	size_t n_mntns;
+	struct map mount_by_id;		/* struct rest_mount * by image mnt_id */
+	UsernsEntry *userns;
+	int user_fd, uts_fd;		/* -EBADF: none of its own */
+	int old_time_fd;		/* our children's time namespace before */
+	int host_mnt_fd, host_root_fd, host_cwd_fd;	/* while in the tree's */
+};
+
+/* ids.c */
+extern const char *const ns_names[NS_TYPES];
+uint32_t *ns_id_field(TaskKobjIdsEntry *ids, enum ns_type type, protobuf_c_boolean **ret_has);
+/* Image-side id of a namespace; 0 when the task has none of its own. */
+uint32_t ns_own_id(const InventoryEntry *inv, const TaskKobjIdsEntry *ids, enum ns_type type);
+
+/* helper.c: a short-lived child that enters or makes namespaces and hands descriptors back. */
+struct ns_helper {
+	pid_t pid;
+	int pidfd, out_fd, release_fd;
+};
+struct ns_reply {
+	const void *data;
+	size_t bytes;
+};
+/* Runs in the child; what it replies and its descriptors stay until ns_helper_end(). */
+typedef int (*ns_helper_fn)(void *arg, struct ns_reply *reply);
+/*
+ * Forks, waits until fn is done and returns its result; the reply is read by
+ * ns_helper_read(). After an error nothing is left of the child.
+ */
+int ns_helper_start(struct ns_helper *h, ns_helper_fn fn, void *arg) _must_check_;
+int ns_helper_read(struct ns_helper *h, void *buf, size_t bytes) _must_check_;
+int ns_helper_take_fd(struct ns_helper *h, int helper_fd, int *ret_fd) _must_check_;
+int ns_helper_open(struct ns_helper *h, const char *proc_name, int *ret_fd) _must_check_;
+void ns_helper_end(struct ns_helper *h);
+#define _cleanup_helper_ _cleanup_(ns_helper_end)
+#define NS_HELPER_INIT { .pid = -1, .pidfd = -EBADF, .out_fd = -EBADF, .release_fd = -EBADF }
+
+/* userns.c */
+int userns_collect(struct dump_ctx *ctx) _must_check_;
+int userns_read_image(struct restore_ctx *ctx, uint32_t id) _must_check_;
+int userns_build(struct ns_restore *ns) _must_check_;
+/* Text for /proc/PID/uid_map; NULL: out of memory. Heap. */
+char *userns_map_text(UidGidExtent *const *map, size_t n);
+int userns_map_parse(struct arena *a, const char *text, UidGidExtent ***ret, size_t *ret_n)
+	_must_check_;
+
+/* utsns.c, timens.c */
+int utsns_dump(struct dump_ctx *ctx, struct dump_process *p, uint32_t id) _must_check_;
+int utsns_build(struct restore_ctx *ctx, uint32_t id) _must_check_;
+int timens_dump(struct dump_ctx *ctx, struct dump_process *root, uint32_t id) _must_check_;
+int timens_enter(struct restore_ctx *ctx, uint32_t id) _must_check_;
+void timens_leave(struct ns_restore *ns);
+
+/* mnt_dump.c, mnt_origin.c, mnt_write.c */
+int mntns_collect(struct dump_ctx *ctx) _must_check_;
+int mntns_find_origins(struct dump_ctx *ctx, struct ns_dump *ns, struct dump_mntns *mnt)
+	_must_check_;
+int mntns_write(struct dump_ctx *ctx, struct dump_mntns *mnt) _must_check_;
+/* Which of the mounts can be reached by their mountpoint, in the namespace we are in. */
+int mounts_visible(struct arena *a, const struct mount_table *t, bool **ret) _must_check_;
+/* A filesystem of one's own that can be made anew, and whether its contents are saved. */
+bool fs_is_rebuildable(const char *fstype);
+bool fs_has_contents(const char *fstype);
+/* Gone with the old kernel: contents must be carried. */
+bool fs_is_volatile(const char *fstype);
+/* Of a kind that the host mounts for itself, sooner or later, and no data lives on. */
+bool fs_is_hosts_own(const char *fstype);
+uint32_t fs_to_code(const char *fstype);
+const char *fs_from_entry(const MntEntry *e);
+
+#define EXT_KEY_AUTO "CRIU:AUTOGENERATED"
+
+/* mnt_image.c, mnt_build.c, mnt_source.c, mnt_own.c, mnt_restore.c */
+int mntns_read_image(struct restore_ctx *ctx, struct rest_mntns *mnt) _must_check_;
+int mntns_build(struct restore_ctx *ctx, struct rest_mntns *mnt) _must_check_;
+
+/* In the builder process only. */
+struct builder {
+	struct restore_ctx *ctx;
+	struct rest_mntns *mnt;
+	struct arena *a;
+	struct mount_table host;	/* our copy of the host's mounts */
+	bool *host_visible;
+	int proc_self;			/* /proc/self, before anything covers /proc */
+	int scratch;			/* a directory to hang helper mounts on */
+	struct map own_by_dev;		/* root fd + 1 of superblocks made, by image device */
+};
+int source_open_host(struct builder *b, const struct rest_mount *m, bool hidden_too, int *ret_fd)
+	_must_check_;
+int source_open_own(struct builder *b, const struct rest_mount *m, int *ret_fd) _must_check_;
+/* openat2 below a mount's root, on that mount only; "" is the root itself. */
+int open_on_mount(int mount_fd, const char *rel, int flags) _must_check_;
+int hang_on_scratch(struct builder *b, int mount_fd) _must_check_;
+
+#endif

@@ -1,0 +1,175 @@
+/*
+ * Clocks that go on: CLOCK_MONOTONIC and CLOCK_BOOTTIME of the tree, in a time namespace.
+ *
+ *   dump     the readings as the tree sees them: ours plus its namespace's offsets
+ *   restore  unshare(CLONE_NEWTIME) in the engine, offsets = image reading − clock now; all
+ *            children made from then on are born into it
+ *
+ * Offsets in /proc/PID/timens_offsets are against the initial clocks, whatever namespace we
+ * are in ourselves, and can be written only while the namespace is empty. See
+ * time_namespaces(7).
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sched.h>
+#include <string.h>
+#include <time.h>
+
+#include "ns/state.h"
+
+#define NSEC_PER_SEC 1000000000ll
+/* Of an image's clock reading; a century, far below where the kernel refuses. */
+#define READING_MAX_SEC (100ull * 366 * 86400)
+
+struct clocks {
+	int64_t monotonic_nsec, boottime_nsec;
+};
+
+static int64_t clock_nsec(clockid_t id)
+{
+	struct timespec ts;
+
+	clock_gettime(id, &ts);
+	return (int64_t)ts.tv_sec * NSEC_PER_SEC + ts.tv_nsec;
+}
+
+/* "monotonic 1 500000000\nboottime -1 0": blanks vary, the first column may be a number. */
+static int read_offsets(int proc_fd, struct clocks *ret)
+{
+	_cleanup_free_ char *text = NULL;
+	char *line, *save = NULL;
+	int r = read_file_at(proc_fd, "timens_offsets", 4096, &text, NULL);
+
+	*ret = (struct clocks){ 0 };
+	if (r == -ENOENT)	/* a kernel without time namespaces */
+		return 0;
+	if (r < 0)
+		return r;
+	for (line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		int64_t sec, nsec;
+		char name[16];
+
+		if (sscanf(line, "%15s %" SCNd64 " %" SCNd64, name, &sec, &nsec) != 3)
+			return -EBADMSG;
+		if (!strcmp(name, "monotonic") || !strcmp(name, "1"))
+			ret->monotonic_nsec = sec * NSEC_PER_SEC + nsec;
+		else if (!strcmp(name, "boottime") || !strcmp(name, "7"))
+			ret->boottime_nsec = sec * NSEC_PER_SEC + nsec;
+	}
+	return 0;
+}
+
+/* Our clocks without our own offsets. */
+static int initial_clocks(struct clocks *ret)
+{
+	_cleanup_close_ int self = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct clocks ours;
+	int r;
+
+	if (self < 0)
+		return neg_errno();
+	r = read_offsets(self, &ours);
+	if (r < 0)
+		return r;
+	ret->monotonic_nsec = clock_nsec(CLOCK_MONOTONIC) - ours.monotonic_nsec;
+	ret->boottime_nsec = clock_nsec(CLOCK_BOOTTIME) - ours.boottime_nsec;
+	return 0;
+}
+
+int timens_dump(struct dump_ctx *ctx, struct dump_process *root, uint32_t id)
+{
+	Timespec monotonic = TIMESPEC__INIT, boottime = TIMESPEC__INIT;
+	TimensEntry e = TIMENS_ENTRY__INIT;
+	struct clocks now, offsets;
+	int r = read_offsets(root->proc_fd, &offsets);
+
+	if (r >= 0)
+		r = initial_clocks(&now);
+	if (r < 0)
+		return log_err(r, "cannot read the clocks of %d", root->pid);
+	now.monotonic_nsec += offsets.monotonic_nsec;
+	now.boottime_nsec += offsets.boottime_nsec;
+	monotonic.tv_sec = (uint64_t)(now.monotonic_nsec / NSEC_PER_SEC);
+	monotonic.tv_nsec = (uint64_t)(now.monotonic_nsec % NSEC_PER_SEC);
+	boottime.tv_sec = (uint64_t)(now.boottime_nsec / NSEC_PER_SEC);
+	boottime.tv_nsec = (uint64_t)(now.boottime_nsec % NSEC_PER_SEC);
+	e.monotonic = &monotonic;
+	e.boottime = &boottime;
+	return image_write_one(ctx->store, &image_timens, &e.base, id);
+}
+
+static int reading(const Timespec *ts, int64_t *ret_nsec)
+{
+	if (ts->tv_sec > READING_MAX_SEC || ts->tv_nsec >= (uint64_t)NSEC_PER_SEC)
+		return -EBADMSG;
+	*ret_nsec = (int64_t)ts->tv_sec * NSEC_PER_SEC + (int64_t)ts->tv_nsec;
+	return 0;
+}
+
+/* sec may be negative, nsec never is. */
+static void split_nsec(int64_t v, int64_t *sec, int64_t *nsec)
+{
+	*sec = v / NSEC_PER_SEC;
+	*nsec = v % NSEC_PER_SEC;
+	if (*nsec < 0) {
+		*nsec += NSEC_PER_SEC;
+		(*sec)--;
+	}
+}
+
+static int write_offsets(const struct clocks *image, int64_t advance_nsec)
+{
+	int64_t m_sec, m_nsec, b_sec, b_nsec;
+	struct clocks now;
+	char text[160];
+	int r;
+
+	/* Read last, so that the clocks do not stand still for long. */
+	r = initial_clocks(&now);
+	if (r < 0)
+		return r;
+	split_nsec(image->monotonic_nsec + advance_nsec - now.monotonic_nsec, &m_sec, &m_nsec);
+	split_nsec(image->boottime_nsec + advance_nsec - now.boottime_nsec, &b_sec, &b_nsec);
+	snprintf(text, sizeof(text), "monotonic %" PRId64 " %" PRId64 "\nboottime %" PRId64 " %"
+		 PRId64 "\n", m_sec, m_nsec, b_sec, b_nsec);
+	return write_filef(text, "/proc/self/timens_offsets");
+}
+
+int timens_enter(struct restore_ctx *ctx, uint32_t id)
+{
+	struct ns_restore *ns = ctx->ns_state;
+	struct clocks image;
+	TimensEntry *e;
+	int r;
+
+	r = image_read_one(ctx->store, &ctx->arena, &image_timens, timens_entry, &e, id);
+	if (r < 0)
+		return r;
+	r = reading(e->monotonic, &image.monotonic_nsec);
+	if (r >= 0)
+		r = reading(e->boottime, &image.boottime_nsec);
+	if (r < 0)
+		return log_fail(r, "timens-%u.img: not a clock reading", id);
+	ns->old_time_fd = open("/proc/self/ns/time_for_children", O_RDONLY | O_CLOEXEC);
+	if (ns->old_time_fd < 0)
+		return log_err(neg_errno(), "this kernel has no time namespaces: the tree's clocks "
+			       "would jump");
+	if (unshare(CLONE_NEWTIME) < 0)
+		return log_err(neg_errno(), "cannot make a time namespace");
+	r = write_offsets(&image, ctx->opts->clock_advance_nsec);
+	if (r < 0)
+		return log_err(r, "cannot set the clocks of the time namespace");
+	return 0;
+}
+
+/* Our later children live by our own clocks again. */
+void timens_leave(struct ns_restore *ns)
+{
+	if (ns->old_time_fd < 0)
+		return;
+	if (setns(ns->old_time_fd, CLONE_NEWTIME) < 0)
+		log_warn("cannot leave the tree's time namespace: %s", strerror(errno));
+	close(ns->old_time_fd);
+	ns->old_time_fd = -EBADF;
+}

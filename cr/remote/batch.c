@@ -1,0 +1,355 @@
+/*
+ * Zones and batches: see remote.h.
+ *
+ * After each batch registers and mask go back into the task, so that an engine that dies
+ * between batches leaves a task that runs on as if nothing had happened.
+ */
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <elf.h>
+
+#include "remote/remote.h"
+#include "util/io.h"
+#include "util/log.h"
+
+int remote_read(struct task *t, uint64_t t_addr, void *buf, size_t bytes)
+{
+	return pread_full(t->remote->mem_fd, buf, bytes, (off_t)t_addr);
+}
+
+int remote_write(struct task *t, uint64_t t_addr, const void *buf, size_t bytes)
+{
+	return pwrite_full(t->remote->mem_fd, buf, bytes, (off_t)t_addr);
+}
+
+int remote_open(struct remote *r, pid_t pid)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/%d/mem", pid);
+	r->mem_fd = open(path, O_RDWR | O_CLOEXEC);
+	return r->mem_fd < 0 ? log_err(neg_errno(), "cannot open %s", path) : 0;
+}
+
+static int remote_find_syscall(struct remote *r, struct task *leader, uint64_t start,
+			       uint64_t end)
+{
+	_cleanup_free_ uint8_t *code = NULL;
+	int64_t off;
+	int e;
+
+	if (end <= start || end - start > (1u << 20))
+		end = start + (1u << 20);
+	code = malloc(end - start);
+	if (!code)
+		return -ENOMEM;
+	e = remote_read(leader, start, code, end - start);
+	if (e < 0)
+		return e;
+	off = code_find_syscall(code, end - start);
+	if (off < 0)
+		return log_fail(-ENOENT, "task %d: no syscall instruction at 0x%lx-0x%lx",
+				leader->tid, start, end);
+	r->syscall_insn = start + (uint64_t)off;
+	return 0;
+}
+
+int remote_map_private(struct remote *r, struct task *leader, uint64_t code_start,
+		       uint64_t code_end)
+{
+	const uint64_t map[6] = { 0, ZONE_BYTES, PROT_READ | PROT_WRITE,
+				  MAP_PRIVATE | MAP_ANONYMOUS, (uint64_t)-1, 0 };
+	uint64_t stub[6] = { 0, ZONE_CALLS_OFF, PROT_READ | PROT_EXEC,
+			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, (uint64_t)-1, 0 };
+	int64_t res;
+	int e;
+
+	r->mirror = malloc(ZONE_BYTES);
+	if (!r->mirror)
+		return -ENOMEM;
+	e = remote_find_syscall(r, leader, code_start, code_end);
+	if (e < 0)
+		return e;
+	e = task_syscall(leader, &res, SYS_mmap, map);
+	if (e < 0)
+		return e;
+	if (res < 0 && res > -4096)
+		return log_err((int)res, "task %d: cannot map the call zone", leader->tid);
+	r->zone = (uint64_t)res;
+	/* Never writable and executable at once: PR_SET_MDWE would refuse that. */
+	stub[0] = r->zone;
+	e = task_syscall(leader, &res, SYS_mmap, stub);
+	if (e >= 0 && res < 0 && res > -4096)
+		e = log_err((int)res, "task %d: cannot map executable memory", leader->tid);
+	if (e < 0)
+		return e;
+	return remote_write(leader, r->zone, stub_begin, (size_t)(stub_end - stub_begin));
+}
+
+int remote_unmap(struct remote *r, struct task *leader)
+{
+	const uint64_t arg[6] = { r->zone, ZONE_BYTES };
+	int64_t res = 0;
+	int e = 0;
+
+	if (r->zone)
+		e = task_syscall(leader, &res, SYS_munmap, arg);
+	r->zone = 0;
+	return e < 0 ? e : (int)res;
+}
+
+void remote_close(struct remote *r)
+{
+	if (r->mem_fd >= 0)
+		close(r->mem_fd);
+	r->mem_fd = -EBADF;
+	if (!r->shared)
+		free(r->mirror);
+	r->mirror = NULL;
+}
+
+int remote_map_shared(struct remote *r, uint64_t t_addr)
+{
+	void *p = mmap((void *)t_addr, ZONE_BYTES, PROT_READ | PROT_WRITE | PROT_EXEC,
+		       MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+
+	if (p == MAP_FAILED)
+		return neg_errno();
+	memcpy(p, stub_begin, (size_t)(stub_end - stub_begin));
+	*r = (struct remote){ .mem_fd = -EBADF, .zone = t_addr, .mirror = p, .shared = true };
+	return 0;
+}
+
+void batch_begin(struct batch *b, struct task *t)
+{
+	b->task = t;
+	b->n_calls = b->data_bytes = 0;
+	b->error = 0;
+	b->ran = false;
+}
+
+static struct batch_call *batch_calls(const struct batch *b)
+{
+	return (struct batch_call *)(b->task->remote->mirror + ZONE_CALLS_OFF);
+}
+
+static uint64_t call_addr(const struct batch *b, int call)
+{
+	return b->task->remote->zone + ZONE_CALLS_OFF + (uint64_t)call * sizeof(struct batch_call);
+}
+
+uint64_t batch_put(struct batch *b, const void *p, size_t bytes)
+{
+	uint8_t *to = b->task->remote->mirror + ZONE_DATA_OFF + b->data_bytes;
+	uint64_t t_addr = b->task->remote->zone + ZONE_DATA_OFF + b->data_bytes;
+
+	if (bytes > batch_room_bytes(b)) {
+		b->error = -ENOBUFS;
+		return 0;
+	}
+	if (p)
+		memcpy(to, p, bytes);
+	else
+		memset(to, 0, bytes);
+	b->data_bytes += ROUND_UP(bytes, 16);
+	return t_addr;
+}
+
+uint64_t batch_str(struct batch *b, const char *s)
+{
+	return batch_put(b, s, strlen(s) + 1);
+}
+
+void *batch_data(struct batch *b, uint64_t t_addr)
+{
+	return b->task->remote->mirror + (t_addr - b->task->remote->zone);
+}
+
+int batch_call_(struct batch *b, const char *name, bool may_fail, uint64_t nr,
+		const uint64_t arg[6])
+{
+	struct batch_call *c;
+
+	if (b->n_calls >= BATCH_CALLS_MAX) {
+		b->error = -ENOBUFS;
+		return 0;
+	}
+	c = &batch_calls(b)[b->n_calls];
+	c->nr = nr;
+	memcpy(c->arg, arg, sizeof(c->arg));
+	c->ret = -EINPROGRESS;
+	c->result_to = 0;
+	b->names[b->n_calls] = name;
+	b->may_fail[b->n_calls] = may_fail;
+	return (int)b->n_calls++;
+}
+
+void batch_link_addr(struct batch *b, int from, uint64_t t_addr)
+{
+	batch_calls(b)[from].result_to = t_addr;
+}
+
+void batch_link(struct batch *b, int from, int to, unsigned int arg)
+{
+	batch_link_addr(b, from, call_addr(b, to) + offsetof(struct batch_call, arg) + 8 * arg);
+}
+
+int64_t batch_ret(const struct batch *b, int call)
+{
+	return batch_calls(b)[call].ret;
+}
+
+size_t batch_room_calls(const struct batch *b)
+{
+	return BATCH_CALLS_MAX - b->n_calls;
+}
+
+size_t batch_room_bytes(const struct batch *b)
+{
+	return ZONE_BYTES - ZONE_DATA_OFF - b->data_bytes;
+}
+
+static int batch_transfer(struct batch *b, bool to_target)
+{
+	struct remote *r = b->task->remote;
+	size_t calls = b->n_calls * sizeof(struct batch_call);
+	int e;
+
+	if (r->shared)
+		return 0;
+	if (to_target) {
+		e = remote_write(b->task, r->zone + ZONE_CALLS_OFF, r->mirror + ZONE_CALLS_OFF, calls);
+		if (e < 0 || !b->data_bytes)
+			return e;
+		return remote_write(b->task, r->zone + ZONE_DATA_OFF, r->mirror + ZONE_DATA_OFF,
+				    b->data_bytes);
+	}
+	e = remote_read(b->task, r->zone + ZONE_CALLS_OFF, r->mirror + ZONE_CALLS_OFF, calls);
+	if (e < 0 || !b->data_bytes)
+		return e;
+	return remote_read(b->task, r->zone + ZONE_DATA_OFF, r->mirror + ZONE_DATA_OFF,
+			   b->data_bytes);
+}
+
+/* A task was born by a call of the batch: it stands in its first stop; remember it. */
+static int batch_note_birth(struct batch *b)
+{
+	struct remote *r = b->task->remote;
+	unsigned long tid;
+	int status;
+
+	if (ptrace(PTRACE_GETEVENTMSG, b->task->tid, 0, &tid) < 0)
+		return neg_errno();
+	if (r->n_born >= ARRAY_SIZE(r->born))
+		return -ENOBUFS;
+	while (waitpid((pid_t)tid, &status, __WALL) < 0)
+		if (errno != EINTR)
+			return neg_errno();
+	if (!WIFSTOPPED(status))
+		return -ESRCH;
+	r->born[r->n_born++] = (pid_t)tid;
+	return 0;
+}
+
+/* Waits until the int3 at the end; 0, or why not. */
+static int batch_wait(struct batch *b)
+{
+	struct user_regs_struct regs;
+	struct iovec iov = { &regs, sizeof(regs) };
+	int status, event, r;
+
+	for (;;) {
+		r = task_wait(b->task, &status);
+		if (r < 0)
+			return r;
+		event = status >> 16;
+		if (event == PTRACE_EVENT_CLONE || event == PTRACE_EVENT_FORK ||
+		    event == PTRACE_EVENT_VFORK) {
+			r = batch_note_birth(b);
+			if (r < 0)
+				return r;
+		} else if (event == PTRACE_EVENT_STOP) {
+			log_debug("task %d: event stop inside a batch", b->task->tid);
+		} else if (WSTOPSIG(status) == SIGTRAP && !event) {
+			return 0;
+		} else {
+			break;
+		}
+		if (ptrace(PTRACE_CONT, b->task->tid, 0, 0) < 0)
+			return neg_errno();
+	}
+	if (ptrace(PTRACE_GETREGSET, b->task->tid, NT_PRSTATUS, &iov) < 0)
+		return neg_errno();
+	r = (int)(b->n_calls - MIN(arch_regs_batch_left(&regs), b->n_calls));
+	return log_fail(-EFAULT, "task %d: stopped by signal %d in a batch at 0x%llx, call %d of %zu (%s)",
+			b->task->tid, WSTOPSIG(status), (unsigned long long)regs.rip, r, b->n_calls,
+			r < (int)b->n_calls ? b->names[r] : "end");
+}
+
+static int batch_first_failure(const struct batch *b)
+{
+	for (size_t i = 0; i < b->n_calls; i++) {
+		const struct batch_call *c = &batch_calls(b)[i];
+
+		if (b->may_fail[i] || c->ret >= 0 || c->ret < -4095)
+			continue;
+		return log_err((int)c->ret, "task %d: %s(0x%lx, 0x%lx, 0x%lx, 0x%lx, 0x%lx, 0x%lx)",
+			       b->task->tid, b->names[i], c->arg[0], c->arg[1], c->arg[2],
+			       c->arg[3], c->arg[4], c->arg[5]);
+	}
+	return 0;
+}
+
+int batch_run(struct batch *b)
+{
+	struct task *t = b->task;
+	struct user_regs_struct regs = t->regs;
+	struct iovec iov = { &regs, sizeof(regs) };
+	int r;
+
+	if (b->error < 0)
+		return log_err(b->error, "task %d: batch too long", t->tid);
+	if (b->ran || !b->n_calls)
+		return 0;
+	b->ran = true;
+	t->remote->n_born = 0;
+	r = batch_transfer(b, true);
+	if (r < 0)
+		return log_err(r, "task %d: cannot write the call zone", t->tid);
+	arch_regs_for_batch(&regs, t->remote->zone, t->remote->zone + ZONE_CALLS_OFF, b->n_calls);
+	r = task_block_signals(t);
+	if (r < 0)
+		return log_err(r, "task %d: cannot block its signals", t->tid);
+	if (ptrace(PTRACE_SETREGSET, t->tid, NT_PRSTATUS, &iov) < 0 ||
+	    ptrace(PTRACE_CONT, t->tid, 0, 0) < 0)
+		return log_err(neg_errno(), "task %d: cannot start a batch", t->tid);
+	r = batch_wait(b);
+	if (r < 0)
+		return r;
+	if (!t->remote->shared) {
+		r = task_put_regs(t);
+		if (r < 0)
+			return log_err(r, "task %d: cannot put registers back", t->tid);
+	}
+	r = batch_transfer(b, false);
+	if (r < 0)
+		return log_err(r, "task %d: cannot read the call zone", t->tid);
+	return batch_first_failure(b);
+}
+
+int batch_make_room(struct batch *b, size_t n_calls, size_t bytes)
+{
+	int r;
+
+	if (batch_room_calls(b) >= n_calls && batch_room_bytes(b) >= bytes && !b->ran)
+		return b->error;
+	r = batch_run(b);
+	batch_begin(b, b->task);
+	return r;
+}

@@ -1,0 +1,204 @@
+/*
+ * ptrace: stopping a task, its registers and mask, a single system call, letting it go.
+ *
+ * Waiting is by tid with __WALL, so several trees can be handled by one engine process.
+ */
+#include <elf.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "remote/remote.h"
+#include "util/log.h"
+
+#ifndef PTRACE_O_SUSPEND_SECCOMP
+#define PTRACE_O_SUSPEND_SECCOMP (1 << 21)
+#endif
+
+/* All signals blocked but SIGTRAP: int3 with a blocked SIGTRAP would reset its handler. */
+#define MASK_IN_BATCH (~(1ull << (SIGTRAP - 1)))
+
+static uint64_t now_usec(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+int task_wait(struct task *t, int *ret_status)
+{
+	for (;;) {
+		pid_t r = waitpid(t->tid, ret_status, __WALL);
+
+		if (r == t->tid)
+			break;
+		if (r < 0 && errno != EINTR)
+			return neg_errno();
+	}
+	if (WIFSTOPPED(*ret_status))
+		return 0;
+	t->seized = false;
+	return log_fail(-ESRCH, "task %d ended while under control (wait status 0x%x)", t->tid,
+			(unsigned int)*ret_status);
+}
+
+/* Like task_wait(), but a task in uninterruptible sleep or in vfork does not stop for us. */
+static int task_wait_timeout(struct task *t, int *ret_status, uint64_t timeout_usec)
+{
+	uint64_t begin = now_usec();
+	unsigned int spins = 0;
+
+	for (;;) {
+		pid_t r = waitpid(t->tid, ret_status, __WALL | WNOHANG);
+
+		if (r == t->tid)
+			break;
+		if (r < 0 && errno != EINTR)
+			return neg_errno();
+		if (now_usec() - begin > timeout_usec)
+			return -ETIMEDOUT;
+		if (spins++ < 100)
+			sched_yield();
+		else
+			nanosleep(&(struct timespec){ .tv_nsec = 100000 }, NULL);
+	}
+	if (WIFSTOPPED(*ret_status))
+		return 0;
+	t->seized = false;
+	return -ESRCH;
+}
+
+int task_seize(struct task *t, unsigned long options, uint64_t timeout_usec)
+{
+	unsigned long opts = PTRACE_O_TRACESYSGOOD | PTRACE_O_SUSPEND_SECCOMP | options;
+	int status, r;
+
+	if (ptrace(PTRACE_SEIZE, t->tid, 0, opts) < 0) {
+		if (errno != EPERM)
+			return neg_errno();
+		/* An engine with a seccomp filter of its own may not suspend another's. */
+		opts &= ~(unsigned long)PTRACE_O_SUSPEND_SECCOMP;
+		if (ptrace(PTRACE_SEIZE, t->tid, 0, opts) < 0)
+			return neg_errno();
+	}
+	t->seized = true;
+	if (ptrace(PTRACE_INTERRUPT, t->tid, 0, 0) < 0)
+		return neg_errno();
+	r = task_wait_timeout(t, &status, timeout_usec);
+	if (r < 0)
+		return r;
+	/* A task stopped by job control reports its stop signal with the event. */
+	t->group_stop_signal = 0;
+	if (status >> 16 == PTRACE_EVENT_STOP && WSTOPSIG(status) != SIGTRAP)
+		t->group_stop_signal = WSTOPSIG(status);
+	return 0;
+}
+
+void task_adopt(struct task *t, pid_t tid, struct remote *remote)
+{
+	*t = (struct task){ .tid = tid, .remote = remote, .seized = true };
+}
+
+int task_detach(struct task *t)
+{
+	if (!t->seized)
+		return 0;
+	t->seized = false;
+	return ptrace(PTRACE_DETACH, t->tid, 0, 0) < 0 ? neg_errno() : 0;
+}
+
+static int regs_set(pid_t tid, struct user_regs_struct *regs)
+{
+	struct iovec iov = { regs, sizeof(*regs) };
+
+	return ptrace(PTRACE_SETREGSET, tid, NT_PRSTATUS, &iov) < 0 ? neg_errno() : 0;
+}
+
+static int regs_get(pid_t tid, struct user_regs_struct *regs)
+{
+	struct iovec iov = { regs, sizeof(*regs) };
+
+	return ptrace(PTRACE_GETREGSET, tid, NT_PRSTATUS, &iov) < 0 ? neg_errno() : 0;
+}
+
+int task_get_regs(struct task *t)
+{
+	int r = regs_get(t->tid, &t->regs);
+
+	if (r < 0)
+		return r;
+	return ptrace(PTRACE_GETSIGMASK, t->tid, 8, &t->sigmask) < 0 ? neg_errno() : 0;
+}
+
+int task_put_regs(struct task *t)
+{
+	int r = regs_set(t->tid, &t->regs);
+
+	if (r < 0)
+		return r;
+	return ptrace(PTRACE_SETSIGMASK, t->tid, 8, &t->sigmask) < 0 ? neg_errno() : 0;
+}
+
+int task_block_signals(struct task *t)
+{
+	uint64_t mask = MASK_IN_BATCH;
+
+	return ptrace(PTRACE_SETSIGMASK, t->tid, 8, &mask) < 0 ? neg_errno() : 0;
+}
+
+int task_step(struct task *t)
+{
+	int status, r;
+
+	if (ptrace(PTRACE_SINGLESTEP, t->tid, 0, 0) < 0)
+		return neg_errno();
+	r = task_wait(t, &status);
+	if (r < 0)
+		return r;
+	return WSTOPSIG(status) == SIGTRAP ? 0 : -EIO;
+}
+
+int task_syscall(struct task *t, int64_t *ret_result, uint64_t nr, const uint64_t arg[6])
+{
+	struct user_regs_struct regs;
+	int status, r;
+
+	r = task_block_signals(t);
+	if (r < 0)
+		return r;
+	r = regs_get(t->tid, &regs);
+	if (r < 0)
+		return r;
+	arch_regs_for_syscall(&regs, t->remote->syscall_insn, nr, arg);
+	r = regs_set(t->tid, &regs);
+	if (r < 0)
+		return r;
+	if (ptrace(PTRACE_SYSCALL, t->tid, 0, 0) < 0)
+		return neg_errno();
+	r = task_wait(t, &status);
+	if (r < 0)
+		return r;
+	if (WSTOPSIG(status) != (SIGTRAP | 0x80))
+		return log_fail(-EIO, "task %d: no system-call stop (wait status 0x%x)", t->tid,
+				(unsigned int)status);
+	/* The stop after the call is asked for now, so it is an event and no SIGTRAP. */
+	if (ptrace(PTRACE_INTERRUPT, t->tid, 0, 0) < 0 || ptrace(PTRACE_CONT, t->tid, 0, 0) < 0)
+		return neg_errno();
+	r = task_wait(t, &status);
+	if (r < 0)
+		return r;
+	if (status >> 16 != PTRACE_EVENT_STOP)
+		return log_fail(-EIO, "task %d: no event stop (wait status 0x%x)", t->tid,
+				(unsigned int)status);
+	r = regs_get(t->tid, &regs);
+	if (r < 0)
+		return r;
+	*ret_result = (int64_t)regs.rax;
+	return 0;
+}

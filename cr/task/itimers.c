@@ -1,0 +1,119 @@
+/*
+ * setitimer(2): one real and two CPU-time timers of a process.
+ *
+ *   dump     getitimer(2) in the batch: what is left, and the interval
+ *   restore  setitimer(2), late
+ *
+ * A running timer never reads as zero; an image with an interval but no value is armed with the
+ * interval, as CRIU does it.
+ */
+#include <limits.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+
+#include "task/parts.h"
+
+#define N_ITIMERS 3
+
+struct itimers_cookie {
+	uint64_t t_value[N_ITIMERS];
+};
+
+static int itimers_dump_calls(struct dump_ctx *ctx, struct dump_process *p,
+			      struct dump_thread *th, struct batch *b, void **cookie)
+{
+	struct itimers_cookie *c = ARENA_NEW(&ctx->arena, struct itimers_cookie);
+
+	(void)p;
+	(void)th;
+	if (!c)
+		return -ENOMEM;
+	for (int i = 0; i < N_ITIMERS; i++) {
+		c->t_value[i] = batch_put(b, NULL, sizeof(struct itimerval));
+		batch_call(b, SYS_getitimer, i, c->t_value[i]);
+	}
+	*cookie = c;
+	return 0;
+}
+
+TaskTimersEntry *part_timers(struct dump_ctx *ctx, struct dump_thread *th)
+{
+	TaskCoreEntry *tc = part_tc(ctx, th);
+
+	if (tc && !tc->timers)
+		tc->timers = ARENA_MSG(&ctx->arena, TaskTimersEntry, task_timers_entry);
+	return tc ? tc->timers : NULL;
+}
+
+static int itimers_dump_results(struct dump_ctx *ctx, struct dump_process *p,
+				struct dump_thread *th, struct batch *b, void *cookie)
+{
+	struct itimers_cookie *c = cookie;
+	TaskTimersEntry *timers = part_timers(ctx, th);
+	ItimerEntry *e[N_ITIMERS];
+
+	(void)p;
+	if (!timers)
+		return -ENOMEM;
+	for (int i = 0; i < N_ITIMERS; i++) {
+		const struct itimerval *v = batch_data(b, c->t_value[i]);
+
+		e[i] = ARENA_MSG(&ctx->arena, ItimerEntry, itimer_entry);
+		if (!e[i])
+			return -ENOMEM;
+		e[i]->isec = (uint64_t)v->it_interval.tv_sec;
+		e[i]->iusec = (uint64_t)v->it_interval.tv_usec;
+		e[i]->vsec = (uint64_t)v->it_value.tv_sec;
+		e[i]->vusec = (uint64_t)v->it_value.tv_usec;
+	}
+	timers->real = e[ITIMER_REAL];
+	timers->virt = e[ITIMER_VIRTUAL];
+	timers->prof = e[ITIMER_PROF];
+	return 0;
+}
+
+static int itimer_restore(struct batch *b, int which, const ItimerEntry *e)
+{
+	struct itimerval v;
+
+	if (!e || !(e->isec | e->iusec | e->vsec | e->vusec))
+		return 0;
+	if (e->isec > LONG_MAX || e->vsec > LONG_MAX || e->iusec > 999999 || e->vusec > 999999)
+		return part_bad("core image: interval timer %d is out of range", which);
+	v.it_interval.tv_sec = (time_t)e->isec;
+	v.it_interval.tv_usec = (suseconds_t)e->iusec;
+	v.it_value.tv_sec = (time_t)e->vsec;
+	v.it_value.tv_usec = (suseconds_t)e->vusec;
+	if (!(e->vsec | e->vusec))
+		v.it_value = v.it_interval;
+	batch_call(b, SYS_setitimer, which, batch_put(b, &v, sizeof(v)), 0);
+	return 0;
+}
+
+static int itimers_restore_calls(struct restore_ctx *ctx, struct restore_process *p,
+				 struct restore_thread *th, struct batch *b)
+{
+	const TaskTimersEntry *timers = th->core->tc ? th->core->tc->timers : NULL;
+	int r;
+
+	(void)ctx;
+	(void)p;
+	if (!timers)
+		return 0;
+	r = itimer_restore(b, ITIMER_REAL, timers->real);
+	if (r < 0)
+		return r;
+	r = itimer_restore(b, ITIMER_VIRTUAL, timers->virt);
+	if (r < 0)
+		return r;
+	return itimer_restore(b, ITIMER_PROF, timers->prof);
+}
+
+const struct task_part part_itimers = {
+	.name		= "interval timers",
+	.leader_only	= true,
+	.stage		= STAGE_LATE,
+	.dump_calls	= itimers_dump_calls,
+	.dump_results	= itimers_dump_results,
+	.restore_calls	= itimers_restore_calls,
+};

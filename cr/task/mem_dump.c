@@ -1,0 +1,251 @@
+/*
+ * Memory, dumping side.
+ *
+ * Which pages: PAGEMAP_SCAN (Linux >= 6.7), else /proc/PID/pagemap. Saved are the pages a
+ * private area has to itself: present or swapped, not the zero page, not the file's own.
+ * Their bytes come through /proc/PID/mem, which leaves copy-on-write sharing alone.
+ */
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#include "image/pages.h"
+#include "task/mem.h"
+#include "task/vma.h"
+
+/* linux/fs.h of the build machine may be older than PAGEMAP_SCAN (6.7). */
+struct scan_region {
+	uint64_t start, end, categories;
+};
+
+struct scan_arg {
+	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
+	uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
+};
+
+#define CR_PAGEMAP_SCAN	_IOWR('f', 16, struct scan_arg)
+#define CR_PAGE_FILE	(1u << 2)
+#define CR_PAGE_PRESENT	(1u << 3)
+#define CR_PAGE_SWAPPED	(1u << 4)
+#define CR_PAGE_PFNZERO	(1u << 5)
+
+#define PM_PRESENT	(1ull << 63)
+#define PM_SWAPPED	(1ull << 62)
+#define PM_FILE		(1ull << 61)
+
+struct mem_dump {
+	struct dump_ctx *ctx;
+	struct dump_process *p;
+	struct pagemap_writer *w;
+	int pagemap_fd;
+};
+
+static int dump_run(struct mem_dump *m, uint64_t start, uint64_t end)
+{
+	m->ctx->stats.pages_scanned += (end - start) / PAGE_BYTES;
+	while (start < end) {
+		uint64_t n = MIN((end - start) / PAGE_BYTES, (uint64_t)PAGEMAP_RUN_MAX);
+		void *room;
+		int r;
+
+		r = pagemap_put(m->w, start, n, PE_PRESENT, &room);
+		if (r < 0)
+			return log_err(r, "cannot write pages at 0x%lx", start);
+		r = remote_read(&m->p->threads[0].task, start, room, n * PAGE_BYTES);
+		if (r < 0)
+			return log_err(r, "cannot read memory at 0x%lx", start);
+		start += n * PAGE_BYTES;
+	}
+	return 0;
+}
+
+/* -ENOTTY: the kernel has no PAGEMAP_SCAN. */
+static int dump_area_by_scan(struct mem_dump *m, const struct vma *v)
+{
+	struct scan_region regions[512];
+	struct scan_arg arg = {
+		.size = sizeof(arg),
+		.start = v->start,
+		.end = v->end,
+		.vec = (uint64_t)regions,
+		.vec_len = ARRAY_SIZE(regions),
+		.category_inverted = CR_PAGE_FILE | CR_PAGE_PFNZERO,
+		.category_mask = CR_PAGE_FILE | CR_PAGE_PFNZERO,
+		.category_anyof_mask = CR_PAGE_PRESENT | CR_PAGE_SWAPPED,
+		.return_mask = CR_PAGE_PRESENT | CR_PAGE_SWAPPED,
+	};
+
+	while (arg.start < v->end) {
+		int n = ioctl(m->pagemap_fd, CR_PAGEMAP_SCAN, &arg);
+		int r;
+
+		if (n < 0)
+			return neg_errno();
+		for (int i = 0; i < n; i++) {
+			r = dump_run(m, regions[i].start, regions[i].end);
+			if (r < 0)
+				return r;
+		}
+		if (arg.walk_end <= arg.start)
+			break;
+		arg.start = arg.walk_end;
+	}
+	return 0;
+}
+
+static int dump_area_by_pagemap(struct mem_dump *m, const struct vma *v)
+{
+	uint64_t bits[1024], run = 0;
+	int r;
+
+	for (uint64_t at = v->start; at < v->end;) {
+		size_t n = MIN((v->end - at) / PAGE_BYTES, ARRAY_SIZE(bits));
+
+		r = pread_full(m->pagemap_fd, bits, n * 8, (off_t)(at / PAGE_BYTES * 8));
+		if (r < 0)
+			return log_err(r, "cannot read pagemap at 0x%lx", at);
+		for (size_t i = 0; i < n; i++, at += PAGE_BYTES) {
+			bool want = bits[i] & (PM_PRESENT | PM_SWAPPED) && !(bits[i] & PM_FILE);
+
+			if (want && !run)
+				run = at;
+			if (want || !run)
+				continue;
+			r = dump_run(m, run, at);
+			if (r < 0)
+				return r;
+			run = 0;
+		}
+	}
+	return run ? dump_run(m, run, v->end) : 0;
+}
+
+static int dump_area(struct mem_dump *m, const struct vma *v)
+{
+	int r;
+
+	if (!vma_is_private(v) || v->status & (VMA_VVAR | VMA_VSYSCALL))
+		return 0;
+	/* Droppable memory may vanish at any time: to its owner an empty page is normal. */
+	if (v->flags & 0x08 && !(v->flags & MAP_PRIVATE))
+		return 0;
+	if (v->status & VMA_VDSO)
+		return dump_run(m, v->start, v->end);
+	r = dump_area_by_scan(m, v);
+	if (r == -ENOTTY || r == -EINVAL)
+		r = dump_area_by_pagemap(m, v);
+	return r;
+}
+
+static uint64_t usec_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+int mem_dump(struct dump_ctx *ctx, struct dump_process *p)
+{
+	_cleanup_pagemap_writer_ struct pagemap_writer w = { 0 };
+	_cleanup_close_ int fd = openat(p->proc_fd, "pagemap", O_RDONLY | O_CLOEXEC);
+	struct mem_dump m = { ctx, p, &w, fd };
+	uint64_t begin = usec_now();
+	int r;
+
+	if (fd < 0)
+		return log_err(neg_errno(), "cannot open /proc/%d/pagemap", p->pid);
+	r = pagemap_create(ctx->store, &image_pagemap, p->pid_virtual, ++ctx->next_pages_id, &w);
+	if (r < 0)
+		return log_err(r, "cannot create the page images");
+	for (size_t i = 0; i < p->n_vmas; i++) {
+		r = dump_area(&m, &p->vmas[i]);
+		if (r < 0)
+			return r;
+	}
+	ctx->stats.pages_written += w.pages_written;
+	ctx->stats.memdump_usec += usec_now() - begin;
+	r = pagemap_close(&w);
+	return r < 0 ? log_err(r, "cannot write the page images") : 0;
+}
+
+/* Field numbers of /proc/PID/stat (proc_pid_stat(5)), from 1. */
+static int stat_fields(const char *text, uint64_t *field, size_t n)
+{
+	const char *s = strrchr(text, ')');
+	size_t i = 2;
+
+	if (!s)
+		return -EBADMSG;
+	memset(field, 0, n * sizeof(*field));
+	for (s++; *s && i + 1 < n;) {
+		char *end;
+
+		s += strspn(s, " \n");
+		if (!*s)
+			break;
+		i++;
+		if (i == 3) {	/* the state letter */
+			s++;
+			continue;
+		}
+		field[i] = strtoull(s, &end, 10);
+		if (end == s)
+			return -EBADMSG;
+		s = end;
+	}
+	return i >= 51 ? 0 : -EBADMSG;
+}
+
+static int mm_dump_ranges(struct dump_process *p, MmEntry *mm)
+{
+	_cleanup_free_ char *text = NULL;
+	uint64_t f[64];
+	int r;
+
+	r = read_file_at(p->proc_fd, "stat", READ_FILE_MAX, &text, NULL);
+	if (r >= 0)
+		r = stat_fields(text, f, ARRAY_SIZE(f));
+	if (r < 0)
+		return log_err(r, "cannot read /proc/%d/stat", p->pid);
+	mm->mm_start_code = f[26];
+	mm->mm_end_code = f[27];
+	mm->mm_start_stack = f[28];
+	mm->mm_start_data = f[45];
+	mm->mm_end_data = f[46];
+	mm->mm_start_brk = f[47];
+	mm->mm_arg_start = f[48];
+	mm->mm_arg_end = f[49];
+	mm->mm_env_start = f[50];
+	mm->mm_env_end = f[51];
+	return 0;
+}
+
+int mm_dump(struct dump_ctx *ctx, struct dump_process *p)
+{
+	_cleanup_free_ char *auxv = NULL;
+	struct dump_file *exe;
+	MmEntry *mm = p->mm;
+	size_t bytes;
+	int r;
+
+	r = mm_dump_ranges(p, mm);
+	if (r < 0)
+		return r;
+	r = read_file_at(p->proc_fd, "auxv", 65536, &auxv, &bytes);
+	if (r < 0)
+		return log_err(r, "cannot read /proc/%d/auxv", p->pid);
+	mm->n_mm_saved_auxv = bytes / 8;
+	mm->mm_saved_auxv = arena_memdup(&ctx->arena, auxv, bytes);
+	if (!mm->mm_saved_auxv)
+		return -ENOMEM;
+	r = dump_file_get_link(ctx, p, "exe", O_RDONLY, &exe);
+	if (r < 0)
+		return r;
+	mm->exe_file_id = exe->id;
+	return vma_dump(ctx, p);
+}

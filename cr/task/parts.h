@@ -1,0 +1,125 @@
+/*
+ * What the parts of a task's state offer to the core beside their task_part entries, and what
+ * they share among themselves.
+ *
+ * Order of restore (task/table.c): within STAGE_LATE a process's threads may be done in any
+ * order but the leader must come first and threads[n_threads - 1] last: signal handlers are
+ * set with the leader (setting one to SIG_IGN flushes what is pending), limits with the last
+ * thread (RLIMIT_SIGPENDING must not hinder the requeueing of signals).
+ */
+#ifndef CR_TASK_PARTS_H
+#define CR_TASK_PARTS_H
+
+#include "kernel/status.h"
+#include "task/part.h"
+
+extern const struct task_part part_names, part_tid_address, part_robust_list, part_rseq,
+	part_altstack, part_sigactions, part_sigpending, part_itimers, part_posix_timers,
+	part_sched, part_rlimits, part_prctl, part_membarrier, part_pdeath_dumpable,
+	part_proc_scores, part_umask, part_creds, part_seccomp_early, part_seccomp_last;
+
+/*
+ * /proc/PID/task/TID/status, read on first use and kept in th->status. The thread must be
+ * stopped already, and no batch may have run in it yet: the stub's int3 turns an ignored
+ * SIGTRAP into a default one, and only this text still tells.
+ */
+int task_status(struct dump_ctx *ctx, struct dump_process *p, struct dump_thread *th,
+		const struct proc_status **ret) _must_check_;
+/* The leader's umask, for fs_entry. */
+int task_umask(struct dump_ctx *ctx, struct dump_process *p, uint32_t *ret) _must_check_;
+
+/*
+ * The thread's messages, made on first use with every required sub-message that the parts own;
+ * NULL: out of memory. Whoever else fills them uses these too.
+ */
+TaskCoreEntry *part_tc(struct dump_ctx *ctx, struct dump_thread *th);
+ThreadCoreEntry *part_thread_core(struct dump_ctx *ctx, struct dump_thread *th);
+ThreadInfoX86 *part_thread_info(struct dump_ctx *ctx, struct dump_thread *th);
+TaskTimersEntry *part_timers(struct dump_ctx *ctx, struct dump_thread *th);
+MmEntry *part_mm(struct dump_ctx *ctx, struct dump_process *p);
+
+/*
+ * A thread stopped inside a restartable sequence: running anything else in it would swallow the
+ * abort. Moves t->regs.rip to the abort handler and clears the field in the target, as the
+ * kernel would. Must be called once per thread before its first batch; t->regs is what will be
+ * put back. *ret_cs (may be NULL): the section's address if it must be put back instead
+ * (RSEQ_CS_FLAG_NO_RESTART_ON_SIGNAL), else 0. Returns 1 if registers changed, 0, or an error.
+ */
+int rseq_leave_critical_section(struct task *t, uint64_t *ret_cs) _must_check_;
+
+/*
+ * All filters of the tree: mode and first filter into every thread's core, the filters into
+ * seccomp.img. After all threads are seized and have a core; ptrace only, no batch.
+ */
+int seccomp_dump(struct dump_ctx *ctx) _must_check_;
+
+/*
+ * Supplementary groups, where /proc/PID/setgroups denies them inside the user namespace: adds
+ * the call to a batch that runs before the namespace is entered. outside: the groups as seen
+ * there. The thread's own restore_calls skip them when ctx says so (see creds.c).
+ */
+void creds_restore_groups_calls(struct batch *b, const uint32_t *outside, size_t n);
+
+/* The kernel's struct sigaction on x86-64. */
+struct kernel_sigaction {
+	uint64_t handler, flags, restorer, mask;
+};
+
+/*
+ * SIGTRAP was ignored: no batch can restore that, its int3 resets it. The caller sets it by a
+ * single call (rt_sigaction(SIGTRAP, t_addr of *ret_sa, 0, 8)) after the last batch.
+ */
+bool sigactions_trap_ignored(const CoreEntry *core, struct kernel_sigaction *ret_sa);
+
+/* What a new task has from the engine before any part changed it. */
+struct task_inherit {
+	uint64_t cap_known;		/* capabilities that this kernel knows */
+	uint64_t cap_prm, cap_bnd;	/* the engine's own */
+	int oom_score_adj;
+	uint32_t loginuid;		/* 4294967295: unset */
+	bool has_loginuid;		/* the kernel has it at all */
+	bool timers_by_id;		/* PR_TIMER_CREATE_RESTORE_IDS */
+	enum { LSM_NONE, LSM_APPARMOR, LSM_SELINUX } lsm;
+};
+/* Read once per restore. NULL: failed, logged. */
+const struct task_inherit *task_inherit(struct restore_ctx *ctx);
+
+/*
+ * Raises the engine's own hard limits to the highest one that a process of the images has, so
+ * that all tasks inherit them and only ever lower them. Before the first task is made.
+ */
+int rlimits_prepare(struct restore_ctx *ctx) _must_check_;
+
+/* LSM label of a thread: task/lsm.c. *ret is NULL when there is none. */
+int lsm_dump(struct dump_ctx *ctx, struct dump_process *p, struct dump_thread *th, char **ret)
+	_must_check_;
+/*
+ * Two steps, since the file can be opened only before the credentials change and written only
+ * after. Runs b. *ret_t_fd is -1 when nothing is to be done.
+ */
+int lsm_restore_open(struct restore_ctx *ctx, const char *label, struct batch *b, int *ret_t_fd)
+	_must_check_;
+int lsm_restore_write_calls(struct restore_ctx *ctx, const char *label, struct batch *b,
+			    int t_fd) _must_check_;
+
+/* by_id: PR_TIMER_CREATE_RESTORE_IDS works; list is ascending. */
+int posix_timers_restore(struct batch *b, PosixTimerEntry *const *list, size_t n, bool by_id)
+	_must_check_;
+
+/* A damaged image, named: returns -EBADMSG. */
+#define part_bad(...) log_fail(-EBADMSG, __VA_ARGS__)
+
+/* Pure parsers, for tests. */
+struct posix_timer_line {
+	uint32_t id;
+	int signo, clock_id, notify;	/* notify: SIGEV_* */
+	uint64_t sival;
+	pid_t target;			/* tid for SIGEV_THREAD_ID, else pid */
+};
+/* /proc/PID/timers, sorted by id. *ret is heap memory. */
+int posix_timers_parse(const char *text, struct posix_timer_line **ret, size_t *ret_n)
+	_must_check_;
+/* The label of /proc/PID/attr/current without mode and newline; "" when unconfined. In place. */
+void lsm_label_strip(char *label);
+
+#endif

@@ -1,0 +1,274 @@
+/*
+ * timer_create(2) timers of a process.
+ *
+ *   dump     /proc/PID/timers for ids, clocks and notification; timer_gettime and
+ *            timer_getoverrun in the batch for what is left
+ *   restore  timer_create with the same id, timer_settime with the remaining time; late
+ *
+ * The id is the program's handle, so it must come back exactly. PR_TIMER_CREATE_RESTORE_IDS
+ * (Linux 6.15) lets us name it; before, the kernel counts ids up from 0 in a new process, and
+ * creating and deleting timers gets there. If it counted otherwise timer_settime() fails, so a
+ * timer never comes back under another's name.
+ *
+ * The clocks go on in a time namespace: the remaining time is what counts. Whether a timer was
+ * set to an absolute time is not in the image format: it is not moved if someone sets the clock.
+ */
+#include <limits.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#include "task/parts.h"
+
+#ifndef PR_TIMER_CREATE_RESTORE_IDS
+#define PR_TIMER_CREATE_RESTORE_IDS	77
+#define PR_TIMER_CREATE_RESTORE_IDS_OFF	0
+#define PR_TIMER_CREATE_RESTORE_IDS_ON	1
+#endif
+#define TIMERS_DUMP_MAX		1024u	/* what fits one batch with everything else */
+#define TIMER_ID_COUNT_MAX	8192u	/* ids reached by creating and deleting */
+#define SIGNAL_LAST		64
+
+struct kernel_sigevent {
+	uint64_t value;
+	int32_t signo, notify, tid, pad[11];
+};
+
+struct posix_timers_cookie {
+	struct posix_timer_line *lines;
+	size_t n;
+	uint64_t *t_spec;
+	int *overrun_call;
+};
+
+static int timers_read(struct dump_ctx *ctx, struct dump_process *p,
+		       struct posix_timers_cookie *c)
+{
+	_cleanup_free_ struct posix_timer_line *list = NULL;
+	_cleanup_free_ char *text = NULL;
+	size_t n;
+	int r;
+
+	r = read_file_at(p->proc_fd, "timers", READ_FILE_MAX, &text, NULL);
+	if (r == -ENOENT)
+		return log_obstacle("use a kernel with CONFIG_CHECKPOINT_RESTORE",
+				    "process %d: its POSIX timers cannot be listed", p->pid);
+	if (r < 0)
+		return log_err(r, "cannot read timers of process %d", p->pid);
+	r = posix_timers_parse(text, &list, &n);
+	if (r < 0)
+		return log_err(r, "timers of process %d", p->pid);
+	if (n > TIMERS_DUMP_MAX)
+		return log_obstacle("let the program delete timers it does not use",
+				    "process %d has %zu POSIX timers, more than %u", p->pid, n,
+				    TIMERS_DUMP_MAX);
+	c->n = n;
+	c->lines = arena_memdup(&ctx->arena, list, n * sizeof(*list));
+	c->t_spec = arena_alloc(&ctx->arena, n * sizeof(*c->t_spec));
+	c->overrun_call = arena_alloc(&ctx->arena, n * sizeof(*c->overrun_call));
+	return c->lines && c->t_spec && c->overrun_call ? 0 : -ENOMEM;
+}
+
+static int posix_timers_dump_calls(struct dump_ctx *ctx, struct dump_process *p,
+				   struct dump_thread *th, struct batch *b, void **cookie)
+{
+	struct posix_timers_cookie *c = ARENA_NEW(&ctx->arena, struct posix_timers_cookie);
+	int r;
+
+	(void)th;
+	if (!c)
+		return -ENOMEM;
+	r = timers_read(ctx, p, c);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < c->n; i++) {
+		c->t_spec[i] = batch_put(b, NULL, sizeof(struct itimerspec));
+		batch_call(b, SYS_timer_gettime, c->lines[i].id, c->t_spec[i]);
+		c->overrun_call[i] = batch_call(b, SYS_timer_getoverrun, c->lines[i].id);
+	}
+	*cookie = c;
+	return 0;
+}
+
+static int timer_target(struct dump_process *p, const struct posix_timer_line *l,
+			PosixTimerEntry *e)
+{
+	if (l->notify != SIGEV_THREAD_ID)
+		return 0;
+	for (size_t i = 0; i < p->n_threads; i++) {
+		if (p->threads[i].task.tid != l->target)
+			continue;
+		e->has_notify_thread_id = true;
+		e->notify_thread_id = (int32_t)p->threads[i].tid_virtual;
+		return 0;
+	}
+	/* The kernel keeps the timer of a thread that ended; its signal goes nowhere. */
+	return log_obstacle("let the program delete the timer",
+			    "process %d: POSIX timer %u notifies thread %d, which has ended",
+			    p->pid, l->id, l->target);
+}
+
+static int posix_timers_dump_results(struct dump_ctx *ctx, struct dump_process *p,
+				     struct dump_thread *th, struct batch *b, void *cookie)
+{
+	struct posix_timers_cookie *c = cookie;
+	TaskTimersEntry *timers = part_timers(ctx, th);
+	PosixTimerEntry **list = arena_alloc(&ctx->arena, (c->n + 1) * sizeof(*list));
+	int r;
+
+	if (!timers || !list)
+		return -ENOMEM;
+	for (size_t i = 0; i < c->n; i++) {
+		const struct itimerspec *spec = batch_data(b, c->t_spec[i]);
+		const struct posix_timer_line *l = &c->lines[i];
+		PosixTimerEntry *e = ARENA_MSG(&ctx->arena, PosixTimerEntry, posix_timer_entry);
+
+		if (!e)
+			return -ENOMEM;
+		e->it_id = l->id;
+		e->clock_id = (uint32_t)l->clock_id;
+		e->si_signo = (uint32_t)l->signo;
+		e->it_sigev_notify = (uint32_t)l->notify;
+		e->sival_ptr = l->sival;
+		e->overrun = (uint32_t)batch_ret(b, c->overrun_call[i]);
+		e->isec = (uint64_t)spec->it_interval.tv_sec;
+		e->insec = (uint64_t)spec->it_interval.tv_nsec;
+		e->vsec = (uint64_t)spec->it_value.tv_sec;
+		e->vnsec = (uint64_t)spec->it_value.tv_nsec;
+		r = timer_target(p, l, e);
+		if (r < 0)
+			return r;
+		list[i] = e;
+	}
+	timers->posix = list;
+	timers->n_posix = c->n;
+	return 0;
+}
+
+static int timer_check(const PosixTimerEntry *e)
+{
+	if (e->it_id > INT_MAX)
+		return part_bad("core image: POSIX timer id %u", e->it_id);
+	if (e->it_sigev_notify != SIGEV_NONE && (e->si_signo < 1 || e->si_signo > SIGNAL_LAST))
+		return part_bad("core image: POSIX timer %u sends signal %u", e->it_id, e->si_signo);
+	if (e->it_sigev_notify > SIGEV_THREAD && e->it_sigev_notify != SIGEV_THREAD_ID)
+		return part_bad("core image: POSIX timer %u notifies by %u", e->it_id,
+				e->it_sigev_notify);
+	if (e->it_sigev_notify == SIGEV_THREAD_ID &&
+	    (!e->has_notify_thread_id || e->notify_thread_id <= 0))
+		return part_bad("core image: POSIX timer %u names no thread", e->it_id);
+	if (e->isec > LONG_MAX || e->vsec > LONG_MAX || e->insec > 999999999 ||
+	    e->vnsec > 999999999)
+		return part_bad("core image: POSIX timer %u: time is out of range", e->it_id);
+	return 0;
+}
+
+static void timer_create_calls(struct batch *b, const PosixTimerEntry *e)
+{
+	struct kernel_sigevent ev = {
+		.value = e->sival_ptr, .signo = (int32_t)e->si_signo,
+		.notify = (int32_t)e->it_sigev_notify,
+		.tid = e->has_notify_thread_id ? e->notify_thread_id : 0,
+	};
+	struct itimerspec spec = {
+		.it_interval = { (time_t)e->isec, (long)e->insec },
+		.it_value = { (time_t)e->vsec, (long)e->vnsec },
+	};
+	int32_t id = (int32_t)e->it_id;
+
+	if (!(e->vsec | e->vnsec))
+		spec.it_value = spec.it_interval;
+	batch_call(b, SYS_timer_create, (int64_t)(int32_t)e->clock_id,
+		   batch_put(b, &ev, sizeof(ev)), batch_put(b, &id, sizeof(id)));
+	/* Also for a disarmed one: fails if the id did not come back. */
+	batch_call(b, SYS_timer_settime, id, 0, batch_put(b, &spec, sizeof(spec)), 0);
+}
+
+/* Ids from *next up to id are created and deleted; Linux before 6.15. */
+static int timer_skip_ids(struct batch *b, uint32_t *next, uint32_t id)
+{
+	struct kernel_sigevent ev = { .notify = SIGEV_NONE };
+
+	for (; *next < id; (*next)++) {
+		int r;
+
+		r = batch_make_room(b, 2, sizeof(ev) + 16);
+		if (r < 0)
+			return r;
+		batch_call(b, SYS_timer_create, CLOCK_MONOTONIC, batch_put(b, &ev, sizeof(ev)),
+			   batch_put(b, NULL, 4));
+		batch_call(b, SYS_timer_delete, *next);
+	}
+	(*next)++;
+	return 0;
+}
+
+int posix_timers_restore(struct batch *b, PosixTimerEntry *const *list, size_t n, bool by_id)
+{
+	uint32_t next = 0;
+	int r;
+
+	if (by_id)
+		batch_call(b, SYS_prctl, PR_TIMER_CREATE_RESTORE_IDS, PR_TIMER_CREATE_RESTORE_IDS_ON);
+	for (size_t i = 0; i < n; i++) {
+		r = timer_check(list[i]);
+		if (r < 0)
+			return r;
+		if (!by_id) {
+			if (i && list[i]->it_id <= list[i - 1]->it_id)
+				return part_bad("core image: POSIX timers are not in order");
+			if (list[i]->it_id > TIMER_ID_COUNT_MAX)
+				return log_fail(-EOPNOTSUPP, "POSIX timer %u: an id this large needs "
+						"Linux 6.15 or later", list[i]->it_id);
+			r = timer_skip_ids(b, &next, list[i]->it_id);
+			if (r < 0)
+				return r;
+		}
+		r = batch_make_room(b, 2, 256);
+		if (r < 0)
+			return r;
+		timer_create_calls(b, list[i]);
+	}
+	if (by_id)
+		batch_call(b, SYS_prctl, PR_TIMER_CREATE_RESTORE_IDS,
+			   PR_TIMER_CREATE_RESTORE_IDS_OFF);
+	return 0;
+}
+
+static int compare_entries(const void *a, const void *b)
+{
+	uint32_t x = (*(PosixTimerEntry *const *)a)->it_id, y = (*(PosixTimerEntry *const *)b)->it_id;
+
+	return (x > y) - (x < y);
+}
+
+static int posix_timers_restore_calls(struct restore_ctx *ctx, struct restore_process *p,
+				      struct restore_thread *th, struct batch *b)
+{
+	const TaskTimersEntry *timers = th->core->tc ? th->core->tc->timers : NULL;
+	const struct task_inherit *in;
+	PosixTimerEntry **list;
+
+	(void)p;
+	if (!timers || !timers->n_posix)
+		return 0;
+	list = arena_memdup(&ctx->arena, timers->posix, timers->n_posix * sizeof(*list));
+	if (!list)
+		return -ENOMEM;
+	/* Other engines write them as the kernel lists them, newest first. */
+	qsort(list, timers->n_posix, sizeof(*list), compare_entries);
+	in = task_inherit(ctx);
+	if (!in)
+		return -EIO;
+	return posix_timers_restore(b, list, timers->n_posix, in->timers_by_id);
+}
+
+const struct task_part part_posix_timers = {
+	.name		= "POSIX timers",
+	.leader_only	= true,
+	.stage		= STAGE_LATE,
+	.dump_calls	= posix_timers_dump_calls,
+	.dump_results	= posix_timers_dump_results,
+	.restore_calls	= posix_timers_restore_calls,
+};

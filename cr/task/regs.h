@@ -1,0 +1,53 @@
+/* Registers, FPU state, interrupted system calls, the vDSO: what only an architecture knows. */
+#ifndef CR_TASK_REGS_H
+#define CR_TASK_REGS_H
+
+#include "core/dump.h"
+#include "core/restore.h"
+
+/*
+ * th->task.regs (already read) and the FPU → th->core->thread_info. Registers are stored so that a
+ * plain return to user mode repeats an interrupted system call.
+ */
+int regs_dump(struct dump_ctx *ctx, struct dump_thread *th) _must_check_;
+
+/* Checks the image's registers for what the kernel would refuse or misuse. */
+int regs_check(const CoreEntry *core) _must_check_;
+/* FPU state and general registers of the image into the stopped task; mask as given. */
+int regs_restore(struct restore_thread *th, uint64_t sigmask) _must_check_;
+
+/*
+ * restart.c: system calls that our stop (or the freezer's) made return EINTR although no
+ * handler was to run are set up to be repeated. Changes th->task.regs, so a task that goes
+ * on running does not notice either.
+ */
+int restart_hide_interrupt(struct dump_thread *th) _must_check_;
+
+/*
+ * vdso.c. A thread inside the vDSO would wake up in another kernel's code: it is
+ * stepped out before its registers are taken. start..end: the [vdso] area.
+ */
+int vdso_step_out(struct dump_thread *th, uint64_t start, uint64_t end) _must_check_;
+
+struct vdso_image;
+/* The running kernel's vDSO, from the engine's own memory. */
+int vdso_read_own(struct arena *a, struct vdso_image **ret) _must_check_;
+/* From saved bytes; every offset is checked. */
+int vdso_parse(struct arena *a, const uint8_t *elf, size_t bytes, struct vdso_image **ret) _must_check_;
+/* Same code at the same offsets: the kernel's own mapping can stand in. */
+bool vdso_equal(const struct vdso_image *a, const struct vdso_image *b);
+/*
+ * Writes jumps over the entry points of `old` (bytes at old_copy, mapped at old_addr in the
+ * target) that lead to `new` mapped at new_addr.
+ */
+int vdso_patch(uint8_t *old_copy, const struct vdso_image *old, uint64_t old_addr,
+	       const struct vdso_image *new_image, uint64_t new_addr) _must_check_;
+/* Offset of a `syscall` instruction in the image. */
+int64_t vdso_syscall_offset(const struct vdso_image *v);
+/* Offset of an entry point, 0 if there is none of that name. */
+size_t vdso_entry_offset(const struct vdso_image *v, const char *name);
+size_t vdso_bytes(const struct vdso_image *v);
+/* Distance from the first vvar area to the vDSO, and of all of it, in the running kernel. */
+uint64_t vdso_own_vvar_bytes(const struct vdso_image *v);
+
+#endif

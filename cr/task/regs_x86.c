@@ -1,0 +1,320 @@
+/*
+ * x86-64 registers.
+ *
+ *   dump     NT_PRSTATUS (read when the task stopped), NT_X86_XSTATE
+ *   restore  NT_X86_XSTATE, then NT_PRSTATUS and the signal mask, when the stub is gone
+ *
+ * XSAVE's standard format is kept by component in the image; where a component lies in the
+ * buffer is the processor's word (CPUID leaf 0xd), not a constant.
+ */
+#include <cpuid.h>
+#include <elf.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+
+#include "task/regs.h"
+
+#define XSTATE_BYTES_MAX	16384u
+#define FX_BYTES		512u
+#define XSTATE_BV_OFF		512u
+#define XCOMP_BV_OFF		520u
+#define SW_FEATURES_OFF		464u	/* features the kernel presents; arch/x86 ptrace layout */
+
+/* The image's components: XSAVE number, and the field that holds it. */
+struct component {
+	unsigned int number;
+	size_t bytes;
+	size_t n_off, p_off;	/* of the count and pointer in UserX86XsaveEntry */
+	size_t elem_bytes;
+};
+
+#define COMPONENT(nr, size, field)						\
+	{ nr, size, offsetof(UserX86XsaveEntry, n_##field),			\
+	  offsetof(UserX86XsaveEntry, field),					\
+	  sizeof(*((UserX86XsaveEntry *)NULL)->field) }
+
+static const struct component components[] = {
+	COMPONENT(2, 256, ymmh_space),	COMPONENT(3, 64, bndreg_state),
+	COMPONENT(4, 64, bndcsr_state),	COMPONENT(5, 64, opmask_reg),
+	COMPONENT(6, 512, zmm_upper),	COMPONENT(7, 1024, hi16_zmm),
+	COMPONENT(9, 8, pkru),
+};
+
+static unsigned int component_offset(unsigned int number)
+{
+	unsigned int eax, ebx, ecx, edx;
+
+	if (!__get_cpuid_count(0xd, number, &eax, &ebx, &ecx, &edx) || !eax)
+		return 0;
+	return ebx;
+}
+
+static size_t *component_count(UserX86XsaveEntry *x, const struct component *c)
+{
+	return (size_t *)((char *)x + c->n_off);
+}
+
+static void **component_data(UserX86XsaveEntry *x, const struct component *c)
+{
+	return (void **)((char *)x + c->p_off);
+}
+
+static int xsave_dump(struct arena *a, const uint8_t *buf, size_t bytes, UserX86FpregsEntry *fp)
+{
+	UserX86XsaveEntry *x = ARENA_MSG(a, UserX86XsaveEntry, user_x86_xsave_entry);
+	uint64_t bv;
+
+	if (!x)
+		return -ENOMEM;
+	memcpy(&bv, buf + XSTATE_BV_OFF, 8);
+	x->xstate_bv = bv;
+	for (size_t i = 0; i < ARRAY_SIZE(components); i++) {
+		const struct component *c = &components[i];
+		unsigned int off = component_offset(c->number);
+
+		if (!off || off + c->bytes > bytes)
+			continue;
+		*component_data(x, c) = arena_memdup(a, buf + off, c->bytes);
+		if (!*component_data(x, c))
+			return -ENOMEM;
+		*component_count(x, c) = c->bytes / c->elem_bytes;
+	}
+	fp->xsave = x;
+	return 0;
+}
+
+static uint32_t get16(const uint8_t *p)
+{
+	return (uint32_t)p[0] | (uint32_t)p[1] << 8;
+}
+
+static int fpregs_dump(struct arena *a, pid_t tid, UserX86FpregsEntry **ret)
+{
+	UserX86FpregsEntry *fp = ARENA_MSG(a, UserX86FpregsEntry, user_x86_fpregs_entry);
+	_cleanup_free_ uint8_t *buf = calloc(1, XSTATE_BYTES_MAX);
+	struct iovec iov = { buf, XSTATE_BYTES_MAX };
+
+	if (!fp || !buf)
+		return -ENOMEM;
+	if (ptrace(PTRACE_GETREGSET, tid, NT_X86_XSTATE, &iov) < 0)
+		return log_err(neg_errno(), "cannot read the FPU state");
+	fp->cwd = get16(buf);
+	fp->swd = get16(buf + 2);
+	fp->twd = buf[4];
+	fp->fop = get16(buf + 6);
+	memcpy(&fp->rip, buf + 8, 8);
+	memcpy(&fp->rdp, buf + 16, 8);
+	memcpy(&fp->mxcsr, buf + 24, 4);
+	memcpy(&fp->mxcsr_mask, buf + 28, 4);
+	fp->st_space = arena_memdup(a, buf + 32, 128);
+	fp->n_st_space = 32;
+	fp->xmm_space = arena_memdup(a, buf + 160, 256);
+	fp->n_xmm_space = 64;
+	if (!fp->st_space || !fp->xmm_space)
+		return -ENOMEM;
+	*ret = fp;
+	return iov.iov_len > XSTATE_BV_OFF + 64 ? xsave_dump(a, buf, iov.iov_len, fp) : 0;
+}
+
+/* Restart codes that never reach user space (include/linux/errno.h of the kernel). */
+#define K_ERESTARTSYS		512
+#define K_ERESTARTNOINTR	513
+#define K_ERESTARTNOHAND	514
+#define K_ERESTART_RESTARTBLOCK	516
+
+#define EACH_GPREG(X)								\
+	X(r15, r15) X(r14, r14) X(r13, r13) X(r12, r12) X(bp, rbp) X(bx, rbx)	\
+	X(r11, r11) X(r10, r10) X(r9, r9) X(r8, r8) X(ax, rax) X(cx, rcx)	\
+	X(dx, rdx) X(si, rsi) X(di, rdi) X(orig_ax, orig_rax) X(ip, rip)	\
+	X(cs, cs) X(flags, eflags) X(sp, rsp) X(ss, ss) X(fs_base, fs_base)	\
+	X(gs_base, gs_base) X(ds, ds) X(es, es) X(fs, fs) X(gs, gs)
+
+/*
+ * The kernel keeps a restart block (what is left of a sleep, the end of a poll) that no image
+ * can carry. The call is repeated from its arguments instead: a sleep that reports what is
+ * left sleeps just that, poll and futex begin their timeout anew. Only a call that was
+ * continued by restart_syscall(2) before has lost its number: it ends with EINTR.
+ */
+static void restart_block_undo(UserX86RegsEntry *g, const struct user_regs_struct *regs)
+{
+	if (regs->orig_rax == SYS_restart_syscall) {
+		g->ax = (uint64_t)-EINTR;
+		return;
+	}
+	if (regs->orig_rax == SYS_nanosleep && regs->rsi)
+		g->di = regs->rsi;
+	if (regs->orig_rax == SYS_clock_nanosleep && regs->r10)
+		g->dx = regs->r10;
+	g->ax = regs->orig_rax;
+	g->ip -= 2;
+}
+
+static int gpregs_dump(struct arena *a, const struct user_regs_struct *regs,
+		       UserX86RegsEntry **ret)
+{
+	UserX86RegsEntry *g = ARENA_MSG(a, UserX86RegsEntry, user_x86_regs_entry);
+
+	if (!g)
+		return -ENOMEM;
+#define X(image, kernel) g->image = regs->kernel;
+	EACH_GPREG(X)
+#undef X
+	g->has_mode = true;
+	g->mode = regs->cs == 0x23 ? USER_X86_REGS_MODE__COMPAT : USER_X86_REGS_MODE__NATIVE;
+	if ((int64_t)regs->orig_rax >= 0) {
+		switch (-(int64_t)regs->rax) {
+		case K_ERESTARTSYS:
+		case K_ERESTARTNOINTR:
+		case K_ERESTARTNOHAND:
+			g->ax = regs->orig_rax;
+			g->ip -= 2;	/* back onto the syscall instruction */
+			break;
+		case K_ERESTART_RESTARTBLOCK:
+			restart_block_undo(g, regs);
+			break;
+		}
+	}
+	*ret = g;
+	return 0;
+}
+
+static int tls_dump(struct arena *a, ThreadInfoX86 *ti)
+{
+	/* The three GDT slots matter to 32-bit code only; 64-bit tasks use fs_base. */
+	ti->tls = arena_alloc(a, 3 * sizeof(*ti->tls));
+	if (!ti->tls)
+		return -ENOMEM;
+	for (unsigned int i = 0; i < 3; i++) {
+		UserDescT *d = ARENA_MSG(a, UserDescT, user_desc_t);
+
+		if (!d)
+			return -ENOMEM;
+		d->entry_number = 12 + i;
+		d->read_exec_only = d->seg_not_present = true;
+		ti->tls[i] = d;
+	}
+	ti->n_tls = 3;
+	return 0;
+}
+
+int regs_dump(struct dump_ctx *ctx, struct dump_thread *th)
+{
+	ThreadInfoX86 *ti = th->core->thread_info;
+	int r;
+
+	if (!ti)
+		ti = th->core->thread_info = ARENA_MSG(&ctx->arena, ThreadInfoX86, thread_info_x86);
+	if (!ti)
+		return -ENOMEM;
+	if (th->task.regs.cs == 0x23)
+		return log_obstacle("do not choose the service", "task %d runs 32-bit code",
+				    th->task.tid);
+	th->core->mtype = CORE_ENTRY__MARCH__X86_64;
+	r = gpregs_dump(&ctx->arena, &th->task.regs, &ti->gpregs);
+	if (r < 0)
+		return r;
+	r = fpregs_dump(&ctx->arena, th->task.tid, &ti->fpregs);
+	return r < 0 ? r : tls_dump(&ctx->arena, ti);
+}
+
+int regs_check(const CoreEntry *core)
+{
+	const ThreadInfoX86 *ti = core->thread_info;
+
+	if (core->mtype != CORE_ENTRY__MARCH__X86_64)
+		return log_fail(-EINVAL, "the image is of another architecture (%d)", core->mtype);
+	if (!ti || !ti->gpregs || !ti->fpregs)
+		return log_fail(-EBADMSG, "core image without registers");
+	if (ti->gpregs->has_mode && ti->gpregs->mode != USER_X86_REGS_MODE__NATIVE)
+		return log_fail(-EOPNOTSUPP, "32-bit tasks are not supported");
+	if (ti->fpregs->n_st_space != 32 || ti->fpregs->n_xmm_space != 64)
+		return log_fail(-EBADMSG, "core image with a malformed FPU state");
+	return 0;
+}
+
+static void put16(uint8_t *p, uint32_t v)
+{
+	p[0] = (uint8_t)v;
+	p[1] = (uint8_t)(v >> 8);
+}
+
+/* The image's components into buf, whose present content tells what the kernel knows. */
+static void xsave_fill(uint8_t *buf, size_t bytes, UserX86XsaveEntry *x)
+{
+	uint64_t known, bv = x->xstate_bv, have = 3;
+
+	memcpy(&known, buf + SW_FEATURES_OFF, 8);
+	for (size_t i = 0; i < ARRAY_SIZE(components); i++) {
+		const struct component *c = &components[i];
+		unsigned int off = component_offset(c->number);
+
+		if (*component_count(x, c) * c->elem_bytes != c->bytes || !off ||
+		    off + c->bytes > bytes || !(known >> c->number & 1))
+			continue;
+		memcpy(buf + off, *component_data(x, c), c->bytes);
+		have |= 1ull << c->number;
+	}
+	bv &= have & known;
+	memcpy(buf + XSTATE_BV_OFF, &bv, 8);
+	memset(buf + XCOMP_BV_OFF, 0, 56);
+}
+
+static int fpregs_restore(pid_t tid, const UserX86FpregsEntry *fp)
+{
+	_cleanup_free_ uint8_t *buf = calloc(1, XSTATE_BYTES_MAX);
+	struct iovec iov = { buf, XSTATE_BYTES_MAX };
+	uint32_t mask;
+
+	if (!buf)
+		return -ENOMEM;
+	/* The task's present state gives size and features; SETREGSET wants exactly that size. */
+	if (ptrace(PTRACE_GETREGSET, tid, NT_X86_XSTATE, &iov) < 0)
+		return log_err(neg_errno(), "cannot read the FPU state of task %d", tid);
+	memcpy(&mask, buf + 28, 4);
+	put16(buf, fp->cwd);
+	put16(buf + 2, fp->swd);
+	put16(buf + 4, fp->twd & 0xff);
+	put16(buf + 6, fp->fop);
+	memcpy(buf + 8, &fp->rip, 8);
+	memcpy(buf + 16, &fp->rdp, 8);
+	/* Reserved bits of MXCSR would make the kernel refuse the whole state. */
+	memcpy(buf + 24, &(uint32_t){ fp->mxcsr & (mask ? mask : 0xffbf) }, 4);
+	memcpy(buf + 32, fp->st_space, 128);
+	memcpy(buf + 160, fp->xmm_space, 256);
+	if (iov.iov_len > XSTATE_BV_OFF + 64) {
+		if (fp->xsave)
+			xsave_fill(buf, iov.iov_len, fp->xsave);
+		else
+			memcpy(buf + XSTATE_BV_OFF, &(uint64_t){ 3 }, 8);
+	}
+	if (ptrace(PTRACE_SETREGSET, tid, NT_X86_XSTATE, &iov) < 0)
+		return log_err(neg_errno(), "cannot set the FPU state of task %d", tid);
+	return 0;
+}
+
+int regs_restore(struct restore_thread *th, uint64_t sigmask)
+{
+	const UserX86RegsEntry *g = th->core->thread_info->gpregs;
+	struct user_regs_struct *regs = &th->task.regs;
+	int r;
+
+	r = fpregs_restore(th->task.tid, th->core->thread_info->fpregs);
+	if (r < 0)
+		return r;
+#define X(image, kernel) regs->kernel = g->image;
+	EACH_GPREG(X)
+#undef X
+	/* User code and stack segments, whatever an image says. */
+	regs->cs = 0x33;
+	regs->ss = 0x2b;
+	/*
+	 * A call to be repeated starts at its instruction: no restart logic on the way out.
+	 * One that ended keeps its result in rax.
+	 */
+	regs->orig_rax = (unsigned long long)-1;
+	th->task.sigmask = sigmask;
+	r = task_put_regs(&th->task);
+	return r < 0 ? log_err(r, "cannot set the registers of task %d", th->task.tid) : 0;
+}

@@ -1,0 +1,70 @@
+/*
+ * Interrupted system calls.
+ *
+ * Most calls that our stop interrupts return a restart code, and the kernel repeats them by
+ * itself. Some return EINTR at once (epoll_wait, semtimedop, sigtimedwait: signal(7)) even
+ * though no handler runs, both for ptrace's interrupt and for the cgroup freezer. No program
+ * was ever shown that by a kernel upgrade it should not notice: they are set back onto their
+ * syscall instruction.
+ */
+#include <signal.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+
+#include "task/regs.h"
+
+static bool returns_eintr_at_once(uint64_t nr)
+{
+	switch (nr) {
+	case SYS_epoll_wait:
+	case SYS_epoll_pwait:
+#ifdef SYS_epoll_pwait2
+	case SYS_epoll_pwait2:
+#endif
+	case SYS_semop:
+	case SYS_semtimedop:
+	case SYS_rt_sigtimedwait:
+	case SYS_io_getevents:
+	case SYS_io_pgetevents:
+		return true;
+	}
+	return false;
+}
+
+/* Is a signal waiting that the task will take as soon as it runs? Then EINTR is the truth. */
+static bool signal_waits(const struct task *t)
+{
+	for (unsigned int flags = 0; flags < 2; flags++) {
+		struct __ptrace_peeksiginfo_args args = { .off = 0, .flags = flags, .nr = 1 };
+		siginfo_t si;
+
+		while (ptrace(PTRACE_PEEKSIGINFO, t->tid, &args, &si) == 1) {
+			if (si.si_signo < 1 || si.si_signo > 64 ||
+			    !(t->sigmask >> (si.si_signo - 1) & 1))
+				return true;
+			args.off++;
+		}
+	}
+	return false;
+}
+
+int restart_hide_interrupt(struct dump_thread *th)
+{
+	struct user_regs_struct *regs = &th->task.regs;
+	uint8_t insn[2];
+	int r;
+
+	if ((int64_t)regs->orig_rax < 0 || (int64_t)regs->rax != -EINTR ||
+	    !returns_eintr_at_once(regs->orig_rax) || signal_waits(&th->task))
+		return 0;
+	/* Only if it sits right behind the instruction: then nothing ran since. */
+	r = remote_read(&th->task, regs->rip - 2, insn, 2);
+	if (r < 0)
+		return r;
+	if (insn[0] != 0x0f || insn[1] != 0x05)
+		return 0;
+	regs->rip -= 2;
+	regs->rax = regs->orig_rax;
+	regs->orig_rax = (unsigned long long)-1;
+	return 0;
+}

@@ -1,0 +1,291 @@
+/*
+ * Memory areas: /proc/PID/smaps → VmaEntry.
+ *
+ * smaps rather than maps for its VmFlags line: growsdown, locked, madvise state are nowhere
+ * else. The mapped file itself is reached through /proc/PID/map_files, never by its path: the
+ * path may be gone or name another file.
+ */
+#include <ctype.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "task/vma.h"
+
+#ifndef MAP_DROPPABLE
+#define MAP_DROPPABLE 0x08
+#endif
+
+/* Two-letter VmFlags (fs/proc/task_mmu.c) and what they mean to us. */
+static const struct {
+	char name[3];
+	uint32_t map_flag;
+	int madvice;	/* -1: none */
+} vm_flags[] = {
+	{ "gd", MAP_GROWSDOWN, -1 },	{ "lo", MAP_LOCKED, -1 },
+	{ "nr", MAP_NORESERVE, -1 },	{ "ht", MAP_HUGETLB, -1 },
+	{ "dp", MAP_DROPPABLE, -1 },	{ "sr", 0, MADV_SEQUENTIAL },
+	{ "rr", 0, MADV_RANDOM },	{ "dc", 0, MADV_DONTFORK },
+	{ "mg", 0, MADV_MERGEABLE },	{ "hg", 0, MADV_HUGEPAGE },
+	{ "nh", 0, MADV_NOHUGEPAGE },	{ "dd", 0, MADV_DONTDUMP },
+	{ "wf", 0, MADV_WIPEONFORK },
+};
+
+static int vma_parse_flags(struct vma *v, const char *line, const char *end)
+{
+	for (const char *s = line; s + 1 < end;) {
+		if (isspace((unsigned char)*s)) {
+			s++;
+			continue;
+		}
+		if (!strncmp(s, "io", 2) || !strncmp(s, "pf", 2))
+			v->io = true;
+		if (!strncmp(s, "sl", 2))
+			v->sealed = true;
+		if (!strncmp(s, "ss", 2))
+			v->status |= VMA_SHSTK;
+		for (size_t i = 0; i < ARRAY_SIZE(vm_flags); i++) {
+			if (strncmp(s, vm_flags[i].name, 2))
+				continue;
+			v->flags |= vm_flags[i].map_flag;
+			if (vm_flags[i].madvice >= 0)
+				v->madv |= 1ull << vm_flags[i].madvice;
+		}
+		s += 2;
+	}
+	return 0;
+}
+
+/* "7f00-7f10 r-xp 00000000 08:01 123   /path": 1 if it is such a line, 0 if not. */
+static int vma_parse_header(struct arena *a, struct vma *v, const char *line, const char *end)
+{
+	char head[128], perms[5];
+	int used = 0;
+
+	memset(v, 0, sizeof(*v));
+	if (!isxdigit((unsigned char)*line) || isupper((unsigned char)*line))
+		return 0;
+	/* A copy of the line's head: sscanf() measures its whole input each time. */
+	snprintf(head, sizeof(head), "%.*s", (int)MIN((size_t)(end - line), sizeof(head) - 1), line);
+	if (sscanf(head, "%lx-%lx %4s %lx %x:%x %lu%n", &v->start, &v->end, perms, &v->pgoff,
+		   &v->dev_major, &v->dev_minor, &v->ino, &used) != 7 || line + used > end)
+		return 0;
+	if (v->start >= v->end || (v->start | v->end) & (PAGE_BYTES - 1) || strlen(perms) != 4)
+		return -EBADMSG;
+	v->prot = (perms[0] == 'r' ? PROT_READ : 0) | (perms[1] == 'w' ? PROT_WRITE : 0) |
+		  (perms[2] == 'x' ? PROT_EXEC : 0);
+	v->flags = perms[3] == 's' || perms[3] == 'S' ? MAP_SHARED : MAP_PRIVATE;
+	line += used;
+	while (line < end && *line == ' ')
+		line++;
+	v->path = arena_strndup(a, line, (size_t)(end - line));
+	return v->path ? 1 : -ENOMEM;
+}
+
+int vma_parse_smaps(struct arena *a, const char *text, struct vma **ret, size_t *ret_n)
+{
+	struct vma *vmas = NULL, *v = NULL;
+	size_t n = 0;
+
+	for (const char *line = text; *line;) {
+		const char *end = strchrnul(line, '\n');
+		struct vma one;
+		int r = vma_parse_header(a, &one, line, end);
+
+		if (r < 0)
+			return r;
+		if (r) {
+			if (v && v->end > one.start)
+				return -EBADMSG;
+			v = ARENA_PUSH(a, vmas, n);
+			if (!v)
+				return -ENOMEM;
+			*v = one;
+		} else if (v && !strncmp(line, "VmFlags:", 8)) {
+			r = vma_parse_flags(v, line + 8, end);
+			if (r < 0)
+				return r;
+		} else if (!v) {
+			return -EBADMSG;
+		}
+		line = *end ? end + 1 : end;
+	}
+	*ret = vmas;
+	*ret_n = n;
+	return 0;
+}
+
+static bool is_vvar(const char *path)
+{
+	/* [vvar], [vvar_vclock] and whatever a later kernel adds beside them. */
+	return str_starts(path, "[vvar");
+}
+
+static int vma_classify_anon(struct vma *v)
+{
+	if (v->flags & MAP_SHARED)
+		v->status |= VMA_REGULAR | VMA_ANON_SHARED;
+	else
+		v->status |= VMA_REGULAR | VMA_ANON_PRIVATE;
+	if (!strcmp(v->path, "[heap]"))
+		v->status |= VMA_HEAP;
+	v->flags |= MAP_ANONYMOUS;
+	if (v->flags & MAP_DROPPABLE)
+		v->flags &= ~(uint32_t)MAP_PRIVATE;
+	return 0;
+}
+
+static int vma_classify(struct vma *v)
+{
+	const char *refused = NULL;
+
+	if (!strcmp(v->path, "[vsyscall]")) {
+		v->status = VMA_VSYSCALL;
+		return 0;
+	}
+	if (!strcmp(v->path, "[vdso]")) {
+		v->status = VMA_REGULAR | VMA_VDSO | VMA_ANON_PRIVATE;
+		v->flags |= MAP_ANONYMOUS;
+		return 0;
+	}
+	if (is_vvar(v->path)) {
+		v->status = VMA_REGULAR | VMA_VVAR | VMA_ANON_PRIVATE;
+		v->flags |= MAP_ANONYMOUS;
+		return 0;
+	}
+	if (str_starts(v->path, "anon_inode:"))
+		refused = "a mapping of a kernel object that has no file";
+	else if (str_starts(v->path, "/SYSV"))
+		refused = "System V shared memory";
+	else if (str_starts(v->path, "/[aio]"))
+		refused = "a kernel AIO ring";
+	else if (str_starts(v->path, "socket:"))
+		refused = "a packet socket's ring";
+	else if (!strcmp(v->path, "[uprobes]"))
+		refused = "uprobes of a tracer";
+	else if (v->flags & MAP_HUGETLB)
+		refused = "huge pages (MAP_HUGETLB)";
+	else if (v->io)
+		refused = "device memory";
+	else if (v->status & VMA_SHSTK)
+		refused = "a shadow stack";
+	if (refused)
+		return log_obstacle("stop using it in this service, or do not choose the service",
+				    "memory at 0x%lx-0x%lx is %s (%s)", v->start, v->end, refused,
+				    v->path[0] ? v->path : "anonymous");
+	if (!v->ino)
+		return vma_classify_anon(v);
+	if (v->flags & MAP_SHARED)
+		v->status |= VMA_REGULAR | VMA_FILE_SHARED;
+	else
+		v->status |= VMA_REGULAR | VMA_FILE_PRIVATE;
+	return 0;
+}
+
+int vma_read(struct dump_ctx *ctx, struct dump_process *p)
+{
+	_cleanup_free_ char *text = NULL;
+	int r, bad = 0;
+
+	r = read_file_at(p->proc_fd, "smaps", READ_FILE_MAX * 4, &text, NULL);
+	if (r < 0)
+		return log_err(r, "cannot read /proc/%d/smaps", p->pid);
+	r = vma_parse_smaps(&ctx->arena, text, &p->vmas, &p->n_vmas);
+	if (r < 0)
+		return log_err(r, "cannot understand /proc/%d/smaps", p->pid);
+	for (size_t i = 0; i < p->n_vmas; i++) {
+		r = vma_classify(&p->vmas[i]);
+		if (r < 0 && r != -EOPNOTSUPP)
+			return r;
+		bad = r < 0 ? r : bad;
+	}
+	return bad;
+}
+
+const struct vma *vma_find(const struct dump_process *p, uint64_t addr)
+{
+	size_t lo = 0, hi = p->n_vmas;
+
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+
+		if (p->vmas[mid].end <= addr)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < p->n_vmas && p->vmas[lo].start <= addr ? &p->vmas[lo] : NULL;
+}
+
+/* The file behind a mapping, by its map_files link. Its mode tells how it was opened. */
+static int vma_dump_file(struct dump_ctx *ctx, struct dump_process *p, struct vma *v, VmaEntry *e)
+{
+	char link[64];
+	struct dump_file *f;
+	struct stat st;
+	uint32_t flags = O_RDONLY;
+	int r;
+
+	snprintf(link, sizeof(link), "map_files/%lx-%lx", v->start, v->end);
+	if (fstatat(p->proc_fd, link, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return log_err(neg_errno(), "cannot look at /proc/%d/%s (%s)", p->pid, link, v->path);
+	if (st.st_mode & 0200)
+		flags = st.st_mode & 0400 ? O_RDWR : O_WRONLY;
+	r = dump_file_get_link(ctx, p, link, flags, &f);
+	if (r < 0)
+		return r;
+	e->shmid = f->id;
+	e->has_fdflags = true;
+	e->fdflags = flags;
+	if (f->fe->type == FD_TYPES__MEMFD) {
+		e->status &= ~(uint32_t)(VMA_FILE_SHARED | VMA_FILE_PRIVATE);
+		e->status |= VMA_MEMFD;
+		if (v->flags & MAP_PRIVATE)
+			e->status |= VMA_FILE_PRIVATE;
+	}
+	return 0;
+}
+
+int vma_dump(struct dump_ctx *ctx, struct dump_process *p)
+{
+	struct vma *prev = NULL;
+	int r;
+
+	p->mm->vmas = arena_alloc(&ctx->arena, p->n_vmas * sizeof(VmaEntry *));
+	if (!p->mm->vmas)
+		return -ENOMEM;
+	for (size_t i = 0; i < p->n_vmas; i++) {
+		struct vma *v = &p->vmas[i];
+		VmaEntry *e;
+
+		/* Neighbouring vvar areas are one entry in the images. */
+		if (prev && v->status & VMA_VVAR && prev->status & VMA_VVAR &&
+		    prev->end == v->start) {
+			p->mm->vmas[p->mm->n_vmas - 1]->end = v->end;
+			prev = v;
+			continue;
+		}
+		prev = v;
+		e = ARENA_MSG(&ctx->arena, VmaEntry, vma_entry);
+		if (!e)
+			return -ENOMEM;
+		e->start = v->start;
+		e->end = v->end;
+		e->pgoff = v->ino ? v->pgoff : 0;
+		e->prot = v->prot;
+		e->flags = v->flags;
+		e->status = v->status;
+		e->fd = -1;
+		if (v->madv) {
+			e->has_madv = true;
+			e->madv = v->madv;
+		}
+		if (v->ino) {
+			r = vma_dump_file(ctx, p, v, e);
+			if (r < 0)
+				return r;
+		}
+		p->mm->vmas[p->mm->n_vmas++] = e;
+	}
+	return 0;
+}

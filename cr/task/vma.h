@@ -1,0 +1,66 @@
+/*
+ * The memory areas of a process as /proc/PID/smaps shows them, in the image's terms.
+ */
+#ifndef CR_TASK_VMA_H
+#define CR_TASK_VMA_H
+
+#include "core/dump.h"
+
+/* VmaEntry.status: bits of CRIU's format. */
+enum vma_status {
+	VMA_REGULAR		= 0x1,
+	VMA_VSYSCALL		= 0x4,
+	VMA_VDSO		= 0x8,
+	VMA_HEAP		= 0x20,
+	VMA_FILE_PRIVATE	= 0x40,
+	VMA_FILE_SHARED		= 0x80,
+	VMA_ANON_SHARED		= 0x100,
+	VMA_ANON_PRIVATE	= 0x200,
+	VMA_SYSVIPC		= 0x400,
+	VMA_SOCKET		= 0x800,
+	VMA_VVAR		= 0x1000,
+	VMA_AIORING		= 0x2000,
+	VMA_MEMFD		= 0x4000,
+	VMA_SHSTK		= 0x8000,
+	VMA_GUARD		= 0x10000,
+};
+
+struct vma {
+	uint64_t start, end;	/* [start, end) */
+	uint64_t pgoff;		/* bytes */
+	uint64_t ino;
+	uint32_t dev_major, dev_minor;
+	uint32_t prot;		/* PROT_* */
+	uint32_t flags;		/* MAP_* */
+	uint32_t status;	/* enum vma_status */
+	uint64_t madv;		/* bit n: madvise(n) */
+	const char *path;	/* as shown: "[heap]", "/usr/bin/x (deleted)", "" */
+	bool io;		/* VmFlags io/pf: device memory, not pages */
+	bool sealed;		/* mseal(2) */
+	bool wipe_on_fork;
+};
+
+/*
+ * Parses the text of smaps (VmFlags lines) into the arena. -EBADMSG on text that the kernel does
+ * not write. Pure: no system calls.
+ */
+int vma_parse_smaps(struct arena *a, const char *text, struct vma **ret, size_t *ret_n) _must_check_;
+
+/* Reads and classifies; obstacles for what cannot be saved. */
+int vma_read(struct dump_ctx *ctx, struct dump_process *p) _must_check_;
+/* Fills p->mm->vmas: file ids for mapped files. Needs p->mm. */
+int vma_dump(struct dump_ctx *ctx, struct dump_process *p) _must_check_;
+
+static inline bool vma_is_private(const struct vma *v)
+{
+	return v->status & (VMA_FILE_PRIVATE | VMA_ANON_PRIVATE);
+}
+
+static inline bool vma_entry_is_private(const VmaEntry *e)
+{
+	return e->status & (VMA_FILE_PRIVATE | VMA_ANON_PRIVATE);
+}
+
+const struct vma *vma_find(const struct dump_process *p, uint64_t addr);
+
+#endif

@@ -1,0 +1,227 @@
+#define _GNU_SOURCE
+#include <ctype.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "util/io.h"
+
+int read_full(int fd, void *buf, size_t n)
+{
+	char *p = buf;
+
+	while (n) {
+		ssize_t k = read(fd, p, n);
+
+		if (k < 0 && errno == EINTR)
+			continue;
+		if (k < 0)
+			return neg_errno();
+		if (!k)
+			return -ENODATA;
+		p += k;
+		n -= (size_t)k;
+	}
+	return 0;
+}
+
+int pread_full(int fd, void *buf, size_t n, off_t off)
+{
+	char *p = buf;
+
+	while (n) {
+		ssize_t k = pread(fd, p, n, off);
+
+		if (k < 0 && errno == EINTR)
+			continue;
+		if (k < 0)
+			return neg_errno();
+		if (!k)
+			return -ENODATA;
+		p += k;
+		off += k;
+		n -= (size_t)k;
+	}
+	return 0;
+}
+
+int write_full(int fd, const void *buf, size_t n)
+{
+	const char *p = buf;
+
+	while (n) {
+		ssize_t k = write(fd, p, n);
+
+		if (k < 0 && errno == EINTR)
+			continue;
+		if (k < 0)
+			return neg_errno();
+		p += k;
+		n -= (size_t)k;
+	}
+	return 0;
+}
+
+int pwrite_full(int fd, const void *buf, size_t n, off_t off)
+{
+	const char *p = buf;
+
+	while (n) {
+		ssize_t k = pwrite(fd, p, n, off);
+
+		if (k < 0 && errno == EINTR)
+			continue;
+		if (k < 0)
+			return neg_errno();
+		p += k;
+		off += k;
+		n -= (size_t)k;
+	}
+	return 0;
+}
+
+int read_file_at(int dirfd, const char *path, size_t max, char **ret, size_t *ret_len)
+{
+	_cleanup_close_ int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC);
+	_cleanup_free_ char *buf = NULL;
+	size_t cap = 4096, len = 0;
+
+	if (fd < 0)
+		return neg_errno();
+	buf = malloc(cap);
+	if (!buf)
+		return -ENOMEM;
+	for (;;) {
+		ssize_t k;
+
+		if (cap - len < 2) {
+			char *more = realloc(buf, cap * 2);
+
+			if (!more)
+				return -ENOMEM;
+			buf = more;
+			cap *= 2;
+		}
+		k = read(fd, buf + len, cap - len - 1);
+		if (k < 0 && errno == EINTR)
+			continue;
+		if (k < 0)
+			return neg_errno();
+		if (!k)
+			break;
+		len += (size_t)k;
+		if (len > max)
+			return -EFBIG;
+	}
+	buf[len] = '\0';
+	if (ret_len)
+		*ret_len = len;
+	*ret = take_ptr(buf);
+	return 0;
+}
+
+int write_file_at(int dirfd, const char *path, const char *text)
+{
+	_cleanup_close_ int fd = openat(dirfd, path, O_WRONLY | O_CLOEXEC);
+	size_t n = strlen(text);
+	ssize_t k;
+
+	if (fd < 0)
+		return neg_errno();
+	do
+		k = write(fd, text, n);
+	while (k < 0 && errno == EINTR);
+	if (k < 0)
+		return neg_errno();
+	return (size_t)k == n ? 0 : -EIO;
+}
+
+int write_filef(const char *text, const char *path_fmt, ...)
+{
+	char path[PATH_MAX];
+	va_list ap;
+	int n;
+
+	va_start(ap, path_fmt);
+	n = vsnprintf(path, sizeof(path), path_fmt, ap);
+	va_end(ap);
+	if (n < 0 || (size_t)n >= sizeof(path))
+		return -ENAMETOOLONG;
+	return write_file_at(AT_FDCWD, path, text);
+}
+
+int readlink_at(int dirfd, const char *path, char **ret)
+{
+	char buf[PATH_MAX + 16];
+	ssize_t n = readlinkat(dirfd, path, buf, sizeof(buf) - 1);
+
+	if (n < 0)
+		return neg_errno();
+	buf[n] = '\0';
+	*ret = strdup(buf);
+	return *ret ? 0 : -ENOMEM;
+}
+
+int parse_u64(const char *s, int base, uint64_t *ret)
+{
+	unsigned long long v;
+	char *end;
+
+	/* strtoull would take "-1" and leading blanks. */
+	if (!isxdigit((unsigned char)*s))
+		return -EINVAL;
+	errno = 0;
+	v = strtoull(s, &end, base);
+	if (errno)
+		return neg_errno();
+	if (*end)
+		return -EINVAL;
+	*ret = v;
+	return 0;
+}
+
+int parse_u32(const char *s, int base, uint32_t *ret)
+{
+	uint64_t v;
+	int r = parse_u64(s, base, &v);
+
+	if (r < 0)
+		return r;
+	if (v > UINT32_MAX)
+		return -ERANGE;
+	*ret = (uint32_t)v;
+	return 0;
+}
+
+int parse_int(const char *s, int *ret)
+{
+	uint64_t v;
+	int neg = *s == '-';
+	int r = parse_u64(s + neg, 10, &v);
+
+	if (r < 0)
+		return r;
+	if (v > INT_MAX)
+		return -ERANGE;
+	*ret = neg ? -(int)v : (int)v;
+	return 0;
+}
+
+char *str_fmt(const char *fmt, ...)
+{
+	va_list ap;
+	char *s;
+	int n;
+
+	va_start(ap, fmt);
+	n = vasprintf(&s, fmt, ap);
+	va_end(ap);
+	return n < 0 ? NULL : s;
+}
+
+bool str_starts(const char *s, const char *prefix)
+{
+	return !strncmp(s, prefix, strlen(prefix));
+}

@@ -1,0 +1,112 @@
+/*
+ * Phase "check": everything that would stop the upgrade later, found now, all of it in one
+ * run: in the running kernel, in the target kernel, in the trees. Changes nothing.
+ */
+#include <fcntl.h>
+#include <string.h>
+
+#include "cr/cr.h"
+#include "crkexec/dumpopts.h"
+#include "crkexec/load.h"
+#include "crkexec/phases.h"
+#include "crkexec/tree.h"
+#include "util/io.h"
+#include "util/log.h"
+
+static void keep_first(int *first, int r)
+{
+	if (r < 0 && *first == 0)
+		*first = r;
+}
+
+static int check_config(struct upgrade *u)
+{
+	_cleanup_free_ char *text = NULL;
+	struct strv missing = { 0 };
+	int r, first = 0;
+
+	if (!u->target.config) {
+		upgrade_warn(u, "kernel %s: its configuration was not found, so its features could "
+			     "not be checked", u->target.version);
+		return 0;
+	}
+	r = read_file_at(AT_FDCWD, u->target.config, 4u << 20, &text, NULL);
+	if (r == 0)
+		r = kconfig_missing(text, kconfig_needs, &missing);
+	if (r < 0)
+		return log_err(r, "cannot read %s", u->target.config);
+	for (const struct kconfig_need *n = kconfig_needs; n->option; n++)
+		if (strv_has(&missing, n->option))
+			keep_first(&first, upgrade_problem(u, -EOPNOTSUPP, NULL, "choose another kernel",
+				   "kernel %s was built without CONFIG_%s: %s", u->target.version,
+				   n->option, n->why));
+	strv_done(&missing);
+	return first;
+}
+
+struct obstacles {
+	struct upgrade *u;
+	const char *unit;
+};
+
+static void on_obstacle(void *arg, const char *scope, const char *what, const char *remedy)
+{
+	struct obstacles *o = arg;
+
+	upgrade_problem(o->u, -EOPNOTSUPP, o->unit, remedy && *remedy ? remedy : NULL, "%s%s%s",
+			scope, *scope ? ": " : "", what);
+}
+
+static int check_tree(struct upgrade *u, size_t i, size_t k)
+{
+	struct obstacles o = { u, u->units[i]->name };
+	struct dump_setup setup;
+	size_t before = u->n_obstacles;
+	int r = dump_setup_init(&setup, u, i, k);
+
+	if (r < 0)
+		return r;
+	setup.opts.log_obstacles_only = true;
+	log_obstacles_set(on_obstacle, &o);
+	r = cr_check_tree(&setup.opts);
+	log_obstacles_set(NULL, NULL);
+	dump_setup_done(&setup);
+	if (r < 0 && u->n_obstacles == before)
+		upgrade_problem(u, r, o.unit, NULL, "cannot examine pid %d: %s",
+				u->units[i]->trees[k].root,
+				*log_first_error() ? log_first_error() : strerror(-r));
+	return r;
+}
+
+static int check_unit(struct upgrade *u, size_t i)
+{
+	const struct unit *un = u->units[i];
+	int first = 0;
+
+	if (!strcmp(un->type, "dbus"))
+		upgrade_warn(u, "%s is of Type=dbus: after the upgrade its adoption lasts until the "
+			     "next boot; a daemon-reload does not bring the type back", un->name);
+	for (size_t k = 0; k < un->n_trees; k++)
+		keep_first(&first, check_tree(u, i, k));
+	return first;
+}
+
+static void check_journal(struct upgrade *u)
+{
+	if (access("/var/log/journal", F_OK) < 0)
+		upgrade_warn(u, "the journal is kept in memory only (no /var/log/journal): its lines "
+			     "end with this kernel");
+}
+
+int upgrade_check(void *arg)
+{
+	struct upgrade *u = arg;
+	int first = 0;
+
+	keep_first(&first, load_check(u));
+	keep_first(&first, check_config(u));
+	for (size_t i = 0; i < u->n_units; i++)
+		keep_first(&first, check_unit(u, i));
+	check_journal(u);
+	return first;
+}

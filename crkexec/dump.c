@@ -1,0 +1,158 @@
+/*
+ * Phase "dump": one process for each unit calls the engine for the unit's trees, all units at
+ * once. A unit's trees follow one another: they share the control group that the engine thaws
+ * for a moment while the tree's tasks stand still in ptrace.
+ *
+ * What a child finds out comes back as a manifest of one unit, in a file of the run directory.
+ *
+ * The trap: these children are never killed, not even when the operator wants to stop: a dead
+ * engine in the middle of a tree helps nobody. Their work is short and they end by themselves.
+ */
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "crkexec/dumpopts.h"
+#include "crkexec/phases.h"
+#include "util/io.h"
+#include "util/log.h"
+
+static int dump_tree(struct upgrade *u, size_t i, size_t k, struct manifest_unit *mu)
+{
+	struct manifest_tree *t = &mu->trees[k];
+	struct image_store *images = NULL;
+	struct dump_setup setup;
+	struct cr_stats stats = { 0 };
+	int r, r2;
+
+	t->root_pid = u->units[i]->trees[k].root;
+	r = store_tree_dir(u, i, k, &t->dir);
+	if (r < 0)
+		return r;
+	r = dump_setup_init(&setup, u, i, k);
+	if (r < 0)
+		return r;
+	r = u->store.ops->tree_open(&u->store, i, k, &images);
+	if (r == 0) {
+		setup.opts.store = images;
+		r = cr_dump(&setup.opts, &stats);
+		/* With the first tree: archives are named there. */
+		if (r == 0 && k == 0)
+			r = carry_write(u->run_dirfd, mu, images);
+		r2 = u->store.ops->tree_done(&u->store, images, r == 0 ? t : NULL);
+		r = r < 0 ? r : r2;
+	}
+	dump_setup_done(&setup);
+	for (size_t n = 0; n < t->n_images; n++)
+		mu->image_bytes += t->images[n].bytes;
+	mu->image_bytes += t->bundle_bytes;
+	return r;
+}
+
+static int dump_unit(struct upgrade *u, size_t i, struct manifest_unit *mu)
+{
+	const struct unit *un = u->units[i];
+	uint64_t begin = now_monotonic_usec();
+	int r = carry_collect(un, mu);
+
+	mu->trees = calloc(un->n_trees, sizeof(*mu->trees));
+	if (!mu->trees)
+		return -ENOMEM;
+	for (size_t k = 0; k < un->n_trees && r == 0; k++) {
+		mu->n_trees = k + 1;
+		r = dump_tree(u, i, k, mu);
+	}
+	mu->dump_usec = now_monotonic_usec() - begin;
+	return r;
+}
+
+static char *result_name(size_t i)
+{
+	return str_fmt("unit-%zu.json", i);
+}
+
+/* The child's whole life. */
+static int dump_child(struct upgrade *u, size_t i)
+{
+	_cleanup_free_ char *name = result_name(i);
+	/* A manifest of this unit alone; the parts borrowed from u's are not freed: we exit. */
+	struct manifest m = *u->m;
+	struct manifest_unit *mu = &u->m->units[i];
+	int r;
+
+	log_init(log_level_get(), u->log_fd);
+	r = name ? dump_unit(u, i, mu) : -ENOMEM;
+	m.units = mu;
+	m.n_units = 1;
+	if (r < 0) {
+		free(mu->reason);
+		mu->reason = strdup(*log_first_error() ? log_first_error() : strerror(-r));
+		/* Half-filled trees cannot be written. */
+		mu->n_trees = 0;
+		mu->n_carries = 0;
+	}
+	return manifest_save(&m, u->run_dirfd, name) < 0 || r < 0;
+}
+
+static int collect(struct upgrade *u, size_t i, int status)
+{
+	_cleanup_free_ char *name = result_name(i);
+	_cleanup_(manifest_freep) struct manifest *m = NULL;
+	const char *unit = u->units[i]->name;
+	int r = name ? manifest_load(u->run_dirfd, name, &m) : -ENOMEM;
+
+	if (WIFSIGNALED(status))
+		return upgrade_problem(u, -EIO, unit, NULL, "the dump was killed by signal %d",
+				       WTERMSIG(status));
+	if (r < 0 || m->n_units != 1)
+		return upgrade_problem(u, r < 0 ? r : -EBADMSG, unit, NULL,
+				       "the dump left no result");
+	if (status)
+		return upgrade_problem(u, -EIO, unit, NULL, "it could not be dumped: %s",
+				       m->units[0].reason ? m->units[0].reason : "unknown error");
+	unlinkat(u->run_dirfd, name, 0);
+	/* Exchanged: the old one is freed with m. */
+	struct manifest_unit old = u->m->units[i];
+
+	u->m->units[i] = m->units[0];
+	m->units[0] = old;
+	return 0;
+}
+
+static int start_all(struct upgrade *u, pid_t *pids)
+{
+	for (size_t i = 0; i < u->n_units; i++) {
+		pids[i] = fork();
+		if (pids[i] < 0)
+			return log_err(neg_errno(), "cannot start the dump of %s", u->units[i]->name);
+		if (pids[i] == 0)
+			_exit(dump_child(u, i));
+	}
+	return 0;
+}
+
+int upgrade_dump(void *arg)
+{
+	struct upgrade *u = arg;
+	_cleanup_free_ pid_t *pids = calloc(u->n_units, sizeof(*pids));
+	int r, first;
+
+	if (!pids)
+		return -ENOMEM;
+	first = start_all(u, pids);
+	for (size_t i = 0; i < u->n_units; i++) {
+		int status = 0;
+		pid_t got;
+
+		if (pids[i] <= 0)
+			continue;
+		do
+			got = waitpid(pids[i], &status, 0);
+		while (got < 0 && errno == EINTR);
+		r = got < 0 ? neg_errno() : collect(u, i, status);
+		if (r < 0 && first == 0)
+			first = r;
+	}
+	return first < 0 ? first : upgrade_check_stop(u);
+}

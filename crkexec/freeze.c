@@ -1,0 +1,136 @@
+/*
+ * Phase "freeze": the control groups of the chosen units stop (cgroup v2 freezer), then the
+ * network is locked: from here on nobody but us changes what will be saved. The blackout
+ * begins here.
+ */
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+
+#include "crkexec/phases.h"
+#include "crkexec/sockets.h"
+#include "netlock/netlock.h"
+#include "util/io.h"
+#include "util/log.h"
+
+#define FREEZE_TIMEOUT_USEC	(10ull * 1000000u)
+
+static int freeze_begin(struct upgrade *u, const struct unit *un)
+{
+	_cleanup_free_ char *path = str_fmt("%s/cgroup.freeze", un->cgroup_dir);
+	int r = path ? undo_push(&u->undo, "thaw", un->cgroup_dir) : -ENOMEM;
+
+	if (r < 0)
+		return r;
+	r = write_file_at(AT_FDCWD, path, "1");
+	return r < 0 ? upgrade_problem(u, r, un->name, NULL, "cannot freeze it: %s: %s", path,
+				       strerror(-r)) : 0;
+}
+
+static int events_frozen(int fd)
+{
+	char text[256];
+	ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
+
+	if (n < 0)
+		return neg_errno();
+	text[n] = '\0';
+	return strstr(text, "frozen 1") != NULL;
+}
+
+/* cgroup.events gives POLLPRI when its text changes. */
+static int freeze_wait(struct upgrade *u, const struct unit *un, uint64_t end)
+{
+	_cleanup_free_ char *path = str_fmt("%s/cgroup.events", un->cgroup_dir);
+	_cleanup_close_ int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+
+	if (fd < 0)
+		return log_err(neg_errno(), "cannot open cgroup.events of %s", un->name);
+	for (;;) {
+		int r = events_frozen(fd);
+
+		if (r != 0)
+			return r < 0 ? r : 0;
+		if (now_monotonic_usec() > end)
+			return upgrade_problem(u, -ETIMEDOUT, un->name,
+					       "a process waits inside the kernel (state D): see ps, dmesg",
+					       "it did not freeze in %llu s",
+					       FREEZE_TIMEOUT_USEC / 1000000u);
+		r = upgrade_wait_fd(u, fd, POLLPRI, 100);
+		if (r < 0)
+			return r;
+	}
+}
+
+static int record_streams(struct manifest_unit *mu, const struct socket_list *l)
+{
+	struct manifest_stream *v = calloc(l->n + 1, sizeof(*v));
+
+	if (!v)
+		return -ENOMEM;
+	free(mu->streams);
+	mu->streams = v;
+	mu->n_streams = 0;
+	for (size_t i = 0; i < l->n; i++)
+		if (l->v[i].kind == SOCKET_JOURNAL)
+			v[mu->n_streams++].socket_ino = l->v[i].ino;
+	return 0;
+}
+
+/* What may have changed since the plan: processes, connections. */
+static int look_again(struct upgrade *u, size_t i)
+{
+	struct manifest_unit *mu = &u->m->units[i];
+	struct unit *un = u->units[i];
+	struct socket_list l;
+	int r = unit_find_trees(un);
+
+	if (r == -ESRCH)
+		return upgrade_problem(u, r, un->name, NULL, "all its processes have ended");
+	if (r == 0)
+		r = sockets_find(un, &l);
+	if (r < 0)
+		return r;
+	mu->n_tasks = (uint32_t)unit_n_tasks(un);
+	mu->n_connections = (uint32_t)sockets_count(&l, SOCKET_TCP_OPEN);
+	mu->n_unaccepted = sockets_unaccepted(&l);
+	r = record_streams(mu, &l);
+	socket_list_done(&l);
+	if (mu->n_unaccepted)
+		upgrade_warn(u, "%s: %u connections were not accepted in time and are lost", un->name,
+			     mu->n_unaccepted);
+	return r;
+}
+
+int upgrade_freeze(void *arg)
+{
+	struct upgrade *u = arg;
+	uint64_t end = now_monotonic_usec() + FREEZE_TIMEOUT_USEC;
+	int r = 0;
+
+	u->marks[MARK_FREEZE] = undo_mark(&u->undo);
+	for (size_t i = 0; i < u->n_units && r == 0; i++) {
+		u->m->units[i].frozen_at_usec = now_realtime_usec();
+		r = freeze_begin(u, u->units[i]);
+	}
+	for (size_t i = 0; i < u->n_units && r == 0; i++)
+		r = freeze_wait(u, u->units[i], end);
+	if (r == 0) {
+		r = netlock_lock(u->netlock);
+		if (r < 0)
+			upgrade_problem(u, r, NULL, NULL, "cannot lock the network: %s", strerror(-r));
+	}
+	/* What the trees have said so far is written down while they are dumped. */
+	if (r == 0)
+		u->journal_fd = journal_sync_begin();
+	for (size_t i = 0; i < u->n_units && r == 0; i++)
+		r = look_again(u, i);
+	return r;
+}
+
+int upgrade_thaw(void *arg)
+{
+	struct upgrade *u = arg;
+
+	return undo_rewind(&u->undo, u->marks[MARK_FREEZE], undo_kinds);
+}

@@ -1,0 +1,110 @@
+/*
+ * Phase "jump": file systems are frozen (they are clean for the next kernel, nobody can write
+ * any more), then reboot(2) into the loaded kernel. The frozen trees are never killed: they end
+ * with this kernel, so nothing is ever sent on their sockets.
+ *
+ * The traps: after FIFREEZE a write of ours to a file would wait for ever, so nothing is
+ * printed and the log is closed; file systems on other file systems (loop devices) must be
+ * frozen first, which the reverse order of mounting gives.
+ */
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <linux/reboot.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+
+#include "crkexec/phases.h"
+#include "kernel/mountinfo.h"
+#include "util/io.h"
+#include "util/log.h"
+
+#define JOURNAL_TIMEOUT_MSEC	5000
+
+/* Writable file systems on block devices, each once, last mounted first. */
+static int list_file_systems(struct arena *a, struct strv *ret)
+{
+	_cleanup_close_ int fd = open("/proc/1", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct mount_table t;
+	int r = fd < 0 ? neg_errno() : mountinfo_read(a, fd, &t);
+
+	for (size_t i = r < 0 ? 0 : t.n; i-- > 0 && r == 0;) {
+		const struct mount *mt = &t.mounts[i];
+		bool again = false;
+
+		if (!str_starts(mt->source, "/dev/") || (mt->sb_flags & MS_RDONLY) ||
+		    !strcmp(mt->fstype, "devtmpfs"))
+			continue;
+		for (size_t k = i + 1; k < t.n; k++)
+			again |= t.mounts[k].dev == mt->dev;
+		if (!again)
+			r = strv_add(ret, mt->mountpoint);
+	}
+	return r < 0 ? log_err(r, "cannot list the file systems") : 0;
+}
+
+static int freeze_one(struct upgrade *u, const char *path)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int r;
+
+	if (fd < 0)
+		return neg_errno();
+	r = undo_push(&u->undo, "fsthaw", path);
+	if (r < 0)
+		return r;
+	/* Those that cannot freeze (vfat of old kernels) have been synced. */
+	if (ioctl(fd, FIFREEZE, 0) < 0 && errno != EOPNOTSUPP && errno != EBUSY)
+		return neg_errno();
+	return 0;
+}
+
+int upgrade_jump(void *arg)
+{
+	struct upgrade *u = arg;
+	struct strv list = { 0 };
+	struct arena a;
+	size_t i;
+	int r;
+
+	u->marks[MARK_JUMP] = undo_mark(&u->undo);
+	arena_init(&a);
+	r = journal_sync_end(u->journal_fd, JOURNAL_TIMEOUT_MSEC);
+	u->journal_fd = -EBADF;
+	if (r < 0)
+		log_err(r, "the journal could not be synced");
+	r = list_file_systems(&a, &list);
+	if (r == 0)
+		r = upgrade_check_stop(u);
+	if (r == 0) {
+		progress_line(&u->progress, "  jump       into %s", u->target.version);
+		sync();
+		/* From here on silence: standard error may be a file. */
+		u->progress.quiet = true;
+		log_init(LOGLEVEL_NONE, u->log_fd);
+	}
+	for (i = 0; i < list.n && r == 0; i++)
+		r = freeze_one(u, list.v[i]);
+	if (r == 0)
+		r = upgrade_check_stop(u);
+	if (r == 0) {
+		syscall(SYS_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2,
+			LINUX_REBOOT_CMD_KEXEC, NULL);
+		r = neg_errno();
+	}
+	u->jump_failed_at = i < list.n ? strdup(list.v[i ? i - 1 : 0]) : NULL;
+	strv_done(&list);
+	arena_done(&a);
+	return r;
+}
+
+int upgrade_unjump(void *arg)
+{
+	struct upgrade *u = arg;
+	int r = undo_rewind(&u->undo, u->marks[MARK_JUMP], undo_kinds);
+
+	/* Writing is possible again. */
+	u->progress.quiet = false;
+	log_init(u->opt->verbose ? LOGLEVEL_DEBUG : LOGLEVEL_INFO, u->log_fd);
+	return r;
+}

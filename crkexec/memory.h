@@ -1,0 +1,19 @@
+/* How much memory there is, and how much images will take. */
+#ifndef CRKEXEC_MEMORY_H
+#define CRKEXEC_MEMORY_H
+
+#include <stdint.h>
+
+#include "crkexec/unit.h"
+
+/* MemAvailable. */
+int memory_available(uint64_t *ret_bytes) _must_check_;
+/* A "Key:   123 kB" line of a /proc text; -ENOENT. */
+int meminfo_value(const char *text, const char *key, uint64_t *ret_bytes) _must_check_;
+/*
+ * Images of one tree: anonymous and shared memory, swap, and what every process needs, with
+ * some air. Memory that processes share is counted once.
+ */
+int memory_estimate_tree(const struct unit_tree *t, uint64_t *ret_bytes) _must_check_;
+
+#endif

@@ -1,0 +1,181 @@
+/*
+ * The host's mounts, from PID 1's mount table (crkexec itself may run in a unit with another
+ * view). The trees' mount namespaces are rebuilt over them, so the early program needs all
+ * that outlast a process; it passes over those that it has made itself.
+ */
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include "crkexec/machine.h"
+#include "crkexec/upgrade.h"
+#include "kernel/mountinfo.h"
+#include "util/io.h"
+#include "util/log.h"
+
+#define KEEP_FLAGS	(MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_SYNCHRONOUS |	\
+			 MS_MANDLOCK | MS_DIRSYNC | MS_NOATIME | MS_NODIRATIME | MS_RELATIME |	\
+			 MS_STRICTATIME | MS_LAZYTIME)
+
+/* The trap: an autofs mount point belongs to a systemd that will not be there yet. */
+static bool fstype_is_skipped(const char *fstype)
+{
+	static const char *const skipped[] = {
+		"autofs", "binfmt_misc", "nsfs", "rpc_pipefs", "nfsd", "efivarfs", "cgroup", "cgroup2",
+		"nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "glusterfs", "overlay", "squashfs",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(skipped); i++)
+		if (!strcmp(fstype, skipped[i]))
+			return true;
+	return str_starts(fstype, "fuse");
+}
+
+static bool target_is_skipped(const char *target)
+{
+	static const char *const below[] = { "/run/user", "/run/credentials", CRKEXEC_RUN_DIR };
+
+	for (size_t i = 0; i < ARRAY_SIZE(below); i++)
+		if (path_below(target, below[i]))
+			return true;
+	return false;
+}
+
+/* "UUID=..." as udev found it, so that a disk may change its name; else the device's path. */
+static char *device_source(const struct mount *mt)
+{
+	_cleanup_closedir_ DIR *d = opendir("/dev/disk/by-uuid");
+	struct dirent *e;
+	struct stat st;
+
+	while (d && (e = readdir(d)))
+		if (e->d_name[0] != '.' && fstatat(dirfd(d), e->d_name, &st, 0) == 0 &&
+		    S_ISBLK(st.st_mode) && dev_to_kernel(st.st_rdev) == mt->dev)
+			return str_fmt("UUID=%s", e->d_name);
+	return strdup(mt->source);
+}
+
+/* mountinfo shows what mount(2) does not take back. */
+static char *mount_options(const char *options)
+{
+	_cleanup_free_ char *copy = strdup(options);
+	char *out = calloc(1, strlen(options) + 1), *save = NULL;
+
+	if (!copy || !out) {
+		free(out);
+		return NULL;
+	}
+	for (char *s = strtok_r(copy, ",", &save); s; s = strtok_r(NULL, ",", &save)) {
+		if (!strcmp(s, "seclabel") || !strcmp(s, "rw") || !strcmp(s, "ro"))
+			continue;
+		if (*out)
+			strcat(out, ",");
+		strcat(out, s);
+	}
+	return out;
+}
+
+/* A bind mount's source: where an earlier mount shows the same directory. */
+static char *bind_source(struct arena *a, const struct mount_table *t, const struct mount *mt)
+{
+	for (const struct mount *m = t->mounts; m < t->mounts + t->n; m++) {
+		const char *rest = m == mt || m->dev != mt->dev ? NULL : path_below(mt->root, m->root);
+		char *path;
+
+		if (!rest || target_is_skipped(m->mountpoint))
+			continue;
+		path = path_join(a, m->mountpoint, rest);
+		return path ? strdup(path) : NULL;
+	}
+	return NULL;
+}
+
+static bool is_whole(const struct mount *mt)
+{
+	return !strcmp(mt->root, "/") || !strcmp(mt->fstype, "btrfs") ||
+	       !strcmp(mt->fstype, "cgroup2");
+}
+
+static int add_mount(struct manifest *m, struct arena *a, const struct mount_table *t,
+		     const struct mount *mt)
+{
+	struct manifest_mount *v = reallocarray(m->mounts, m->n_mounts + 1, sizeof(*v));
+	uint64_t flags = (mt->flags | mt->sb_flags) & KEEP_FLAGS;
+	char *source;
+
+	if (!v)
+		return -ENOMEM;
+	m->mounts = v;
+	if (!is_whole(mt)) {
+		source = bind_source(a, t, mt);
+		if (!source)
+			return 0;	/* of a file system that is mounted nowhere else: another's */
+		flags = (mt->flags & KEEP_FLAGS) | MS_BIND;
+	} else {
+		source = str_starts(mt->source, "/dev/") ? device_source(mt) : strdup(mt->source);
+	}
+	v += m->n_mounts++;
+	*v = (struct manifest_mount){
+		.source = source, .target = strdup(mt->mountpoint), .fstype = strdup(mt->fstype),
+		.options = flags & MS_BIND ? strdup("") : mount_options(mt->options), .flags = flags,
+	};
+	return v->source && v->target && v->fstype && v->options ? 0 : -ENOMEM;
+}
+
+static int read_host_table(struct arena *a, struct mount_table *t)
+{
+	_cleanup_close_ int fd = open("/proc/1", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int r = fd < 0 ? neg_errno() : mountinfo_read(a, fd, t);
+
+	return r < 0 ? log_err(r, "cannot read the host's mount table") : 0;
+}
+
+int mounts_read(struct upgrade *u, struct manifest *m)
+{
+	struct mount_table t;
+	struct arena a;
+	int r;
+
+	arena_init(&a);
+	r = read_host_table(&a, &t);
+	for (size_t i = 0; r == 0 && i < t.n; i++) {
+		const struct mount *mt = &t.mounts[i];
+
+		if (target_is_skipped(mt->mountpoint) || mt->deleted)
+			continue;
+		if (!fstype_is_skipped(mt->fstype))
+			r = add_mount(m, &a, &t, mt);
+		else if (strcmp(mt->fstype, "autofs") && !str_starts(mt->fstype, "cgroup") &&
+			 strcmp(mt->fstype, "binfmt_misc") && strcmp(mt->fstype, "efivarfs"))
+			upgrade_warn(u, "%s (%s) is mounted only after the services are back",
+				     mt->mountpoint, mt->fstype);
+	}
+	arena_done(&a);
+	return r;
+}
+
+int mounts_root_device(char **ret_majmin, const char **ret_why)
+{
+	const struct mount *root = NULL;
+	struct mount_table t;
+	struct stat st;
+	struct arena a;
+	int r;
+
+	*ret_majmin = NULL;
+	*ret_why = "the root file system is not on a disk";
+	arena_init(&a);
+	r = read_host_table(&a, &t);
+	for (size_t i = 0; r == 0 && i < t.n; i++)
+		if (!strcmp(t.mounts[i].mountpoint, "/"))
+			root = &t.mounts[i];
+	/* btrfs shows a device number of its own: the source's is asked for. */
+	if (root && root->source[0] == '/' && stat(root->source, &st) == 0 && S_ISBLK(st.st_mode)) {
+		*ret_majmin = str_fmt("%u:%u", major(st.st_rdev), minor(st.st_rdev));
+		r = *ret_majmin ? 0 : -ENOMEM;
+	}
+	arena_done(&a);
+	return r;
+}

@@ -1,0 +1,225 @@
+/*
+ * Links, addresses, routes as they are now (rtnetlink(7)), for the new kernel's early side,
+ * which sets them up before any network service runs.
+ *
+ * Only links with a device behind them can be made again there: a bridge, bond or VLAN is the
+ * work of the machine's own network service. Their addresses are not carried; the upgrade
+ * warns, because connections over them will not find a route at the restore.
+ */
+#include <arpa/inet.h>
+#include <linux/if.h>
+#include <linux/rtnetlink.h>
+#include <netlink/netlink.h>
+#include <netlink/route/addr.h>
+#include <netlink/route/link.h>
+#include <netlink/route/nexthop.h>
+#include <netlink/route/route.h>
+#include <string.h>
+
+#include "crkexec/machine.h"
+#include "crkexec/upgrade.h"
+#include "util/io.h"
+#include "util/log.h"
+
+struct netstate {
+	struct upgrade *u;
+	struct manifest *m;
+	struct nl_sock *sock;
+	struct nl_cache *links, *addrs, *routes;
+	struct strv names;	/* of the links that are carried */
+	int r;
+};
+
+static void addr_text(struct nl_addr *a, char *buf, size_t n)
+{
+	nl_addr2str(a, buf, n);
+}
+
+static void read_link(struct nl_object *o, void *arg)
+{
+	struct netstate *s = arg;
+	struct rtnl_link *l = (struct rtnl_link *)o;
+	const char *name = rtnl_link_get_name(l);
+	struct nl_addr *mac = rtnl_link_get_addr(l);
+	struct manifest_link *v;
+	char text[64];
+
+	/* A type (bridge, bond, vlan, veth, tun ...) means there is no device behind it. */
+	if (s->r < 0 || !name || !mac || rtnl_link_get_type(l) ||
+	    (rtnl_link_get_flags(l) & IFF_LOOPBACK) || !(rtnl_link_get_flags(l) & IFF_UP))
+		return;
+	v = reallocarray(s->m->links, s->m->n_links + 1, sizeof(*v));
+	if (!v) {
+		s->r = -ENOMEM;
+		return;
+	}
+	s->m->links = v;
+	v += s->m->n_links;
+	addr_text(mac, text, sizeof(text));
+	*v = (struct manifest_link){ .name = strdup(name), .mac = strdup(text),
+				     .mtu = rtnl_link_get_mtu(l) };
+	s->r = v->name && v->mac ? strv_add(&s->names, name) : -ENOMEM;
+	s->m->n_links++;
+}
+
+static struct manifest_link *find_link(struct netstate *s, const char *name)
+{
+	for (size_t i = 0; i < s->m->n_links; i++)
+		if (!strcmp(s->m->links[i].name, name))
+			return &s->m->links[i];
+	return NULL;
+}
+
+static void read_addr(struct nl_object *o, void *arg)
+{
+	struct netstate *s = arg;
+	struct rtnl_addr *a = (struct rtnl_addr *)o;
+	struct nl_addr *local = rtnl_addr_get_local(a);
+	struct manifest_address *v;
+	struct manifest_link *l;
+	char name[64], text[INET6_ADDRSTRLEN + 8];
+
+	if (s->r < 0 || !local ||
+	    !rtnl_link_i2name(s->links, rtnl_addr_get_ifindex(a), name, sizeof(name)))
+		return;
+	l = find_link(s, name);
+	nl_addr_set_prefixlen(local, rtnl_addr_get_prefixlen(a));
+	addr_text(local, text, sizeof(text));
+	if (!l) {
+		if (strcmp(name, "lo"))
+			upgrade_warn(s->u, "address %s of %s is not set up before the network service "
+				     "runs: connections over it may not come back", text, name);
+		return;
+	}
+	v = reallocarray(l->addresses, l->n_addresses + 1, sizeof(*v));
+	if (!v) {
+		s->r = -ENOMEM;
+		return;
+	}
+	l->addresses = v;
+	v += l->n_addresses++;
+	*v = (struct manifest_address){ .address = strdup(text), .family = rtnl_addr_get_family(a),
+					.flags = rtnl_addr_get_flags(a),
+					.scope = (uint32_t)rtnl_addr_get_scope(a) };
+	if (!v->address)
+		s->r = -ENOMEM;
+}
+
+static char *gateway_text(struct rtnl_nexthop *hop)
+{
+	struct nl_addr *via = rtnl_route_nh_get_gateway(hop);
+	char text[INET6_ADDRSTRLEN + 8];
+
+	if (!via)
+		return NULL;
+	addr_text(via, text, sizeof(text));
+	return strdup(text);
+}
+
+/* "default" for the empty prefix; addresses of whole length carry no "/32". */
+static char *dst_text(struct nl_addr *dst)
+{
+	char text[INET6_ADDRSTRLEN + 8];
+
+	if (!dst || (nl_addr_get_prefixlen(dst) == 0 && nl_addr_iszero(dst)))
+		return strdup("default");
+	addr_text(dst, text, sizeof(text));
+	return strdup(text);
+}
+
+static int add_route(struct netstate *s, struct rtnl_route *rt, struct rtnl_nexthop *hop,
+		     const char *dev)
+{
+	struct manifest_route *v = reallocarray(s->m->routes, s->m->n_routes + 1, sizeof(*v));
+	struct nl_addr *src = rtnl_route_get_pref_src(rt);
+	char text[INET6_ADDRSTRLEN + 8];
+
+	if (!v)
+		return -ENOMEM;
+	s->m->routes = v;
+	v += s->m->n_routes++;
+	*v = (struct manifest_route){
+		.dst = dst_text(rtnl_route_get_dst(rt)),
+		.via = gateway_text(hop),
+		.dev = strdup(dev),
+		.family = rtnl_route_get_family(rt),
+		.table = rtnl_route_get_table(rt),
+		.metric = rtnl_route_get_priority(rt),
+		.scope = rtnl_route_get_scope(rt),
+		.protocol = rtnl_route_get_protocol(rt),
+		.type = rtnl_route_get_type(rt),
+	};
+	if (src) {
+		addr_text(src, text, sizeof(text));
+		v->src = strdup(text);
+	}
+	return v->dst && v->dev && (!src || v->src) ? 0 : -ENOMEM;
+}
+
+static void read_route(struct nl_object *o, void *arg)
+{
+	struct netstate *s = arg;
+	struct rtnl_route *rt = (struct rtnl_route *)o;
+	struct rtnl_nexthop *hop;
+	char name[64];
+
+	if (s->r < 0 || rtnl_route_get_table(rt) == RT_TABLE_LOCAL ||
+	    rtnl_route_get_type(rt) != RTN_UNICAST || (rtnl_route_get_flags(rt) & RTM_F_CLONED) ||
+	    (rtnl_route_get_family(rt) != AF_INET && rtnl_route_get_family(rt) != AF_INET6) ||
+	    rtnl_route_get_nnexthops(rt) < 1)
+		return;
+	hop = rtnl_route_nexthop_n(rt, 0);
+	if (!hop || !rtnl_link_i2name(s->links, rtnl_route_nh_get_ifindex(hop), name,
+				      sizeof(name)) || !strv_has(&s->names, name))
+		return;
+	if (rtnl_route_get_nnexthops(rt) > 1)
+		upgrade_warn(s->u, "a route over several gateways: only the one over %s is set up "
+			     "before the network service runs", name);
+	s->r = add_route(s, rt, hop, name);
+}
+
+/* A route needs its gateway's own route first. */
+static int compare_routes(const void *a, const void *b)
+{
+	const struct manifest_route *x = a, *y = b;
+
+	return (x->via != NULL) - (y->via != NULL);
+}
+
+static int netstate_open(struct netstate *s)
+{
+	int e;
+
+	s->sock = nl_socket_alloc();
+	if (!s->sock)
+		return -ENOMEM;
+	e = nl_connect(s->sock, NETLINK_ROUTE);
+	if (e == 0)
+		e = rtnl_link_alloc_cache(s->sock, AF_UNSPEC, &s->links);
+	if (e == 0)
+		e = rtnl_addr_alloc_cache(s->sock, &s->addrs);
+	if (e == 0)
+		e = rtnl_route_alloc_cache(s->sock, AF_UNSPEC, 0, &s->routes);
+	return e < 0 ? log_fail(-EIO, "cannot read the network's state: %s", nl_geterror(e)) : 0;
+}
+
+int netstate_read(struct upgrade *u, struct manifest *m)
+{
+	struct netstate s = { .u = u, .m = m };
+
+	s.r = netstate_open(&s);
+	if (s.r == 0)
+		nl_cache_foreach(s.links, read_link, &s);
+	if (s.r == 0)
+		nl_cache_foreach(s.addrs, read_addr, &s);
+	if (s.r == 0)
+		nl_cache_foreach(s.routes, read_route, &s);
+	if (s.r == 0 && m->n_routes)
+		qsort(m->routes, m->n_routes, sizeof(*m->routes), compare_routes);
+	nl_cache_free(s.routes);
+	nl_cache_free(s.addrs);
+	nl_cache_free(s.links);
+	nl_socket_free(s.sock);
+	strv_done(&s.names);
+	return s.r;
+}

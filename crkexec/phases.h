@@ -1,0 +1,49 @@
+/* The phases of an upgrade and their undo functions; the table that orders them is phases.c. */
+#ifndef CRKEXEC_PHASES_H
+#define CRKEXEC_PHASES_H
+
+#include "crkexec/phase.h"
+#include "crkexec/upgrade.h"
+
+/* The log goes to a file of the upgrade from here on, the guard is on watch. */
+int upgrade_prepare(void *arg);
+int upgrade_unprepare(void *arg);
+
+int upgrade_plan(void *arg);
+int upgrade_check(void *arg);
+int upgrade_store(void *arg);
+int upgrade_release(void *arg);
+int upgrade_load(void *arg);
+int upgrade_unload(void *arg);
+int upgrade_quiesce(void *arg);
+int upgrade_restart(void *arg);
+int upgrade_gate(void *arg);
+int upgrade_ungate(void *arg);
+int upgrade_freeze(void *arg);
+int upgrade_thaw(void *arg);
+int upgrade_dump(void *arg);
+int upgrade_commit(void *arg);
+int upgrade_jump(void *arg);
+int upgrade_unjump(void *arg);
+
+/* Of plan. */
+int plan_kernel(struct upgrade *u) _must_check_;
+int plan_carrier(struct upgrade *u) _must_check_;
+/* Estimates per tree; the caller frees. */
+int upgrade_needs(struct upgrade *u, struct store_need **ret, size_t *ret_n) _must_check_;
+
+/* guard.c: a unit of systemd's that recovers when all of crkexec was killed. */
+int guard_start(struct upgrade *u) _must_check_;
+
+/* carry.c: files on tmpfs that the unit needs; run in the unit's dump, after the freeze. */
+int carry_collect(const struct unit *un, struct manifest_unit *mu) _must_check_;
+/* run_dirfd: for copies. */
+int carry_write(int run_dirfd, struct manifest_unit *mu, struct image_store *images)
+	_must_check_;
+
+/* journal.c: journald writes down what it has received so far. */
+int journal_sync_begin(void);
+/* Waits for it; fd may be negative. Takes the descriptor. */
+int journal_sync_end(int fd, int timeout_msec);
+
+#endif

@@ -1,0 +1,193 @@
+/* Phase "plan": what is to be kept, by which kernel, through which store. Changes nothing. */
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <string.h>
+#include <sys/vfs.h>
+
+#include "crkexec/machine.h"
+#include "crkexec/memory.h"
+#include "crkexec/phases.h"
+#include "crkexec/tree.h"
+#include "util/io.h"
+#include "util/log.h"
+
+static int plan_system(struct upgrade *u)
+{
+	struct statfs fs;
+	int r;
+
+	if (access("/run/systemd/system", F_OK) < 0)
+		return upgrade_problem(u, -EOPNOTSUPP, NULL, NULL,
+				       "this machine was not booted with systemd");
+	if (statfs("/sys/fs/cgroup", &fs) < 0 || fs.f_type != CGROUP2_SUPER_MAGIC)
+		return upgrade_problem(u, -EOPNOTSUPP, NULL,
+				       "boot without systemd.unified_cgroup_hierarchy=0",
+				       "/sys/fs/cgroup is not cgroup v2");
+	r = bus_open(&u->bus);
+	return r < 0 ? upgrade_problem(u, r, NULL, NULL, "cannot talk to systemd: %s",
+				       strerror(-r)) : 0;
+}
+
+static int unit_refuse(struct upgrade *u, const struct unit *un)
+{
+	const char *n = un->name;
+	size_t len = strlen(n);
+
+	if (!strcmp(un->load_state, "masked"))
+		return upgrade_problem(u, -EINVAL, n, "unmask and start it, or leave it out",
+				       "the unit is masked");
+	if (strcmp(un->load_state, "loaded"))
+		return upgrade_problem(u, -EINVAL, n, "see: systemctl status", "the unit file cannot "
+				       "be used (%s)", un->load_state);
+	if (len < 9 || strcmp(n + len - 8, ".service"))
+		return upgrade_problem(u, -EINVAL, n, "name services only", "it is not a service");
+	if (!strcmp(un->active_state, "failed"))
+		return upgrade_problem(u, -EINVAL, n, "start it, or leave it out",
+				       "the unit has failed");
+	if (strcmp(un->active_state, "active"))
+		return upgrade_problem(u, -EINVAL, n, "start it, or leave it out",
+				       "the unit is not active (%s)", un->active_state);
+	if (!un->cgroup_dir)
+		return upgrade_problem(u, -EINVAL, n, "leave it out: there is nothing to keep",
+				       "the unit has no processes (%s)", un->sub_state);
+	return 0;
+}
+
+static int plan_unit(struct upgrade *u, const char *given)
+{
+	_cleanup_free_ char *name = unit_name_full(given);
+	_cleanup_(unit_freep) struct unit *un = NULL;
+	struct unit **v;
+	int r;
+
+	if (!name)
+		return upgrade_problem(u, -EINVAL, NULL, NULL, "\"%s\" is not a unit name", given);
+	r = unit_load(u->bus, name, &un);
+	if (r == -ENOENT)
+		return upgrade_problem(u, r, name, "see: systemctl list-units --type=service",
+				       "there is no such unit");
+	if (r < 0)
+		return upgrade_problem(u, r, name, NULL, "cannot read the unit: %s", strerror(-r));
+	r = unit_refuse(u, un);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < u->n_units; i++)
+		if (!strcmp(u->units[i]->name, un->name))
+			return 0;	/* named twice, or by an alias */
+	r = unit_find_trees(un);
+	if (r == -ESRCH)
+		return upgrade_problem(u, r, un->name, "leave it out: there is nothing to keep",
+				       "the unit has no processes");
+	if (r < 0)
+		return upgrade_problem(u, r, un->name, NULL, "cannot read %s: %s", un->cgroup_dir,
+				       strerror(-r));
+	v = reallocarray(u->units, u->n_units + 1, sizeof(struct unit *));
+	if (!v)
+		return -ENOMEM;
+	u->units = v;
+	u->units[u->n_units++] = take_ptr(un);
+	return 0;
+}
+
+static int plan_units(struct upgrade *u)
+{
+	int first = 0;
+
+	/* All of them are looked at: one run names every mistake. */
+	for (size_t i = 0; i < u->opt->services.n; i++) {
+		int r = plan_unit(u, u->opt->services.v[i]);
+
+		if (r < 0 && !first)
+			first = r;
+	}
+	return first;
+}
+
+static int fill_unit(const struct unit *un, struct manifest_unit *mu)
+{
+	mu->name = strdup(un->name);
+	mu->cgroup = strdup(un->cgroup);
+	mu->type = strdup(un->type);
+	mu->main_pid = un->main_pid;
+	mu->control_pid = un->control_pid;
+	mu->n_tasks = (uint32_t)unit_n_tasks(un);
+	return mu->name && mu->cgroup && mu->type ? 0 : -ENOMEM;
+}
+
+static int plan_manifest_units(struct upgrade *u)
+{
+	u->m->units = calloc(u->n_units, sizeof(*u->m->units));
+	if (!u->m->units)
+		return -ENOMEM;
+	for (size_t i = 0; i < u->n_units; i++) {
+		int r;
+
+		u->m->n_units = i + 1;
+		r = fill_unit(u->units[i], &u->m->units[i]);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int upgrade_needs(struct upgrade *u, struct store_need **ret, size_t *ret_n)
+{
+	struct store_need *needs;
+	size_t n = 0, at = 0;
+	int r = 0;
+
+	for (size_t i = 0; i < u->n_units; i++)
+		n += u->units[i]->n_trees;
+	needs = calloc(n, sizeof(*needs));
+	if (!needs)
+		return -ENOMEM;
+	u->estimate_bytes = 0;
+	for (size_t i = 0; i < u->n_units && r == 0; i++)
+		for (size_t k = 0; k < u->units[i]->n_trees && r == 0; k++, at++) {
+			needs[at] = (struct store_need){ .unit = i, .tree = k };
+			r = memory_estimate_tree(&u->units[i]->trees[k], &needs[at].bytes);
+			u->estimate_bytes += needs[at].bytes;
+		}
+	if (r < 0) {
+		free(needs);
+		return r;
+	}
+	*ret = needs;
+	*ret_n = n;
+	return 0;
+}
+
+static int plan_store(struct upgrade *u)
+{
+	_cleanup_free_ struct store_need *needs = NULL;
+	size_t n;
+	int r = upgrade_needs(u, &needs, &n);
+
+	return r < 0 ? r : store_choose(u, needs, n);
+}
+
+int upgrade_plan(void *arg)
+{
+	struct upgrade *u = arg;
+	int r = plan_system(u), kernel;
+
+	if (r < 0)
+		return r;
+	r = plan_units(u);
+	/* Also when a unit is wrong: one run names both. */
+	kernel = plan_kernel(u);
+	if (r < 0 || kernel < 0)
+		return r < 0 ? r : kernel;
+	r = plan_manifest_units(u);
+	if (r == 0)
+		r = sysctls_read(u->m);
+	if (r == 0)
+		r = netstate_read(u, u->m);
+	if (r == 0)
+		r = mounts_read(u, u->m);
+	if (r == 0)
+		r = plan_carrier(u);
+	if (r == 0)
+		r = plan_store(u);
+	return r;
+}

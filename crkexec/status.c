@@ -1,0 +1,122 @@
+/*
+ * `crkexec status`: the last upgrade, from the report in /var/lib, or from /run while its units
+ * are being adopted, or what is going on now. `crkexec finish` makes the report; it is run by
+ * crkexec-finish.service.
+ */
+#include <fcntl.h>
+#include <json-c/json.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "crkexec/commands.h"
+#include "crkexec/lock.h"
+#include "crkexec/paths.h"
+#include "crkexec/report.h"
+#include "util/io.h"
+#include "util/log.h"
+
+#define RUN_MANIFEST	CRKEXEC_RUN_DIR "/manifest.json"
+#define LAST_NAME	"last.json"
+#define LAST_REPORT	CRKEXEC_STATE_DIR "/" LAST_NAME
+
+/* 0 all went well, 1 a unit started cold or is not adopted: for scripts. */
+static int status_exit(const struct manifest *m)
+{
+	for (size_t i = 0; i < m->n_units; i++)
+		if (m->units[i].outcome != OUTCOME_ADOPTED)
+			return 1;
+	return 0;
+}
+
+static void print(const struct manifest *m, bool json, bool finished)
+{
+	struct json_object *o;
+
+	if (!json) {
+		if (!finished)
+			printf("The restored units are being handed over to systemd.\n");
+		report_manifest_text(m, stdout);
+		return;
+	}
+	o = report_manifest_json(m);
+	json_object_object_add(o, "state", json_object_new_string(finished ? "finished" :
+								  "adopting"));
+	printf("%s\n", json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY |
+						       JSON_C_TO_STRING_NOSLASHESCAPE));
+	json_object_put(o);
+}
+
+static int print_running(bool json)
+{
+	char id[LOCK_ID_BYTES];
+	pid_t pid = 0;
+	_cleanup_free_ char *path = NULL, *phase = NULL;
+
+	if (lock_holder(&pid, id) <= 0)
+		return -ENOENT;
+	path = str_fmt("%s/%s/phase", CRKEXEC_RUN_DIR, id);
+	if (!path || read_file_at(AT_FDCWD, path, 64, &phase, NULL) < 0)
+		phase = strdup("?");
+	if (json)
+		printf("{ \"state\": \"running\", \"id\": \"%s\", \"pid\": %d, \"phase\": \"%s\" }\n", id,
+		       pid, phase ? phase : "?");
+	else
+		printf("upgrade %s is under way: pid %d, phase %s\n", id, pid, phase ? phase : "?");
+	return 0;
+}
+
+int command_status(const struct options *opt)
+{
+	_cleanup_(manifest_freep) struct manifest *m = NULL;
+	bool finished = false;
+	int r;
+
+	if (print_running(opt->json) == 0)
+		return EXIT_SUCCESS;
+	r = manifest_load(AT_FDCWD, RUN_MANIFEST, &m);
+	if (r == -ENOENT) {
+		finished = true;
+		r = manifest_load(AT_FDCWD, LAST_REPORT, &m);
+	}
+	if (r == -ENOENT) {
+		printf(opt->json ? "{ \"state\": \"none\" }\n" :
+		       "There has been no upgrade on this machine.\n");
+		return EXIT_SUCCESS;
+	}
+	if (r < 0) {
+		fprintf(stderr, "crkexec: the report cannot be read: %s\n",
+			*log_first_error() ? log_first_error() : strerror(-r));
+		return EXIT_FAILURE;
+	}
+	print(m, opt->json, finished);
+	return status_exit(m);
+}
+
+int command_finish(void)
+{
+	_cleanup_(manifest_freep) struct manifest *m = NULL;
+	_cleanup_close_ int dirfd = -EBADF;
+	_cleanup_free_ char *name = NULL;
+	int r = manifest_load(AT_FDCWD, RUN_MANIFEST, &m);
+
+	if (r == -ENOENT) {
+		fprintf(stderr, "crkexec: there is no upgrade to finish\n");
+		return EXIT_FAILURE;
+	}
+	if (r == 0)
+		r = make_dirs(CRKEXEC_STATE_DIR);
+	if (r == 0) {
+		dirfd = open(CRKEXEC_STATE_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		name = str_fmt("%s.json", m->id);
+		r = dirfd < 0 ? neg_errno() : !name ? -ENOMEM : manifest_save(m, dirfd, name);
+	}
+	if (r == 0)
+		r = manifest_save(m, dirfd, LAST_NAME);
+	if (r < 0) {
+		fprintf(stderr, "crkexec: the report could not be written to %s: %s\n",
+			CRKEXEC_STATE_DIR, strerror(-r));
+		return EXIT_FAILURE;
+	}
+	report_manifest_text(m, stdout);
+	return EXIT_SUCCESS;
+}

@@ -1,0 +1,94 @@
+/* Choosing a store, and what all stores need: the initramfs. */
+#include <string.h>
+#include <sys/mman.h>
+#include <fcntl.h>
+
+#include "crkexec/load.h"
+#include "crkexec/paths.h"
+#include "crkexec/upgrade.h"
+#include "initramfs/build.h"
+#include "util/io.h"
+#include "util/log.h"
+
+static int store_try(struct upgrade *u, const struct store_ops *ops,
+		     const struct store_need *needs, size_t n, char **ret_why)
+{
+	u->store = (struct store){ .ops = ops, .u = u };
+	return ops->plan(&u->store, needs, n, ret_why);
+}
+
+int store_choose(struct upgrade *u, const struct store_need *needs, size_t n)
+{
+	_cleanup_free_ char *refused = NULL;
+	int r = -EOPNOTSUPP;
+
+	for (size_t i = 0; store_table[i]; i++) {
+		const struct store_ops *ops = store_table[i];
+		_cleanup_free_ char *why = NULL, *before = take_ptr(refused);
+
+		if (u->opt->store != CHOOSE_AUTO &&
+		    (u->opt->store == CHOOSE_PMEM) != (ops->kind == STORE_PMEM)) {
+			refused = take_ptr(before);
+			continue;
+		}
+		r = store_try(u, ops, needs, n, &why);
+		if (r == 0) {
+			u->store.why = u->opt->store != CHOOSE_AUTO ? strdup("asked for") :
+				       before ? strdup(before) : strdup("first choice");
+			u->m->store = ops->kind;
+			return u->store.why ? 0 : -ENOMEM;
+		}
+		store_done(&u->store);
+		refused = str_fmt("%s%s%s: %s", before ? before : "", before ? "; " : "",
+				  ops->name, why ? why : strerror(-r));
+	}
+	return upgrade_problem(u, r, NULL, "free memory, or upgrade fewer services at once",
+			       "no store for the images: %s", refused ? refused : "this crkexec was built without it");
+}
+
+void store_done(struct store *s)
+{
+	if (s->ops && s->ops->done)
+		s->ops->done(s);
+	free(s->why);
+	*s = (struct store){ 0 };
+}
+
+int store_tree_dir(struct upgrade *u, size_t unit, size_t tree, char **ret)
+{
+	*ret = str_fmt("%s/%zu", u->units[unit]->name, tree);
+	return *ret ? 0 : -ENOMEM;
+}
+
+int store_build_initramfs(struct upgrade *u, const char *manifest, size_t manifest_bytes,
+			  int images_fd, int *ret_fd)
+{
+	_cleanup_close_ int out = memfd_create("crkexec-initramfs", MFD_CLOEXEC);
+	_cleanup_close_ int base = -EBADF;
+	_cleanup_free_ char *early = NULL;
+	struct initramfs_spec spec = {
+		.manifest = manifest, .manifest_bytes = manifest_bytes,
+		.images_fd = images_fd, .base_fd = -1,
+	};
+	int r;
+
+	if (out < 0)
+		return log_err(neg_errno(), "cannot make a memory file");
+	if (u->target.own_initramfs) {
+		early = lib_path("crkexec-early");
+		if (!early)
+			return -ENOMEM;
+		spec.early_path = early;
+		spec.modules = (const char *const *)u->module_paths.v;
+		spec.n_modules = u->module_paths.n;
+	} else {
+		base = open(u->target.initrd, O_RDONLY | O_CLOEXEC);
+		if (base < 0)
+			return log_err(neg_errno(), "cannot open %s", u->target.initrd);
+		spec.base_fd = base;
+	}
+	r = initramfs_build(&spec, out);
+	if (r < 0)
+		return r;
+	return kexec_readonly(&out, ret_fd);
+}

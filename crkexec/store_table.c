@@ -1,0 +1,6 @@
+#include "crkexec/store.h"
+
+const struct store_ops *const store_table[] = {
+	&store_tmpfs,
+	NULL
+};

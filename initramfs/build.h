@@ -1,0 +1,33 @@
+/*
+ * Writes an initramfs: our own (the early program is /init), or what is appended to a
+ * distribution's initrd. One uncompressed newc cpio, streamed: nothing is held in memory.
+ */
+#ifndef INITRAMFS_BUILD_H
+#define INITRAMFS_BUILD_H
+
+#include "util/macro.h"
+
+struct initramfs_spec {
+	/* Path of the early program, becomes /init; NULL when base_fd is given. */
+	const char *early_path;
+	/* Module files as they are (.ko, .ko.xz, .ko.zst): /crkexec/modules/NAME, load order is
+	 * the manifest's. Two of the same name are refused. */
+	const char *const *modules;
+	size_t n_modules;
+	/* Text of manifest_to_text(): /crkexec/manifest.json. NULL: none. */
+	const char *manifest;
+	size_t manifest_bytes;
+	/* A directory whose contents come to lie below /crkexec; -1: none. Borrowed. */
+	int images_fd;
+	/* A distribution's initrd that is copied in front; -1: none. Borrowed, read from 0. */
+	int base_fd;
+};
+
+/*
+ * Writes at out_fd's position; the file is complete when 0 is returned. Regular files,
+ * directories and symbolic links are carried, with mode; all else in images_fd is refused
+ * by name, as is a file of 4 GiB and more (-EFBIG: newc has 32-bit sizes).
+ */
+int initramfs_build(const struct initramfs_spec *spec, int out_fd) _must_check_;
+
+#endif

@@ -1,0 +1,200 @@
+/*
+ * Files of filesystems that do not outlive a kernel (/run, tmpfs): unpacked where they were
+ * before the trees that use them come back, removed again when a unit starts cold after all,
+ * since it would find the pid file and the sockets of a process that is gone.
+ *
+ * A single file is unpacked beside its place and renamed: the archive's root has attributes
+ * too, and they are not those of /run.
+ */
+#include "initramfs/early.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "ns/tar.h"
+#include "util/io.h"
+#include "util/log.h"
+
+#define ASIDE_NAME	".crkexec-unpack"
+#define DEPTH_MAX	64
+
+static bool is_checked(const struct manifest_tree *t, const char *archive)
+{
+	for (size_t i = 0; i < t->n_images; i++)
+		if (!strcmp(t->images[i].name, archive))
+			return true;
+	return false;
+}
+
+static int extract(struct early *e, const struct manifest_unit *u, const char *archive, int to)
+{
+	_cleanup_free_ char *path = NULL;
+	_cleanup_close_ int fd = -EBADF;
+	struct stat st;
+	void *p;
+	int r;
+
+	if (!u->n_trees || !is_checked(&u->trees[0], archive))
+		return log_fail(-EBADMSG, "archive %s is not among the images", archive);
+	path = str_fmt("%s/%s", u->trees[0].dir, archive);
+	if (!path)
+		return -ENOMEM;
+	fd = openat(e->images_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return log_err(neg_errno(), "cannot open %s", path);
+	if (st.st_size <= 0)
+		return log_fail(-EBADMSG, "archive %s is empty", path);
+	p = mmap(NULL, st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (p == MAP_FAILED)
+		return log_err(neg_errno(), "cannot map %s", path);
+	r = tar_extract(p, st.st_size, to, NULL);
+	munmap(p, st.st_size);
+	return r;
+}
+
+static int open_dir(int at, const char *path)
+{
+	int fd = openat(at, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+
+	return fd < 0 ? neg_errno() : fd;
+}
+
+static void remove_at(int at, const char *name, dev_t dev, int depth)
+{
+	_cleanup_closedir_ DIR *dir = NULL;
+	struct dirent *de;
+	struct stat st;
+	int fd;
+
+	if (fstatat(at, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_dev != dev)
+		return;
+	if (!S_ISDIR(st.st_mode)) {
+		unlinkat(at, name, 0);
+		return;
+	}
+	fd = depth < DEPTH_MAX ? open_dir(at, name) : -EMLINK;
+	if (fd < 0 || !(dir = fdopendir(fd)))
+		return;
+	while ((de = readdir(dir)))
+		if (strcmp(de->d_name, ".") && strcmp(de->d_name, ".."))
+			remove_at(fd, de->d_name, dev, depth + 1);
+	unlinkat(at, name, AT_REMOVEDIR);
+}
+
+/* Splits "/run/a/b" into an open "/run/a" and "b"; makes the former. */
+static int open_parent(const char *path, const char **ret_name)
+{
+	const char *slash = strrchr(path, '/');
+	_cleanup_free_ char *parent = NULL;
+	int r;
+
+	if (!slash || slash == path || !slash[1])
+		return -EINVAL;
+	parent = strndup(path, slash - path);
+	if (!parent)
+		return -ENOMEM;
+	r = early_mkdirs(parent, 0755);
+	*ret_name = slash + 1;
+	return r < 0 ? r : open_dir(AT_FDCWD, parent);
+}
+
+static int carry_single(struct early *e, const struct manifest_unit *u,
+			const struct manifest_carry *c, int parent, const char *name)
+{
+	_cleanup_close_ int aside = -EBADF;
+	struct stat st;
+	int r;
+
+	if (fstat(parent, &st) < 0)
+		return neg_errno();
+	if (mkdirat(parent, ASIDE_NAME, 0700) < 0 && errno != EEXIST)
+		return log_err(neg_errno(), "cannot make a directory beside %s", c->path);
+	aside = open_dir(parent, ASIDE_NAME);
+	r = aside < 0 ? aside : extract(e, u, c->archive, aside);
+	if (r == 0 && renameat(aside, name, parent, name) < 0)
+		r = log_err(neg_errno(), "archive %s does not hold %s", c->archive, name);
+	remove_at(parent, ASIDE_NAME, st.st_dev, 0);
+	return r;
+}
+
+static int carry_one(struct early *e, const struct manifest_unit *u,
+		     const struct manifest_carry *c)
+{
+	_cleanup_close_ int parent = -EBADF, dir = -EBADF;
+	const char *name;
+
+	parent = open_parent(c->path, &name);
+	if (parent < 0)
+		return log_err(parent, "cannot make the directory of %s", c->path);
+	if (c->single && c->archive)
+		return carry_single(e, u, c, parent, name);
+	if (mkdirat(parent, name, 0755) < 0 && errno != EEXIST)
+		return log_err(neg_errno(), "cannot make %s", c->path);
+	if (!c->archive)
+		return 0;
+	dir = open_dir(parent, name);
+	if (dir < 0)
+		return log_err(dir, "cannot open %s", c->path);
+	return extract(e, u, c->archive, dir);
+}
+
+/* Units may share a path; the first has brought it for all. */
+static bool is_shared(const struct manifest *m, const struct manifest_unit *before,
+		      const char *path, bool any_unit)
+{
+	for (const struct manifest_unit *u = m->units; u < m->units + m->n_units; u++) {
+		if (u == before && !any_unit)
+			return false;
+		if (u == before || u->outcome == OUTCOME_COLD)
+			continue;
+		for (size_t i = 0; i < u->n_carries; i++)
+			if (!strcmp(u->carries[i].path, path))
+				return true;
+	}
+	return false;
+}
+
+static void carry_unit(struct early *e, struct manifest_unit *u)
+{
+	LOG_SCOPE("%s", u->name);
+	for (size_t i = 0; i < u->n_carries; i++) {
+		const struct manifest_carry *c = &u->carries[i];
+
+		if (is_shared(e->manifest, u, c->path, false) || carry_one(e, u, c) == 0)
+			continue;
+		u->outcome = OUTCOME_COLD;
+		u->reason = str_fmt("cannot bring back %s: %s", c->path, log_first_error());
+		return;
+	}
+}
+
+int early_carry(struct early *e)
+{
+	struct manifest *m = e->manifest;
+
+	for (size_t i = 0; i < m->n_units; i++) {
+		/* Each unit's first error is its own. */
+		log_init(LOGLEVEL_INFO, e->log_fd);
+		carry_unit(e, &m->units[i]);
+	}
+	return 0;
+}
+
+void early_carry_remove(struct early *e, const struct manifest_unit *u)
+{
+	for (size_t i = 0; i < u->n_carries; i++) {
+		const char *path = u->carries[i].path, *name;
+		_cleanup_close_ int parent = -EBADF;
+		struct stat st;
+
+		if (is_shared(e->manifest, u, path, true))
+			continue;
+		parent = open_parent(path, &name);
+		if (parent >= 0 && fstat(parent, &st) == 0)
+			remove_at(parent, name, st.st_dev, 0);
+	}
+}

@@ -1,0 +1,120 @@
+/*
+ * Kernel modules and sysctls, in the order the manifest gives.
+ *
+ * Modules stay compressed as the distribution ships them; the kernel unpacks them itself
+ * (MODULE_INIT_COMPRESSED_FILE, Linux 5.17 with CONFIG_MODULE_DECOMPRESS). The trap: it wants
+ * to be told, it does not look at the magic.
+ */
+#include "initramfs/early.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "util/io.h"
+#include "util/log.h"
+
+#define MODULES_DIR		CRKEXEC_INITRAMFS_DIR "/modules"
+#define INIT_COMPRESSED_FILE	4
+/* Without a manifest the order is unknown: so often are those tried again that failed. */
+#define BLIND_ROUNDS		8
+
+static bool ends_with(const char *s, const char *end)
+{
+	size_t n = strlen(s), m = strlen(end);
+
+	return n >= m && !strcmp(s + n - m, end);
+}
+
+static int load(const char *name)
+{
+	_cleanup_free_ char *path = str_fmt(MODULES_DIR "/%s", name);
+	_cleanup_close_ int fd = -EBADF;
+
+	if (!path)
+		return -ENOMEM;
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return neg_errno();
+	if (syscall(SYS_finit_module, fd, "", ends_with(name, ".ko") ? 0 : INIT_COMPRESSED_FILE) &&
+	    errno != EEXIST)
+		return neg_errno();
+	return 0;
+}
+
+static int load_round(size_t *ret_failed)
+{
+	_cleanup_closedir_ DIR *dir = opendir(MODULES_DIR);
+	struct dirent *de;
+
+	*ret_failed = 0;
+	if (!dir)
+		return errno == ENOENT ? 0 : neg_errno();
+	while ((de = readdir(dir)))
+		if (de->d_name[0] != '.' && load(de->d_name) < 0)
+			(*ret_failed)++;
+	return 0;
+}
+
+static int load_blindly(void)
+{
+	size_t failed = 0, before = SIZE_MAX;
+	int r = 0;
+
+	for (int i = 0; i < BLIND_ROUNDS && failed < before && r == 0; i++) {
+		before = i ? failed : SIZE_MAX;
+		r = load_round(&failed);
+		if (!failed)
+			break;
+	}
+	if (failed)
+		log_warn("%zu modules could not be loaded", failed);
+	return r;
+}
+
+int early_modules(struct early *e)
+{
+	const struct manifest *m = e->manifest;
+
+	if (!m)
+		return load_blindly();
+	/* One that fails may not be needed after all: what depends on it will say so. */
+	for (size_t i = 0; i < m->n_modules; i++) {
+		const char *base = strrchr(m->modules[i], '/');
+		int r = load(base ? base + 1 : m->modules[i]);
+
+		if (r < 0)
+			log_err(r, "cannot load module %s", m->modules[i]);
+	}
+	return 0;
+}
+
+static int set_sysctl(const char *setting)
+{
+	const char *value = strchr(setting, '=');
+	_cleanup_free_ char *path = NULL;
+	size_t key;
+
+	if (!value || value == setting || strstr(setting, ".."))
+		return -EINVAL;
+	key = value - setting;
+	path = str_fmt("/proc/sys/%.*s", (int)key, setting);
+	if (!path)
+		return -ENOMEM;
+	/* As sysctl(8): '.' separates, a '/' in a name stands for a dot. */
+	for (char *p = path + strlen("/proc/sys/"); *p; p++)
+		*p = *p == '.' ? '/' : *p == '/' ? '.' : *p;
+	return write_file_at(AT_FDCWD, path, value + 1);
+}
+
+int early_sysctls(struct early *e)
+{
+	for (size_t i = 0; i < e->manifest->n_sysctls; i++) {
+		int r = set_sysctl(e->manifest->sysctls[i]);
+
+		if (r < 0)
+			log_err(r, "cannot set sysctl %s", e->manifest->sysctls[i]);
+	}
+	return 0;
+}

@@ -1,0 +1,121 @@
+/*
+ * The network comes up behind a lock: each interface drops what arrives before its first
+ * packet could meet a kernel that does not know the saved connections yet and would answer
+ * with a reset. Then names, addresses and routes as they were; unlocked when all trees are
+ * back or given up.
+ *
+ * In the distribution's initramfs the lock is held by the guard (early_guard.c).
+ */
+#include "initramfs/early_net.h"
+
+#include <net/if.h>
+#include <string.h>
+
+#include "netlock/netlock.h"
+#include "util/log.h"
+
+struct link_wait {
+	struct nl_sock *sk;
+	const char *mac;
+	int ifindex;
+};
+
+static int link_ready(void *arg)
+{
+	struct link_wait *w = arg;
+
+	w->ifindex = net_find_mac(w->sk, w->mac);
+	return w->ifindex ? MIN(w->ifindex, 0) : -EAGAIN;
+}
+
+static int wait_link(struct early *e, struct nl_sock *sk, const struct manifest_link *l)
+{
+	struct link_wait w = { .sk = sk, .mac = l->mac };
+	int r = uevent_wait(e->uevent_fd, EARLY_DEVICE_USEC, link_ready, &w);
+
+	return r < 0 ? log_err(r, "waited for the interface %s (%s)", l->name, l->mac) : w.ifindex;
+}
+
+static void sock_freep(struct nl_sock **sk)
+{
+	if (*sk)
+		nl_socket_free(*sk);
+}
+
+int early_net_lock(struct early *e)
+{
+	_cleanup_(sock_freep) struct nl_sock *sk = NULL;
+	const struct manifest *m = e->manifest;
+	int r;
+
+	if (!m->n_links)
+		return 0;
+	sk = net_open();
+	if (!sk)
+		return log_fail(-EIO, "no rtnetlink socket");
+	r = netlock_open(&e->lock);
+	if (r < 0)
+		return log_err(r, "cannot prepare the network lock");
+	for (size_t i = 0; i < m->n_links; i++) {
+		int ifindex = wait_link(e, sk, &m->links[i]);
+
+		/* Connections over an interface that is gone are lost, the others are not. */
+		if (ifindex < 0)
+			continue;
+		r = netlock_lock_ifindex(e->lock, ifindex);
+		if (r < 0)
+			return log_err(r, "cannot lock interface %s", m->links[i].name);
+	}
+	return 0;
+}
+
+static void configure_link(struct early *e, struct nl_sock *sk, const struct manifest_link *l)
+{
+	int ifindex = net_find_mac(sk, l->mac);
+
+	if (ifindex <= 0) {
+		log_warn("no interface with address %s (%s)", l->mac, l->name);
+		return;
+	}
+	/* In the distribution's initramfs it may be up, and udev names it. */
+	if (!e->initrd && net_set_name(sk, ifindex, l->name) < 0)
+		log_warn("interface %s keeps another name", l->name);
+	if (net_up(sk, ifindex, l->mtu) < 0)
+		log_warn("interface %s may not be up", l->name);
+	for (size_t i = 0; i < l->n_addresses; i++)
+		if (net_add_address(sk, ifindex, &l->addresses[i]) < 0)
+			log_warn("interface %s is without %s", l->name, l->addresses[i].address);
+}
+
+int early_net_configure(struct early *e)
+{
+	_cleanup_(sock_freep) struct nl_sock *sk = net_open();
+	const struct manifest *m = e->manifest;
+	unsigned int lo = if_nametoindex("lo");
+
+	if (!sk)
+		return log_fail(-EIO, "no rtnetlink socket");
+	if (lo && net_up(sk, lo, 0) < 0)
+		log_warn("the loopback interface may not be up");
+	for (size_t i = 0; i < m->n_links; i++)
+		configure_link(e, sk, &m->links[i]);
+	/* A gateway must be reachable by a route that is there before. */
+	for (int with_gateway = 0; with_gateway <= 1; with_gateway++)
+		for (size_t i = 0; i < m->n_routes; i++)
+			if (!!m->routes[i].via == with_gateway &&
+			    net_add_route(sk, &m->routes[i]) < 0)
+				log_warn("going on without the route to %s", m->routes[i].dst);
+	return 0;
+}
+
+int early_net_unlock(struct early *e)
+{
+	if (e->initrd)
+		return early_guard_stop();
+	if (e->lock) {
+		netlock_unlock(e->lock);
+		netlock_close(e->lock);
+		e->lock = NULL;
+	}
+	return 0;
+}

@@ -1,0 +1,19 @@
+/* Network of the old kernel, put back by netlink. Private to early_net*.c and early_guard.c. */
+#ifndef INITRAMFS_EARLY_NET_H
+#define INITRAMFS_EARLY_NET_H
+
+#include <netlink/route/link.h>
+
+#include "initramfs/early.h"
+
+struct nl_sock *net_open(void);
+/* Interface index of a real device (not VLAN, bridge, …) by its address; 0: not there. */
+int net_find_mac(struct nl_sock *sk, const char *mac) _must_check_;
+int net_set_name(struct nl_sock *sk, int ifindex, const char *name) _must_check_;
+/* Loopback as well: trees talk to themselves. */
+int net_up(struct nl_sock *sk, int ifindex, uint32_t mtu) _must_check_;
+int net_add_address(struct nl_sock *sk, int ifindex, const struct manifest_address *a)
+	_must_check_;
+int net_add_route(struct nl_sock *sk, const struct manifest_route *route) _must_check_;
+
+#endif

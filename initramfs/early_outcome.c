@@ -1,0 +1,219 @@
+/*
+ * The end of the early program: what became of each unit is left for the generator, the
+ * adoption helper and `crkexec status`; images of failed units are kept; the initramfs is
+ * emptied; the real init takes over.
+ */
+#include "initramfs/early.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "util/io.h"
+#include "util/log.h"
+
+#define TMPFILES	"/run/tmpfiles.d"
+#define DEPTH_MAX	32
+
+/* Private directories of units are named for a boot id; those of ours are of the last boot. */
+static void write_exclusions(FILE *f, const struct manifest_unit *u)
+{
+	fprintf(f, "x /tmp/systemd-private-*-%s-*\n", u->name);
+	fprintf(f, "x /var/tmp/systemd-private-*-%s-*\n", u->name);
+	for (size_t i = 0; i < u->n_carries; i++) {
+		const char *p = u->carries[i].path;
+
+		/* A path that tmpfiles would split or expand cannot be excluded by name. */
+		if ((str_starts(p, "/tmp/") || str_starts(p, "/var/tmp/")) &&
+		    !strpbrk(p, " \t%\"\\*?["))
+			fprintf(f, "x %s\n", p);
+	}
+}
+
+static int write_tmpfiles(const struct manifest *m)
+{
+	_cleanup_fclose_ FILE *f = NULL;
+
+	if (mkdir(TMPFILES, 0755) < 0 && errno != EEXIST)
+		return neg_errno();
+	f = fopen(TMPFILES "/crkexec.conf", "we");
+	if (!f)
+		return neg_errno();
+	fputs("# Made by crkexec: what restored processes use stays.\n", f);
+	for (size_t i = 0; i < m->n_units; i++)
+		if (m->units[i].outcome == OUTCOME_RESTORED)
+			write_exclusions(f, &m->units[i]);
+	return fflush(f) ? neg_errno() : 0;
+}
+
+static int copy_image(int from_dir, const struct manifest_image *image, int to_dir)
+{
+	_cleanup_close_ int from = openat(from_dir, image->name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	_cleanup_close_ int to = -EBADF;
+	ssize_t n;
+
+	/* Missing may be the very reason. */
+	if (from < 0)
+		return errno == ENOENT ? 0 : neg_errno();
+	to = openat(to_dir, image->name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (to < 0)
+		return neg_errno();
+	while ((n = sendfile(to, from, NULL, 1u << 30)) > 0)
+		;
+	return n < 0 ? neg_errno() : 0;
+}
+
+static int keep_tree(struct early *e, const char *base, const struct manifest_tree *t)
+{
+	_cleanup_free_ char *path = str_fmt("%s/%s", base, t->dir);
+	_cleanup_close_ int from = -EBADF, to = -EBADF;
+	int r;
+
+	if (!path)
+		return -ENOMEM;
+	from = openat(e->images_fd, t->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (from < 0)
+		return neg_errno();
+	r = early_mkdirs(path, 0700);
+	if (r < 0)
+		return r;
+	to = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (to < 0)
+		return neg_errno();
+	for (size_t i = 0; i < t->n_images && r == 0; i++)
+		r = copy_image(from, &t->images[i], to);
+	return r;
+}
+
+/* To disk when that is writable, else to /run; the reason says where. */
+static void keep_images(struct early *e, struct manifest_unit *u)
+{
+	static const char *const places[] = { CRKEXEC_STATE_DIR, CRKEXEC_RUN_DIR };
+
+	for (size_t p = 0; p < ARRAY_SIZE(places); p++) {
+		_cleanup_free_ char *top = str_fmt("%s/failed", places[p]);
+		_cleanup_free_ char *base = str_fmt("%s/failed/%s", places[p], e->manifest->id);
+		char *reason = NULL;
+		int r = top && base ? early_mkdirs(top, 0700) : -ENOMEM;
+
+		if (r == 0)
+			r = early_mkdirs(base, 0700);
+		for (size_t i = 0; i < u->n_trees && r == 0; i++)
+			r = keep_tree(e, base, &u->trees[i]);
+		if (r < 0) {
+			log_err(r, "cannot keep the images of %s in %s", u->name, places[p]);
+			continue;
+		}
+		reason = str_fmt("%s; images kept in %s/%s", u->reason ? u->reason : "?", base,
+				 u->name);
+		if (reason) {
+			free(u->reason);
+			u->reason = reason;
+		}
+		return;
+	}
+}
+
+static void settle_unit(struct early *e, struct manifest_unit *u)
+{
+	if (u->outcome == OUTCOME_PENDING) {
+		u->outcome = OUTCOME_COLD;
+		u->reason = strdup(*e->reason ? e->reason : "the restore was never reached");
+		early_say("%s will start cold: %s", u->name, u->reason ? u->reason : "");
+	}
+	/* Streamed writes of a unit that is gone lead nowhere. */
+	if (u->outcome == OUTCOME_COLD) {
+		_cleanup_free_ char *out = str_fmt(CRKEXEC_RUN_DIR "/%s.out", u->name);
+
+		if (out)
+			unlink(out);
+		keep_images(e, u);
+	}
+}
+
+int early_outcome(struct early *e)
+{
+	struct manifest *m = e->manifest;
+	int r;
+
+	if (!m) {
+		early_say("nothing restored: %s", e->reason);
+		return 0;
+	}
+	for (size_t i = 0; i < m->n_units; i++)
+		settle_unit(e, &m->units[i]);
+	r = write_tmpfiles(m);
+	if (r < 0)
+		log_err(r, "cannot write " TMPFILES "/crkexec.conf");
+	r = manifest_save(m, AT_FDCWD, CRKEXEC_RUN_DIR "/manifest.json");
+	return r < 0 ? log_err(r, "cannot write " CRKEXEC_RUN_DIR "/manifest.json") : 0;
+}
+
+/* Frees the memory of the initramfs; what is mounted on it stays. */
+static void empty_dir(int fd, dev_t dev, int depth)
+{
+	DIR *dir = depth < DEPTH_MAX ? fdopendir(fd) : NULL;
+	struct dirent *de;
+
+	if (!dir) {
+		close(fd);
+		return;
+	}
+	while ((de = readdir(dir))) {
+		struct stat st;
+
+		if (!strcmp(de->d_name, ".") || !strcmp(de->d_name, "..") ||
+		    fstatat(fd, de->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_dev != dev)
+			continue;
+		if (S_ISDIR(st.st_mode)) {
+			int sub = openat(fd, de->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW |
+					 O_CLOEXEC);
+
+			if (sub >= 0)
+				empty_dir(sub, dev, depth + 1);
+		}
+		unlinkat(fd, de->d_name, S_ISDIR(st.st_mode) ? AT_REMOVEDIR : 0);
+	}
+	closedir(dir);
+}
+
+static void empty_initramfs(struct early *e)
+{
+	struct stat st, root;
+
+	/* After a failed move "/" would be the initramfs itself, with the real root below. */
+	if (e->rootfs_fd < 0 || fstat(e->rootfs_fd, &st) < 0 || stat("/", &root) < 0 ||
+	    st.st_dev == root.st_dev)
+		return;
+	empty_dir(take_fd(&e->rootfs_fd), st.st_dev, 0);
+}
+
+int early_exec_init(struct early *e)
+{
+	const char *candidates[] = {
+		e->cmdline.init, e->manifest ? e->manifest->root_init : NULL,
+		"/sbin/init", "/usr/lib/systemd/systemd", "/etc/init", "/bin/init", "/bin/sh",
+	};
+	sigset_t none;
+
+	empty_initramfs(e);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	while (waitpid(-1, NULL, WNOHANG) > 0)
+		;
+	early_say("handing over to the real init, %.3f s after the kernel's start",
+		  early_now_usec(CLOCK_BOOTTIME) / 1e6);
+	for (size_t i = 0; i < ARRAY_SIZE(candidates); i++) {
+		if (!candidates[i])
+			continue;
+		e->argv[0] = (char *)candidates[i];
+		execv(candidates[i], e->argv);
+		log_err(neg_errno(), "cannot execute %s", candidates[i]);
+	}
+	early_die(e, "no init found");
+}

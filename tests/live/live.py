@@ -1,0 +1,124 @@
+"""One life of a maker program: start, dump, end, restore, verify.
+
+A maker (tests/live/make/NAME.c) sets some kernel state up, writes "ready" to the file it is
+given, and upon SIGUSR1 checks that everything is as it left it and writes "ok" or "FAIL: ...".
+A line "cr-options: ..." in its head names options for both dump and restore.
+"""
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = ROOT / os.environ.get("BUILD", "build")
+CR = Path(os.environ.get("CR", BUILD / "cr"))
+
+
+class Failure(AssertionError):
+    pass
+
+
+def maker_source(name):
+    return ROOT / "tests/live/make" / f"{name}.c"
+
+
+def maker_options(name, kind="cr-options"):
+    found = re.search(rf"{kind}:\s*(.*)", maker_source(name).read_text())
+    return found.group(1).replace("*/", "").split() if found else []
+
+
+def wait_for(predicate, timeout, what):
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        if predicate():
+            return
+        time.sleep(0.01)
+    raise Failure(f"timed out: {what}")
+
+
+def cr(verb, images, *options, timeout=60):
+    """Runs cr; returns its CompletedProcess. The log stays beside the images."""
+    log = f"{verb}.log"
+    argv = [CR, verb, "-D", images, "-v4", "-o", log, *options]
+    done = subprocess.run(argv, capture_output=True, text=True, errors="replace",
+                          timeout=timeout)
+    done.log = (images / log).read_text(errors="replace") if (images / log).exists() else ""
+    return done
+
+
+def check(done, what):
+    if done.returncode:
+        tail = "\n".join(done.log.splitlines()[-25:])
+        raise Failure(f"{what}: exit {done.returncode}\n{done.stderr}\n{tail}")
+
+
+class Maker:
+    def __init__(self, name, tmp):
+        self.name = name
+        self.dir = Path(tmp)
+        self.images = self.dir / "images"
+        self.images.mkdir()
+        self.result = self.dir / "result"
+        self.output = self.dir / "output"
+        self.popen = None
+        self.pid = None
+
+    def start(self):
+        with open(self.output, "wb") as out:
+            self.popen = subprocess.Popen(
+                [BUILD / "make" / self.name, self.result], stdin=subprocess.DEVNULL,
+                stdout=out, stderr=subprocess.STDOUT, cwd=self.dir)
+        self.pid = self.popen.pid
+        wait_for(lambda: "ready" in self.read() or self.popen.poll() is not None, 20,
+                 f"{self.name} does not get ready")
+        if self.popen.poll() is not None and "ready" not in self.read():
+            text = self.read() + self.output.read_text(errors="replace")
+            if self.popen.returncode == 77:
+                import pytest
+                pytest.skip(text.strip() or f"{self.name}: not possible on this machine")
+            raise Failure(f"{self.name} ended before it was ready: {text}")
+
+    def read(self):
+        return self.result.read_text(errors="replace") if self.result.exists() else ""
+
+    def dump(self, *options):
+        check(cr("dump", self.images, "-t", str(self.pid), *maker_options(self.name), *options),
+              "dump")
+
+    def reap(self):
+        """The killed process is our zombie: its pid is free only when it is reaped."""
+        if self.popen:
+            self.popen.wait(timeout=20)
+            self.popen = None
+
+    def restore(self, *options):
+        check(cr("restore", self.images, "-d", *maker_options(self.name), *options), "restore")
+
+    def alive(self):
+        try:
+            state = Path(f"/proc/{self.pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+        except OSError:
+            return False
+        return state != "Z"
+
+    def verify(self, timeout=30):
+        if not self.alive():
+            raise Failure(f"{self.name}: process {self.pid} is not there after the restore\n"
+                          + self.output.read_text(errors="replace"))
+        os.kill(self.pid, signal.SIGUSR1)
+        wait_for(lambda: re.search(r"^(ok|FAIL)", self.read(), re.M) or not self.alive(), timeout,
+                 f"{self.name} does not verify")
+        text = self.read()
+        if not re.search(r"^ok", text, re.M) or "FAIL" in text:
+            raise Failure(f"{self.name}: {text}\n{self.output.read_text(errors='replace')}")
+
+    def end(self):
+        if self.pid and self.alive():
+            try:
+                os.killpg(self.pid, signal.SIGKILL)
+            except OSError:
+                os.kill(self.pid, signal.SIGKILL)
+        if self.popen:
+            self.popen.wait(timeout=20)

@@ -1,0 +1,90 @@
+/*
+ * Files whose name is gone while they are open or mapped: contents, holes, attributes, several
+ * struct files of one inode, another file under the old name, a removed directory and fifo.
+ */
+#include "files_common.h"
+
+#include <sys/xattr.h>
+
+#define BIG (4 << 20)
+
+static const char small[] = "a few bytes that have no name";
+
+int main(int argc, char **argv)
+{
+	struct fd_look was[6];
+	int a, b, big, dir, sub, replaced, map_fd, n = 0;
+	struct timespec old[2] = { { .tv_sec = 1000000000 }, { .tv_sec = 1100000000 } };
+	char *map, buf[64] = "";
+	struct stat st;
+
+	maker_begin(argc, argv);
+	work_dir(argv[1]);
+	a = file_with("small", small, 0);
+	MAKER_MUST((b = open("small", O_RDONLY | O_CLOEXEC)) >= 0);
+	MAKER_MUST(!fchown(a, 12, 34) && !fchmod(a, 0640) && !futimens(a, old));
+	MAKER_MUST(lseek(b, 5, SEEK_SET) == 5);
+	/* Data at both ends, a hole between. */
+	MAKER_MUST((big = open("big", O_RDWR | O_CREAT | O_TRUNC, 0600)) >= 0);
+	MAKER_MUST(pwrite(big, "begin", 5, 0) == 5 && pwrite(big, "end", 3, BIG - 3) == 3);
+	MAKER_MUST(!mkdir("gone", 0750) && (dir = open("gone", O_RDONLY | O_DIRECTORY)) >= 0);
+	MAKER_MUST((sub = open("gone/sub", O_RDWR | O_CREAT, 0600)) >= 0);
+	MAKER_MUST(write(sub, "deep", 4) == 4);
+	replaced = file_with("replaced", "old", 0);
+	map_fd = file_with("mapped", "mapped bytes", 0);
+	map = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, map_fd, 0);
+	MAKER_MUST(map != MAP_FAILED && !close(map_fd));
+	MAKER_MUST(!unlink("small") && !unlink("big") && !unlink("gone/sub") && !rmdir("gone") &&
+		   !unlink("replaced") && !unlink("mapped"));
+	close(file_with("replaced", "new contents", 0));
+	was[n++] = fd_look(a);
+	was[n++] = fd_look(b);
+	was[n++] = fd_look(big);
+	was[n++] = fd_look(sub);
+	was[n++] = fd_look(dir);
+
+	maker_ready();
+	maker_wait();
+
+	for (int i = 0; i < n; i++) {
+		char what[32];
+
+		snprintf(what, sizeof(what), "case %d", i);
+		fd_same(what, &was[i]);
+	}
+	MAKER_MUST(!fstat(a, &st));
+	MAKER_SAME("links", st.st_nlink, 0);
+	MAKER_SAME("owner", st.st_uid, 12);
+	MAKER_SAME("group", st.st_gid, 34);
+	MAKER_SAME("mode", st.st_mode, S_IFREG | 0640);
+	MAKER_SAME("access time", st.st_atime, 1000000000);
+	MAKER_SAME("modification time", st.st_mtime, 1100000000);
+	MAKER_SAME("read", pread(a, buf, sizeof(buf), 0), (long)strlen(small));
+	if (strcmp(buf, small))
+		maker_fail("small file holds \"%s\"", buf);
+	/* One inode, two struct files. */
+	MAKER_SAME("write", pwrite(a, "A", 1, 5), 1);
+	MAKER_SAME("read by the other", read(b, buf, 1), 1);
+	MAKER_SAME("byte", buf[0], 'A');
+	MAKER_MUST(!fstat(big, &st));
+	MAKER_SAME("size", st.st_size, BIG);
+	if (st.st_blocks * 512 > BIG / 2)
+		maker_fail("the hole is filled: %lld blocks", (long long)st.st_blocks);
+	MAKER_SAME("read", pread(big, buf, 3, BIG - 3), 3);
+	if (memcmp(buf, "end", 3) || pread(big, buf, 5, 0) != 5 || memcmp(buf, "begin", 5))
+		maker_fail("big file holds something else");
+	MAKER_SAME("read", pread(replaced, buf, sizeof(buf), 0), 3);
+	if (memcmp(buf, "old", 3))
+		maker_fail("the replaced file holds \"%s\"", buf);
+	MAKER_MUST(!stat("replaced", &st));
+	MAKER_SAME("the new file", st.st_size, 12);
+	MAKER_SAME("read", pread(sub, buf, 4, 0), 4);
+	MAKER_SAME("no directory left", access("gone", F_OK), -1);
+	MAKER_SAME("no file left", access("small", F_OK), -1);
+	MAKER_MUST(!fstat(dir, &st));
+	MAKER_SAME("removed directory's mode", st.st_mode, S_IFDIR | 0750);
+	if (strcmp(map, "mapped bytes"))
+		maker_fail("the mapping holds \"%.12s\"", map);
+	map[0] = 'M';
+	maker_ok();
+}

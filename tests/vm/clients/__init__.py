@@ -1,0 +1,71 @@
+"""Clients outside the guest: they load its services through an upgrade and tell what it cost.
+
+    load = Load(vm)                     # one client of each kind, IPv4 and IPv6
+    load.start()
+    …the upgrade…                       # load.touch() shortly before the freeze
+    for result in load.finish():        # everything acknowledged is read back
+        assert result.ok, result.errors
+
+Each client is a thread with a socket of the VM's network namespace.  Requests are counted as
+sent, answered and lost; the longest time without an answer is the pause a client sees.
+"""
+
+from .base import Client, Result
+from .connect import NewConnections, Prober
+from .redis import RedisBlocked, RedisCounter, RedisIdle, RedisSender
+from .web import KeepAlive, SlowDownload
+
+__all__ = ["Client", "Result", "Load", "NewConnections", "Prober", "RedisBlocked", "RedisCounter",
+           "RedisIdle", "RedisSender", "KeepAlive", "SlowDownload"]
+
+V6 = "fd77::2"
+
+
+class Load:
+    """A set of clients that start and end together."""
+
+    def __init__(self, vm, services=("redis-server", "nginx")):
+        self.clients = []
+        if "redis-server" in services:
+            self.clients += [
+                RedisCounter(vm, "redis counter"),
+                RedisCounter(vm, "redis counter v6", V6),
+                RedisSender(vm, "redis sender"),
+                RedisSender(vm, "redis sender v6", V6),
+                RedisIdle(vm, "redis idle"),
+                RedisIdle(vm, "redis idle v6", V6),
+                RedisBlocked(vm, "redis BLPOP 30"),
+                NewConnections(vm, "redis new", "redis"),
+            ]
+        if "nginx" in services:
+            self.clients += [
+                SlowDownload(vm, "nginx download"),
+                SlowDownload(vm, "nginx download v6", V6),
+                KeepAlive(vm, "nginx keep-alive"),
+                KeepAlive(vm, "nginx keep-alive v6", V6),
+                NewConnections(vm, "nginx new", "nginx"),
+                NewConnections(vm, "nginx new v6", "nginx", V6),
+            ]
+
+    def __getitem__(self, name):
+        return next(c for c in self.clients if c.name == name)
+
+    def start(self):
+        for client in self.clients:
+            client.begin()
+
+    def touch(self):
+        """The last moment before the freeze: what waits idly shows that it still works."""
+        for client in self.clients:
+            client.touch()
+
+    def finish(self):
+        """Ends all clients and verifies; their results in the order of the clients."""
+        for client in self.clients:
+            client.ask_to_end()
+        return [client.finish() for client in self.clients]
+
+    def abandon(self):
+        """Ends all clients without a word about what they found."""
+        for client in self.clients:
+            client.abandon()

@@ -1,0 +1,151 @@
+"""The new kernel's side alone: our own initramfs, early program and adoption by systemd, with
+stand-in processes in place of restored ones (standin.py)."""
+
+import re
+
+import pytest
+
+import standin
+from standin import Unit
+
+UNITS = [
+    # A watchdog that bites within seconds, and a restart that would show.
+    Unit("sa.service", 300123, settings="WatchdogSec=4\nRestart=on-failure",
+         extra="ConditionPathExists=/nonexistent"),
+    # A sandbox that hides the helper and makes everything unexecutable but the service.
+    Unit("sb.service", 3001, unit_type="simple",
+         settings="PrivateTmp=yes\nProtectSystem=strict\nTemporaryFileSystem=/opt\nNoExecPaths=/\n"
+                  f"ExecPaths={standin.SERVICE}\nPrivateDevices=yes\nSystemCallFilter=@system-service"),
+    Unit("sfail.service", 3002, program="fail"),
+    Unit("scrash.service", 3003, program="crash"),
+    Unit("sdamage.service", 3004, damage=True),
+]
+
+
+@pytest.fixture(scope="module")
+def guest(request, image, tmp_path_factory):
+    """A guest that has gone through the upgrade."""
+    import vm as vm_module
+    standin.build()
+    dest = standin.make_payload(tmp_path_factory.mktemp("payload"))
+    run_dir = tmp_path_factory.mktemp("run")
+    (run_dir / "state").write_text("carried\n")
+    (run_dir / "state").chmod(0o640)
+    UNITS[0].run_dir = str(run_dir)
+    UNITS[2].run_dir = str(run_dir)
+    with vm_module.VM("test_adoption/shared", image=image, destdir=dest) as vm:
+        for unit in UNITS:
+            vm.put(unit.text().encode(), f"/etc/systemd/system/{unit.name}")
+        vm.run("systemctl daemon-reload; systemctl enable " + " ".join(u.name for u in UNITS))
+        vm.wait_idle()
+        vm.before = vm.run("date +%s; ip -br address").out
+        standin.jump(vm, standin.pack(vm, UNITS))
+        vm.wait_idle()
+        yield vm
+
+
+def show(vm, unit, *names):
+    out = vm.run(f"systemctl show {unit} " + " ".join(f"-p {n}" for n in names)).out
+    return dict(line.split("=", 1) for line in out.splitlines())
+
+
+def journal(vm, unit):
+    # What is still under way to journald is waited for.
+    vm.run("journalctl --sync")
+    return vm.run(f"journalctl -b -u {unit} -o cat -t standin").out.splitlines()
+
+
+def numbers(lines, who):
+    """{pid: [0, 1, 2, …]} of the lines of one counter."""
+    found = {}
+    for line in lines:
+        m = re.fullmatch(rf"{who} (\d+) (\d+)", line)
+        if m:
+            found.setdefault(int(m[1]), []).append(int(m[2]))
+    return found
+
+
+def test_kernel_is_the_new_one_and_restored_units_keep_their_pids(guest):
+    assert guest.run("uname -r").out.strip() == guest.image.versions["7.2"]
+    for unit in UNITS[:2]:
+        state = show(guest, unit.name, "MainPID", "ActiveState", "SubState", "NRestarts", "Result")
+        assert state == {"MainPID": str(unit.pid), "ActiveState": "active", "SubState": "running",
+                         "NRestarts": "0", "Result": "success"}
+
+
+def test_processes_are_children_of_init_in_their_control_group(guest):
+    for unit in UNITS[:2]:
+        assert guest.run(f"cat /proc/{unit.pid}/cgroup").out.strip() \
+            == f"0::/system.slice/{unit.name}"
+        assert "PPid:\t1\n" in guest.run(f"cat /proc/{unit.pid}/status").out
+
+
+def test_failed_crashed_and_damaged_trees_start_cold(guest):
+    for unit in UNITS[2:]:
+        state = show(guest, unit.name, "MainPID", "ActiveState")
+        assert state["ActiveState"] == "active"
+        assert int(state["MainPID"]) != unit.pid
+        assert any(line.startswith("fresh") for line in journal(guest, unit.name))
+
+
+def test_no_line_of_output_is_lost_or_doubled(guest):
+    for unit in UNITS[:2]:
+        lines = journal(guest, unit.name)
+        assert f"restored {unit.pid}" in lines
+        assert "epoll_wait failed" not in lines
+        for who in ("main", "thread", "child"):
+            counters = numbers(lines, who)
+            assert len(counters) == 1, (unit.name, who, list(counters))
+            for pid, counted in counters.items():
+                assert counted == list(range(len(counted))), (unit.name, who, pid)
+                assert len(counted) > 50
+
+
+def test_settings_of_the_units_are_their_own_again(guest):
+    assert show(guest, "sa.service", "Type", "DropInPaths") == {"Type": "notify", "DropInPaths": ""}
+    assert show(guest, "sb.service", "Type", "DropInPaths") == {"Type": "simple", "DropInPaths": ""}
+    assert guest.run("ls /run/crkexec 2>&1", check=False).rc != 0
+
+
+def test_nothing_is_left_over(guest):
+    assert guest.run("ps -eo stat,pid,comm | grep '^Z'", check=False).out == ""
+    assert guest.run("systemctl --failed --plain --no-legend").out == ""
+    assert guest.run("findmnt -n -o TARGET | grep sysroot", check=False).out == ""
+
+
+def test_new_processes_get_ids_above_the_saved_ones(guest):
+    assert int(guest.run("echo $$").out) > 300123
+
+
+def test_network_is_as_it_was_before(guest):
+    assert guest.run("ip -br address").out == guest.before.split("\n", 1)[1]
+    assert int(guest.run("date +%s").out) > int(guest.before.split("\n", 1)[0])
+
+
+def test_carried_directory_is_back_and_gone_for_a_cold_unit(guest):
+    assert guest.run("cat /run/sa.service/state; stat -c %a /run/sa.service/state").out \
+        == "carried\n640\n"
+    assert guest.run("ls /run/sfail.service", check=False).rc != 0
+
+
+def test_reload_reaches_the_process_and_watchdog_lets_it_live(guest):
+    guest.run("systemctl reload sa.service; sleep 6")
+    assert "reloaded" in journal(guest, "sa.service")
+    assert show(guest, "sa.service", "MainPID", "NRestarts") == {"MainPID": "300123",
+                                                                 "NRestarts": "0"}
+
+
+def test_failure_restarts_from_the_units_own_command(guest):
+    guest.run("kill -USR1 300123; sleep 3")
+    state = show(guest, "sa.service", "MainPID", "ActiveState", "NRestarts")
+    assert state["ActiveState"] == "active" and state["NRestarts"] == "1"
+    assert "fresh " + state["MainPID"] in journal(guest, "sa.service")
+
+
+def test_restart_and_stop_behave_as_ever(guest):
+    guest.run("systemctl restart sb.service")
+    state = show(guest, "sb.service", "MainPID", "ActiveState")
+    assert state["ActiveState"] == "active" and state["MainPID"] not in ("0", "3001")
+    guest.run("systemctl stop sb.service")
+    assert guest.run("pgrep -x standin-service -g 0,3001", check=False).out == ""
+    assert "main ends after" in "\n".join(journal(guest, "sb.service"))

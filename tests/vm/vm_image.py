@@ -1,0 +1,120 @@
+"""The guest image, and how this machine can run it: with KVM, or with TCG.
+
+/dev/kvm is no proof: on some virtual machines the device exists and guests stop at their first
+instructions.  So a kernel is booted under it once per boot of this machine.
+"""
+
+import hashlib
+import os
+import re
+import select
+import subprocess
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+QEMU = "qemu-system-x86_64"
+BIG_FILE_BYTES = 64 << 20
+
+
+class ImageError(Exception):
+    pass
+
+
+def cache_dir():
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(base) / "crkexec"
+
+
+class Image:
+    """The files that scripts/guest-image made."""
+
+    def __init__(self, directory):
+        self.dir = Path(directory)
+        self.disk = self.dir / "disk.img"
+        self.versions = dict(line.split() for line in
+                             (self.dir / "kernels").read_text().splitlines())
+        self.root_uuid = (self.dir / "root-uuid").read_text().strip()
+
+    def kernel(self, series):
+        if series not in self.versions:
+            raise ImageError(f"the guest has no kernel {series}, only {', '.join(self.versions)}")
+        return self.dir / f"vmlinuz-{series}", self.dir / f"initrd-{series}"
+
+
+def build():
+    """Build the guest image, or find it in the cache."""
+    done = subprocess.run([ROOT / "scripts" / "guest-image"], stdout=subprocess.PIPE, text=True,
+                          check=False)
+    if done.returncode:
+        raise ImageError(f"scripts/guest-image failed with status {done.returncode}")
+    return Image(done.stdout.strip())
+
+
+def big_file():
+    """What nginx serves as /big.bin (see scripts/guest/customize)."""
+    return b"".join(hashlib.shake_128(b"crkexec %d" % i).digest(1 << 20)
+                    for i in range(BIG_FILE_BYTES >> 20))
+
+
+def _boots_under_kvm(image):
+    vmlinuz, _ = image.kernel("6.12")
+    argv = [QEMU, "-accel", "kvm", "-cpu", "host", "-m", "256", "-nodefaults", "-display", "none",
+            "-no-reboot", "-serial", "stdio", "-kernel", str(vmlinuz), "-append",
+            "console=ttyS0 panic=-1"]
+    proc = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                            stderr=subprocess.DEVNULL)
+    seen, deadline = b"", time.monotonic() + 8
+    try:
+        # It panics for want of a root filesystem; that is the end we look for.
+        while b"Kernel panic" not in seen:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([proc.stdout], [], [], left)[0]:
+                return False
+            data = os.read(proc.stdout.fileno(), 1 << 16)
+            if not data:
+                return False
+            seen += data
+        return True
+    finally:
+        proc.kill()
+        proc.wait()
+        proc.stdout.close()
+
+
+def kvm_works(image):
+    if os.environ.get("CRK_VM_ACCEL") in ("tcg", "kvm"):
+        return os.environ["CRK_VM_ACCEL"] == "kvm"
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return False
+    boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    memo = cache_dir() / "kvm-probe"
+    try:
+        known, answer = memo.read_text().split()
+        if known == boot_id:
+            return answer == "yes"
+    except (FileNotFoundError, ValueError):
+        pass
+    works = _boots_under_kvm(image)
+    new = memo.with_suffix(f".{os.getpid()}")
+    new.write_text(f"{boot_id} {'yes' if works else 'no'}\n")
+    new.rename(memo)
+    return works
+
+
+def qemu_version():
+    try:
+        text = subprocess.run([QEMU, "--version"], stdout=subprocess.PIPE, text=True,
+                              check=True).stdout
+    except FileNotFoundError:
+        raise ImageError(f"{QEMU} is not installed, run scripts/deps") from None
+    return tuple(int(n) for n in re.search(r"version (\d+)\.(\d+)", text).groups())
+
+
+def accel_args(image, cpu=None):
+    if kvm_works(image):
+        return ["-accel", "kvm", "-cpu", cpu or "host"]
+    if qemu_version() < (10, 0):
+        raise ImageError("QEMU before 10 crashes guests under TCG, run scripts/deps")
+    # The cheapest model to emulate; "max" costs 15 % more and is for tests of xsave state.
+    return ["-accel", "tcg,thread=multi,tb-size=512", "-cpu", cpu or "qemu64"]
