@@ -30,7 +30,7 @@ ALL_CFLAGS = -std=gnu11 $(WARN) $(CFLAGS) $(SANFLAGS) $(CPPFLAGS) -MMD -MP
 LDFLAGS += $(SANFLAGS)
 
 LIBS_CR := libprotobuf-c libnl-3.0 libnl-route-3.0 libcap libxxhash json-c zlib
-LIBS_CRKEXEC := $(LIBS_CR) libsystemd mount libkmod
+LIBS_CRKEXEC := $(LIBS_CR) libsystemd mount libkmod libzstd liblzma
 pc_libs = $(shell $(PKG_CONFIG) --libs $(1))
 CPPFLAGS += $(shell $(PKG_CONFIG) --cflags libnl-3.0 2>/dev/null)
 
@@ -42,8 +42,8 @@ PROTO_H := $(PROTO_C:.c=.h)
 CR_LIB_C := $(wildcard cr/util/*.c cr/kernel/*.c cr/image/*.c cr/remote/*.c cr/core/*.c \
 	cr/task/*.c cr/kind/*.c cr/ns/*.c cr/netlock/*.c)
 CR_CMD_C := $(wildcard cr/cmd/*.c)
-CRKEXEC_C := $(filter-out crkexec/manifest%,$(wildcard crkexec/*.c))
-SHARED_C := $(wildcard crkexec/manifest*.c)
+CRKEXEC_C := $(filter-out crkexec/manifest% crkexec/pmem_%,$(wildcard crkexec/*.c))
+SHARED_C := $(wildcard crkexec/manifest*.c crkexec/pmem_*.c)
 BUILDER_C := $(wildcard initramfs/build*.c)
 EARLY_C := $(wildcard initramfs/early*.c)
 GENERATOR_C := $(wildcard systemd-units/generator*.c)
@@ -125,7 +125,19 @@ $(B)/test/standin-pack: $(call obj,tests/vm/standin_pack.c $(BUILDER_C)) $(LIBCR
 $(B)/test/standin-service: $(call obj,tests/vm/standin_service.c)
 	$(call say,LD,$@)
 	$(Q)mkdir -p $(@D) && $(CC) -static -o $@ $^ -lpthread
+# The pmem store without an engine (tests/vm/store_probe.c).
+STOREPROBES := $(B)/test/store-probe $(B)/test/store-probe-early
+$(B)/test/store-probe: $(call obj,tests/vm/store_probe.c $(filter-out %/main.c,$(CRKEXEC_C)) \
+		$(SHARED_C) $(BUILDER_C)) $(LIBCR)
+	$(call say,LD,$@)
+	$(Q)mkdir -p $(@D) && $(CC) $(LDFLAGS) -o $@ $^ $(call pc_libs,$(LIBS_CRKEXEC))
+$(B)/test/store-probe-early: $(call obj,tests/vm/store_probe_early.c \
+		$(filter-out %/early_main.c,$(EARLY_C)) $(SHARED_C)) $(LIBCR)
+	$(call say,LD,$@)
+	$(Q)mkdir -p $(@D) && $(CC) -static $(filter-out -fsanitize%,$(LDFLAGS)) -o $@ $^ \
+		-Wl,--start-group $(shell $(PKG_CONFIG) --static --libs $(LIBS_CR)) -Wl,--end-group
 standins: $(STANDINS)
+storeprobes: $(STOREPROBES)
 
 makers: $(MAKERS)
 fuzzers: $(FUZZERS)
@@ -177,5 +189,5 @@ clean:
 	rm -rf build build-san
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
-.PHONY: all standins makers fuzzers deps deps-build check check-unit check-live check-vm demo bench install clean
+.PHONY: storeprobes all standins makers fuzzers deps deps-build check check-unit check-live check-vm demo bench install clean
 .SECONDARY:

@@ -53,6 +53,9 @@ static void on_obstacle(void *arg, const char *scope, const char *what, const ch
 {
 	struct obstacles *o = arg;
 
+	/* Some name the object themselves. */
+	if (str_starts(what, scope))
+		scope = "";
 	upgrade_problem(o->u, -EOPNOTSUPP, o->unit, remedy && *remedy ? remedy : NULL, "%s%s%s",
 			scope, *scope ? ": " : "", what);
 }
@@ -71,7 +74,9 @@ static int check_tree(struct upgrade *u, size_t i, size_t k)
 	r = cr_check_tree(&setup.opts);
 	log_obstacles_set(NULL, NULL);
 	dump_setup_done(&setup);
-	if (r < 0 && u->n_obstacles == before)
+	if (u->n_obstacles > before)
+		return -EOPNOTSUPP;
+	if (r < 0)
 		upgrade_problem(u, r, o.unit, NULL, "cannot examine pid %d: %s",
 				u->units[i]->trees[k].root,
 				*log_first_error() ? log_first_error() : strerror(-r));
@@ -81,8 +86,10 @@ static int check_tree(struct upgrade *u, size_t i, size_t k)
 static int check_unit(struct upgrade *u, size_t i)
 {
 	const struct unit *un = u->units[i];
-	int first = 0;
+	int r = upgrade_look(u, i), first = 0;
 
+	if (r < 0)
+		return r;
 	if (!strcmp(un->type, "dbus"))
 		upgrade_warn(u, "%s is of Type=dbus: after the upgrade its adoption lasts until the "
 			     "next boot; a daemon-reload does not bring the type back", un->name);

@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "crkexec/phases.h"
-#include "crkexec/sockets.h"
 #include "netlock/netlock.h"
 #include "util/io.h"
 #include "util/log.h"
@@ -62,46 +61,6 @@ static int freeze_wait(struct upgrade *u, const struct unit *un, uint64_t end)
 	}
 }
 
-static int record_streams(struct manifest_unit *mu, const struct socket_list *l)
-{
-	struct manifest_stream *v = calloc(l->n + 1, sizeof(*v));
-
-	if (!v)
-		return -ENOMEM;
-	free(mu->streams);
-	mu->streams = v;
-	mu->n_streams = 0;
-	for (size_t i = 0; i < l->n; i++)
-		if (l->v[i].kind == SOCKET_JOURNAL)
-			v[mu->n_streams++].socket_ino = l->v[i].ino;
-	return 0;
-}
-
-/* What may have changed since the plan: processes, connections. */
-static int look_again(struct upgrade *u, size_t i)
-{
-	struct manifest_unit *mu = &u->m->units[i];
-	struct unit *un = u->units[i];
-	struct socket_list l;
-	int r = unit_find_trees(un);
-
-	if (r == -ESRCH)
-		return upgrade_problem(u, r, un->name, NULL, "all its processes have ended");
-	if (r == 0)
-		r = sockets_find(un, &l);
-	if (r < 0)
-		return r;
-	mu->n_tasks = (uint32_t)unit_n_tasks(un);
-	mu->n_connections = (uint32_t)sockets_count(&l, SOCKET_TCP_OPEN);
-	mu->n_unaccepted = sockets_unaccepted(&l);
-	r = record_streams(mu, &l);
-	socket_list_done(&l);
-	if (mu->n_unaccepted)
-		upgrade_warn(u, "%s: %u connections were not accepted in time and are lost", un->name,
-			     mu->n_unaccepted);
-	return r;
-}
-
 int upgrade_freeze(void *arg)
 {
 	struct upgrade *u = arg;
@@ -117,14 +76,22 @@ int upgrade_freeze(void *arg)
 		r = freeze_wait(u, u->units[i], end);
 	if (r == 0) {
 		r = netlock_lock(u->netlock);
+		/* Two trees may talk over lo, and are not dumped at the same instant. */
+		if (r == 0)
+			r = netlock_lock_ifindex(u->netlock, 1);
 		if (r < 0)
 			upgrade_problem(u, r, NULL, NULL, "cannot lock the network: %s", strerror(-r));
 	}
 	/* What the trees have said so far is written down while they are dumped. */
 	if (r == 0)
 		u->journal_fd = journal_sync_begin();
-	for (size_t i = 0; i < u->n_units && r == 0; i++)
-		r = look_again(u, i);
+	/* What may have changed since the plan: processes, connections. */
+	for (size_t i = 0; i < u->n_units && r == 0; i++) {
+		r = upgrade_look(u, i);
+		if (r == 0 && u->m->units[i].n_unaccepted)
+			upgrade_warn(u, "%s: %u connections were not accepted in time and are lost",
+				     u->units[i]->name, u->m->units[i].n_unaccepted);
+	}
 	return r;
 }
 

@@ -11,6 +11,7 @@
 #include "util/log.h"
 
 #define KEXEC_FILE_UNLOAD_FLAG	1ul
+#define KEXEC_FILE_DEBUG_FLAG	8ul
 
 static int read_number(const char *path, long *ret)
 {
@@ -76,12 +77,12 @@ int load_check(struct upgrade *u)
 	return 0;
 }
 
-static int lockdown_is_on(void)
+bool lockdown_is_on(void)
 {
 	_cleanup_free_ char *text = NULL;
 
 	if (read_file_at(AT_FDCWD, "/sys/kernel/security/lockdown", 4096, &text, NULL) < 0)
-		return 0;
+		return false;
 	return strstr(text, "[none]") == NULL;
 }
 
@@ -114,6 +115,22 @@ static int explain(struct upgrade *u, int r)
 			       strerror(-r));
 }
 
+/* With its places printed to the kernel's log, which the pmem store reads (Linux 6.8). */
+static int file_load(int kernel_fd, int initrd_fd, const char *cmdline)
+{
+	static const unsigned long flags[] = { KEXEC_FILE_DEBUG_FLAG, 0 };
+	long r = -1;
+
+	for (size_t i = 0; i < ARRAY_SIZE(flags) && r < 0; i++) {
+		r = syscall(SYS_kexec_file_load, kernel_fd, initrd_fd, strlen(cmdline) + 1, cmdline,
+			    flags[i]);
+		/* An older kernel does not know the flag. */
+		if (r < 0 && errno != EINVAL)
+			break;
+	}
+	return r < 0 ? neg_errno() : 0;
+}
+
 int load_kernel(struct upgrade *u, int initrd_fd)
 {
 	_cleanup_close_ int kernel_fd = open(u->target.image, O_RDONLY | O_CLOEXEC);
@@ -125,9 +142,9 @@ int load_kernel(struct upgrade *u, int initrd_fd)
 	r = undo_push(&u->undo, "unload", "kexec");
 	if (r < 0)
 		return r;
-	if (syscall(SYS_kexec_file_load, kernel_fd, initrd_fd, strlen(u->cmdline) + 1, u->cmdline,
-		    0ul) < 0)
-		return explain(u, neg_errno());
+	r = file_load(kernel_fd, initrd_fd, u->cmdline);
+	if (r < 0)
+		return explain(u, r);
 	log_info("loaded %s, command line: %s", u->target.image, u->cmdline);
 	return 0;
 }

@@ -11,6 +11,8 @@ int load_kernel(struct upgrade *u, int initrd_fd) _must_check_;
 /* 1: an image is loaded. */
 int kexec_is_loaded(void);
 int kexec_unload(void) _must_check_;
+/* The kernel guards itself against root: unsigned kernels, /dev/mem. */
+bool lockdown_is_on(void);
 /*
  * The kernel refuses a file that is open for writing (ETXTBSY): gives a read-only descriptor
  * of a memfd and closes *fd.

@@ -201,9 +201,14 @@ static int add_file_systems(struct finder *f)
 		struct stat st;
 		int r;
 
-		/* Those without a device are part of every kernel that systemd runs on. */
-		if (!str_starts(mt->source, "/dev/") && !strchr(mt->source, '='))
+		/* Those without a device: what there is, is enough; most are part of any kernel. */
+		if (!str_starts(mt->source, "/dev/") && !strchr(mt->source, '=')) {
+			path = str_fmt("fs-%s", mt->fstype);
+			r = path ? add_alias(f, path) : -ENOMEM;
+			if (r < 0)
+				return r;
 			continue;
+		}
 		r = add_fstype(f, mt->fstype);
 		if (r < 0)
 			return r;

@@ -30,7 +30,7 @@ static bool fstype_is_skipped(const char *fstype)
 	for (size_t i = 0; i < ARRAY_SIZE(skipped); i++)
 		if (!strcmp(fstype, skipped[i]))
 			return true;
-	return str_starts(fstype, "fuse");
+	return str_starts(fstype, "fuse") && strcmp(fstype, "fusectl");
 }
 
 static bool target_is_skipped(const char *target)

@@ -7,6 +7,7 @@
 #include "crkexec/machine.h"
 #include "crkexec/paths.h"
 #include "crkexec/phases.h"
+#include "kernel/mountinfo.h"
 #include "util/io.h"
 #include "util/log.h"
 
@@ -140,11 +141,12 @@ static int own_initramfs_is_enough(struct upgrade *u, char **ret_why)
 
 static char *current_init(void)
 {
-	_cleanup_free_ char *text = NULL;
+	_cleanup_free_ char *text = NULL, *init = NULL;
 
 	if (read_file_at(AT_FDCWD, "/proc/cmdline", 1u << 20, &text, NULL) < 0)
 		return NULL;
-	return cmdline_get(text, "init");
+	init = cmdline_get(text, "init");
+	return init && path_is_normal(init) ? take_ptr(init) : NULL;
 }
 
 int plan_carrier(struct upgrade *u)

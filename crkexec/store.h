@@ -65,7 +65,7 @@ struct store {
 
 /* store_table.c: in the order in which auto tries them; ends with NULL. */
 extern const struct store_ops *const store_table[];
-extern const struct store_ops store_tmpfs;
+extern const struct store_ops store_tmpfs, store_pmem;
 
 /*
  * Chooses by opt->store; auto takes the first of store_table that can, and store.why says why.

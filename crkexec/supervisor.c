@@ -124,8 +124,8 @@ static int wait_worker(pid_t pid, int pipe_fd)
 		if (sigwait(&set, &signo) != 0 || signo == SIGCHLD)
 			continue;
 		say(0, "stopping, what was done is being undone ...");
-		if (write(pipe_fd, "x", 1) < 0)
-			return say(0, "the worker does not listen: %s", strerror(errno));
+		/* It has just ended if this fails; the next turn sees it. */
+		(void)!write(pipe_fd, "x", 1);
 	}
 }
 

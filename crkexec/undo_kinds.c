@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
+#include "crkexec/hugepages.h"
 #include "crkexec/load.h"
 #include "crkexec/paths.h"
 #include "crkexec/tree.h"
@@ -143,6 +144,7 @@ static int undo_settle(const char *arg)
 }
 
 const struct undo_kind undo_kinds[] = {
+	{ "hugepages", "set the number of huge pages back to", hugepages_undo },
 	{ "unload", "unload", undo_unload },
 	{ "umount", "unmount", undo_umount },
 	{ "remove", "remove", remove_tree },

@@ -27,10 +27,12 @@
 #define EARLY_DEVICE_USEC	(20u * 1000000u)
 
 struct netlock;
+struct early_pmem;
 
 /* What we look for in /proc/cmdline. Strings are heap, NULL when absent. */
 struct early_cmdline {
 	char *root, *root_type, *root_flags, *init, *id;
+	char *store;		/* "pmem:..."; NULL: the images are in the initramfs */
 	bool read_only;
 	int panic_seconds;	/* as the kernel's: 0 never, < 0 at once */
 };
@@ -42,7 +44,8 @@ struct early {
 	struct manifest *manifest;
 	char reason[EARLY_REASON_BYTES];/* set: nothing is restored, all units start cold */
 	int rootfs_fd;			/* own: the initramfs' root, emptied at the end */
-	int images_fd;			/* directory of the images, -EBADF before "manifest" */
+	int images_fd;			/* directory of the images; -EBADF before "manifest" */
+	struct early_pmem *pmem;	/* or the memory they are in */
 	int uevent_fd;
 	int log_fd;
 	struct netlock *lock;

@@ -6,13 +6,12 @@
  * A single file is unpacked beside its place and renamed: the archive's root has attributes
  * too, and they are not those of /run.
  */
-#include "initramfs/early.h"
+#include "initramfs/early_store.h"
 
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "ns/tar.h"
@@ -22,37 +21,21 @@
 #define ASIDE_NAME	".crkexec-unpack"
 #define DEPTH_MAX	64
 
-static bool is_checked(const struct manifest_tree *t, const char *archive)
-{
-	for (size_t i = 0; i < t->n_images; i++)
-		if (!strcmp(t->images[i].name, archive))
-			return true;
-	return false;
-}
-
 static int extract(struct early *e, const struct manifest_unit *u, const char *archive, int to)
 {
-	_cleanup_free_ char *path = NULL;
-	_cleanup_close_ int fd = -EBADF;
-	struct stat st;
-	void *p;
+	struct early_images images;
+	struct image_reader rd;
 	int r;
 
-	if (!u->n_trees || !is_checked(&u->trees[0], archive))
-		return log_fail(-EBADMSG, "archive %s is not among the images", archive);
-	path = str_fmt("%s/%s", u->trees[0].dir, archive);
-	if (!path)
-		return -ENOMEM;
-	fd = openat(e->images_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return log_err(neg_errno(), "cannot open %s", path);
-	if (st.st_size <= 0)
-		return log_fail(-EBADMSG, "archive %s is empty", path);
-	p = mmap(NULL, st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-	if (p == MAP_FAILED)
-		return log_err(neg_errno(), "cannot map %s", path);
-	r = tar_extract(p, st.st_size, to, NULL);
-	munmap(p, st.st_size);
+	if (!u->n_trees)
+		return log_fail(-EBADMSG, "archive %s belongs to no tree", archive);
+	r = early_images_file(e, &u->trees[0], archive, &images, &rd);
+	if (r < 0)
+		return r;
+	r = rd.bytes ? tar_extract(rd.data, rd.bytes, to, NULL) :
+		       log_fail(-EBADMSG, "archive %s is empty", archive);
+	image_reader_done(&rd);
+	early_images_close(&images);
 	return r;
 }
 

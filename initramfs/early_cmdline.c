@@ -72,11 +72,26 @@ static int take_word(struct early_cmdline *c, const char *word)
 	return 0;
 }
 
+/* crkexec=ID[,store=...] */
+static int split_id(struct early_cmdline *c)
+{
+	char *at = c->id;
+	int r = 0;
+
+	strsep(&at, ",");
+	while (at && r == 0) {
+		const char *part = strsep(&at, ",");
+
+		if (str_starts(part, "store="))
+			r = take(&c->store, part + strlen("store="));
+	}
+	return r;
+}
+
 int early_cmdline_parse(const char *text, struct early_cmdline *ret)
 {
 	_cleanup_free_ char *copy = strdup(text);
 	struct early_cmdline c = { .read_only = true };
-	char *comma;
 	int r = 0;
 
 	if (!copy)
@@ -90,14 +105,12 @@ int early_cmdline_parse(const char *text, struct early_cmdline *ret)
 			break;
 		r = take_word(&c, word);
 	}
+	if (r == 0)
+		r = split_id(&c);
 	if (r < 0) {
 		early_cmdline_done(&c);
 		return r;
 	}
-	/* crkexec=ID[,store=...] */
-	comma = c.id ? strchr(c.id, ',') : NULL;
-	if (comma)
-		*comma = '\0';
 	*ret = c;
 	return 0;
 }
@@ -109,5 +122,6 @@ void early_cmdline_done(struct early_cmdline *c)
 	free(c->root_flags);
 	free(c->init);
 	free(c->id);
+	free(c->store);
 	*c = (struct early_cmdline){ 0 };
 }

@@ -42,7 +42,7 @@ static int links_open(void)
 	return take_fd(&fd);
 }
 
-/* Those that have the lock already are told apart by netlock itself. */
+/* What has the lock already keeps it. lo is locked when the trees come back. */
 static void lock_all(struct netlock *lock)
 {
 	struct if_nameindex *list = if_nameindex();
@@ -53,7 +53,7 @@ static void lock_all(struct netlock *lock)
 		if (!strcmp(i->if_name, "lo"))
 			continue;
 		r = netlock_lock_ifindex(lock, i->if_index);
-		if (r < 0 && r != -EEXIST)
+		if (r < 0)
 			log_err(r, "cannot lock interface %s", i->if_name);
 	}
 	if (list)
@@ -149,7 +149,6 @@ int early_guard(struct early *e, bool notify)
 	if (notify)
 		notify_ready();
 	r = watch(e->lock, links_fd, signal_fd);
-	netlock_unlock(e->lock);
 	netlock_close(e->lock);
 	e->lock = NULL;
 	unlink(PID_FILE);

@@ -36,7 +36,7 @@ static const struct early_phase {
 	{ "modules",		early_modules,		OWN | ALWAYS },
 	{ "sysctls",		early_sysctls,		BOTH },
 	/* An interface that is up for one packet may send one reset. */
-	{ "network lock",	early_net_lock,		OWN },
+	{ "network lock",	early_net_lock,		BOTH },
 	{ "network",		early_net_configure,	BOTH },
 	{ "root filesystem",	early_mount_root,	BOTH | ALWAYS | FATAL },
 	/* Before the trees: their mount namespaces are built from "/". */

@@ -2,7 +2,7 @@
  * The manifest of this upgrade and the images it names: found, tied to this boot, compared
  * with their checksums before anything is made of them.
  */
-#include "initramfs/early.h"
+#include "initramfs/early_store.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -14,14 +14,10 @@
 
 int early_manifest(struct early *e)
 {
-	int r;
+	int r = early_store_open(e);
 
-	e->images_fd = open(CRKEXEC_INITRAMFS_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (e->images_fd < 0)
-		return log_err(neg_errno(), "cannot open " CRKEXEC_INITRAMFS_DIR);
-	r = manifest_load(e->images_fd, "manifest.json", &e->manifest);
 	if (r < 0)
-		return log_err(r, "no usable manifest in this initramfs");
+		return r;
 	if (e->cmdline.id && strcmp(e->cmdline.id, e->manifest->id))
 		return log_fail(-EBADMSG, "the manifest is of upgrade %s, this boot is %s's",
 				e->manifest->id, e->cmdline.id);

@@ -42,42 +42,50 @@ static void sock_freep(struct nl_sock **sk)
 		nl_socket_free(*sk);
 }
 
-int early_net_lock(struct early *e)
+static int lock_links(struct early *e, struct nl_sock *sk)
 {
-	_cleanup_(sock_freep) struct nl_sock *sk = NULL;
 	const struct manifest *m = e->manifest;
-	int r;
 
-	if (!m->n_links)
-		return 0;
-	sk = net_open();
-	if (!sk)
-		return log_fail(-EIO, "no rtnetlink socket");
-	r = netlock_open(&e->lock);
-	if (r < 0)
-		return log_err(r, "cannot prepare the network lock");
 	for (size_t i = 0; i < m->n_links; i++) {
 		int ifindex = wait_link(e, sk, &m->links[i]);
+		int r;
 
 		/* Connections over an interface that is gone are lost, the others are not. */
 		if (ifindex < 0)
 			continue;
 		r = netlock_lock_ifindex(e->lock, ifindex);
 		if (r < 0)
-			return log_err(r, "cannot lock interface %s", m->links[i].name);
+			return r;
 	}
 	return 0;
 }
 
+int early_net_lock(struct early *e)
+{
+	_cleanup_(sock_freep) struct nl_sock *sk = net_open();
+	int lo = if_nametoindex("lo"), r;
+
+	if (!sk)
+		return log_fail(-EIO, "no rtnetlink socket");
+	r = netlock_open(&e->lock);
+	/* One tree may be back before the other end of its connection is. */
+	if (r == 0 && lo)
+		r = netlock_lock_ifindex(e->lock, lo);
+	if (r == 0 && !e->initrd)
+		r = lock_links(e, sk);
+	return r < 0 ? log_err(r, "the network cannot be locked") : 0;
+}
+
 static void configure_link(struct early *e, struct nl_sock *sk, const struct manifest_link *l)
 {
-	int ifindex = net_find_mac(sk, l->mac);
+	/* Own carrier: waited for already, by the lock. */
+	int ifindex = e->initrd ? wait_link(e, sk, l) : net_find_mac(sk, l->mac);
 
 	if (ifindex <= 0) {
 		log_warn("no interface with address %s (%s)", l->mac, l->name);
 		return;
 	}
-	/* In the distribution's initramfs it may be up, and udev names it. */
+	/* In the distribution's initramfs udev names it. */
 	if (!e->initrd && net_set_name(sk, ifindex, l->name) < 0)
 		log_warn("interface %s keeps another name", l->name);
 	if (net_up(sk, ifindex, l->mtu) < 0)
@@ -85,6 +93,27 @@ static void configure_link(struct early *e, struct nl_sock *sk, const struct man
 	for (size_t i = 0; i < l->n_addresses; i++)
 		if (net_add_address(sk, ifindex, &l->addresses[i]) < 0)
 			log_warn("interface %s is without %s", l->name, l->addresses[i].address);
+}
+
+/* By address where it has one: under udev it may not have its name yet. */
+static int ifindex_of(struct nl_sock *sk, const struct manifest *m, const char *name)
+{
+	int found = 0;
+
+	for (size_t i = 0; i < m->n_links && found <= 0; i++)
+		if (!strcmp(m->links[i].name, name))
+			found = net_find_mac(sk, m->links[i].mac);
+	return found > 0 ? found : (int)if_nametoindex(name);
+}
+
+static void add_route(struct nl_sock *sk, const struct manifest *m, const struct manifest_route *t)
+{
+	int ifindex = t->dev ? ifindex_of(sk, m, t->dev) : 0;
+
+	if (t->dev && !ifindex)
+		log_warn("going on without the route to %s: no interface %s", t->dst, t->dev);
+	else if (net_add_route(sk, t, ifindex) < 0)
+		log_warn("going on without the route to %s", t->dst);
 }
 
 int early_net_configure(struct early *e)
@@ -102,20 +131,15 @@ int early_net_configure(struct early *e)
 	/* A gateway must be reachable by a route that is there before. */
 	for (int with_gateway = 0; with_gateway <= 1; with_gateway++)
 		for (size_t i = 0; i < m->n_routes; i++)
-			if (!!m->routes[i].via == with_gateway &&
-			    net_add_route(sk, &m->routes[i]) < 0)
-				log_warn("going on without the route to %s", m->routes[i].dst);
+			if (!!m->routes[i].via == with_gateway)
+				add_route(sk, m, &m->routes[i]);
 	return 0;
 }
 
 int early_net_unlock(struct early *e)
 {
-	if (e->initrd)
-		return early_guard_stop();
-	if (e->lock) {
-		netlock_unlock(e->lock);
+	if (e->lock)
 		netlock_close(e->lock);
-		e->lock = NULL;
-	}
-	return 0;
+	e->lock = NULL;
+	return e->initrd ? early_guard_stop() : 0;
 }

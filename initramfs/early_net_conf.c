@@ -176,14 +176,11 @@ int net_add_address(struct nl_sock *sk, int ifindex, const struct manifest_addre
 	return r < 0 ? log_fail(-EIO, "cannot add address %s: %s", a->address, nl_geterror(r)) : 0;
 }
 
-static int fill_route(struct rtnl_route *rt, const struct manifest_route *route)
+static int fill_route(struct rtnl_route *rt, const struct manifest_route *route, int ifindex)
 {
 	_cleanup_(addr_putp) struct nl_addr *dst = NULL, *via = NULL, *src = NULL;
 	struct rtnl_nexthop *nh;
-	unsigned int ifindex = route->dev ? if_nametoindex(route->dev) : 0;
 
-	if (route->dev && !ifindex)
-		return log_fail(-ENODEV, "route %s: no interface %s", route->dst, route->dev);
 	if (nl_addr_parse(route->dst, route->family, &dst) < 0 ||
 	    (route->via && nl_addr_parse(route->via, AF_UNSPEC, &via) < 0) ||
 	    (route->src && nl_addr_parse(route->src, route->family, &src) < 0))
@@ -209,7 +206,7 @@ static int fill_route(struct rtnl_route *rt, const struct manifest_route *route)
 	return 0;
 }
 
-int net_add_route(struct nl_sock *sk, const struct manifest_route *route)
+int net_add_route(struct nl_sock *sk, const struct manifest_route *route, int ifindex)
 {
 	struct rtnl_route *rt;
 	int r;
@@ -220,7 +217,7 @@ int net_add_route(struct nl_sock *sk, const struct manifest_route *route)
 	rt = rtnl_route_alloc();
 	if (!rt)
 		return -ENOMEM;
-	r = fill_route(rt, route);
+	r = fill_route(rt, route, ifindex);
 	if (r == 0) {
 		r = rtnl_route_add(sk, rt, NLM_F_CREATE | NLM_F_REPLACE);
 		if (r < 0 && r != -NLE_EXIST)

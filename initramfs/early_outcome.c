@@ -3,13 +3,12 @@
  * adoption helper and `crkexec status`; images of failed units are kept; the initramfs is
  * emptied; the real init takes over.
  */
-#include "initramfs/early.h"
+#include "initramfs/early_store.h"
 
 #include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -51,43 +50,21 @@ static int write_tmpfiles(const struct manifest *m)
 	return fflush(f) ? neg_errno() : 0;
 }
 
-static int copy_image(int from_dir, const struct manifest_image *image, int to_dir)
-{
-	_cleanup_close_ int from = openat(from_dir, image->name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	_cleanup_close_ int to = -EBADF;
-	ssize_t n;
-
-	/* Missing may be the very reason. */
-	if (from < 0)
-		return errno == ENOENT ? 0 : neg_errno();
-	to = openat(to_dir, image->name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (to < 0)
-		return neg_errno();
-	while ((n = sendfile(to, from, NULL, 1u << 30)) > 0)
-		;
-	return n < 0 ? neg_errno() : 0;
-}
-
 static int keep_tree(struct early *e, const char *base, const struct manifest_tree *t)
 {
 	_cleanup_free_ char *path = str_fmt("%s/%s", base, t->dir);
-	_cleanup_close_ int from = -EBADF, to = -EBADF;
+	_cleanup_close_ int to = -EBADF;
 	int r;
 
 	if (!path)
 		return -ENOMEM;
-	from = openat(e->images_fd, t->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	if (from < 0)
-		return neg_errno();
 	r = early_mkdirs(path, 0700);
 	if (r < 0)
 		return r;
 	to = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	if (to < 0)
 		return neg_errno();
-	for (size_t i = 0; i < t->n_images && r == 0; i++)
-		r = copy_image(from, &t->images[i], to);
-	return r;
+	return early_images_keep(e, t, to);
 }
 
 /* To disk when that is writable, else to /run; the reason says where. */

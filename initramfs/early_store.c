@@ -8,20 +8,22 @@
 #include "initramfs/early_store.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
+#include <sys/sendfile.h>
 #include <time.h>
+#include <xxhash.h>
 
 #include "image/proto.h"
+#include "initramfs/early_store_pmem.h"
+#include "util/io.h"
 #include "util/log.h"
 
-int early_images_open(struct early *e, const struct manifest_tree *t, struct early_images *ret)
+static int open_dir_images(struct early *e, const struct manifest_tree *t,
+			   struct early_images *ret)
 {
 	int r;
 
-	*ret = (struct early_images){ .dirfd = -EBADF };
-	r = early_verify_tree(e, t);
-	if (r < 0)
-		return r;
 	ret->dirfd = openat(e->images_fd, t->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	if (ret->dirfd < 0)
 		return log_err(neg_errno(), "cannot open the images in %s", t->dir);
@@ -29,23 +31,243 @@ int early_images_open(struct early *e, const struct manifest_tree *t, struct ear
 	return r < 0 ? log_err(r, "cannot open the images in %s", t->dir) : 0;
 }
 
-static int read_monotonic(struct image_store *s, const struct manifest_tree *t, int64_t *ret)
+static int open_bundle(struct early *e, const struct manifest_tree *t, struct early_images *ret)
 {
-	unsigned long id = 0;
-	struct arena a;
-	TimensEntry *te;
-	bool found = false;
+	uint64_t bytes = 0, hash = 0;
+	int r = early_pmem_map(e->pmem, t->bundle_off, t->bundle_bytes, &ret->map);
+
+	if (r < 0)
+		return r;
+	ret->bytes = t->bundle_bytes;
+	r = image_bundle_open(ret->map, ret->bytes, &ret->store);
+	if (r == 0)
+		r = image_store_seal(ret->store, &bytes, &hash);
+	if (r < 0)
+		return r;
+	if (bytes != t->bundle_bytes || hash != t->bundle_hash)
+		return log_fail(-EBADMSG, "the images of %s are not those that were saved (checksum "
+				"%016llx instead of %016llx)", t->dir, (unsigned long long)hash,
+				(unsigned long long)t->bundle_hash);
+	return 0;
+}
+
+/* A bundle's table of contents is checked, not yet the files. */
+static int open_unchecked(struct early *e, const struct manifest_tree *t,
+			  struct early_images *ret)
+{
 	int r;
 
-	for (size_t i = 0; i < t->n_images && !found; i++) {
-		int end = 0;
+	*ret = (struct early_images)EARLY_IMAGES_INIT;
+	r = e->pmem ? open_bundle(e, t, ret) : open_dir_images(e, t, ret);
+	if (r < 0)
+		early_images_close(ret);
+	return r;
+}
 
-		found = sscanf(t->images[i].name, "timens-%lu.img%n", &id, &end) == 1 && end;
+int early_images_open(struct early *e, const struct manifest_tree *t, struct early_images *ret)
+{
+	int r = e->pmem ? 0 : early_verify_tree(e, t);
+
+	if (r == 0)
+		r = open_unchecked(e, t, ret);
+	if (r < 0)
+		return r;
+	r = image_store_verify(ret->store);
+	if (r < 0)
+		early_images_close(ret);
+	return r;
+}
+
+void early_images_close(struct early_images *images)
+{
+	if (images->store)
+		image_store_close(images->store);
+	if (images->map)
+		early_pmem_unmap(images->map, images->bytes);
+	close_fdp(&images->dirfd);
+	*images = (struct early_images)EARLY_IMAGES_INIT;
+}
+
+struct wanted {
+	const char *name;
+	uint64_t bytes, hash;
+	bool found;
+};
+
+static int match_name(void *arg, const char *name, uint64_t bytes, uint64_t hash)
+{
+	struct wanted *w = arg;
+
+	if (!strcmp(name, w->name))
+		*w = (struct wanted){ w->name, bytes, hash, true };
+	return 0;
+}
+
+/* A bundle's own table is as good as the manifest, which has its checksum. */
+static int each_file(const struct manifest_tree *t, struct early_images *images, image_file_fn fn,
+		     void *arg)
+{
+	if (images->map)
+		return image_store_each_file(images->store, fn, arg);
+	for (size_t i = 0; i < t->n_images; i++)
+		fn(arg, t->images[i].name, t->images[i].bytes, t->images[i].hash);
+	return 0;
+}
+
+int early_images_file(struct early *e, const struct manifest_tree *t, const char *name,
+		      struct early_images *images, struct image_reader *ret)
+{
+	const struct image_type type = { .name = name, .file_fmt = name, .framing = IMAGE_RAW };
+	struct wanted w = { .name = name };
+	int r;
+
+	*images = (struct early_images)EARLY_IMAGES_INIT;
+	*ret = (struct image_reader){ 0 };
+	/* It is used as a format. */
+	if (strpbrk(name, "%/"))
+		return log_fail(-EBADMSG, "\"%s\" is no name of an image", name);
+	r = open_unchecked(e, t, images);
+	if (r < 0)
+		return r;
+	r = each_file(t, images, match_name, &w);
+	if (r == 0 && !w.found)
+		r = log_fail(-EBADMSG, "%s is not among the images of %s", name, t->dir);
+	if (r == 0)
+		r = image_open(images->store, &type, ret, (uint64_t)0);
+	if (r == 0 && (ret->bytes != w.bytes || XXH3_64bits(ret->data, ret->bytes) != w.hash))
+		r = log_fail(-EBADMSG, "image %s of %s is damaged (checksum)", name, t->dir);
+	if (r < 0) {
+		image_reader_done(ret);
+		early_images_close(images);
 	}
-	if (!found)
-		return -ENOENT;
+	return r;
+}
+
+static int write_kept(int dirfd, const char *name, const void *data, size_t bytes)
+{
+	_cleanup_close_ int fd = openat(dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+	return fd < 0 ? neg_errno() : write_full(fd, data, bytes);
+}
+
+struct keeping {
+	struct image_store *store;
+	int dirfd;
+};
+
+static int keep_file(void *arg, const char *name, uint64_t bytes, uint64_t hash)
+{
+	const struct image_type type = { .name = name, .file_fmt = name, .framing = IMAGE_RAW };
+	struct keeping *k = arg;
+	_cleanup_image_reader_ struct image_reader rd = { 0 };
+	int r = strpbrk(name, "%/") ? -EBADMSG : image_open(k->store, &type, &rd, (uint64_t)0);
+
+	(void)bytes;
+	(void)hash;
+	return r < 0 ? r : write_kept(k->dirfd, name, rd.data, rd.bytes);
+}
+
+/* Files by name as long as the table of contents is right, else all bytes in one. */
+static int keep_bundle(struct early *e, const struct manifest_tree *t, int to_dirfd)
+{
+	struct early_images images;
+	const void *map;
+	int r = open_unchecked(e, t, &images);
+
+	if (r == 0) {
+		struct keeping k = { images.store, to_dirfd };
+
+		r = image_store_each_file(images.store, keep_file, &k);
+		early_images_close(&images);
+		return r;
+	}
+	r = early_pmem_map(e->pmem, t->bundle_off, t->bundle_bytes, &map);
+	if (r < 0)
+		return r;
+	r = write_kept(to_dirfd, "damaged.bundle", map, t->bundle_bytes);
+	early_pmem_unmap(map, t->bundle_bytes);
+	return r;
+}
+
+static int copy_image(int from_dir, const struct manifest_image *image, int to_dir)
+{
+	_cleanup_close_ int from = openat(from_dir, image->name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	_cleanup_close_ int to = -EBADF;
+	ssize_t n;
+
+	/* Missing may be the very reason. */
+	if (from < 0)
+		return errno == ENOENT ? 0 : neg_errno();
+	to = openat(to_dir, image->name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (to < 0)
+		return neg_errno();
+	while ((n = sendfile(to, from, NULL, 1u << 30)) > 0)
+		;
+	return n < 0 ? neg_errno() : 0;
+}
+
+int early_images_keep(struct early *e, const struct manifest_tree *t, int to_dirfd)
+{
+	_cleanup_close_ int from = -EBADF;
+	int r = 0;
+
+	if (e->pmem)
+		return keep_bundle(e, t, to_dirfd);
+	from = openat(e->images_fd, t->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (from < 0)
+		return neg_errno();
+	for (size_t i = 0; i < t->n_images && r == 0; i++)
+		r = copy_image(from, &t->images[i], to_dirfd);
+	return r;
+}
+
+static int load_pmem(struct early *e)
+{
+	int r = early_pmem_open(e->cmdline.store, e->cmdline.id, &e->pmem);
+
+	if (r == 0)
+		r = manifest_from_text(e->pmem->manifest, e->pmem->header.manifest_bytes,
+				       &e->manifest);
+	return r < 0 ? log_err(r, "no usable manifest in the kept memory") : 0;
+}
+
+int early_store_open(struct early *e)
+{
+	int r;
+
+	if (e->cmdline.store)
+		return load_pmem(e);
+	e->images_fd = open(CRKEXEC_INITRAMFS_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (e->images_fd < 0)
+		return log_err(neg_errno(), "cannot open " CRKEXEC_INITRAMFS_DIR);
+	r = manifest_load(e->images_fd, "manifest.json", &e->manifest);
+	return r < 0 ? log_err(r, "no usable manifest in this initramfs") : 0;
+}
+
+static int match_timens(void *arg, const char *name, uint64_t bytes, uint64_t hash)
+{
+	unsigned long id, *ret = arg;
+	int end = 0;
+
+	(void)bytes;
+	(void)hash;
+	if (sscanf(name, "timens-%lu.img%n", &id, &end) == 1 && end && !name[end])
+		*ret = id;
+	return 0;
+}
+
+static int read_monotonic(const struct manifest_tree *t, struct early_images *images,
+			  int64_t *ret)
+{
+	unsigned long id = ULONG_MAX;
+	struct arena a;
+	TimensEntry *te;
+	int r = each_file(t, images, match_timens, &id);
+
+	if (r < 0 || id == ULONG_MAX)
+		return r < 0 ? r : -ENOENT;
 	arena_init(&a);
-	r = image_read_one(s, &a, &image_timens, timens_entry, &te, (uint64_t)id);
+	r = image_read_one(images->store, &a, &image_timens, timens_entry, &te, (uint64_t)id);
 	if (r == 0)
 		*ret = (int64_t)te->monotonic->tv_sec * 1000000000 + te->monotonic->tv_nsec;
 	arena_done(&a);
@@ -57,13 +279,13 @@ int64_t early_images_clock_advance(struct early *e, const struct manifest_unit *
 {
 	const struct manifest_clock *c = &e->manifest->clock;
 	int64_t now = (int64_t)early_now_usec(CLOCK_REALTIME) * 1000;
-	int64_t dumped, advance;
+	int64_t dumped = 0, advance;
 
 	/*
 	 * A tree that was already in a time namespace of its own counts from elsewhere than
 	 * the manifest's clock; then the moment of its freeze has to do.
 	 */
-	if (read_monotonic(images->store, t, &dumped) == 0 && dumped <= c->monotonic_nsec &&
+	if (read_monotonic(t, images, &dumped) == 0 && dumped <= c->monotonic_nsec &&
 	    c->monotonic_nsec - dumped < 600 * 1000000000ll)
 		advance = c->monotonic_nsec - dumped + (now - c->realtime_nsec);
 	else

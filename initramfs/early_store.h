@@ -7,12 +7,31 @@
 
 struct early_images {
 	struct image_store *store;
-	int dirfd;
+	int dirfd;			/* -EBADF: a bundle */
+	const void *map;		/* of the bundle */
+	uint64_t bytes;
 };
+#define EARLY_IMAGES_INIT	{ .dirfd = -EBADF }
 
-/* Checked against the manifest before it is opened. */
+/*
+ * Finds the store and takes the manifest's text from it: pmem when the command line says so,
+ * else the directory in the initramfs. Fills in e->pmem or e->images_fd and e->manifest.
+ */
+int early_store_open(struct early *e) _must_check_;
+
+/* Every byte is checked against the manifest before it is opened. */
 int early_images_open(struct early *e, const struct manifest_tree *t, struct early_images *ret)
 	_must_check_;
+void early_images_close(struct early_images *images);
+/*
+ * One file of them, checked alone. Valid until both are done with: image_reader_done(ret),
+ * early_images_close(images).
+ */
+int early_images_file(struct early *e, const struct manifest_tree *t, const char *name,
+		      struct early_images *images, struct image_reader *ret) _must_check_;
+/* Copies them into a directory, damaged ones too: for the one who looks into it. */
+int early_images_keep(struct early *e, const struct manifest_tree *t, int to_dirfd) _must_check_;
+
 /* Nanoseconds from the tree's own clock readings to now. */
 int64_t early_images_clock_advance(struct early *e, const struct manifest_unit *u,
 				   const struct manifest_tree *t, struct early_images *images);

@@ -3,9 +3,11 @@
  * run, the most recently added first; one that fails makes the event fail.
  */
 #include <signal.h>
+#include <string.h>
 #include <sys/wait.h>
 
 #include "cmd/cmd.h"
+#include "netlock/hostlock.h"
 
 static int run_script(const struct cmd_opts *o, const char *path, const char *event, pid_t root)
 {
@@ -41,11 +43,24 @@ static int run_script(const struct cmd_opts *o, const char *path, const char *ev
 	return 0;
 }
 
+/*
+ * Scripts see the network events only of trees with a network namespace of their own, which
+ * are refused; the connections of others are locked one by one.
+ */
+static int network_event(const struct cmd_opts *o, bool lock, pid_t root)
+{
+	if (!o->cr.tcp_established || o->cr.network_lock == CR_LOCK_SKIP)
+		return 0;
+	return lock ? hostlock_lock(root) : hostlock_unlock(root);
+}
+
 int cmd_run_scripts(void *arg, const char *event, pid_t root)
 {
 	const struct cmd_opts *o = arg;
 	int bad = 0;
 
+	if (!strcmp(event, "network-lock") || !strcmp(event, "network-unlock"))
+		return network_event(o, !strcmp(event, "network-lock"), root);
 	for (size_t i = o->n_scripts; i-- > 0;) {
 		int r = run_script(o, o->scripts[i], event, root);
 

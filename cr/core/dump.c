@@ -55,6 +55,14 @@ static int step_seize(struct dump_ctx *ctx)
 	return r;
 }
 
+static int step_network_lock(struct dump_ctx *ctx)
+{
+	int r = notify(ctx, "network-lock");
+
+	ctx->network_locked = r >= 0;
+	return r;
+}
+
 static int step_collect(struct dump_ctx *ctx)
 {
 	int r = each_process(ctx, dump_process_collect);
@@ -161,6 +169,8 @@ static const struct {
 	bool check;	/* also part of looking for obstacles */
 } steps[] = {
 	{ "stop the tree",	step_seize,	true },
+	/* Before the first queue is read; removed by the restore, or here if the tree goes on. */
+	{ "network lock",	step_network_lock, false },
 	/* Ids and the user namespace's maps: every later uid needs them. */
 	{ "namespaces",		step_collect,	true },
 	{ "processes",		step_state,	true },
@@ -230,6 +240,8 @@ static int dump_or_check(const struct cr_opts *opts, bool check, struct cr_stats
 		r = sk_dump_silence(&ctx);
 	if (r < 0 || check)
 		state = CR_LEAVE_RUNNING;
+	if (ctx.network_locked && state == CR_LEAVE_RUNNING && notify(&ctx, "network-unlock") < 0)
+		log_warn("the network stays locked");
 	released = tree_release(&ctx, state);
 	/* Closes our duplicates of its connections: after the tree, or they would outlive it. */
 	dump_files_done(&ctx, r >= 0 && state != CR_LEAVE_RUNNING);

@@ -83,6 +83,7 @@ struct dump_ctx {
 	struct cr_stats stats;
 	uint32_t next_file_id, next_pages_id, next_ghost_id;
 	bool mntns_dumped;		/* reg_file_entry.mnt_id is meaningful */
+	bool network_locked;		/* "network-lock" was notified */
 	int obstacles;			/* number found by check */
 	bool was_frozen;		/* opts->freeze_cgroup, before we came */
 };

@@ -48,9 +48,10 @@ int dump_file_put(struct dump_ctx *ctx, const FileEntry *fe) _must_check_;
 int dump_writer(struct dump_ctx *ctx, struct image_writer **slot, const struct image_type *type,
 		struct image_writer **ret) _must_check_;
 /* 1: path, as p sees it, names the file that st describes; 0: another one or none. */
-int dump_path_names(struct dump_process *p, const char *path, const struct stat *st) _must_check_;
+int dump_path_names(struct dump_process *p, const char *path, int mnt_id, const struct stat *st)
+	_must_check_;
 /* O_PATH descriptor of a directory as p sees it. Path as a /proc link shows it. */
-int dump_open_dir(struct dump_process *p, const char *path, int *ret_fd) _must_check_;
+int dump_open_dir(struct dump_process *p, const char *path, int mnt_id, int *ret_fd) _must_check_;
 /* A struct file of its own for reading the contents behind fd: position and flags are ours. */
 int reopen_for_read(int fd, int *ret_fd) _must_check_;
 /* The same file once more with other flags, through /proc/self/fd. */
@@ -58,11 +59,13 @@ int reopen_fd(int fd, int flags, int *ret_fd) _must_check_;
 
 /*
  * Ends the file part of a dump: warns of what the outside holds the other end of, closes the
- * shared images. keep: the images are good and the tree will not go on here; else hard links
- * made by --link-remap are removed.
+ * shared images. -EOPNOTSUPP when a check has counted obstacles.
  */
 int dump_files_finish(struct dump_ctx *ctx) _must_check_;
-/* Frees; on failure or when the tree goes on running, also what was left on disks. */
+/*
+ * Frees. keep_links: the images are good and the tree will not go on here; else hard links made
+ * by --link-remap are removed.
+ */
 void dump_files_done(struct dump_ctx *ctx, bool keep_links);
 
 /* locks.c: the "lock:" lines of all descriptors of p → filelocks.img. */

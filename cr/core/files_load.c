@@ -48,6 +48,20 @@ FownEntry *file_fown(ProtobufCMessage *sub)
 	return fd ? *(FownEntry **)((char *)sub + fd->offset) : NULL;
 }
 
+uint32_t file_flags(struct restore_ctx *ctx, const FileEntry *fe)
+{
+	ProtobufCMessage *sub = file_sub_message(fe);
+	const ProtobufCFieldDescriptor *fd;
+	struct restore_file *path;
+
+	if (fe->type == FD_TYPES__FIFO) {
+		path = restore_file_find(ctx, fe->fifo->regf_id);
+		return path && path->fe->reg ? path->fe->reg->flags : 0;
+	}
+	fd = protobuf_c_message_descriptor_get_field_by_name(sub->descriptor, "flags");
+	return fd ? *(uint32_t *)((char *)sub + fd->offset) : 0;
+}
+
 int file_entry_check(const FileEntry *fe)
 {
 	ProtobufCMessage *sub = file_sub_message(fe);

@@ -11,6 +11,7 @@
 
 #include "core/files.h"
 #include "kernel/mountinfo.h"
+#include "ns/ns.h"
 
 static bool same_mount_ns(const struct dump_process *p)
 {
@@ -25,7 +26,8 @@ static bool same_mount_ns(const struct dump_process *p)
  * The directory to start at and the rest of the path relative to it ("." for the directory
  * itself). -ENOENT when the name is outside of what the process's root shows.
  */
-static int path_base(struct dump_process *p, const char *path, int *ret_fd, const char **ret_rest)
+static int path_base(struct dump_process *p, const char *path, int mnt_id, int *ret_fd,
+		     const char **ret_rest)
 {
 	_cleanup_close_ int fd = -EBADF;
 	_cleanup_free_ char *root = NULL;
@@ -34,6 +36,9 @@ static int path_base(struct dump_process *p, const char *path, int *ret_fd, cons
 
 	if (path[0] != '/')
 		return -EINVAL;
+	r = ns_dump_path_base(p->ctx, path, mnt_id, ret_fd, ret_rest);
+	if (r != -ENOENT)
+		return r;
 	if (same_mount_ns(p)) {
 		fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 		rest = path + 1;
@@ -53,33 +58,33 @@ static int path_base(struct dump_process *p, const char *path, int *ret_fd, cons
 	return 0;
 }
 
-int dump_path_names(struct dump_process *p, const char *path, const struct stat *st)
+int dump_path_names(struct dump_process *p, const char *path, int mnt_id, const struct stat *st)
 {
 	_cleanup_close_ int base = -EBADF;
 	const char *rest;
 	struct stat now;
 	int r;
 
-	r = path_base(p, path, &base, &rest);
+	r = path_base(p, path, mnt_id, &base, &rest);
 	if (r == -ENOENT)
 		return 0;
 	if (r < 0)
 		return r;
-	if (fstatat(base, rest, &now, AT_SYMLINK_NOFOLLOW) < 0)
+	if (fstatat(base, rest, &now, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) < 0)
 		return errno == ENOENT || errno == ENOTDIR ? 0 : neg_errno();
 	return now.st_ino == st->st_ino && now.st_dev == st->st_dev;
 }
 
-int dump_open_dir(struct dump_process *p, const char *path, int *ret_fd)
+int dump_open_dir(struct dump_process *p, const char *path, int mnt_id, int *ret_fd)
 {
 	_cleanup_close_ int base = -EBADF;
 	const char *rest;
 	int r, fd;
 
-	r = path_base(p, path, &base, &rest);
+	r = path_base(p, path, mnt_id, &base, &rest);
 	if (r < 0)
 		return r;
-	fd = openat(base, rest, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	fd = openat(base, *rest ? rest : ".", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return neg_errno();
 	*ret_fd = fd;

@@ -126,6 +126,24 @@ static int fd_install(struct restore_ctx *ctx, struct batch *b, const FdinfoEntr
 	return 0;
 }
 
+/*
+ * SIGIO's si_fd is the number that turned O_ASYNC on: the task's own, not the engine's. The
+ * engine has turned it on already, so off first.
+ */
+static int async_by_task(struct restore_ctx *ctx, struct restore_file *f, struct batch *b)
+{
+	int flags = fcntl(f->fd, F_GETFL), r;
+
+	if (!(file_flags(ctx, f->fe) & O_ASYNC) || flags < 0)
+		return 0;
+	r = batch_make_room(b, 2, 0);
+	if (r < 0)
+		return r;
+	batch_call(b, SYS_fcntl, f->t_fd, F_SETFL, flags & ~O_ASYNC);
+	batch_call(b, SYS_fcntl, f->t_fd, F_SETFL, flags);
+	return 0;
+}
+
 static int fds_attach(struct restore_ctx *ctx, struct restore_process *p, struct batch *b)
 {
 	int r;
@@ -133,10 +151,12 @@ static int fds_attach(struct restore_ctx *ctx, struct restore_process *p, struct
 	for (size_t i = 0; i < p->n_fds; i++) {
 		struct restore_file *f = restore_file_find(ctx, p->fds[i]->id);
 
-		if (!f->kind->attach || f->owner != p || f->t_fd != (int)p->fds[i]->fd)
+		if (f->owner != p || f->t_fd != (int)p->fds[i]->fd)
 			continue;
 		LOG_SCOPE("fd %d (%s)", f->t_fd, f->kind->name);
-		r = f->kind->attach(ctx, f, p, b);
+		r = async_by_task(ctx, f, b);
+		if (r >= 0 && f->kind->attach)
+			r = f->kind->attach(ctx, f, p, b);
 		if (r < 0)
 			return r;
 	}

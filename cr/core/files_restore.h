@@ -11,6 +11,8 @@
 ProtobufCMessage *file_sub_message(const FileEntry *fe);
 /* Its owner of SIGIO, NULL when the type has none. */
 FownEntry *file_fown(ProtobufCMessage *sub);
+/* Its status flags; 0 when the type has none. */
+uint32_t file_flags(struct restore_ctx *ctx, const FileEntry *fe);
 /* -EBADMSG (logged) unless type, sub-message and ids fit together. */
 int file_entry_check(const FileEntry *fe) _must_check_;
 

@@ -329,7 +329,10 @@ int dump_files_finish(struct dump_ctx *ctx)
 			first = r;
 	}
 	r = dump_locks_finish(ctx);
-	return first ? first : r;
+	if (first || r < 0)
+		return first ? first : r;
+	/* A check that went on after obstacles says so here. */
+	return ctx->obstacles ? -EOPNOTSUPP : 0;
 }
 
 void dump_files_done(struct dump_ctx *ctx, bool keep_links)

@@ -15,16 +15,20 @@
 
 int restore_open(struct restore_ctx *ctx, const char *path, int mnt_id, int flags, int *ret_fd)
 {
-	struct open_how how = {
-		.flags = (uint32_t)flags | O_CLOEXEC | O_NOCTTY,
-		.resolve = RESOLVE_NO_SYMLINKS,
-	};
+	struct open_how how = { .resolve = RESOLVE_NO_SYMLINKS };
 	int fd;
 
 	if (!path_is_normal(path))
 		return -EBADMSG;
+	/* openat2(2) refuses what open(2) ignores. */
+	if (flags & O_PATH)
+		flags &= O_PATH | O_DIRECTORY | O_NOFOLLOW;
+	else
+		flags |= O_NOCTTY;
+	flags |= O_CLOEXEC;
+	how.flags = (uint32_t)flags;
 	if (ctx->ns_state) {
-		fd = ns_open_path(ctx, path, mnt_id, flags | O_CLOEXEC | O_NOCTTY);
+		fd = ns_open_path(ctx, path, mnt_id, flags);
 		if (fd < 0)
 			return fd;
 		*ret_fd = fd;

@@ -75,7 +75,6 @@ static int settle_fs(struct restore_ctx *ctx, struct restore_process *p)
 	}
 	batch_call(b, SYS_fchdir, cwd);
 	batch_call(b, SYS_close, cwd);
-	batch_call(b, SYS_close, ctx->pidfd_t_fd);
 	return batch_run(b);
 }
 
@@ -207,6 +206,9 @@ static int parts_restore(struct restore_ctx *ctx, struct restore_process *p, siz
 
 	LOG_SCOPE("thread %d", th->task.tid);
 	batch_begin(&ctx->batch, &th->task);
+	/* Not earlier: a child that shares the table has fetched its directories by now. */
+	if (stage == STAGE_LATE && !i && !p->shares_fds)
+		batch_call(&ctx->batch, SYS_close, ctx->pidfd_t_fd);
 	for (size_t k = 0; task_parts[k]; k++) {
 		const struct task_part *part = task_parts[k];
 

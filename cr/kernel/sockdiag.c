@@ -209,6 +209,8 @@ int sockdiag_parse(enum sockdiag_sort sort, const void *data, size_t bytes, stru
 		s->ino = m->idiag_inode;
 		s->rqueue = m->idiag_rqueue;
 		s->wqueue = m->idiag_wqueue;
+		memcpy(s->src, m->id.idiag_src, sizeof(s->src));
+		s->src_port = ntohs(m->id.idiag_sport);
 		memcpy(s->dst, m->id.idiag_dst, sizeof(s->dst));
 		s->dst_port = ntohs(m->id.idiag_dport);
 	}

@@ -41,8 +41,8 @@ struct sockdiag {
 	uint32_t rqueue, wqueue;
 
 	/* tcp, udp */
-	uint8_t dst[16];		/* network order; the first 4 bytes for IPv4 */
-	uint16_t dst_port;		/* host order */
+	uint8_t src[16], dst[16];	/* network order; the first 4 bytes for IPv4 */
+	uint16_t src_port, dst_port;	/* host order */
 	bool md5;
 	char ulp[16];
 

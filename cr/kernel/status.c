@@ -133,7 +133,7 @@ static int parse_field(const struct status_field *f, const char *s, const char *
 	int r;
 
 	switch (f->type) {
-	case ST_CHAR:
+	case ST_CHAR:	/* "S (sleeping)" */
 		if (!next_word(&s, end, word, sizeof(word)) || word[1])
 			return -EBADMSG;
 		*(char *)to = word[0];
@@ -178,8 +178,7 @@ static int parse_line(const char *line, const char *end, struct proc_status *st,
 
 		if ((size_t)(colon - line) != n || memcmp(line, f->key, n))
 			continue;
-		/* "State:	S (sleeping)" has more words than ours; numbers are alone. */
-		r = parse_field(f, colon + 1, f->type == ST_CHAR ? MIN(end, colon + 3) : end, st);
+		r = parse_field(f, colon + 1, end, st);
 		if (r < 0)
 			return r;
 		*seen |= 1u << i;

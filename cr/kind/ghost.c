@@ -236,7 +236,7 @@ static int link_make(struct dump_ctx *ctx, struct dump_file *f, const char *dir,
 	char self[48];
 	int r;
 
-	r = dump_open_dir(f->owner, dir, &dir_fd);
+	r = dump_open_dir(f->owner, dir, f->mnt_id, &dir_fd);
 	if (r < 0)
 		return r;
 	snprintf(self, sizeof(self), "/proc/self/fd/%d", f->fd);

@@ -99,7 +99,7 @@ static int watched_open(struct dump_ctx *ctx, struct dump_process *p,
 		struct stat st;
 
 		if (t.mounts[i].dev != l->sdev ||
-		    dump_open_dir(p, t.mounts[i].mountpoint, &dir) < 0)
+		    dump_open_dir(p, t.mounts[i].mountpoint, t.mounts[i].id, &dir) < 0)
 			continue;
 		/* open_by_handle_at(2) takes no O_PATH descriptor. */
 		if (reopen_fd(dir, O_RDONLY | O_DIRECTORY, &mnt) < 0)
@@ -109,7 +109,7 @@ static int watched_open(struct dump_ctx *ctx, struct dump_process *p,
 			continue;
 		snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
 		if (readlink_at(AT_FDCWD, self, &link) < 0 ||
-		    dump_path_names(p, link, &st) != 1)
+		    dump_path_names(p, link, -1, &st) != 1)
 			continue;
 		*ret_path = arena_strdup(&ctx->arena, link);
 		return *ret_path ? 0 : -ENOMEM;

@@ -101,13 +101,13 @@ static int pipe_dump(struct dump_ctx *ctx, struct dump_file *f)
 	e->id = f->id;
 	e->pipe_id = (uint32_t)f->st.st_ino;
 	e->flags = f->flags;
-	if (f->flags & O_DIRECT)
-		return log_obstacle("clear O_DIRECT or close it before",
-				    "%s: a pipe in packet mode (O_DIRECT)", f->link);
 	r = pipe_note(ctx, f, &n);
 	if (r < 0)
 		return log_err(r, "%s", f->link);
 	pipe_note_ends(n, f);
+	if (f->flags & O_DIRECT)
+		return log_obstacle("clear O_DIRECT or close it before",
+				    "%s: a pipe in packet mode (O_DIRECT)", f->link);
 	if (!n->has_data && (f->flags & O_ACCMODE) != O_WRONLY) {
 		n->has_data = true;
 		r = dump_writer(ctx, &ctx->w_pipes_data, &image_pipes_data, &w);

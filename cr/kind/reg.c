@@ -17,9 +17,8 @@
 #include "kernel/mountinfo.h"
 #include "kind/ghost_restore.h"
 
-#ifndef __O_TMPFILE
-#define __O_TMPFILE 020000000
-#endif
+/* The bit that O_TMPFILE adds to O_DIRECTORY. */
+#define TMPFILE_BIT 020000000u
 #define DELETED " (deleted)"
 #define POS_NONE UINT64_MAX
 
@@ -107,7 +106,7 @@ static int name_find(struct dump_ctx *ctx, struct dump_file *f, const char **ret
 
 	*ret_path = f->link;
 	if (f->st.st_nlink || !marked) {
-		r = dump_path_names(f->owner, f->link, &f->st);
+		r = dump_path_names(f->owner, f->link, f->mnt_id, &f->st);
 		if (r < 0)
 			return log_err(r, "cannot look up %s", f->link);
 		if (r > 0)
@@ -121,7 +120,7 @@ static int name_find(struct dump_ctx *ctx, struct dump_file *f, const char **ret
 	*ret_path = cut;
 	if (!f->st.st_nlink)
 		return 1;
-	r = dump_path_names(f->owner, cut, &f->st);
+	r = dump_path_names(f->owner, cut, f->mnt_id, &f->st);
 	return r < 0 ? log_err(r, "cannot look up %s", cut) : !r;
 }
 
@@ -228,7 +227,7 @@ static int reg_compare(int fd, const RegFileEntry *e)
 
 static int open_flags(const RegFileEntry *e, uint32_t flags)
 {
-	if (flags & __O_TMPFILE)
+	if (flags & TMPFILE_BIT)
 		flags &= ~(uint32_t)O_TMPFILE;
 	flags &= ~(uint32_t)(O_CREAT | O_EXCL | O_TRUNC | O_ASYNC);
 	if (flags & O_PATH && S_ISLNK(e->mode))

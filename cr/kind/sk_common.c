@@ -165,6 +165,14 @@ int sk_in_tree(struct dump_ctx *ctx, uint32_t ino)
 	return map_get(&d->in_tree, ino) != NULL;
 }
 
+int sk_in_tree_add(struct dump_ctx *ctx, uint32_t ino)
+{
+	struct sk_dump *d = sk_dump(ctx);
+	int r = d ? map_put(&d->in_tree, ino, d) : -ENOMEM;
+
+	return r < 0 ? log_err(r, "cannot remember the socket") : 0;
+}
+
 uint32_t sk_ns_id(const struct dump_file *f)
 {
 	return f->owner && f->owner->ids ? f->owner->ids->net_ns_id : 0;

@@ -30,8 +30,9 @@ int sk_diag(struct dump_ctx *ctx, const struct dump_file *f, enum sockdiag_sort 
 	    bool optional, const struct sockdiag **ret) _must_check_;
 /* Another socket of that sort by inode, after sk_diag() has swept. */
 const struct sockdiag *sk_diag_by_ino(struct dump_ctx *ctx, uint32_t ino);
-/* 1: a descriptor of the tree refers to this socket, 0: none does. */
+/* 1: a descriptor of the tree refers to this socket, or sk_in_tree_add() said so; else 0. */
 int sk_in_tree(struct dump_ctx *ctx, uint32_t ino) _must_check_;
+int sk_in_tree_add(struct dump_ctx *ctx, uint32_t ino) _must_check_;
 /* The network namespace's id for the image; 0 when not known. */
 uint32_t sk_ns_id(const struct dump_file *f);
 

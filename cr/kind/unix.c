@@ -30,19 +30,37 @@ const char *unix_name_text(const uint8_t *name, size_t len, char *buf)
 	return buf;
 }
 
+/* Peers that no descriptor shows: outside, or only in another socket's queue. */
+struct missing_peer {
+	const UnixSkEntry *e;
+	pid_t pid;
+	int t_fd;
+};
+
+struct unix_dump {
+	struct map external;		/* entries made for outside peers */
+	struct missing_peer *missing;
+	size_t n_missing;
+};
+
+static struct unix_dump *state_of(struct dump_ctx *ctx)
+{
+	if (!ctx->kind_state[FD_TYPES__UNIXSK])
+		ctx->kind_state[FD_TYPES__UNIXSK] = ARENA_NEW(&ctx->arena, struct unix_dump);
+	return ctx->kind_state[FD_TYPES__UNIXSK];
+}
+
 /* The outside peer gets an entry of its own: state "listening", marked external. */
 static int put_extern_peer(struct dump_ctx *ctx, const UnixSkEntry *of, const struct sockdiag *d)
 {
-	struct map *done = ctx->kind_state[FD_TYPES__UNIXSK];
+	struct unix_dump *s = state_of(ctx);
 	FileEntry *fe = ARENA_MSG(&ctx->arena, FileEntry, file_entry);
 	UnixSkEntry *e = ARENA_MSG(&ctx->arena, UnixSkEntry, unix_sk_entry);
 	int r;
 
-	if (!done)
-		done = ctx->kind_state[FD_TYPES__UNIXSK] = ARENA_NEW(&ctx->arena, struct map);
-	if (!done || !fe || !e)
+	if (!fe || !e)
 		return log_err(-ENOMEM, "external peer");
-	if (map_get(done, of->peer))
+	if (map_get(&s->external, of->peer))
 		return 0;
 	e->fown = ARENA_MSG(&ctx->arena, FownEntry, fown_entry);
 	e->opts = ARENA_MSG(&ctx->arena, SkOptsEntry, sk_opts_entry);
@@ -61,7 +79,7 @@ static int put_extern_peer(struct dump_ctx *ctx, const UnixSkEntry *of, const st
 	e->ns_id = of->ns_id;
 	fe->type = FD_TYPES__UNIXSK;
 	fe->usk = e;
-	r = map_put(done, of->peer, e);
+	r = map_put(&s->external, of->peer, e);
 	return r < 0 ? log_err(r, "external peer") : dump_file_put(ctx, fe);
 }
 
@@ -71,19 +89,13 @@ static bool named_by_operator(const struct cr_opts *o, const UnixSkEntry *e)
 	       external_find(o, "unix[*]");
 }
 
-static int check_peer(struct dump_ctx *ctx, const UnixSkEntry *e)
+static int check_outside(struct dump_ctx *ctx, const UnixSkEntry *e)
 {
 	const struct sockdiag *d = sk_diag_by_ino(ctx, e->peer);
 	const char *type = e->type == SOCK_DGRAM ? "datagram" : "stream";
 	char name[UNIX_NAME_TEXT];
 	bool named = d && d->name_len;
-	int r;
 
-	if (!e->peer)
-		return 0;
-	r = sk_in_tree(ctx, e->peer);
-	if (r)
-		return MIN(r, 0);
 	if (e->type == SOCK_DGRAM && !named)
 		return log_obstacle("stop the process at its other end, or include it",
 				    "unix datagram socket connected to a nameless socket "
@@ -102,6 +114,42 @@ static int check_peer(struct dump_ctx *ctx, const UnixSkEntry *e)
 					  : "a nameless socket");
 	}
 	return put_extern_peer(ctx, e, d);
+}
+
+/* The verdict comes when all queues have been seen. */
+static int note_peer(struct dump_ctx *ctx, const struct dump_file *f, const UnixSkEntry *e)
+{
+	struct unix_dump *s = state_of(ctx);
+	struct missing_peer *m;
+	int r = e->peer ? sk_in_tree(ctx, e->peer) : 1;
+
+	if (r)
+		return MIN(r, 0);
+	m = s ? ARENA_PUSH(&ctx->arena, s->missing, s->n_missing) : NULL;
+	if (!m)
+		return log_err(-ENOMEM, "unix socket");
+	*m = (struct missing_peer){ .e = e, .pid = f->owner->pid, .t_fd = f->t_fd };
+	return 0;
+}
+
+static int unix_dump_end(struct dump_ctx *ctx)
+{
+	struct unix_dump *s = ctx->kind_state[FD_TYPES__UNIXSK];
+	int refused = 0;
+
+	for (size_t i = 0; s && i < s->n_missing; i++) {
+		const struct missing_peer *m = &s->missing[i];
+		int r = sk_in_tree(ctx, m->e->peer);
+
+		LOG_SCOPE("process %d: fd %d", m->pid, m->t_fd);
+		if (!r)
+			r = check_outside(ctx, m->e);
+		if (r == -EOPNOTSUPP)
+			refused = r;
+		else if (r < 0)
+			return r;
+	}
+	return refused;
 }
 
 /* A connection that was made but not accepted: only between sockets of the tree, and empty. */
@@ -188,7 +236,9 @@ static int unix_dump(struct dump_ctx *ctx, struct dump_file *f)
 	if (!r)
 		r = unix_path_dump(ctx, f, d, e);
 	if (!r)
-		r = check_peer(ctx, e);
+		r = sk_in_tree_add(ctx, e->ino);
+	if (!r)
+		r = note_peer(ctx, f, e);
 	if (!r)
 		r = check_waiting(ctx, e, d);
 	if (!r)
@@ -200,10 +250,10 @@ static int unix_dump(struct dump_ctx *ctx, struct dump_file *f)
 
 static void unix_dump_done(struct dump_ctx *ctx)
 {
-	struct map *done = ctx->kind_state[FD_TYPES__UNIXSK];
+	struct unix_dump *s = ctx->kind_state[FD_TYPES__UNIXSK];
 
-	if (done)
-		map_done(done);
+	if (s)
+		map_done(&s->external);
 }
 
 const struct kind kind_unix = {
@@ -211,6 +261,7 @@ const struct kind kind_unix = {
 	.type = FD_TYPES__UNIXSK,
 	.match = unix_match,
 	.dump = unix_dump,
+	.dump_end = unix_dump_end,
 	.dump_done = unix_dump_done,
 	.prepare = unix_prepare,
 	.restore = unix_restore,

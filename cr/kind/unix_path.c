@@ -52,7 +52,7 @@ static void check_renamed(struct dump_file *f, const struct stat *st, const char
 {
 	_cleanup_free_ char *name = strndup((const char *)e->name.data, e->name.len);
 
-	if (!name || name[0] != '/' || dump_path_names(f->owner, name, st) != 0)
+	if (!name || name[0] != '/' || dump_path_names(f->owner, name, -1, st) != 0)
 		return;
 	log_warn("the socket bound as %s is now %s; it comes back as %s", name, path, name);
 }

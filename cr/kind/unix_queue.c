@@ -2,11 +2,11 @@
  * What waits to be read in a unix socket, message by message, descriptors included.
  *
  * SO_PEEK_OFF lets MSG_PEEK go forward; it is put back. A stream shows plain bytes and the
- * message with descriptors after them in one read: where the descriptors belong is found by
- * reading less and less.
+ * message with descriptors after them in one read; see plain_before().
  */
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/uio.h>
 
 #include "kind/sk_unix.h"
@@ -82,28 +82,29 @@ static int peek(int fd, int off, uint8_t *buf, size_t room, struct message *m)
 	return 1;
 }
 
-/* How many plain bytes lie before the message that carries the descriptors. */
+/*
+ * How many plain bytes lie before the message that carries the descriptors. A peek of any
+ * length goes on to it; but one into memory that ends a byte too early cannot copy it and gives
+ * what came before: nothing shows the boundary otherwise.
+ */
 static int plain_before(int fd, int off, const struct message *m, size_t *ret)
 {
-	_cleanup_free_ uint8_t *scratch = malloc(m->bytes);
-	size_t lo = 1, hi = m->bytes;	/* the least length that shows them is in lo..hi */
+	size_t room = ROUND_UP(m->bytes, (size_t)PAGE_BYTES);
+	uint8_t *map = mmap(NULL, room + PAGE_BYTES, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	_cleanup_(message_done) struct message probe = { 0 };
+	int r;
 
-	if (!scratch)
+	if (map == MAP_FAILED)
 		return -ENOMEM;
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-		_cleanup_(message_done) struct message probe = { 0 };
-		int r = peek(fd, off, scratch, mid, &probe);
-
-		if (r <= 0)
-			return r < 0 ? r : -EAGAIN;
-		if (probe.n_fds)
-			hi = mid;
-		else
-			lo = mid + 1;
-	}
-	*ret = lo - 1;
-	return 0;
+	r = mprotect(map + room, PAGE_BYTES, PROT_NONE) < 0 ? neg_errno() : 0;
+	if (!r)
+		r = peek(fd, off, map + room - (m->bytes - 1), m->bytes, &probe);
+	munmap(map, room + PAGE_BYTES);
+	*ret = r > 0 ? probe.bytes : 0;
+	if (r == -EFAULT)	/* not a byte before it */
+		return 0;
+	return r < 0 ? r : !r || probe.n_fds ? -EAGAIN : 0;
 }
 
 struct queue {

@@ -227,6 +227,9 @@ static int make(struct restore_ctx *ctx, struct usk *u)
 		return make_both(ctx, u);
 	if (u->e->state == UNIX_LISTEN || (u->e->state == UNIX_CLOSE && !u->e->peer))
 		return make_bound(ctx, u);
+	/* The kernel calls a datagram receiver established when somebody connects to it. */
+	if (!usk_is_stream(u) && !u->e->peer && u->e->name.len)
+		return make_bound(ctx, u);
 	if (u->e->peer && !u->peer)
 		return log_fail(-EBADMSG, "unix socket %u: its peer %u is not in files.img",
 				u->e->ino, u->e->peer);

@@ -1,19 +1,10 @@
 /*
  * mountpoints-N.img and tmpfs-dev-D.tar.gz.img: the mounts of one namespace and what is in its
  * own memory filesystems.
- *
- * Contents are read from a detached copy of the mount, made by a helper inside the namespace: there
- * nothing is mounted over anything. A filesystem that is covered is uncovered in a copy of the
- * namespace first.
  */
 #define _GNU_SOURCE
-#include <fcntl.h>
-#include <sched.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 
-#include "ns/mountapi.h"
 #include "ns/state.h"
 #include "ns/tar.h"
 
@@ -50,60 +41,6 @@ static int fill_entry(struct dump_ctx *ctx, const struct dump_mount *d, MntEntry
 	return 0;
 }
 
-struct uncover {
-	const struct dump_mntns *mnt;
-	const struct mount *m;
-	int ns_fd;
-	int fd;				/* reply: the detached copy */
-};
-
-/* Takes away, in our copy, what lies over the path to m and does not carry it. */
-static void umount_covers(const struct mount_table *t, const struct mount *m)
-{
-	for (size_t i = 0; i < t->n; i++) {
-		const struct mount *x = &t->mounts[i], *up = m;
-
-		if (!path_below(m->mountpoint, x->mountpoint))
-			continue;
-		while (up && up != x)
-			up = mount_by_id(t, up->parent_id);
-		if (!up)
-			umount2(x->mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW);
-	}
-}
-
-static int is_device(int fd, uint32_t dev)
-{
-	struct stat st;
-
-	return fstat(fd, &st) == 0 && dev_to_kernel(st.st_dev) == dev;
-}
-
-static int detach_copy(void *arg, struct ns_reply *reply)
-{
-	struct uncover *u = arg;
-	int fd;
-
-	if (setns(u->ns_fd, CLONE_NEWNS) < 0)
-		return neg_errno();
-	fd = sys_open_tree(AT_FDCWD, u->m->mountpoint, OPEN_TREE_CLONE);
-	if (fd < 0 || !is_device(fd, u->m->dev)) {	/* it is covered */
-		close_fdp(&fd);
-		if (unshare(CLONE_NEWNS) < 0 || mount("", "/", "", MS_REC | MS_PRIVATE, NULL) < 0)
-			return neg_errno();
-		umount_covers(&u->mnt->table, u->m);
-		fd = sys_open_tree(AT_FDCWD, u->m->mountpoint, OPEN_TREE_CLONE);
-	}
-	if (fd < 0)
-		return fd;
-	if (!is_device(fd, u->m->dev))
-		return -ESTALE;
-	u->fd = fd;
-	reply->data = &u->fd;
-	reply->bytes = sizeof(u->fd);
-	return 0;
-}
-
 static int write_image(void *arg, const void *p, size_t bytes)
 {
 	return image_put_raw(arg, p, bytes);
@@ -123,19 +60,9 @@ static uint32_t map_gid(void *arg, uint32_t id)
 static int add_contents(const struct dump_mntns *mnt, const struct mount *m,
 			struct tar_writer *tar)
 {
-	_cleanup_helper_ struct ns_helper h = NS_HELPER_INIT;
-	_cleanup_close_ int ns_fd = openat(mnt->p->proc_fd, "ns/mnt", O_RDONLY | O_CLOEXEC);
-	struct uncover u = { .mnt = mnt, .m = m, .ns_fd = ns_fd, .fd = -EBADF };
 	_cleanup_close_ int fd = -EBADF;
-	int helper_fd, r;
+	int r = mount_copy(mnt, m, &fd);
 
-	if (ns_fd < 0)
-		return log_err(neg_errno(), "cannot open the mount namespace");
-	r = ns_helper_start(&h, detach_copy, &u);
-	if (r >= 0)
-		r = ns_helper_read(&h, &helper_fd, sizeof(helper_fd));
-	if (r >= 0)
-		r = ns_helper_take_fd(&h, helper_fd, &fd);
 	if (r < 0)
 		return log_err(r, "cannot reach the %s at %s", m->fstype, m->mountpoint);
 	r = tar_add_tree(tar, fd, m->root);

@@ -30,6 +30,14 @@ void ns_dump_done(struct dump_ctx *ctx);
 /* True when mnt_id is a mount in one of the tree's own mount namespaces. */
 bool ns_dump_mount_is_known(struct dump_ctx *ctx, int mnt_id);
 
+/*
+ * Where to look a path up so that it is found on that very mount, even if another one covers it:
+ * a directory (the caller's) and the path from there ("" for the directory, or the file that is
+ * mounted, itself). -ENOENT: the path is not on a mount known here; look as always.
+ */
+int ns_dump_path_base(struct dump_ctx *ctx, const char *path, int mnt_id, int *ret_fd,
+		      const char **ret_rest) _must_check_;
+
 /* What a tree's mounts are bound from on the host. */
 struct ns_host_source {
 	const char *host_path;		/* directory, file or mount point on the host */

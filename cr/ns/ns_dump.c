@@ -60,6 +60,14 @@ int ns_dump_all(struct dump_ctx *ctx)
 
 void ns_dump_done(struct dump_ctx *ctx)
 {
+	struct ns_dump *ns = ctx->ns_state;
+
+	if (!ns)
+		return;
+	for (size_t i = 0; i < ns->copies.room; i++)
+		if (ns->copies.slots[i].val)
+			close((int)((uintptr_t)ns->copies.slots[i].val - 1));
+	map_done(&ns->copies);
 	ctx->ns_state = NULL;
 }
 
@@ -99,6 +107,7 @@ int ns_list_host_sources_of(pid_t pid, ns_host_source_fn fn, void *arg)
 	p.ctx = &ctx;
 	arena_init(&ctx.arena);
 	r = look(pid, &ctx, &p, fn, arg);
+	ns_dump_done(&ctx);
 	map_done(&ctx.ns_by_key);
 	arena_done(&ctx.arena);
 	return r;

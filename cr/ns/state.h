@@ -46,6 +46,7 @@ struct ns_dump {
 	struct dump_mntns *mntns;
 	size_t n_mntns;
 	UsernsEntry *userns;		/* NULL: no user namespace of its own */
+	struct map copies;		/* fd + 1 of detached copies, by mount id */
 };
 
 /* A mount of the images. */
@@ -122,11 +123,13 @@ int timens_dump(struct dump_ctx *ctx, struct dump_process *root, uint32_t id) _m
 int timens_enter(struct restore_ctx *ctx, uint32_t id) _must_check_;
 void timens_leave(struct ns_restore *ns);
 
-/* mnt_dump.c, mnt_origin.c, mnt_write.c */
+/* mnt_dump.c, mnt_origin.c, mnt_reach.c, mnt_write.c, fs.c */
 int mntns_collect(struct dump_ctx *ctx) _must_check_;
 int mntns_find_origins(struct dump_ctx *ctx, struct ns_dump *ns, struct dump_mntns *mnt)
 	_must_check_;
 int mntns_write(struct dump_ctx *ctx, struct dump_mntns *mnt) _must_check_;
+/* A detached copy of one mount, with nothing mounted on it. The caller's. */
+int mount_copy(const struct dump_mntns *mnt, const struct mount *m, int *ret_fd) _must_check_;
 /* Which of the mounts can be reached by their mountpoint, in the namespace we are in. */
 int mounts_visible(struct arena *a, const struct mount_table *t, bool **ret) _must_check_;
 /* A filesystem of one's own that can be made anew, and whether its contents are saved. */

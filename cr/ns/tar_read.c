@@ -23,6 +23,7 @@
 
 #define CHUNK_BYTES	(64u << 10)
 #define PAX_MAX_BYTES	(1u << 20)
+#define DRAIN_MAX_BYTES	(1u << 20)
 #define XATTRS_MAX	64u
 
 struct xattr {
@@ -79,6 +80,18 @@ static int get(struct tar_reader *t, void *p, size_t n)
 			t->z_end = true;
 		else if (z != Z_OK)
 			return -EBADMSG;
+	}
+	return 0;
+}
+
+/* Up to the end of the stream, where zlib compares the checksum; GNU tar fills up to 10 KiB. */
+static int drain(struct tar_reader *t)
+{
+	for (size_t n = 0; !t->z_end; n += sizeof(t->buf)) {
+		int r = n < DRAIN_MAX_BYTES ? get(t, t->buf, sizeof(t->buf)) : -E2BIG;
+
+		if (r < 0 && !t->z_end)
+			return r;
 	}
 	return 0;
 }
@@ -302,8 +315,10 @@ static int next_member(struct tar_reader *t, struct member *m)
 		char *text;
 		int r = get(t, &h, sizeof(h));
 
-		if (r == -ENODATA || (r >= 0 && !h.name[0] && !h.magic[0]))
+		if (r == -ENODATA)
 			return 0;
+		if (r >= 0 && !h.name[0] && !h.magic[0])
+			return drain(t);
 		if (r < 0)
 			return r;
 		if (memcmp(h.magic, "ustar", 5) || number(h.chksum, sizeof(h.chksum), &sum) < 0 ||

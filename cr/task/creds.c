@@ -132,7 +132,7 @@ static int get_cap_sets(const CredsEntry *e, struct cap_sets *ret)
 	    get_caps("ambient", e->cap_amb, e->n_cap_amb, &ret->amb) < 0)
 		return -EBADMSG;
 	if ((ret->eff & ~ret->prm) || (ret->amb & ~(ret->prm & ret->inh)))
-		return part_bad("core image: effective or ambient capabilities beyond the permitted");
+		return part_bad("core image: effective or ambient capabilities beyond permitted");
 	return 0;
 }
 
@@ -153,8 +153,8 @@ static int fit_cap_sets(const struct task_inherit *in, const struct cap_sets *ha
 		return log_fail(-EPERM, "the task had capabilities that the engine lacks (0x%lx): "
 				"run it with them", lost);
 	if (want->bnd & ~have->bnd)
-		log_warn("capabilities 0x%lx are missing from the bounding set: the task's programs "
-			 "cannot gain them by execve", want->bnd & ~have->bnd);
+		log_warn("capabilities 0x%lx are missing from the bounding set: the task's "
+			 "programs cannot gain them by execve", want->bnd & ~have->bnd);
 	return 0;
 }
 
@@ -166,7 +166,8 @@ static void capset_call(struct batch *b, uint64_t eff, uint64_t prm, uint64_t in
 		{ (uint32_t)(eff >> 32), (uint32_t)(prm >> 32), (uint32_t)(inh >> 32) },
 	};
 
-	batch_call(b, SYS_capset, batch_put(b, &head, sizeof(head)), batch_put(b, data, sizeof(data)));
+	batch_call(b, SYS_capset, batch_put(b, &head, sizeof(head)),
+		   batch_put(b, data, sizeof(data)));
 }
 
 static void caps_calls(struct batch *b, const struct cap_sets *have, const struct cap_sets *want,
@@ -204,11 +205,6 @@ static int ids_calls(struct batch *b, const CredsEntry *e)
 	return 0;
 }
 
-void creds_restore_groups_calls(struct batch *b, const uint32_t *outside, size_t n)
-{
-	batch_call(b, SYS_setgroups, n, n ? batch_put(b, outside, n * sizeof(*outside)) : 0);
-}
-
 static int groups_calls(struct restore_ctx *ctx, const CredsEntry *e, struct batch *b)
 {
 	int r;
@@ -220,7 +216,8 @@ static int groups_calls(struct restore_ctx *ctx, const CredsEntry *e, struct bat
 	r = batch_make_room(b, 128, e->n_groups * sizeof(*e->groups) + (32u << 10));
 	if (r < 0)
 		return r;
-	creds_restore_groups_calls(b, e->groups, e->n_groups);
+	batch_call(b, SYS_setgroups, e->n_groups,
+		   e->n_groups ? batch_put(b, e->groups, e->n_groups * sizeof(*e->groups)) : 0);
 	return 0;
 }
 
@@ -285,7 +282,8 @@ static int creds_finish(struct restore_ctx *ctx, struct restore_process *p,
 	r = fd < 0 ? neg_errno() : proc_status_read(fd, th->task.tid, &st);
 	if (r < 0)
 		return log_err(r, "cannot read status of thread %d", th->task.tid);
-	if (st.uid[3] != ns_restore_uid(ctx, e->fsuid) || st.gid[3] != ns_restore_gid(ctx, e->fsgid))
+	if (st.uid[3] != ns_restore_uid(ctx, e->fsuid) ||
+	    st.gid[3] != ns_restore_gid(ctx, e->fsgid))
 		return log_fail(-EPERM, "thread %d did not get its filesystem ids %u:%u",
 				th->task.tid, e->fsuid, e->fsgid);
 	return 0;

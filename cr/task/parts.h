@@ -53,13 +53,6 @@ int rseq_leave_critical_section(struct task *t, uint64_t *ret_cs) _must_check_;
  */
 int seccomp_dump(struct dump_ctx *ctx) _must_check_;
 
-/*
- * Supplementary groups, where /proc/PID/setgroups denies them inside the user namespace: adds
- * the call to a batch that runs before the namespace is entered. outside: the groups as seen
- * there. The thread's own restore_calls skip them when ctx says so (see creds.c).
- */
-void creds_restore_groups_calls(struct batch *b, const uint32_t *outside, size_t n);
-
 /* The kernel's struct sigaction on x86-64. */
 struct kernel_sigaction {
 	uint64_t handler, flags, restorer, mask;

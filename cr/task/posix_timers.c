@@ -151,7 +151,8 @@ static int timer_check(const PosixTimerEntry *e)
 	if (e->it_id > INT_MAX)
 		return part_bad("core image: POSIX timer id %u", e->it_id);
 	if (e->it_sigev_notify != SIGEV_NONE && (e->si_signo < 1 || e->si_signo > SIGNAL_LAST))
-		return part_bad("core image: POSIX timer %u sends signal %u", e->it_id, e->si_signo);
+		return part_bad("core image: POSIX timer %u sends signal %u", e->it_id,
+				e->si_signo);
 	if (e->it_sigev_notify > SIGEV_THREAD && e->it_sigev_notify != SIGEV_THREAD_ID)
 		return part_bad("core image: POSIX timer %u notifies by %u", e->it_id,
 				e->it_sigev_notify);
@@ -210,7 +211,8 @@ int posix_timers_restore(struct batch *b, PosixTimerEntry *const *list, size_t n
 	int r;
 
 	if (by_id)
-		batch_call(b, SYS_prctl, PR_TIMER_CREATE_RESTORE_IDS, PR_TIMER_CREATE_RESTORE_IDS_ON);
+		batch_call(b, SYS_prctl, PR_TIMER_CREATE_RESTORE_IDS,
+			   PR_TIMER_CREATE_RESTORE_IDS_ON);
 	for (size_t i = 0; i < n; i++) {
 		r = timer_check(list[i]);
 		if (r < 0)
@@ -219,8 +221,8 @@ int posix_timers_restore(struct batch *b, PosixTimerEntry *const *list, size_t n
 			if (i && list[i]->it_id <= list[i - 1]->it_id)
 				return part_bad("core image: POSIX timers are not in order");
 			if (list[i]->it_id > TIMER_ID_COUNT_MAX)
-				return log_fail(-EOPNOTSUPP, "POSIX timer %u: an id this large needs "
-						"Linux 6.15 or later", list[i]->it_id);
+				return log_fail(-EOPNOTSUPP, "POSIX timer %u: an id this large "
+						"needs Linux 6.15 or later", list[i]->it_id);
 			r = timer_skip_ids(b, &next, list[i]->it_id);
 			if (r < 0)
 				return r;
@@ -238,7 +240,8 @@ int posix_timers_restore(struct batch *b, PosixTimerEntry *const *list, size_t n
 
 static int compare_entries(const void *a, const void *b)
 {
-	uint32_t x = (*(PosixTimerEntry *const *)a)->it_id, y = (*(PosixTimerEntry *const *)b)->it_id;
+	uint32_t x = (*(PosixTimerEntry *const *)a)->it_id;
+	uint32_t y = (*(PosixTimerEntry *const *)b)->it_id;
 
 	return (x > y) - (x < y);
 }

@@ -78,7 +78,8 @@ int posix_timers_parse(const char *text, struct posix_timer_line **ret, size_t *
 	if (!list)
 		return -ENOMEM;
 	for (char *line = strtok_r(copy, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-		if (n / 4 >= n_lines / 4 + 1 || parse_timer_line((int)(n % 4), line, &list[n / 4]) < 0)
+		if (n / 4 >= n_lines / 4 + 1 ||
+		    parse_timer_line((int)(n % 4), line, &list[n / 4]) < 0)
 			return -EBADMSG;
 		n++;
 	}

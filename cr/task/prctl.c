@@ -79,7 +79,8 @@ static int prctl_restore_calls(struct restore_ctx *ctx, struct restore_process *
 	if (p->mm && p->mm->has_thp_disabled)
 		batch_call(b, SYS_prctl, PR_SET_THP_DISABLE, p->mm->thp_disabled != 0, 0, 0, 0);
 	if (th->core->tc && th->core->tc->has_child_subreaper)
-		batch_call(b, SYS_prctl, PR_SET_CHILD_SUBREAPER, th->core->tc->child_subreaper != 0);
+		batch_call(b, SYS_prctl, PR_SET_CHILD_SUBREAPER,
+			   th->core->tc->child_subreaper != 0);
 	return 0;
 }
 

@@ -90,16 +90,33 @@ static uint32_t get16(const uint8_t *p)
 	return (uint32_t)p[0] | (uint32_t)p[1] << 8;
 }
 
+/*
+ * The FPU's registers; a CPU without XSAVE has only the older form, which is the beginning of
+ * the newer. *set tells which one it was.
+ */
+static int fpregs_get(pid_t tid, struct iovec *iov, int *set)
+{
+	*set = NT_X86_XSTATE;
+	if (ptrace(PTRACE_GETREGSET, tid, *set, iov) == 0)
+		return 0;
+	*set = NT_PRFPREG;
+	if (errno == ENODEV && ptrace(PTRACE_GETREGSET, tid, *set, iov) == 0)
+		return 0;
+	return neg_errno();
+}
+
 static int fpregs_dump(struct arena *a, pid_t tid, UserX86FpregsEntry **ret)
 {
 	UserX86FpregsEntry *fp = ARENA_MSG(a, UserX86FpregsEntry, user_x86_fpregs_entry);
 	_cleanup_free_ uint8_t *buf = calloc(1, XSTATE_BYTES_MAX);
 	struct iovec iov = { buf, XSTATE_BYTES_MAX };
+	int r, set;
 
 	if (!fp || !buf)
 		return -ENOMEM;
-	if (ptrace(PTRACE_GETREGSET, tid, NT_X86_XSTATE, &iov) < 0)
-		return log_err(neg_errno(), "cannot read the FPU state");
+	r = fpregs_get(tid, &iov, &set);
+	if (r < 0)
+		return log_err(r, "cannot read the FPU state");
 	fp->cwd = get16(buf);
 	fp->swd = get16(buf + 2);
 	fp->twd = buf[4];
@@ -266,12 +283,14 @@ static int fpregs_restore(pid_t tid, const UserX86FpregsEntry *fp)
 	_cleanup_free_ uint8_t *buf = calloc(1, XSTATE_BYTES_MAX);
 	struct iovec iov = { buf, XSTATE_BYTES_MAX };
 	uint32_t mask;
+	int r, set;
 
 	if (!buf)
 		return -ENOMEM;
 	/* The task's present state gives size and features; SETREGSET wants exactly that size. */
-	if (ptrace(PTRACE_GETREGSET, tid, NT_X86_XSTATE, &iov) < 0)
-		return log_err(neg_errno(), "cannot read the FPU state of task %d", tid);
+	r = fpregs_get(tid, &iov, &set);
+	if (r < 0)
+		return log_err(r, "cannot read the FPU state of task %d", tid);
 	memcpy(&mask, buf + 28, 4);
 	put16(buf, fp->cwd);
 	put16(buf + 2, fp->swd);
@@ -289,7 +308,7 @@ static int fpregs_restore(pid_t tid, const UserX86FpregsEntry *fp)
 		else
 			memcpy(buf + XSTATE_BV_OFF, &(uint64_t){ 3 }, 8);
 	}
-	if (ptrace(PTRACE_SETREGSET, tid, NT_X86_XSTATE, &iov) < 0)
+	if (ptrace(PTRACE_SETREGSET, tid, set, &iov) < 0)
 		return log_err(neg_errno(), "cannot set the FPU state of task %d", tid);
 	return 0;
 }

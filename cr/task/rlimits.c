@@ -85,8 +85,8 @@ static int rlimit_raise(const struct restore_process *p, int which, uint64_t max
 		return 0;
 	ours.rlim_max = max;
 	if (prlimit64(0, which, &ours, NULL) < 0)
-		return log_err(neg_errno(), "process %u had RLIMIT_%s with the hard limit %lu, which "
-			       "is above the engine's own: raising it takes CAP_SYS_RESOURCE%s",
+		return log_err(neg_errno(), "process %u had RLIMIT_%s with the hard limit %lu, "
+			       "above the engine's own: raising it takes CAP_SYS_RESOURCE%s",
 			       p->pst->pid, rlimit_names[which], max,
 			       which == RLIMIT_NOFILE ? " and fs.nr_open at least as large" : "");
 	return 0;
@@ -126,8 +126,8 @@ static int rlimits_restore_calls(struct restore_ctx *ctx, struct restore_process
 		if (lim.rlim_cur > lim.rlim_max)
 			return part_bad("core image: soft limit of RLIMIT_%s above the hard one",
 					rlimit_names[i]);
-		name = arena_printf(&ctx->arena, "set RLIMIT_%s (a hard limit above the engine's own "
-				    "takes CAP_SYS_RESOURCE)", rlimit_names[i]);
+		name = arena_printf(&ctx->arena, "set RLIMIT_%s (a hard limit above the engine's "
+				    "own takes CAP_SYS_RESOURCE)", rlimit_names[i]);
 		if (!name)
 			return -ENOMEM;
 		batch_call_(b, name, false, SYS_prlimit64,

@@ -81,7 +81,8 @@ static int sched_restore_calls(struct restore_ctx *ctx, struct restore_process *
 	if (tc->has_sched_nice && (tc->sched_nice < -20 || tc->sched_nice > 19))
 		return part_bad("core image: nice value %d", tc->sched_nice);
 	/* Also for plain ones: the task began with the engine's. */
-	batch_call(b, SYS_sched_setscheduler, 0, tc->sched_policy, batch_put(b, &prio, sizeof(prio)));
+	batch_call(b, SYS_sched_setscheduler, 0, tc->sched_policy,
+		   batch_put(b, &prio, sizeof(prio)));
 	if (tc->has_sched_nice)
 		batch_call(b, SYS_setpriority, PRIO_PROCESS, 0, tc->sched_nice);
 	return 0;

@@ -134,13 +134,15 @@ static int chain_read(struct arena *a, pid_t tid, struct chain *ret)
 		if (r == -ENOENT)
 			return 0;
 		if (r == -EACCES)
-			return log_err(r, "cannot read the seccomp filters of thread %d: this takes "
-				       "CAP_SYS_ADMIN, and no filter on the engine itself", tid);
+			return log_err(r, "cannot read the seccomp filters of thread %d: this "
+				       "takes CAP_SYS_ADMIN, and no filter on the engine itself",
+				       tid);
 		if (r == -EMEDIUMTYPE || r == -EINVAL)
 			return log_obstacle("use a kernel with CONFIG_CHECKPOINT_RESTORE",
 					    "thread %d: its seccomp filters cannot be read", tid);
 		if (r < 0)
-			return log_err(r, "cannot read seccomp filter %zu of thread %d", ret->n, tid);
+			return log_err(r, "cannot read seccomp filter %zu of thread %d", ret->n,
+				       tid);
 		slot = ARENA_PUSH(a, ret->links, ret->n);
 		if (!slot)
 			return -ENOMEM;

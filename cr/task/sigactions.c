@@ -17,7 +17,6 @@
 
 #include "task/parts.h"
 
-#define SIGNAL_LAST	64
 #define N_SIGACTIONS	62
 #define SA_KERNEL_IGN	1u
 #define CS_COMPAT	0x23
@@ -122,8 +121,9 @@ static int sigactions_restore_calls(struct restore_ctx *ctx, struct restore_proc
 	batch_call(b, SYS_rt_sigaction, SIGCHLD, batch_put(b, &dfl, sizeof(dfl)), 0, 8);
 	for (size_t i = 0; i < N_SIGACTIONS; i++) {
 		if (tc->sigactions[i]->has_compat_sigaction && tc->sigactions[i]->compat_sigaction)
-			return log_fail(-EOPNOTSUPP, "handler of signal %d was registered by 32-bit "
-					"code, which this engine does not restore", nth_signal(i));
+			return log_fail(-EOPNOTSUPP, "handler of signal %d was registered by "
+					"32-bit code, which this engine does not restore",
+					nth_signal(i));
 		sigaction_call(b, nth_signal(i), tc->sigactions[i]);
 	}
 	return 0;

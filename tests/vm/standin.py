@@ -25,12 +25,14 @@ def make_payload(dest):
     """What the hand-over needs of "make install", and the stand-in service."""
     files = {
         BUILD / "crkexec-adopt": "usr/lib/crkexec/crkexec-adopt",
-        BUILD / "crkexec-early": "usr/lib/crkexec/crkexec-early",
+        TEST / "crkexec-early-standin": "usr/lib/crkexec/crkexec-early",
         BUILD / "crkexec-generator": "usr/lib/systemd/system-generators/crkexec-generator",
         TEST / "standin-service": SERVICE[1:],
     }
     for unit in (vm_image.ROOT / "systemd-units").glob("*.service"):
         files[unit] = f"usr/lib/systemd/system/{unit.name}"
+    for part in (vm_image.ROOT / "dracut-module" / "90crkexec").iterdir():
+        files[part] = f"usr/lib/dracut/modules.d/90crkexec/{part.name}"
     for source, target in files.items():
         path = Path(dest) / target
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -140,8 +142,16 @@ def fetch_modules(vm, directory):
     return files
 
 
-def pack(vm, units, *, early=TEST / "crkexec-early-standin", base=None, with_manifest=True):
-    """The initramfs, as bytes."""
+def make_dracut_initrd(vm):
+    """The distribution's initramfs for the target kernel with our module in it."""
+    vm.run(f"dracut --force --add crkexec /root/initrd.dracut {vm.image.versions['7.2']} 2>&1",
+           timeout=300)
+    return vm.fetch("/root/initrd.dracut")
+
+
+def pack(vm, units, *, base=None):
+    """The initramfs, as bytes: our own, or behind the distribution's (bytes too)."""
+    early = TEST / "crkexec-early-standin"
     with tempfile.TemporaryDirectory(prefix="crk-standin-") as tmp:
         tmp = Path(tmp)
         images, modules_dir = tmp / "images", tmp / "modules"
@@ -154,10 +164,12 @@ def pack(vm, units, *, early=TEST / "crkexec-early-standin", base=None, with_man
                  "tsc": 0, "tsc_khz": 0}
         text = manifest(units, images, vm, [m.name for m in modules], links, routes, clock)
         (tmp / "manifest").write_text(json.dumps(text, indent=1))
+        if base is not None:
+            (tmp / "base").write_bytes(base)
+            base = tmp / "base"
         out = tmp / "initramfs"
         subprocess.run([TEST / "standin-pack", "build", out, early if base is None else "-",
-                        base or "-", tmp / "manifest" if with_manifest else "-", images,
-                        *modules], check=True)
+                        base or "-", tmp / "manifest", images, *modules], check=True)
         return out.read_bytes()
 
 

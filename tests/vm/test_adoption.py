@@ -1,4 +1,4 @@
-"""The new kernel's side alone: our own initramfs, early program and adoption by systemd, with
+"""The new kernel's side alone: both carriers of the early program and adoption by systemd, with
 stand-in processes in place of restored ones (standin.py)."""
 
 import re
@@ -22,7 +22,7 @@ UNITS = [
 ]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=["own-initramfs", "dracut"])
 def guest(request, image, tmp_path_factory):
     """A guest that has gone through the upgrade."""
     import vm as vm_module
@@ -33,13 +33,14 @@ def guest(request, image, tmp_path_factory):
     (run_dir / "state").chmod(0o640)
     UNITS[0].run_dir = str(run_dir)
     UNITS[2].run_dir = str(run_dir)
-    with vm_module.VM("test_adoption/shared", image=image, destdir=dest) as vm:
+    with vm_module.VM(f"test_adoption/{request.param}", image=image, destdir=dest) as vm:
         for unit in UNITS:
             vm.put(unit.text().encode(), f"/etc/systemd/system/{unit.name}")
         vm.run("systemctl daemon-reload; systemctl enable " + " ".join(u.name for u in UNITS))
         vm.wait_idle()
         vm.before = vm.run("date +%s; ip -br address").out
-        standin.jump(vm, standin.pack(vm, UNITS))
+        base = standin.make_dracut_initrd(vm) if request.param == "dracut" else None
+        standin.jump(vm, standin.pack(vm, UNITS, base=base))
         vm.wait_idle()
         yield vm
 
@@ -126,6 +127,14 @@ def test_carried_directory_is_back_and_gone_for_a_cold_unit(guest):
     assert guest.run("cat /run/sa.service/state; stat -c %a /run/sa.service/state").out \
         == "carried\n640\n"
     assert guest.run("ls /run/sfail.service", check=False).rc != 0
+
+
+def test_images_of_a_failed_tree_are_kept_on_disk(guest):
+    kept = f"/var/lib/crkexec/failed/{standin.UPGRADE_ID}"
+    assert guest.run(f"cat {kept}/sfail.service/0/standin.img").out == "fail\n"
+    assert guest.run(f"stat -c %a {kept}").out == "700\n"
+    assert guest.run(f"ls {kept}").out.split() == ["scrash.service", "sdamage.service",
+                                                   "sfail.service"]
 
 
 def test_reload_reaches_the_process_and_watchdog_lets_it_live(guest):

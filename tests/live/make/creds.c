@@ -7,10 +7,14 @@
 
 #include "maker.h"
 
+#ifndef CREDS_MAKER_NNP
+#define CREDS_MAKER_NNP false
+#endif
+
 #define N_GROUPS 5
 static const gid_t groups[N_GROUPS] = { 7, 1000, 1001, 65533, 4000000000u };
 static pthread_barrier_t before, after;
-static bool no_new_privs;
+static const bool no_new_privs = CREDS_MAKER_NNP;
 
 #define CAP(c) (1ull << (c))
 static const uint64_t prm = CAP(CAP_CHOWN) | CAP(CAP_NET_BIND_SERVICE) | CAP(CAP_SETPCAP);
@@ -106,7 +110,6 @@ int main(int argc, char **argv)
 	pthread_t t;
 
 	maker_begin(argc, argv);
-	no_new_privs = argc > 2 && !strcmp(argv[2], "nnp");
 	pthread_barrier_init(&before, NULL, 2);
 	pthread_barrier_init(&after, NULL, 2);
 	MAKER_MUST(!pthread_create(&t, NULL, second, NULL));

@@ -16,7 +16,7 @@ static int thread_tid;
 
 static int create(int clock, int notify, int signo, int tid, uint64_t value)
 {
-	struct kernel_sigevent ev = { .value = value, .signo = signo, .notify = notify, .tid = tid };
+	struct kernel_sigevent ev = { value, signo, notify, tid, { 0 } };
 	int id = -1;
 
 	MAKER_MUST(!syscall(SYS_timer_create, clock, &ev, &id));
@@ -98,8 +98,8 @@ int main(int argc, char **argv)
 	check(13, 500, 5);
 	check(14, 400, 0);
 	for (int i = 0; i < 3; i++) {
-		MAKER_SAME("signal of timer 15", sigtimedwait(&set, &si, &(struct timespec){ 2, 0 }),
-			   SIGRTMIN + 4);
+		MAKER_SAME("signal of timer 15",
+			   sigtimedwait(&set, &si, &(struct timespec){ 2, 0 }), SIGRTMIN + 4);
 		MAKER_SAME("its code", si.si_code, SI_TIMER);
 		MAKER_SAME("its value", si.si_value.sival_int, 99);
 	}

@@ -33,9 +33,9 @@ int main(int argc, char **argv)
 		MAKER_MUST(!prctl(PR_SET_CHILD_SUBREAPER, 1));
 		MAKER_MUST(!prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0));
 		MAKER_MUST(!prctl(PR_SET_DUMPABLE, 0));
-		MAKER_MUST(!syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0));
-		MAKER_MUST(!syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ, 0,
-				    0));
+		for (int bit = 1; bit <= REGISTERED; bit <<= 1)
+			if (REGISTERED & bit)
+				MAKER_MUST(!syscall(SYS_membarrier, bit, 0, 0));
 		umask(0137);
 		oom_score("321");
 	}

@@ -86,7 +86,8 @@ int main(int argc, char **argv)
 	if (cpu < 0)
 		maker_fail("cpu_id is %d", cpu);
 	/* The C library's own registration is refused a second time as busy, not as a new one. */
-	if (syscall(SYS_rseq, area(), 32, 0, 0x53053053) != -1 || (errno != EBUSY && errno != EINVAL))
+	if (syscall(SYS_rseq, area(), 32, 0, 0x53053053) != -1 ||
+	    (errno != EBUSY && errno != EINVAL))
 		maker_fail("rseq was not registered any more: %s", strerror(errno));
 	stop = 1;
 	pthread_join(t, NULL);

@@ -1,6 +1,6 @@
 /*
- * seccomp filters. argv[2]: "nnp" (default) filters after no_new_privs, "privileged" without,
- * "tsync" the same for all threads, "strict" in a second thread.
+ * seccomp filters. SECCOMP_MAKER_MODE, or argv[2]: "nnp" filters after no_new_privs, "privileged"
+ * without, "tsync" the same for all threads, "strict" in a second thread.
  */
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -10,8 +10,12 @@
 
 #include "maker.h"
 
+#ifndef SECCOMP_MAKER_MODE
+#define SECCOMP_MAKER_MODE "nnp"
+#endif
+
 static pthread_barrier_t before, after;
-static const char *mode = "nnp";
+static const char *mode = SECCOMP_MAKER_MODE;
 static int pipe_fds[2], second_tid;
 
 static bool mode_is(const char *m)
@@ -105,7 +109,8 @@ static void leader_verify(void)
 	MAKER_SAME("no_new_privs", prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0), !mode_is("privileged"));
 	/* Threads that share their filters may share one more, others may not. */
 	if (mode_is("tsync"))
-		MAKER_SAME("one more for all", deny(SYS_listxattr, EXDEV, SECCOMP_FILTER_FLAG_TSYNC), 0);
+		MAKER_SAME("one more for all",
+			   deny(SYS_listxattr, EXDEV, SECCOMP_FILTER_FLAG_TSYNC), 0);
 	if (mode_is("privileged"))
 		MAKER_SAME("uid", getuid(), 1234);
 }

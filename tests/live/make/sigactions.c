@@ -62,9 +62,10 @@ int main(int argc, char **argv)
 			continue;
 		MAKER_MUST(!syscall(SYS_rt_sigaction, sig, NULL, &ks, 8));
 		if (memcmp(&ks, &want, sizeof(ks)))
-			maker_fail("signal %d: handler 0x%lx flags 0x%lx restorer 0x%lx mask 0x%lx, not "
-				   "0x%lx 0x%lx 0x%lx 0x%lx", sig, ks.handler, ks.flags, ks.restorer,
-				   ks.mask, want.handler, want.flags, want.restorer, want.mask);
+			maker_fail("signal %d: handler 0x%lx flags 0x%lx restorer 0x%lx mask "
+				   "0x%lx, not 0x%lx 0x%lx 0x%lx 0x%lx", sig, ks.handler,
+				   ks.flags, ks.restorer, ks.mask, want.handler, want.flags,
+				   want.restorer, want.mask);
 	}
 	raise(1);
 	raise(4);

@@ -1,0 +1,39 @@
+/* What a unit holds at this moment: processes, connections, streams to journald. */
+#include "crkexec/phases.h"
+#include "crkexec/sockets.h"
+
+static int record_streams(struct manifest_unit *mu, const struct socket_list *l)
+{
+	struct manifest_stream *v = calloc(l->n + 1, sizeof(*v));
+
+	if (!v)
+		return -ENOMEM;
+	free(mu->streams);
+	mu->streams = v;
+	mu->n_streams = 0;
+	for (size_t i = 0; i < l->n; i++)
+		if (l->v[i].kind == SOCKET_JOURNAL)
+			v[mu->n_streams++].socket_ino = l->v[i].ino;
+	return 0;
+}
+
+int upgrade_look(struct upgrade *u, size_t i)
+{
+	struct manifest_unit *mu = &u->m->units[i];
+	struct unit *un = u->units[i];
+	struct socket_list l;
+	int r = unit_find_trees(un);
+
+	if (r == -ESRCH)
+		return upgrade_problem(u, r, un->name, NULL, "all its processes have ended");
+	if (r == 0)
+		r = sockets_find(un, &l);
+	if (r < 0)
+		return r;
+	mu->n_tasks = (uint32_t)unit_n_tasks(un);
+	mu->n_connections = (uint32_t)sockets_count(&l, SOCKET_TCP_OPEN);
+	mu->n_unaccepted = sockets_unaccepted(&l);
+	r = record_streams(mu, &l);
+	socket_list_done(&l);
+	return r;
+}

@@ -1,0 +1,3 @@
+/* Strict mode in a second thread. */
+#define SECCOMP_MAKER_MODE "strict"
+#include "seccomp.c"

@@ -1,0 +1,153 @@
+"""What cannot be saved is refused by name, with a remedy, and nothing of it changes.
+
+Each case is a Python process that makes the object, then sleeps.
+"""
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from live import Failure, cr, wait_for
+
+PRELUDE = """
+import ctypes, fcntl, mmap, os, signal, struct, sys
+libc = ctypes.CDLL(None, use_errno=True)
+room = ctypes.create_string_buffer(512)
+os.setsid()
+
+def call(nr, *args):
+    r = libc.syscall(nr, *args)
+    if r < 0:
+        print("SKIP", os.strerror(ctypes.get_errno()), flush=True)
+        sys.exit(0)
+    return r
+
+def ready():
+    print("ready", flush=True)
+    while True:
+        signal.pause()
+"""
+
+PERF = 'struct.pack("II120x", 1, 128)'
+
+# name: (program, what the message must say, what the remedy must say, options)
+CASES = {
+    "io_uring": ("call(425, 4, room)", "io_uring", "io_uring", []),
+    "userfaultfd": ("call(323, 0)", "userfaultfd", "stop the service", []),
+    "perf": (f"call(298, ctypes.create_string_buffer({PERF}), 0, -1, -1, 0)",
+             "performance counter", "profiling", []),
+    "fscontext": ('call(430, b"tmpfs", 0)', "file system being configured", "again", []),
+    "fanotify": ("call(300, 0, 0)", "fanotify", "monitor", []),
+    "secretmem": ("call(447, 0)", "secret memory", "release", []),
+    "landlock": ('call(444, ctypes.create_string_buffer(struct.pack("QQ", 1, 0)), 16, 0)',
+                 "Landlock", "sandbox", []),
+    "packet pipe": ("os.pipe2(os.O_DIRECT)", "packet mode", "O_DIRECT", []),
+    "pidfd outside": ("os.pidfd_open(os.getppid())", "not in the tree", "close it", []),
+    "file lock": ("fcntl.flock(os.open('locked', os.O_CREAT | os.O_RDWR), fcntl.LOCK_EX)",
+                  "holds a file lock", "--file-locks", []),
+    "lost name": ("fd = os.open('a', os.O_CREAT | os.O_RDWR); os.link('a', 'b'); os.unlink('a')",
+                  "its name is gone", "--link-remap", []),
+    "large removed file": (
+        "fd = os.open('big', os.O_CREAT | os.O_RDWR); os.write(fd, bytes(3 << 20)); "
+        "os.unlink('big')", "more than the limit of 2097152", "--ghost-limit",
+        ["--ghost-limit", "2M"]),
+    "epoll of a lost file": (
+        "import select; e = select.epoll(); r, w = os.pipe(); e.register(r); "
+        "pid = os.fork()\nif pid == 0:\n    os.close(e.fileno()); ready()\n"
+        "os.close(r)", "no longer holds", "EPOLL_CTL_DEL", []),
+    "terminal": ("import pty; m, s = pty.openpty()", "terminal", "", []),
+    "misc device": ("os.open('/dev/fuse', os.O_RDWR)", "FUSE", "unmount", []),
+}
+
+
+class Process:
+    def __init__(self, program, tmp):
+        self.images = tmp / "images"
+        self.images.mkdir()
+        self.output = tmp / "output"
+        with open(self.output, "wb") as out:
+            self.popen = subprocess.Popen(
+                ["/usr/bin/python3", "-c", PRELUDE + program + "\nready()"], cwd=tmp,
+                stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
+        self.pid = self.popen.pid
+        wait_for(lambda: "ready" in self.text() or self.popen.poll() is not None, 20, program)
+        if "SKIP" in self.text():
+            pytest.skip(f"this kernel: {self.text()}")
+        assert "ready" in self.text(), self.text()
+
+    def text(self):
+        return self.output.read_text(errors="replace")
+
+    def state(self):
+        """All that a dump could have changed and that does not move by itself."""
+        proc = Path(f"/proc/{self.pid}")
+        fds = {p.name: (os.readlink(proc / "fd" / p.name), p.read_text())
+               for p in (proc / "fdinfo").iterdir()}
+        keep = ("SigPnd", "SigBlk", "SigIgn", "SigCgt", "Shd", "Cap", "Seccomp", "NoNew", "Tracer", "State", "Threads", "Umask")
+        status = [line for line in (proc / "status").read_text().splitlines()
+                  if line.startswith(keep)]
+        return fds, (proc / "maps").read_text(), status
+
+    def is_as(self, before):
+        assert self.popen.poll() is None
+        try:    # it goes back to sleep first
+            wait_for(lambda: self.state() == before, 5, "back to its old state")
+        except Failure:
+            assert self.state() == before
+
+    def end(self):
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            self.popen.kill()
+        self.popen.wait(timeout=20)
+
+
+@pytest.fixture
+def start(tmp_path):
+    made = []
+
+    def make(program):
+        made.append(Process(program, tmp_path))
+        return made[-1]
+    yield make
+    for p in made:
+        p.end()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_it_is_refused_by_name_and_nothing_changes(start, case):
+    program, what, remedy, options = CASES[case]
+    p = start(program)
+    before = p.state()
+    done = cr("dump", p.images, "-t", str(p.pid), *options)
+    assert done.returncode != 0
+    line = next((x for x in done.log.splitlines() if what in x), "")
+    assert line, done.log
+    assert remedy in line
+    assert str(p.pid) in line and "python3" in line and "fd " in line, line
+    p.is_as(before)
+
+
+def test_check_names_every_obstacle_in_one_pass_and_writes_nothing(start):
+    p = start("call(425, 4, room); os.pipe2(os.O_DIRECT); call(300, 0, 0)")
+    before = p.state()
+    done = cr("check", p.images, "-t", str(p.pid))
+    text = done.stdout + done.stderr + done.log
+    assert done.returncode != 0
+    for what in ("io_uring", "packet mode", "fanotify"):
+        assert re.search(what, text), text
+    p.is_as(before)
+    assert [x.name for x in p.images.iterdir() if x.suffix == ".img"] == []
+
+
+def test_a_failed_dump_takes_its_hard_links_away(start):
+    p = start("fd = os.open('a', os.O_CREAT | os.O_RDWR); os.link('a', 'b'); os.unlink('a'); "
+              "call(425, 4, room)")
+    names = sorted(os.listdir(p.images.parent))
+    done = cr("dump", p.images, "-t", str(p.pid), "--link-remap")
+    assert done.returncode != 0
+    assert sorted(os.listdir(p.images.parent)) == names

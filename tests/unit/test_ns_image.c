@@ -1,0 +1,234 @@
+/* cr/ns: images of namespaces that an attacker wrote are refused before anything is built. */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <sys/mount.h>
+
+#include "image_fixture.h"
+#include "ns/state.h"
+
+#define NS_ID	20u
+
+struct hostile {
+	struct fixture images;
+	struct restore_ctx ctx;
+	struct restore_process p;
+	struct cr_opts opts;
+	InventoryEntry inventory;
+	TaskKobjIdsEntry root_ids, ids;
+};
+
+static void hostile_begin(struct hostile *h)
+{
+	memset(h, 0, sizeof(*h));
+	h->images = fixture_begin(DIRECTORY, 0);
+	task_kobj_ids_entry__init(&h->root_ids);
+	task_kobj_ids_entry__init(&h->ids);
+	inventory_entry__init(&h->inventory);
+	h->root_ids.has_mnt_ns_id = h->ids.has_mnt_ns_id = true;
+	h->root_ids.has_user_ns_id = h->ids.has_user_ns_id = true;
+	h->root_ids.mnt_ns_id = 6;
+	h->root_ids.user_ns_id = h->ids.user_ns_id = 7;
+	h->ids.mnt_ns_id = NS_ID;
+	h->inventory.root_ids = &h->root_ids;
+	h->p.ids = &h->ids;
+	h->opts.cgroup_mode = -1;
+	h->ctx.opts = &h->opts;
+	h->ctx.inventory = &h->inventory;
+	h->ctx.procs = &h->p;
+	h->ctx.n_procs = 1;
+	arena_init(&h->ctx.arena);
+}
+
+/* Writes the mounts, reads them as a restore does, and gives its result. */
+static int try_mounts(MntEntry *mounts, size_t n)
+{
+	struct image_writer *w;
+	struct hostile h;
+	int r;
+
+	hostile_begin(&h);
+	ASSERT_OK(image_create(h.images.store, &image_mountpoints, &w, NS_ID));
+	for (size_t i = 0; i < n; i++)
+		ASSERT_OK(image_put(w, &mounts[i].base));
+	ASSERT_OK(image_close(w));
+	h.ctx.store = h.images.store;
+	r = ns_restore_prepare(&h.ctx);
+	ASSERT(!h.ctx.ns_state || r >= 0);
+	ns_restore_done(&h.ctx);
+	arena_done(&h.ctx.arena);
+	fixture_end(&h.images);
+	return r;
+}
+
+static MntEntry entry(uint32_t id, uint32_t parent, const char *point)
+{
+	MntEntry e = MNT_ENTRY__INIT;
+
+	e.fstype = FSTYPE__TMPFS;
+	e.mnt_id = id;
+	e.parent_mnt_id = parent;
+	e.root_dev = 77;
+	e.root = (char *)"/";
+	e.mountpoint = (char *)point;
+	e.source = (char *)point;
+	e.options = (char *)"";
+	e.ext_key = (char *)EXT_KEY_AUTO;
+	return e;
+}
+
+TEST("mount paths with '..', doubled slashes or no beginning are refused")
+{
+	static const char *const bad[] = { "../etc", "/a/../etc", "/..", "/a//b", "/a/", "", "/./a" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		MntEntry m[2] = { entry(1, 0, "/"), entry(2, 1, bad[i]) };
+
+		ASSERT_EQ(try_mounts(m, 2), -EBADMSG);
+		m[1] = entry(2, 1, "/a");
+		m[1].source = (char *)bad[i];
+		ASSERT_EQ(try_mounts(m, 2), -EBADMSG);
+		if (!*bad[i] || *bad[i] != '/')
+			continue;
+		m[1] = entry(2, 1, "/a");
+		m[1].root = (char *)bad[i];
+		ASSERT_EQ(try_mounts(m, 2), -EBADMSG);
+	}
+}
+
+TEST("mount trees with two roots, none, cycles, strangers or double ids are refused")
+{
+	MntEntry two[2] = { entry(1, 0, "/"), entry(2, 0, "/") };
+	MntEntry none[2] = { entry(1, 2, "/a"), entry(2, 1, "/a") };
+	MntEntry self[1] = { entry(1, 1, "/a") };
+	MntEntry cycle[3] = { entry(1, 0, "/"), entry(2, 3, "/a"), entry(3, 2, "/a") };
+	MntEntry apart[3] = { entry(1, 0, "/"), entry(2, 1, "/a"), entry(3, 2, "/b") };
+	MntEntry twice[2] = { entry(1, 0, "/"), entry(1, 1, "/a") };
+	MntEntry orphan[2] = { entry(1, 0, "/"), entry(2, 9, "/a") };
+
+	ASSERT_EQ(try_mounts(two, 2), -EBADMSG);
+	ASSERT_EQ(try_mounts(none, 2), -EBADMSG);
+	ASSERT_EQ(try_mounts(self, 1), -EBADMSG);
+	ASSERT_EQ(try_mounts(cycle, 3), -EBADMSG);
+	ASSERT_EQ(try_mounts(apart, 3), -EBADMSG);
+	ASSERT_EQ(try_mounts(twice, 2), -EBADMSG);
+	ASSERT_EQ(try_mounts(orphan, 2), -EBADMSG);
+	/* No entry: no file, as always. */
+	ASSERT_EQ(try_mounts(NULL, 0), -ENOENT);
+}
+
+TEST("filesystems that cannot be made anew and external mounts nobody names are refused")
+{
+	MntEntry m[2] = { entry(1, 0, "/"), entry(2, 1, "/a") };
+
+	m[1].ext_key = NULL;
+	m[1].fstype = FSTYPE__AUTO;
+	m[1].fsname = (char *)"ext4";
+	ASSERT_EQ(try_mounts(m, 2), -EOPNOTSUPP);
+	m[1].fsname = NULL;
+	ASSERT_EQ(try_mounts(m, 2), -EBADMSG);
+	m[1].fstype = 4711;
+	ASSERT_EQ(try_mounts(m, 2), -EBADMSG);
+	m[1].fstype = FSTYPE__TMPFS;
+	m[1].ext_key = (char *)"someone";
+	ASSERT_EQ(try_mounts(m, 2), -EINVAL);
+}
+
+static int try_userns(UidGidExtent *extents, size_t n)
+{
+	UidGidExtent *map[400];
+	UsernsEntry e = USERNS_ENTRY__INIT;
+	struct hostile h;
+	int r;
+
+	for (size_t i = 0; i < n; i++)
+		map[i] = &extents[i];
+	hostile_begin(&h);
+	h.ids.mnt_ns_id = h.root_ids.mnt_ns_id;
+	h.ids.user_ns_id = NS_ID;
+	e.uid_map = map;
+	e.n_uid_map = n;
+	ASSERT_OK(image_write_one(h.images.store, &image_userns, &e.base, NS_ID));
+	h.ctx.store = h.images.store;
+	r = ns_restore_prepare(&h.ctx);
+	ns_restore_done(&h.ctx);
+	arena_done(&h.ctx.arena);
+	fixture_end(&h.images);
+	return r;
+}
+
+TEST("id maps that wrap, are empty or endless are refused")
+{
+	UidGidExtent e[400];
+
+	for (size_t i = 0; i < 400; i++) {
+		uid_gid_extent__init(&e[i]);
+		e[i].first = e[i].lower_first = (uint32_t)i;
+		e[i].count = 1;
+	}
+	ASSERT_EQ(try_userns(e, 400), -EBADMSG);
+	e[0].count = 0;
+	ASSERT_EQ(try_userns(e, 1), -EBADMSG);
+	e[0].first = UINT32_MAX - 1;
+	e[0].count = 5;
+	ASSERT_EQ(try_userns(e, 1), -EBADMSG);
+}
+
+TEST("a uid_map is read as the kernel prints it, and nothing else is")
+{
+	UidGidExtent **map;
+	struct arena a;
+	size_t n;
+	char *text;
+
+	arena_init(&a);
+	ASSERT_OK(userns_map_parse(&a, "         0          0          1\n"
+				   "       101        101          1\n", &map, &n));
+	ASSERT_EQ(n, 2);
+	ASSERT_EQ(map[1]->lower_first, 101);
+	text = userns_map_text(map, n);
+	ASSERT_STREQ(text, "0 0 1\n101 101 1\n");
+	free(text);
+	ASSERT_EQ(userns_map_parse(&a, "0 0\n", &map, &n), -EBADMSG);
+	ASSERT_EQ(userns_map_parse(&a, "a b c\n", &map, &n), -EBADMSG);
+	ASSERT_OK(userns_map_parse(&a, "", &map, &n));
+	ASSERT_EQ(n, 0);
+	arena_done(&a);
+}
+
+TEST("namespaces that are not supported are refused at restore too")
+{
+	struct hostile h;
+
+	hostile_begin(&h);
+	h.ids.mnt_ns_id = 6;
+	h.ids.has_net_ns_id = h.root_ids.has_net_ns_id = true;
+	h.ids.net_ns_id = 30;
+	h.root_ids.net_ns_id = 2;
+	h.ctx.store = h.images.store;
+	ASSERT_EQ(ns_restore_prepare(&h.ctx), -EOPNOTSUPP);
+	arena_done(&h.ctx.arena);
+	fixture_end(&h.images);
+}
+
+TEST("clock readings that are none are refused")
+{
+	Timespec mono = TIMESPEC__INIT, boot = TIMESPEC__INIT;
+	TimensEntry e = TIMENS_ENTRY__INIT;
+	struct hostile h;
+
+	hostile_begin(&h);
+	h.ids.mnt_ns_id = 6;
+	h.opts.time_namespace = true;
+	e.monotonic = &mono;
+	e.boottime = &boot;
+	mono.tv_sec = UINT64_MAX;
+	ASSERT_OK(image_write_one(h.images.store, &image_timens, &e.base, 0));
+	h.ctx.store = h.images.store;
+	ASSERT_EQ(ns_restore_prepare(&h.ctx), -EBADMSG);
+	mono.tv_sec = 5;
+	mono.tv_nsec = 1000000000;
+	ASSERT_OK(image_write_one(h.images.store, &image_timens, &e.base, 0));
+	ASSERT_EQ(ns_restore_prepare(&h.ctx), -EBADMSG);
+	arena_done(&h.ctx.arena);
+	fixture_end(&h.images);
+}

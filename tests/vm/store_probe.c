@@ -1,0 +1,256 @@
+/*
+ * A test of the pmem store without an engine: takes memory as an upgrade does, fills it with
+ * two trees' images of known bytes, loads a kernel, and goes there. The other side,
+ * store_probe_early.c, compares every byte.
+ *
+ *   store-probe MODE MIB VERSION [MODULE...]
+ *
+ * Modes: jump; damage (one byte of the second tree's images is changed after the commit);
+ * undo (all is given back instead of the jump); overlap (memory where kexec loads to); full
+ * (images larger than estimated); plan (only asks); moved (a page is elsewhere at the commit).
+ *
+ * The early program is beside this one, as crkexec-early.
+ */
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/reboot.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include "crkexec/cmdline.h"
+#include "crkexec/store_pmem.h"
+#include "tests/vm/store_probe.h"
+#include "util/io.h"
+#include "util/log.h"
+
+struct probe {
+	struct upgrade u;
+	struct options opt;
+	uint64_t mib;
+};
+
+static int init(struct probe *p, int argc, char **argv)
+{
+	struct upgrade *u = &p->u;
+	uint64_t mib;
+
+	if (parse_u64(argv[2], 10, &mib) < 0)
+		return -EINVAL;
+	p->mib = mib;
+	p->opt.store = CHOOSE_PMEM;
+	u->opt = &p->opt;
+	u->life_fd = -EBADF;
+	u->m = manifest_new();
+	u->m->id = strdup(PROBE_ID);
+	u->m->kernel_from = strdup("from");
+	u->m->kernel_to = strdup(argv[3]);
+	u->m->store = STORE_PMEM;
+	u->target.version = strdup(argv[3]);
+	u->target.image = str_fmt("/boot/vmlinuz-%s", argv[3]);
+	u->target.config = kernel_find_config("", argv[3]);
+	u->target.cmdline_max = 2047;
+	u->target.own_initramfs = true;
+	u->module_paths.v = argv + 4;
+	u->module_paths.n = (size_t)(argc - 4);
+	u->run_dirfd = open("/run", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	u->store = (struct store){ .ops = &store_pmem, .u = u };
+	progress_init(&u->progress, STDERR_FILENO);
+	return undo_open(&u->undo, u->run_dirfd, true);
+}
+
+static int add_units(struct manifest *m)
+{
+	static const char *const names[] = { "good.service", "other.service" };
+
+	m->units = calloc(2, sizeof(*m->units));
+	if (!m->units)
+		return -ENOMEM;
+	for (size_t i = 0; i < 2; i++) {
+		struct manifest_unit *mu = &m->units[m->n_units++];
+
+		mu->name = strdup(names[i]);
+		mu->cgroup = str_fmt("/system.slice/%s", names[i]);
+		mu->type = strdup("simple");
+		mu->main_pid = (pid_t)(1000 + i);
+		mu->trees = calloc(1, sizeof(*mu->trees));
+		mu->n_trees = 1;
+		mu->trees[0].root_pid = mu->main_pid;
+		mu->trees[0].dir = str_fmt("%s/0", names[i]);
+	}
+	return 0;
+}
+
+static int fill(struct image_store *images, uint64_t tree, uint64_t mib)
+{
+	_cleanup_image_writer_ struct image_writer *w = NULL;
+	int r = image_create(images, &image_pages, &w, 1);
+
+	for (uint64_t i = 0; i < mib && r == 0; i++) {
+		void *to;
+
+		r = image_reserve(w, PROBE_CHUNK, &to);
+		if (r == 0)
+			probe_pattern(to, tree, i);
+	}
+	return r < 0 ? r : image_close(take_ptr(w));
+}
+
+static int fill_all(struct probe *p, uint64_t mib)
+{
+	struct store *s = &p->u.store;
+	int r = add_units(p->u.m);
+
+	for (size_t i = 0; i < 2 && r == 0; i++) {
+		struct manifest_tree *t = &p->u.m->units[i].trees[0];
+		struct image_store *images;
+		int r2;
+
+		r = s->ops->tree_open(s, i, 0, &images);
+		if (r < 0)
+			return r;
+		r = fill(images, i, i ? mib - mib / 2 : mib / 2);
+		r2 = s->ops->tree_done(s, images, r == 0 ? t : NULL);
+		r = r < 0 ? r : r2;
+	}
+	return r;
+}
+
+static int prepare(struct probe *p)
+{
+	struct store *s = &p->u.store;
+	const struct store_need needs[] = {
+		{ .unit = 0, .bytes = (p->mib / 2 + 1) << 20 },
+		{ .unit = 1, .bytes = (p->mib - p->mib / 2 + 1) << 20 },
+	};
+	_cleanup_free_ char *why = NULL;
+	int r = s->ops->plan(s, needs, 2, &why);
+
+	if (r < 0) {
+		printf("refused: %s\n", why ? why : strerror(-r));
+		return r;
+	}
+	return s->ops->prepare(s, needs, 2);
+}
+
+static int load(struct probe *p)
+{
+	struct store *s = &p->u.store;
+	_cleanup_free_ char *words = NULL, *suffix = NULL, *ours = NULL, *current = NULL;
+	int r = s->ops->cmdline(s, &words, &suffix);
+
+	if (r == 0)
+		r = read_file_at(AT_FDCWD, "/proc/cmdline", 1u << 20, &current, NULL);
+	if (r < 0)
+		return r;
+	ours = str_fmt("crkexec=%s%s %s", PROBE_ID, suffix, words);
+	r = cmdline_build(current, ours, NULL, true, 2047, &p->u.cmdline);
+	return r < 0 ? r : s->ops->load(s);
+}
+
+static int commit(struct probe *p)
+{
+	_cleanup_free_ char *text = NULL;
+	size_t bytes;
+	int r = manifest_to_text(p->u.m, &text, &bytes);
+
+	return r < 0 ? r : p->u.store.ops->commit(&p->u.store, text, bytes);
+}
+
+/* Exchanges the frames of two pages, by an exchange of their mappings. */
+static int move_pages(struct probe *p)
+{
+	struct pmem_state *st = p->u.store.state;
+	size_t last = st->bytes - HUGEPAGE_BYTES;
+	off_t first_page = -1;
+
+	for (size_t i = 0; i < st->pages.n && first_page < 0; i++)
+		if (st->pages.frames[i] == p->u.m->ranges[0].addr)
+			first_page = (off_t)(i * HUGEPAGE_BYTES);
+	return mmap(st->map + last, HUGEPAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+		    st->pages.fd, first_page) == MAP_FAILED ? neg_errno() : 0;
+}
+
+static int jump(void)
+{
+	fflush(stdout);
+	sync();
+	syscall(SYS_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2, LINUX_REBOOT_CMD_KEXEC, NULL);
+	return neg_errno();
+}
+
+/* Takes what the loader will want, then has the loader say where it loads to. */
+static int overlap(struct probe *p)
+{
+	struct pmem_state *st = calloc(1, sizeof(*st));
+	_cleanup_free_ struct manifest_range *avoid = NULL, *below = NULL;
+	struct iomem m = { 0 };
+	size_t n;
+	void *map;
+	int r = st ? iomem_read(&m) : -ENOMEM;
+
+	if (r == 0)
+		r = pmem_avoid_loader(&m, 96ull << 20, &avoid, &n);
+	below = r == 0 ? calloc(n, sizeof(*below)) : NULL;
+	if (!below)
+		return -ENOMEM;
+	/* Everything but the top of each range. */
+	for (size_t i = 0; i < n; i++)
+		below[i] = (struct manifest_range){ i ? avoid[i - 1].addr + avoid[i - 1].bytes : 0,
+			avoid[i].addr - (i ? avoid[i - 1].addr + avoid[i - 1].bytes : 0) };
+	st->max_ranges = 60;
+	p->u.store.state = st;
+	r = pmem_take(st, 16ull << 20, below, n, &p->u.undo, &p->u.m->ranges, &p->u.m->n_ranges);
+	if (r == 0)
+		r = hugepages_map(&st->pages, p->u.m->ranges, p->u.m->n_ranges, &map);
+	if (r < 0)
+		return r;
+	st->map = map;
+	st->bytes = 0;
+	for (size_t i = 0; i < p->u.m->n_ranges; i++)
+		st->bytes += p->u.m->ranges[i].bytes;
+	return load(p);
+}
+
+static int run(struct probe *p, const char *mode)
+{
+	struct pmem_state *st;
+	int r;
+
+	if (!strcmp(mode, "overlap"))
+		return overlap(p);
+	r = prepare(p);
+	if (r < 0 || !strcmp(mode, "plan"))
+		return r;
+	r = load(p);
+	if (r == 0)
+		r = fill_all(p, !strcmp(mode, "full") ? p->mib * 2 : p->mib);
+	if (r == 0 && !strcmp(mode, "moved"))
+		r = move_pages(p);
+	if (r == 0)
+		r = commit(p);
+	if (r < 0)
+		return r;
+	st = p->u.store.state;
+	printf("committed %" PRIu64 " MiB in %zu ranges, given back later: %d\n", st->bytes >> 20,
+	       p->u.m->n_ranges, st->give_back);
+	if (!strcmp(mode, "damage"))
+		st->map[p->u.m->units[1].trees[0].bundle_off + (1u << 20) + 4711] ^= 1;
+	return strcmp(mode, "undo") ? jump() : 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct probe p = { 0 };
+	int r, r2;
+
+	log_init(LOGLEVEL_DEBUG, STDOUT_FILENO);
+	if (argc < 4 || init(&p, argc, argv) < 0)
+		return 2;
+	setlinebuf(stdout);
+	r = run(&p, argv[1]);
+	printf("%s: %s\n", argv[1], r < 0 ? strerror(-r) : "done");
+	store_done(&p.u.store);
+	r2 = undo_rewind(&p.u.undo, 0, undo_kinds);
+	return r < 0 || r2 < 0;
+}
