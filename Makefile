@@ -100,7 +100,9 @@ $(B)/crkexec-generator: $(call obj,$(GENERATOR_C) $(SHARED_C)) $(LIBCR)
 
 # Unit tests see everything but the mains.
 $(B)/unit-tests: $(call obj,$(UNIT_C)) $(call obj,$(filter-out %/main.c,$(CR_CMD_C) $(CRKEXEC_C))) \
-		$(call obj,$(SHARED_C) $(BUILDER_C)) $(LIBCR)
+		$(call obj,$(SHARED_C) $(BUILDER_C)) \
+		$(call obj,$(filter-out %/early_main.c %/generator.c %/adopt.c,\
+			$(EARLY_C) $(GENERATOR_C) $(ADOPT_C))) $(LIBCR)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(call pc_libs,$(LIBS_CRKEXEC)) -ldl
 
@@ -188,6 +190,6 @@ install: all
 clean:
 	rm -rf build build-san
 
--include $(shell find $(B) -name '*.d' 2>/dev/null)
+-include $(shell find $(B) -name '*.d' -type f 2>/dev/null)
 .PHONY: storeprobes all standins makers fuzzers deps deps-build check check-unit check-live check-vm demo bench install clean
 .SECONDARY:

@@ -25,7 +25,7 @@
 #define CARRY_MAX_BYTES	(256ull << 20)
 
 static const struct image_type image_carry = {
-	.name = "carry", .file_fmt = "carry-%u.tar.gz", .framing = IMAGE_RAW,
+	.name = "carry", .file_fmt = "carry-%u.tar.gz.img.img", .framing = IMAGE_RAW,
 };
 
 static bool is_volatile(const char *path)
@@ -334,7 +334,7 @@ static int carry_write_one(struct manifest_carry *c, unsigned int number, int st
 		r = image_close(take_ptr(w));
 	if (r < 0)
 		return log_err(r, "cannot archive %s", c->path);
-	c->archive = str_fmt("carry-%u.tar.gz", number);
+	c->archive = str_fmt("carry-%u.tar.gz.img.img", number);
 	return c->archive ? 0 : -ENOMEM;
 }
 

@@ -5,9 +5,6 @@
 #include "util/io.h"
 #include "util/log.h"
 
-/* Phases of the old kernel's side that belong to the blackout. */
-static const char *const dark[] = { "freeze", "dump", "commit" };
-
 uint64_t report_blackout_usec(const struct manifest_unit *mu)
 {
 	if (!mu->frozen_at_usec || mu->restored_at_usec <= mu->frozen_at_usec)
@@ -144,23 +141,53 @@ static void unit_text(const struct manifest_unit *mu, FILE *out)
 			mu->n_unaccepted);
 }
 
+/* From the first freeze to the last return, as far as there was any. */
+static void blackout_span(const struct manifest *m, uint64_t *ret_begin, uint64_t *ret_end)
+{
+	*ret_begin = UINT64_MAX;
+	*ret_end = 0;
+	for (size_t i = 0; i < m->n_units; i++) {
+		if (m->units[i].frozen_at_usec)
+			*ret_begin = MIN(*ret_begin, m->units[i].frozen_at_usec);
+		*ret_end = MAX(*ret_end, m->units[i].restored_at_usec);
+	}
+}
+
+static void phase_text(const struct manifest *m, const char *name, uint64_t begin, uint64_t end,
+		       FILE *out)
+{
+	uint64_t from, to;
+
+	blackout_span(m, &from, &to);
+	/* A phase that has the freeze or the return inside belongs to it as well. */
+	fprintf(out, "  %c %-28s %8.3f s\n", begin < to && end > from ? '*' : ' ', name,
+		end > begin ? (double)(end - begin) / 1e6 : 0.0);
+}
+
+static void phases_text(const struct manifest *m, FILE *out)
+{
+	uint64_t last = 0;
+
+	if (m->n_phases)
+		fprintf(out, "phases (* in the blackout):\n");
+	for (size_t i = 0; i < m->n_phases; i++) {
+		const struct manifest_phase *p = &m->phases[i];
+
+		/* The manifest was sealed before the last phases of the old kernel ended. */
+		if (last && p->begin_usec > last && !strcmp(m->phases[i - 1].name, "dump"))
+			phase_text(m, "commit, jump, kernel start", last, p->begin_usec, out);
+		phase_text(m, p->name, p->begin_usec, p->end_usec, out);
+		last = p->end_usec;
+	}
+}
+
 void report_manifest_text(const struct manifest *m, FILE *out)
 {
 	fprintf(out, "upgrade %s: kernel %s -> %s, store %s\n", m->id, m->kernel_from,
 		m->kernel_to ? m->kernel_to : "?", store_kind_name(m->store));
 	for (size_t i = 0; i < m->n_units; i++)
 		unit_text(&m->units[i], out);
-	if (m->n_phases)
-		fprintf(out, "phases (* in the blackout):\n");
-	for (size_t i = 0; i < m->n_phases; i++) {
-		const struct manifest_phase *p = &m->phases[i];
-		uint64_t usec = p->end_usec > p->begin_usec ? p->end_usec - p->begin_usec : 0;
-		bool is_dark = false;
-
-		for (size_t k = 0; k < ARRAY_SIZE(dark); k++)
-			is_dark |= !strcmp(p->name, dark[k]);
-		fprintf(out, "  %c %-20s %8.3f s\n", is_dark ? '*' : ' ', p->name, (double)usec / 1e6);
-	}
+	phases_text(m, out);
 	for (size_t i = 0; i < m->n_warnings; i++)
 		fprintf(out, "warning: %s\n", m->warnings[i]);
 }

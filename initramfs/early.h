@@ -110,6 +110,7 @@ int fs_probe(const uint8_t *data, size_t bytes, struct fs_id *ret) _must_check_;
 /* early_modules.c */
 int early_modules(struct early *e);
 int early_sysctls(struct early *e);
+int early_sysctls_again(struct early *e);
 
 /* early_net.c */
 int early_net_lock(struct early *e);

@@ -43,7 +43,7 @@ static const struct early_phase {
 	{ "enter root",		early_enter_root,	BOTH | ALWAYS | FATAL },
 	{ "filesystems",	early_mount_others,	BOTH },
 	/* Settings of interfaces and filesystems that were not there the first time. */
-	{ "sysctls again",	early_sysctls,		BOTH },
+	{ "sysctls again",	early_sysctls_again,	BOTH },
 	{ "files",		early_carry,		BOTH },
 	{ "restore",		early_restore,		BOTH },
 	/* All connections answer for themselves again, or never will. */

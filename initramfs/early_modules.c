@@ -108,13 +108,24 @@ static int set_sysctl(const char *setting)
 	return write_file_at(AT_FDCWD, path, value + 1);
 }
 
-int early_sysctls(struct early *e)
+static int set_all(const struct manifest *m, bool loud)
 {
-	for (size_t i = 0; i < e->manifest->n_sysctls; i++) {
-		int r = set_sysctl(e->manifest->sysctls[i]);
+	for (size_t i = 0; i < m->n_sysctls; i++) {
+		int r = set_sysctl(m->sysctls[i]);
 
-		if (r < 0)
-			log_err(r, "cannot set sysctl %s", e->manifest->sysctls[i]);
+		if (r < 0 && loud)
+			log_err(r, "cannot set sysctl %s", m->sysctls[i]);
 	}
 	return 0;
+}
+
+int early_sysctls(struct early *e)
+{
+	/* Those of interfaces and modules that are still to come fail now. */
+	return set_all(e->manifest, false);
+}
+
+int early_sysctls_again(struct early *e)
+{
+	return set_all(e->manifest, true);
 }

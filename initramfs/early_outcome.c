@@ -7,6 +7,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -19,34 +20,64 @@
 #define TMPFILES	"/run/tmpfiles.d"
 #define DEPTH_MAX	32
 
-/* Private directories of units are named for a boot id; those of ours are of the last boot. */
-static void write_exclusions(FILE *f, const struct manifest_unit *u)
+/* A path that tmpfiles would split or expand cannot be excluded by name. */
+static bool is_plain(const char *path)
 {
-	fprintf(f, "x /tmp/systemd-private-*-%s-*\n", u->name);
-	fprintf(f, "x /var/tmp/systemd-private-*-%s-*\n", u->name);
+	return !strpbrk(path, " \t%\"\\*?[");
+}
+
+/* Private directories of units are named for a boot id; theirs are of the last boot. */
+static int add_private_dirs(FILE *f, const struct manifest_unit *u)
+{
+	static const char *const tops[] = { "/tmp", "/var/tmp" };
+	int n = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(tops); i++) {
+		_cleanup_free_ char *pattern = str_fmt("%s/systemd-private-*-%s-*", tops[i], u->name);
+		glob_t found;
+
+		if (!pattern || !is_plain(u->name) || glob(pattern, GLOB_NOSORT, NULL, &found))
+			continue;
+		for (size_t k = 0; k < found.gl_pathc; k++, n++)
+			fprintf(f, "x %s\n", found.gl_pathv[k]);
+		globfree(&found);
+	}
+	return n;
+}
+
+static int add_carried(FILE *f, const struct manifest_unit *u)
+{
+	int n = 0;
+
 	for (size_t i = 0; i < u->n_carries; i++) {
 		const char *p = u->carries[i].path;
 
-		/* A path that tmpfiles would split or expand cannot be excluded by name. */
-		if ((str_starts(p, "/tmp/") || str_starts(p, "/var/tmp/")) &&
-		    !strpbrk(p, " \t%\"\\*?["))
-			fprintf(f, "x %s\n", p);
+		if ((str_starts(p, "/tmp/") || str_starts(p, "/var/tmp/")) && is_plain(p))
+			n += fprintf(f, "x %s\n", p) > 0;
 	}
+	return n;
 }
 
+/*
+ * tmpfiles empties /tmp and removes private directories of earlier boots: not those that
+ * restored processes use. The file stays as long as the boot, and does not exist without need.
+ */
 static int write_tmpfiles(const struct manifest *m)
 {
 	_cleanup_fclose_ FILE *f = NULL;
+	int n = 0;
 
 	if (mkdir(TMPFILES, 0755) < 0 && errno != EEXIST)
 		return neg_errno();
 	f = fopen(TMPFILES "/crkexec.conf", "we");
 	if (!f)
 		return neg_errno();
-	fputs("# Made by crkexec: what restored processes use stays.\n", f);
+	fputs("# Made by crkexec: restored processes use these.\n", f);
 	for (size_t i = 0; i < m->n_units; i++)
 		if (m->units[i].outcome == OUTCOME_RESTORED)
-			write_exclusions(f, &m->units[i]);
+			n += add_private_dirs(f, &m->units[i]) + add_carried(f, &m->units[i]);
+	if (!n)
+		unlink(TMPFILES "/crkexec.conf");
 	return fflush(f) ? neg_errno() : 0;
 }
 
@@ -179,6 +210,8 @@ int early_exec_init(struct early *e)
 	sigset_t none;
 
 	empty_initramfs(e);
+	/* The kernel makes a variable of every parameter it does not know. */
+	unsetenv(CRKEXEC_CMDLINE_KEY);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	while (waitpid(-1, NULL, WNOHANG) > 0)

@@ -16,6 +16,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -25,9 +26,11 @@
 #include "util/io.h"
 #include "util/log.h"
 
-/* Beyond this plus 0.1 s per MiB a restore does not work, it hangs. */
-#define RESTORE_BASE_USEC	(60ull * 1000000u)
+/* Beyond this plus 0.1 s per MiB a restore does not work, it hangs; and all others wait. */
+#define RESTORE_BASE_USEC	(30ull * 1000000u)
 #define RESTORE_MIB_USEC	100000u
+/* The kernel's fs.nr_open: PID 1 begins with 1,024, a tree may have more files than that. */
+#define FILES_MAX		(1u << 20)
 
 struct result {
 	int error;
@@ -111,12 +114,16 @@ static int restore_tree(struct early *e, struct job *j, pid_t *ret_root)
 
 static void __attribute__((noreturn)) restore_child(struct early *e, struct job *j, int fd)
 {
+	const struct rlimit files = { FILES_MAX, FILES_MAX };
 	struct result res = { 0 };
 	int r;
 
 	/* The first error of this process is the reason, not an earlier one of ours. */
 	log_init(LOGLEVEL_INFO, e->log_fd);
 	LOG_SCOPE("%s pid %d", j->unit->name, j->tree->root_pid);
+	/* The trees' own limits are in their images. */
+	if (setrlimit(RLIMIT_NOFILE, &files) < 0)
+		log_warn("cannot raise the limit of open files: %s", strerror(errno));
 	r = restore_tree(e, j, &res.root);
 	res.error = r;
 	if (r < 0)

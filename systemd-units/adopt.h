@@ -32,7 +32,7 @@ int proc_threads(pid_t pid, pid_t **ret, size_t *ret_n) _must_check_;
  */
 int stdio_switch(const char *cgroup, const char *path) _must_check_;
 
-/* adopt_inject.c: the process is stopped, all its threads seized; leader is one of them. */
+/* adopt_inject.c: the process is stopped; leader is one of its threads, its remote is open. */
 struct task;
 int stdio_inject(struct task *leader, pid_t pid, const struct held_fd *fds, size_t n) _must_check_;
 

@@ -16,6 +16,7 @@
 #include <sys/uio.h>
 
 #include "remote/remote.h"
+#include "task/parts.h"
 #include "util/io.h"
 #include "util/log.h"
 
@@ -153,7 +154,6 @@ static int inject(struct batch *b, struct task *t, pid_t pid, const struct held_
 int stdio_inject(struct task *leader, pid_t pid, const struct held_fd *fds, size_t n)
 {
 	_cleanup_free_ struct batch *b = malloc(sizeof(*b));
-	struct remote remote = { .mem_fd = -EBADF };
 	uint64_t start, end;
 	int r, s;
 
@@ -162,20 +162,18 @@ int stdio_inject(struct task *leader, pid_t pid, const struct held_fd *fds, size
 	r = find_code(pid, &start, &end);
 	if (r < 0)
 		return log_err(r, "cannot find pid %d's vDSO", pid);
-	r = remote_open(&remote, pid);
+	/* Anything that runs in it would swallow the abort of a restartable sequence. */
+	r = rseq_leave_critical_section(leader, NULL);
 	if (r < 0)
-		return r;
-	leader->remote = &remote;
-	r = remote_map_private(&remote, leader, start, end);
+		return log_err(r, "cannot leave pid %d's restartable sequence", pid);
+	r = remote_map_private(leader->remote, leader, start, end);
 	if (r == 0)
 		r = inject(b, leader, pid, fds, n);
-	s = remote_unmap(&remote, leader);
+	s = remote_unmap(leader->remote, leader);
 	if (s < 0)
 		log_err(s, "cannot unmap the call zone in pid %d", pid);
 	s = task_put_regs(leader);
 	if (s < 0)
 		log_err(s, "cannot put back the registers of pid %d", pid);
-	remote_close(&remote);
-	leader->remote = NULL;
 	return r < 0 ? r : s;
 }

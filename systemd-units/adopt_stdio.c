@@ -16,11 +16,11 @@
 
 #include <fcntl.h>
 #include <string.h>
-#include <sys/ptrace.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 
+#include "core/dump.h"
 #include "remote/remote.h"
+#include "task/regs.h"
 #include "util/io.h"
 #include "util/log.h"
 
@@ -30,6 +30,7 @@
 
 struct process {
 	pid_t pid;
+	struct remote remote;
 	struct task *tasks;
 	size_t n_tasks;
 	struct held_fd *fds;
@@ -42,7 +43,7 @@ struct output {
 	dev_t dev;
 	ino_t ino;
 	off_t copied;
-	struct process *processes;
+	struct process **processes;	/* each where it was made: tasks point to remote */
 	size_t n_processes;
 };
 
@@ -63,55 +64,15 @@ static int copy_more(struct output *o)
 	return n < 0 ? neg_errno() : 0;
 }
 
-static bool restarts_by_itself(uint64_t nr)
+/* epoll_wait(2) and its like begin again instead of returning EINTR for our stop. */
+static int hide_stop(struct task *t)
 {
-	switch (nr) {
-	case SYS_epoll_wait:
-	case SYS_epoll_pwait:
-	case SYS_epoll_pwait2:
-	case SYS_semop:
-	case SYS_semtimedop:
-	case SYS_rt_sigtimedwait:
-	case SYS_io_getevents:
-		return false;
-	default:
-		return true;
-	}
-}
+	struct dump_thread th = { .task = *t };
+	int r = restart_hide_interrupt(&th);
 
-/* 1: a signal that is not blocked waits; then EINTR was its doing. */
-static int has_signal(pid_t pid, pid_t tid)
-{
-	_cleanup_free_ char *path = str_fmt("/proc/%d/task/%d/status", pid, tid);
-	_cleanup_free_ char *text = NULL;
-	uint64_t pending = 0, blocked = 0;
-	static const char *const keys[] = { "\nSigPnd:", "\nShdPnd:", "\nSigBlk:" };
-	int r;
-
-	if (!path)
-		return -ENOMEM;
-	r = read_file_at(AT_FDCWD, path, 65536, &text, NULL);
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
-		const char *at = strstr(text, keys[i]);
-		uint64_t mask = at ? strtoull(at + strlen(keys[i]), NULL, 16) : 0;
-
-		if (i < 2)
-			pending |= mask;
-		else
-			blocked = mask;
-	}
-	return (pending & ~blocked) != 0;
-}
-
-static int rearm(pid_t pid, struct task *t)
-{
-	if (t->regs.rax != (uint64_t)-EINTR || restarts_by_itself(t->regs.orig_rax) ||
-	    has_signal(pid, t->tid) != 0)
-		return 0;
-	t->regs.rip -= 2;	/* the `syscall` instruction again */
-	t->regs.rax = t->regs.orig_rax;
+	t->regs = th.task.regs;
 	return task_put_regs(t);
 }
 
@@ -133,7 +94,7 @@ static int seize_thread(struct process *p, pid_t tid)
 		return -ENOMEM;
 	p->tasks = more;
 	t = &p->tasks[p->n_tasks];
-	*t = (struct task){ .tid = tid };
+	*t = (struct task){ .tid = tid, .remote = &p->remote };
 	r = task_seize(t, 0, STOP_USEC);
 	if (r == -ESRCH)
 		return 0;	/* ended meanwhile */
@@ -142,7 +103,7 @@ static int seize_thread(struct process *p, pid_t tid)
 	if (r == 0)
 		r = task_get_regs(t);
 	if (r == 0)
-		r = rearm(p->pid, t);
+		r = hide_stop(t);
 	return r < 0 ? log_err(r, "cannot stop thread %d of pid %d", tid, p->pid) : 1;
 }
 
@@ -173,36 +134,55 @@ static int seize_process(struct process *p)
 static bool is_known(const struct output *o, pid_t pid)
 {
 	for (size_t i = 0; i < o->n_processes; i++)
-		if (o->processes[i].pid == pid)
+		if (o->processes[i]->pid == pid)
 			return true;
 	return false;
 }
 
-/* 1: a process that holds the file was stopped now. */
-static int stop_if_holder(struct output *o, pid_t pid)
+static struct process *add_process(struct output *o, pid_t pid)
 {
-	struct process *p, *more;
+	struct process **more = reallocarray(o->processes, o->n_processes + 1, sizeof(*more));
+	struct process *p = calloc(1, sizeof(*p));
+
+	if (more)
+		o->processes = more;
+	if (!more || !p) {
+		free(p);
+		return NULL;
+	}
+	p->pid = pid;
+	p->remote.mem_fd = -EBADF;
+	return o->processes[o->n_processes++] = p;
+}
+
+static int find_held(const struct output *o, struct process *p)
+{
 	int r;
 
-	more = reallocarray(o->processes, o->n_processes + 1, sizeof(*more));
-	if (!more)
-		return -ENOMEM;
-	o->processes = more;
-	p = &o->processes[o->n_processes];
-	*p = (struct process){ .pid = pid };
-	r = proc_held_fds(pid, o->dev, o->ino, &p->fds, &p->n_fds);
-	if (r < 0 || !p->n_fds) {
-		free(p->fds);
-		return r == -ENOENT || r == -ESRCH ? 0 : r;
-	}
-	o->n_processes++;
-	r = seize_process(p);
-	if (r < 0)
-		return r;
-	/* What it opened until it stood counts too. */
 	free(p->fds);
 	p->fds = NULL;
-	r = proc_held_fds(pid, o->dev, o->ino, &p->fds, &p->n_fds);
+	p->n_fds = 0;
+	r = proc_held_fds(p->pid, o->dev, o->ino, &p->fds, &p->n_fds);
+	return r == -ENOENT || r == -ESRCH ? 0 : r;
+}
+
+/* 1: the process holds the file and was stopped now. */
+static int stop_if_holder(struct output *o, pid_t pid)
+{
+	struct process *p = add_process(o, pid);
+	int r;
+
+	if (!p)
+		return -ENOMEM;
+	r = find_held(o, p);
+	if (r < 0 || !p->n_fds)
+		return r;
+	r = remote_open(&p->remote, pid);
+	if (r == 0)
+		r = seize_process(p);
+	/* What it opened until it stood counts too. */
+	if (r == 0)
+		r = find_held(o, p);
 	return r < 0 ? r : 1;
 }
 
@@ -230,7 +210,7 @@ static int stop_holders(struct output *o)
 static int inject_all(struct output *o)
 {
 	for (size_t i = 0; i < o->n_processes; i++) {
-		struct process *p = &o->processes[i];
+		struct process *p = o->processes[i];
 		int r;
 
 		if (!p->n_tasks || !p->n_fds)
@@ -245,7 +225,7 @@ static int inject_all(struct output *o)
 static void resume_all(struct output *o)
 {
 	for (size_t i = 0; i < o->n_processes; i++) {
-		struct process *p = &o->processes[i];
+		struct process *p = o->processes[i];
 
 		for (size_t t = 0; t < p->n_tasks; t++) {
 			int r = task_detach(&p->tasks[t]);
@@ -254,8 +234,10 @@ static void resume_all(struct output *o)
 			if (r < 0 && r != -ESRCH)
 				log_err(r, "cannot detach from %d", p->tasks[t].tid);
 		}
+		remote_close(&p->remote);
 		free(p->tasks);
 		free(p->fds);
+		free(p);
 	}
 	free(o->processes);
 }

@@ -175,7 +175,7 @@ static const struct {
 	{ "namespaces",		step_collect,	true },
 	{ "processes",		step_state,	true },
 	/* Filters point into each other over the whole tree. */
-	{ "seccomp",		seccomp_dump,	false },
+	{ "seccomp",		seccomp_dump,	true },
 	{ "files",		step_files,	true },
 	/* The long step: nothing that could still be refused comes after it. */
 	{ "memory",		step_memory,	false },

@@ -64,9 +64,10 @@ static const struct {
 	{ "pre-restore",	step_pre_restore },
 	{ "images",		restore_load },
 	{ "file images",	restore_files_load },
+	/* Files of the unit's group (memory.pressure) are mounted into its namespace. */
+	{ "control groups",	step_cgroups },
 	/* From here on our children are born into the tree's time namespace. */
 	{ "namespaces",		ns_restore_prepare },
-	{ "control groups",	step_cgroups },
 	{ "call zone",		restore_zone },
 	{ "tasks and memory",	step_tasks },
 	/* setpgid() wants the leader to exist, and both in one session. */

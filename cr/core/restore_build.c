@@ -21,6 +21,7 @@
 #include "core/restore_steps.h"
 #include "ns/cgroup.h"
 #include "task/mem.h"
+#include "task/parts.h"
 #include "task/regs.h"
 
 #define SEED_OPTIONS	(PTRACE_O_EXITKILL | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK)
@@ -259,7 +260,9 @@ int restore_tasks(struct restore_ctx *ctx)
 	if (root->pst->sid != root->pst->pid && !ctx->opts->shell_job)
 		return log_fail(-EOPNOTSUPP, "process %u: the leader of its session %u is outside the tree",
 				root->pst->pid, root->pst->sid);
-	r = seed_create(ctx, root);
+	r = rlimits_prepare(ctx);
+	if (r >= 0)
+		r = seed_create(ctx, root);
 	if (r >= 0)
 		r = seed_strip(ctx, root);
 	return r < 0 ? r : build_process(ctx, root, sid);

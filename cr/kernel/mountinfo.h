@@ -20,7 +20,7 @@ struct mount {
 	const char *fstype;		/* "fuse.sshfs" with its subtype */
 	const char *source;
 	const char *options;		/* the filesystem's own, without what sb_flags says */
-	uint32_t flags;			/* MS_* of the mount, with SHARED, SLAVE, UNBINDABLE */
+	uint32_t flags;			/* MS_* of the mount; SHARED, SLAVE, UNBINDABLE too */
 	uint32_t sb_flags;		/* MS_* of the superblock */
 	uint32_t shared_id, master_id;	/* peer groups, 0: none */
 	bool deleted;			/* root was unlinked; the mark is cut off */

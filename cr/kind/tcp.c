@@ -146,7 +146,7 @@ static void fill_entry(TcpStreamEntry *e, const struct numbers *n, const struct 
 	e->outq_seq = n->outq_seq;
 	e->has_unsq_len = true;
 	e->unsq_len = n->unsent;
-	if (n->state == TCP_SYN_SENT)
+	if (n->state == TCP_SYN_SENT || n->state == TCP_CLOSE)
 		return;
 	e->opt_mask = info->tcpi_options;
 	if (info->tcpi_options & TCPI_OPT_WSCALE) {

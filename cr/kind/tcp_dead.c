@@ -106,6 +106,19 @@ static int end_of_life(int fd, int conn, const uint8_t *inq, size_t bytes, bool 
 	return 0;
 }
 
+/*
+ * The connection's remains (TIME_WAIT) may still be there, on the machine of the dump: repair
+ * mode binds beside them.
+ */
+static int bind_beside(int fd, const union inet_addr *src)
+{
+	int r = SK_SET(fd, SOL_TCP, TCP_REPAIR, 1);
+
+	if (!r)
+		r = inet_bind(fd, src);
+	return r < 0 ? r : SK_SET(fd, SOL_TCP, TCP_REPAIR, TCP_REPAIR_OFF_NO_WP);
+}
+
 int tcp_dead_make(int fd, uint32_t family, const union inet_addr *src, const uint8_t *inq,
 		  size_t inq_bytes, bool reset)
 {
@@ -115,7 +128,7 @@ int tcp_dead_make(int fd, uint32_t family, const union inet_addr *src, const uin
 
 	if (r < 0)
 		return r;
-	r = inet_bind(fd, src);
+	r = bind_beside(fd, src);
 	if (r < 0)
 		return r;
 	listener = listen_on_loopback(family, src, &at);

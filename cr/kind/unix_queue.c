@@ -5,7 +5,6 @@
  * message with descriptors after them in one read; see plain_before().
  */
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
 

@@ -184,7 +184,7 @@ static int check_owner(struct dump_process *p, const struct ns_seen *s)
 				    ns_names[s->type]);
 	}
 	if (r < 0)
-		return log_err(r, "cannot ask for the owner of the %s namespace", ns_names[s->type]);
+		return log_err(r, "cannot ask who owns the %s namespace", ns_names[s->type]);
 	return 0;
 }
 

@@ -4,8 +4,8 @@
  * Order, each step for a reason found the hard way:
  *   1  unshare as root of the initial user namespace (else it owns the mounts and almost every
  *      later call is refused), then make everything a slave: nothing done here reaches the host
- *   2  take a detached clone of every source before anything is covered; clones of what is hidden on
- *      the host last
+ *   2  take a detached clone of every source before anything is covered; clones of what is
+ *      hidden on the host last
  *   3  attributes and propagation of each clone before it is attached: a clone still in the
  *      host's peer group would carry what is mounted on it into the host
  *   4  attach, parents first, each target opened on its parent's mount and nowhere else
@@ -81,21 +81,23 @@ static bool is_inherited(const struct rest_mount *m)
 
 /*
  * The host does not have it (yet). When the host mounts it later, it comes by propagation if the
- * parent follows the host; what has no state of its own is made afresh; the rest is missed.
+ * parent follows the host; what has no state of its own is made afresh; what only the host can
+ * make, and the tree merely inherited, it can do without. The rest is missed.
  */
 static int do_without(struct builder *b, struct rest_mount *m)
 {
 	bool follows = m->parent && m->parent->origin == ORIGIN_HOST && is_slave(m->parent->e);
+	bool rebuildable = fs_is_rebuildable(m->fstype);
 	int src, r;
 
-	if (is_inherited(m) && follows &&
-	    (fs_is_hosts_own(m->fstype) || fs_is_volatile(m->fstype))) {
-		log_info("mount %s: the host has no such %s now, left out", m->e->mountpoint,
+	if (is_inherited(m) && (fs_is_hosts_own(m->fstype) ? follows || !rebuildable :
+				follows && fs_is_volatile(m->fstype))) {
+		log_warn("mount %s: the host has no such %s now, left out", m->e->mountpoint,
 			 m->fstype);
 		m->skipped = true;
 		return 0;
 	}
-	if (!fs_is_hosts_own(m->fstype) || !fs_is_rebuildable(m->fstype))
+	if (!fs_is_hosts_own(m->fstype) || !rebuildable)
 		return log_fail(-ENOENT, "mount %s: the host has no %s mounted at or above %s",
 				m->e->mountpoint, m->fstype, m->host_path);
 	r = source_open_own(b, m, &src);

@@ -90,7 +90,8 @@ static int check_entry(struct restore_ctx *ctx, struct rest_mntns *mnt, struct r
 	if (strlen(e->source) >= PATH_MAX || strlen(e->options) >= PAGE_BYTES)
 		return log_fail(-EBADMSG, "mount %s: source or options too long", e->mountpoint);
 	if (map_get(&((struct ns_restore *)ctx->ns_state)->mount_by_id, e->mnt_id))
-		return log_fail(-EBADMSG, "mount %s: id %u is there twice", e->mountpoint, e->mnt_id);
+		return log_fail(-EBADMSG, "mount %s: id %u is there twice", e->mountpoint,
+				e->mnt_id);
 	r = map_put(&((struct ns_restore *)ctx->ns_state)->mount_by_id, e->mnt_id, m);
 	if (r < 0)
 		return log_err(r, "cannot read mounts");

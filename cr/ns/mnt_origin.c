@@ -97,7 +97,7 @@ static int check_master(const struct ns_dump *ns, const struct mount *m)
 	for (size_t i = 0; i < ns->n_mntns; i++)
 		if (group_is_among(&ns->mntns[i].table, m->master_id))
 			return log_obstacle("make it private in the namespace",
-					    "mount %s follows another mount of the tree's namespace",
+					    "mount %s follows another mount of the tree",
 					    m->mountpoint);
 	return 0;
 }
@@ -133,7 +133,7 @@ static int check_kind(const struct dump_mount *d)
 	if (d->origin == ORIGIN_OWN && !fs_is_rebuildable(m->fstype))
 		return log_obstacle("mount it on the host and bind it, or give it by "
 				    "--external mnt[PATH]:NAME",
-				    "mount %s is a %s filesystem that the host does not have mounted",
+				    "mount %s is a %s filesystem that the host has not mounted",
 				    m->mountpoint, m->fstype);
 	return 0;
 }

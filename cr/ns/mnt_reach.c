@@ -7,9 +7,11 @@
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #include "ns/mountapi.h"
 #include "ns/state.h"
@@ -31,7 +33,7 @@ static bool carries(const struct mount_table *t, const struct mount *x, const st
 	return false;
 }
 
-/* Lies over the path to m: on one of the mounts that carry m, or on m itself, but not carrying it. */
+/* Lies over the path to m: on m or one of the mounts that carry it, but does not carry it. */
 static bool covers(const struct mount_table *t, const struct mount *x, const struct mount *m)
 {
 	const struct mount *parent = mount_by_id(t, x->parent_id);
@@ -127,7 +129,37 @@ static struct dump_mntns *mntns_of(struct ns_dump *ns, int mnt_id, const struct 
 	return NULL;
 }
 
-/* Copies are kept: many files are on one mount. Borrowed. */
+/*
+ * The mount's root by its path, if nothing covers it: costs no helper. Through a member's root
+ * directory, so not for a member in a chroot.
+ */
+static int open_visible(const struct dump_mntns *mnt, const struct mount *m)
+{
+	struct open_how how = { .flags = O_PATH | O_CLOEXEC | O_NOFOLLOW,
+				.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS };
+	_cleanup_close_ int root = openat(mnt->p->proc_fd, "root", O_PATH | O_CLOEXEC);
+	_cleanup_close_ int fd = -EBADF;
+	struct statx stx;
+
+	if (root < 0)
+		return neg_errno();
+	fd = (int)syscall(SYS_openat2, root, m->mountpoint, &how, sizeof(how));
+	if (fd < 0 || statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &stx) < 0)
+		return neg_errno();
+	return stx.stx_mnt_id == (uint64_t)m->id ? take_fd(&fd) : -ENXIO;
+}
+
+/* Nothing on the way to rest, or at its end, is another mount. */
+static bool is_uncovered(int fd, const char *rest)
+{
+	int at = open_on_mount(fd, rest, O_PATH);
+
+	if (at >= 0)
+		close(at);
+	return at >= 0 || at == -ENOENT;
+}
+
+/* Copies are kept: many files may be on one mount. Borrowed. */
 static int cached_copy(struct ns_dump *ns, int mnt_id, const struct mount **ret_mount)
 {
 	uintptr_t known = (uintptr_t)map_get(&ns->copies, (uint64_t)mnt_id);
@@ -149,27 +181,48 @@ static int cached_copy(struct ns_dump *ns, int mnt_id, const struct mount **ret_
 	return fd;
 }
 
+static int base_in_tree(struct ns_dump *ns, const char *path, int mnt_id, int *ret_fd,
+			const char **ret_rest)
+{
+	const struct mount *m;
+	struct dump_mntns *mnt = mntns_of(ns, mnt_id, &m);
+	const char *rest = mnt ? path_below(path, m->mountpoint) : NULL;
+	int fd;
+
+	if (!rest)
+		return -ENOENT;
+	fd = open_visible(mnt, m);
+	if (fd < 0 || !is_uncovered(fd, rest)) {
+		close_fdp(&fd);
+		fd = cached_copy(ns, mnt_id, &m);
+		if (fd < 0)
+			return fd;
+		fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+		if (fd < 0)
+			return neg_errno();
+	}
+	*ret_fd = fd;
+	*ret_rest = rest;
+	return 0;
+}
+
 int ns_dump_path_base(struct dump_ctx *ctx, const char *path, int mnt_id, int *ret_fd,
 		      const char **ret_rest)
 {
 	struct ns_dump *ns = ctx->ns_state;
-	const struct mount *m;
 	const char *rest;
-	int fd;
+	int fd, r;
 
 	if (!ns || !ns->n_mntns || mnt_id <= 0)
 		return -ENOENT;
-	if (mount_by_id(&ns->host, mnt_id)) {	/* ours: a file opened before it was sandboxed */
+	/* Ours: a file opened before the task was sandboxed. */
+	if (mount_by_id(&ns->host, mnt_id)) {
 		fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 		rest = path + 1;
 	} else {
-		fd = cached_copy(ns, mnt_id, &m);
-		if (fd < 0)
-			return fd;
-		rest = path_below(path, m->mountpoint);
-		if (!rest)
-			return -ENOENT;
-		fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+		r = base_in_tree(ns, path, mnt_id, &fd, &rest);
+		if (r < 0)
+			return r;
 	}
 	if (fd < 0)
 		return neg_errno();

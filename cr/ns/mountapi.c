@@ -19,7 +19,8 @@ int sys_open_tree(int dirfd, const char *path, unsigned int flags)
 int sys_move_mount(int from_fd, int to_fd, const char *to_path, unsigned int flags)
 {
 	long r = syscall(SYS_move_mount, from_fd, "", to_fd, to_path,
-			 flags | MOVE_MOUNT_F_EMPTY_PATH | (*to_path ? 0 : MOVE_MOUNT_T_EMPTY_PATH));
+			 flags | MOVE_MOUNT_F_EMPTY_PATH |
+			 (*to_path ? 0 : MOVE_MOUNT_T_EMPTY_PATH));
 
 	return r < 0 ? neg_errno() : 0;
 }

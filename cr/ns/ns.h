@@ -45,14 +45,15 @@ struct ns_host_source {
 	const char *host_mountpoint;	/* the host's mount it is on, */
 	const char *fstype, *source, *options;	/* and that mount's own properties */
 	uint32_t flags, sb_flags;	/* MS_* of the host's mount */
-	bool whole_mount;		/* host_path is host_mountpoint */
+	bool whole_mount;		/* host_path is host_mountpoint: /run, credentials */
 	bool volatile_fs;		/* tmpfs and the like: gone after a kexec */
 };
 typedef int (*ns_host_source_fn)(void *arg, const struct ns_host_source *src);
 /*
- * Every source, in the order of the tree's mounts. With volatile_fs and not whole_mount the
- * caller carries the contents over; host_mountpoint must be mounted before the restore.
- * After ns_dump_collect().
+ * Every source, in the order of the tree's mounts; after ns_dump_collect(). What a restore on a
+ * fresh kernel needs: host_mountpoint mounted, with volatile_fs and not whole_mount host_path with
+ * its contents, and propagation as it was (systemd makes / shared only later than an early restore:
+ * mount --make-rshared / before it, or the tree never sees what the host mounts).
  */
 int ns_list_host_sources(struct dump_ctx *ctx, ns_host_source_fn fn, void *arg) _must_check_;
 /* The same without a dump, for a process that runs. */
@@ -85,8 +86,8 @@ uint32_t ns_restore_gid(struct restore_ctx *ctx, uint32_t inside);
 /*
  * Opens a path of the images: on the saved mount mnt_id when that belongs to the tree, even if
  * it is overmounted; in the host's namespace when mnt_id names another mount; by the root
- * task's namespace when mnt_id is 0 or less. Never follows symbolic links in the first case.
- * Returns the descriptor. core/open.c calls it; silent.
+ * task's namespace when mnt_id is 0 or less. No symbolic link is followed. Returns the
+ * descriptor. core/open.c calls it; silent.
  */
 int ns_open_path(struct restore_ctx *ctx, const char *path, int mnt_id, int flags) _must_check_;
 

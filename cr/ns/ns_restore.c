@@ -44,8 +44,8 @@ static int refuse_unsupported(const InventoryEntry *inv, const TaskKobjIdsEntry 
 
 	for (size_t i = 0; i < ARRAY_SIZE(types); i++)
 		if (ns_own_id(inv, ids, types[i]))
-			return log_fail(-EOPNOTSUPP, "the images hold a %s namespace: not supported",
-					ns_names[types[i]]);
+			return log_fail(-EOPNOTSUPP, "the images hold a %s namespace: not "
+					"supported", ns_names[types[i]]);
 	return 0;
 }
 
@@ -156,8 +156,10 @@ int ns_restore_enter_calls(struct restore_ctx *ctx, struct restore_process *p, s
 	if (id && !mnt)
 		return log_fail(-EBADMSG, "task %u: no mount namespace %u", p->pst->pid, id);
 	for (size_t i = 0; i < ARRAY_SIZE(todo); i++)
-		if (todo[i].fd >= 0)
-			n++, calls[i] = batch_call(b, SYS_pidfd_getfd, ctx->pidfd_t_fd, todo[i].fd, 0);
+		if (todo[i].fd >= 0) {
+			calls[i] = batch_call(b, SYS_pidfd_getfd, ctx->pidfd_t_fd, todo[i].fd, 0);
+			n++;
+		}
 	if (!n)
 		return 0;
 	/* The numbers are needed twice, so they make a round. */
@@ -183,7 +185,8 @@ int ns_restore_enter_calls(struct restore_ctx *ctx, struct restore_process *p, s
 
 static int open_in_root(const struct rest_mntns *mnt, const char *path, int flags)
 {
-	struct open_how how = { .flags = (uint64_t)(flags | O_CLOEXEC), .resolve = RESOLVE_IN_ROOT };
+	struct open_how how = { .flags = (uint64_t)(flags | O_CLOEXEC),
+				.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS };
 	int fd = (int)syscall(SYS_openat2, mnt->mounts[0].fd, path, &how, sizeof(how));
 
 	return fd < 0 ? neg_errno() : fd;

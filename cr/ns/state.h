@@ -56,7 +56,7 @@ struct rest_mount {
 	enum mount_origin origin;
 	const char *fstype;
 	const char *host_path;		/* ORIGIN_HOST */
-	int fd;				/* O_PATH of its root: in the builder, later in the engine */
+	int fd;				/* O_PATH of its root: the builder's, later ours */
 	bool skipped;			/* not there on this host, and the host's business */
 	bool unreached;			/* hidden on this host: taken last */
 };

@@ -33,7 +33,7 @@ struct xattr {
 };
 
 struct member {
-	char *path, *link;		/* path without "./" and slashes at the end; "" is the root */
+	char *path, *link;		/* without "./" and slashes at the end; "": the root */
 	char type;
 	bool is_socket;
 	uint32_t mode, uid, gid;

@@ -78,7 +78,8 @@ static MntEntry entry(uint32_t id, uint32_t parent, const char *point)
 
 TEST("mount paths with '..', doubled slashes or no beginning are refused")
 {
-	static const char *const bad[] = { "../etc", "/a/../etc", "/..", "/a//b", "/a/", "", "/./a" };
+	static const char *const bad[] = { "../etc", "/a/../etc", "/..", "/a//b", "/a/", "",
+					   "/./a" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		MntEntry m[2] = { entry(1, 0, "/"), entry(2, 1, bad[i]) };

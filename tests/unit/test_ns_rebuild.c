@@ -222,8 +222,8 @@ static void same_lines(const char *is, const char *should)
 		size_t n = strcspn(is, "\n"), k = strcspn(should, "\n");
 
 		if (n != k || strncmp(is, should, n))
-			unit_fail(__FILE__, __LINE__, "mount is\n#   %.*s\n# and not\n#   %.*s", (int)n,
-				  is, (int)k, should);
+			unit_fail(__FILE__, __LINE__, "mount is\n#   %.*s\n# not\n#   %.*s",
+				  (int)n, is, (int)k, should);
 		is += n + (is[n] == '\n');
 		should += k + (should[k] == '\n');
 	}
@@ -283,7 +283,6 @@ static void check_dev(void)
 {
 	char value[8];
 	struct stat st, st2;
-	struct statfs;
 
 	NS_MUST(stat("/dev/null", &st) == 0 && S_ISCHR(st.st_mode));
 	NS_MUST(st.st_rdev == makedev(1, 3) && (st.st_mode & 07777) == 0666);

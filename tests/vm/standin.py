@@ -72,7 +72,7 @@ def unit_manifest(unit, images):
     carries = []
     entries = [entry]
     if unit.run_dir:
-        archive = directory / "carry-0.tar.gz"
+        archive = directory / "carry-0.tar.gz.img"
         subprocess.run(["tar", "-c", "-z", "--format=pax", "-f", archive, "-C", unit.run_dir, "."],
                        check=True)
         entries.append({"name": archive.name, "bytes": archive.stat().st_size,
@@ -91,12 +91,12 @@ def unit_manifest(unit, images):
     }
 
 
-def manifest(units, images, vm, modules, links, routes, clock):
+def manifest(units, images, vm, modules, links, routes, clock, root):
     return {
         "id": UPGRADE_ID, "kernel_from": vm.image.versions["6.12"],
         "kernel_to": vm.image.versions["7.2"], "store": "tmpfs", "ranges": [], "clock": clock,
         "units": [unit_manifest(u, images) for u in units],
-        "mounts": [{"source": f"UUID={vm.image.root_uuid}", "target": "/", "fstype": "ext4",
+        "mounts": [{"source": root, "target": "/", "fstype": "ext4",
                     "options": "", "flags": 1 << 10}],
         "links": links, "routes": routes, "modules": modules,
         "sysctls": ["net.ipv4.tcp_timestamps=1", "kernel.no.such.thing=1"], "phases": [],
@@ -149,7 +149,7 @@ def make_dracut_initrd(vm):
     return vm.fetch("/root/initrd.dracut")
 
 
-def pack(vm, units, *, base=None):
+def pack(vm, units, *, base=None, root=None):
     """The initramfs, as bytes: our own, or behind the distribution's (bytes too)."""
     early = TEST / "crkexec-early-standin"
     with tempfile.TemporaryDirectory(prefix="crk-standin-") as tmp:
@@ -162,7 +162,8 @@ def pack(vm, units, *, base=None):
         seconds = int(vm.run("date +%s").out)
         clock = {"realtime_nsec": seconds * 10**9, "monotonic_nsec": 10**9, "boottime_nsec": 10**9,
                  "tsc": 0, "tsc_khz": 0}
-        text = manifest(units, images, vm, [m.name for m in modules], links, routes, clock)
+        text = manifest(units, images, vm, [m.name for m in modules], links, routes, clock,
+                        root or f"UUID={vm.image.root_uuid}")
         (tmp / "manifest").write_text(json.dumps(text, indent=1))
         if base is not None:
             (tmp / "base").write_bytes(base)
@@ -173,12 +174,12 @@ def pack(vm, units, *, base=None):
         return out.read_bytes()
 
 
-def jump(vm, initramfs, append="", timeout=240):
+def jump(vm, initramfs, append="", upgrade_id=UPGRADE_ID, timeout=240):
     """Load the target kernel with this initramfs and go there; waits for the agent."""
     version = vm.image.versions["7.2"]
     vm.put(initramfs, "/root/standin.initramfs")
     vm.run(f"kexec -s -l /boot/vmlinuz-{version} --initrd=/root/standin.initramfs"
-           f" --append=\"$(cat /proc/cmdline) crkexec={UPGRADE_ID} {append}\"", timeout=60)
+           f" --append=\"$(cat /proc/cmdline) crkexec={upgrade_id} {append}\"", timeout=60)
     old = vm.boot_id()
     try:
         vm.run("systemctl kexec", timeout=timeout)

@@ -48,7 +48,7 @@ static void *thread_main(void *arg)
 	(void)arg;
 	for (unsigned int n = 0;; n++) {
 		say(2, "thread", n);
-		usleep(53000);
+		usleep(230000);
 	}
 	return NULL;
 }
@@ -58,7 +58,7 @@ static void child_main(void)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	for (unsigned int n = 0;; n++) {
 		say(1, "child", n);
-		usleep(31000);
+		usleep(150000);
 	}
 }
 
@@ -100,14 +100,14 @@ int main(int argc, char **argv)
 		notify("READY=1");
 	for (unsigned int n = 0;; n++) {
 		/* EINTR would be the stop's doing, not a signal's: all are blocked. */
-		int r = epoll_wait(ep, &ev, 1, 20);
+		int r = epoll_wait(ep, &ev, 1, 100);
 
 		if (r < 0)
 			printf("epoll_wait failed\n");
 		if (r > 0)
 			on_signal(fd, &n);
 		say(1, "main", n);
-		if (n % 20 == 0)
+		if (n % 5 == 0)
 			notify("WATCHDOG=1");
 	}
 }

@@ -1,16 +1,27 @@
 /*
- * A process in the sandbox of ns_sandbox.h, with less than root's rights: mounts, names, id maps
- * and what it may do are the same afterwards; files it had open are still where they were.
+ * A process with threads and a child in the sandbox of ns_sandbox.h, with less than root's rights:
+ * mounts, names, id maps and what it may do are the same afterwards; files it had open are still
+ * where they were; thread ids are the same, although none can be chosen inside a user namespace.
  */
 #define _GNU_SOURCE
 #include <grp.h>
 #include <libgen.h>
+#include <pthread.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/utsname.h>
 
 #include "maker.h"
 #define NS_MUST MAKER_MUST
 #include "ns_sandbox.h"
+
+#define THREADS 5
+
+static struct shared {
+	pid_t tids[THREADS], seen[THREADS], child;
+	int go;
+	char child_says[64];
+} *sh;
 
 static char *mounts_now(void)
 {
@@ -84,6 +95,65 @@ static void check_names(void)
 		maker_fail("host is named %s.%s", u.nodename, u.domainname);
 }
 
+static void wait_for_go(void)
+{
+	while (!__atomic_load_n(&sh->go, __ATOMIC_ACQUIRE))
+		usleep(2000);
+}
+
+static void *thread_main(void *arg)
+{
+	size_t i = (size_t)arg;
+
+	__atomic_store_n(&sh->tids[i], maker_tid(), __ATOMIC_RELEASE);
+	wait_for_go();
+	sh->seen[i] = maker_tid();
+	return NULL;
+}
+
+static void child_main(void)
+{
+	struct utsname u;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	wait_for_go();
+	uname(&u);
+	snprintf(sh->child_says, sizeof(sh->child_says), "%d %.20s %s", (int)getuid(), u.nodename,
+		 access("/tmp/mine", F_OK) == 0 ? "private" : "public");
+	_exit(0);
+}
+
+static void start_helpers(pthread_t *threads)
+{
+	pid_t pid = fork();
+
+	MAKER_MUST(pid >= 0);
+	if (!pid)
+		child_main();
+	sh->child = pid;
+	for (size_t i = 0; i < THREADS; i++) {
+		MAKER_MUST(pthread_create(&threads[i], NULL, thread_main, (void *)i) == 0);
+		while (!__atomic_load_n(&sh->tids[i], __ATOMIC_ACQUIRE))
+			usleep(1000);
+	}
+}
+
+static void check_helpers(pthread_t *threads)
+{
+	char says[64];
+	int status;
+
+	__atomic_store_n(&sh->go, 1, __ATOMIC_RELEASE);
+	for (size_t i = 0; i < THREADS; i++) {
+		MAKER_MUST(pthread_join(threads[i], NULL) == 0);
+		MAKER_SAME("thread id", sh->seen[i], sh->tids[i]);
+	}
+	MAKER_MUST(waitpid(sh->child, &status, 0) == sh->child && status == 0);
+	snprintf(says, sizeof(says), "%d sandboxed private", SANDBOX_UID);
+	if (strcmp(sh->child_says, says))
+		maker_fail("the child says '%s'", sh->child_says);
+}
+
 static void give_up_rights(void)
 {
 	gid_t groups[1] = { SANDBOX_GID };
@@ -97,7 +167,8 @@ static void give_up_rights(void)
 int main(int argc, char **argv)
 {
 	char base[256], path[320], text[64];
-	int host_null, null, data, cwd, device;
+	int host_null, null, data, cwd;
+	pthread_t threads[THREADS];
 	struct stat before, after;
 	struct sandbox s;
 	gid_t groups[4];
@@ -106,6 +177,8 @@ int main(int argc, char **argv)
 	maker_begin(argc, argv);
 	if (geteuid())
 		maker_skip("needs root to make namespaces");
+	sh = mmap(NULL, sizeof(*sh), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	MAKER_MUST(sh != MAP_FAILED);
 	snprintf(base, sizeof(base), "%.200s/ns_sandbox.d", dirname(strdup(argv[1])));
 	sandbox_host_side(&s, base);
 	snprintf(path, sizeof(path), "%s/covered/below/dump.rdb", base);
@@ -121,11 +194,12 @@ int main(int argc, char **argv)
 	MAKER_MUST(prctl(PR_SET_DUMPABLE, 1) == 0);
 	was = mounts_now();
 	MAKER_MUST(fstat(host_null, &before) == 0);
-	device = before.st_dev != 0;
+	start_helpers(threads);
 	check_rights();
 	maker_ready();
 	maker_wait();
 
+	check_helpers(threads);
 	same_mounts(was, mounts_now());
 	check_names();
 	check_map("/proc/self/uid_map", SANDBOX_UID);
@@ -139,7 +213,7 @@ int main(int argc, char **argv)
 	MAKER_SAME("device of the host's /dev", after.st_dev, before.st_dev);
 	MAKER_MUST(fstat(null, &after) == 0);
 	if (after.st_dev == before.st_dev)
-		maker_fail("the sandbox's /dev/null has become the host's (%d)", device);
+		maker_fail("the sandbox's /dev/null has become the host's");
 	MAKER_MUST(lseek(data, 0, SEEK_CUR) == 6);
 	MAKER_MUST(pread(data, text, sizeof(text), 0) == 6 && !memcmp(text, "abcdef", 6));
 	cwd = open(".", O_PATH | O_DIRECTORY);

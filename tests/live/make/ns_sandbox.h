@@ -181,8 +181,9 @@ static inline void sandbox_binds(const struct sandbox *s)
 	sandbox_bind("/var/lib", "/var/lib", MS_NOEXEC | MS_NODIRATIME);
 	sandbox_bind("/sys", "/sys", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC);
 	snprintf(path, sizeof(path), "%s/home", s->base);
-	NS_MUST(mount("empty", path, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0711,size=64k,uid=7") == 0);
-	NS_MUST(mount(NULL, path, NULL, MS_REMOUNT | MS_RDONLY, NULL) == 0);	/* the superblock */
+	NS_MUST(mount("empty", path, "tmpfs", MS_NOSUID, "mode=0711,size=64k,uid=7") == 0);
+	/* The superblock too. */
+	NS_MUST(mount(NULL, path, NULL, MS_REMOUNT | MS_RDONLY, NULL) == 0);
 	/* One that will be hidden, then what hides it. */
 	sandbox_bind_in(s, "data", "covered/below", 0);
 	sandbox_bind_in(s, "vartmp", "covered", MS_NOSUID);

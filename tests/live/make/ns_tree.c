@@ -1,6 +1,6 @@
 /*
- * A sandboxed tree: threads and a worker in the root's namespaces, a second worker in a mount
- * namespace of its own. Thread ids are the same, although no id can be chosen inside a user namespace.
+ * A tree with two mount namespaces: threads and a worker in the root's, a second worker in one of
+ * its own.
  */
 #define _GNU_SOURCE
 #include <grp.h>
@@ -28,7 +28,7 @@ static void *thread_main(void *arg)
 {
 	size_t i = (size_t)arg;
 
-	sh->tids[i] = maker_tid();
+	__atomic_store_n(&sh->tids[i], maker_tid(), __ATOMIC_RELEASE);
 	while (!__atomic_load_n(&sh->go, __ATOMIC_ACQUIRE))
 		usleep(2000);
 	sh->seen[i] = maker_tid();
@@ -91,15 +91,16 @@ static void small_sandbox(const char *base)
 	NS_MUST(sethostname("sandboxed", 9) == 0);
 }
 
-/* Made before the user namespace, as a helper that systemd starts in the unit might be. */
 static void start_worker(int i, const char *base)
 {
+	pid_t pid = fork();
 	char path[320];
 
-	sh->workers[i] = fork();
-	MAKER_MUST(sh->workers[i] >= 0);
-	if (sh->workers[i])
+	MAKER_MUST(pid >= 0);
+	if (pid) {
+		sh->workers[i] = pid;
 		return;
+	}
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (i) {
 		snprintf(path, sizeof(path), "%s/tmp", base);
@@ -123,8 +124,6 @@ int main(int argc, char **argv)
 	MAKER_MUST(sh != MAP_FAILED);
 	snprintf(base, sizeof(base), "%.200s/ns_tree.d", dirname(strdup(argv[1])));
 	small_sandbox(base);
-	if (argc > 2 && !strcmp(argv[2], "user"))
-		sandbox_user();
 	for (int i = 0; i < 2; i++) {
 		start_worker(i, base);
 		await(&sh->worker_ok[i], 1, "a worker");
@@ -132,8 +131,8 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < THREADS; i++)
 		MAKER_MUST(pthread_create(&threads[i], NULL, thread_main, (void *)i) == 0);
 	for (size_t i = 0; i < THREADS; i++)
-		await(&sh->seen[i], 0, "a thread");
-	usleep(20000);
+		while (!__atomic_load_n(&sh->tids[i], __ATOMIC_ACQUIRE))
+			usleep(1000);
 	was = mounts_now();
 	maker_ready();
 	maker_wait();

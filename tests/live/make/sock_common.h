@@ -93,8 +93,8 @@ __attribute__((unused)) static void sock_in6(struct sockaddr_in6 *a, const char 
 	MAKER_MUST(inet_pton(AF_INET6, ip, &a->sin6_addr) == 1);
 }
 
-/* A process that is no descendant of the dumped tree; 0 in it. */
-__attribute__((unused)) static pid_t sock_fork_outside(void)
+/* A process that is no descendant of the dumped tree; 0 in it. Of our files it has keep. */
+__attribute__((unused)) static pid_t sock_fork_outside(int keep)
 {
 	int told[2];
 	pid_t pid, child;
@@ -110,8 +110,10 @@ __attribute__((unused)) static pid_t sock_fork_outside(void)
 			_exit(0);
 		}
 		setsid();
-		close(told[0]);
-		close(told[1]);
+		/* Nothing of the tree's may live on here. */
+		for (int fd = 3; fd < 256; fd++)
+			if (fd != maker_log_fd && fd != keep)
+				close(fd);
 		return 0;
 	}
 	MAKER_MUST(waitpid(child, NULL, 0) == child);

@@ -47,7 +47,7 @@ int main(int argc, char **argv)
 	snprintf(dgram_name, sizeof(dgram_name), "/tmp/maker-unix-dgram-%d", getpid());
 	snprintf(stream_name, sizeof(stream_name), "/tmp/maker-unix-stream-%d", getpid());
 	MAKER_MUST(!pipe(told));
-	if (!sock_fork_outside())
+	if (!sock_fork_outside(told[1]))
 		outside(dgram_name, stream_name, told[1]);
 	MAKER_MUST(read(told[0], &c, 1) == 1);
 	close(told[0]);

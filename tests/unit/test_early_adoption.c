@@ -1,0 +1,158 @@
+/* The hand-over to systemd: which units get a drop-in, what is in it, whom it concerns. */
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "systemd-units/adopt.h"
+#include "systemd-units/generator.h"
+#include "tests/unit/unit.h"
+#include "util/io.h"
+
+/* Small things live until the test's process ends; a leak checker sees that we know them. */
+static void *keep(void *p)
+{
+	static void *kept[128];
+	static size_t n;
+
+	ASSERT(p && n < ARRAY_SIZE(kept));
+	return kept[n++] = p;
+}
+
+TEST("only a restored unit that was not adopted yet starts by adoption")
+{
+	struct manifest_unit u = { .name = (char *)"a.service", .type = (char *)"notify" };
+
+	u.outcome = OUTCOME_PENDING;
+	ASSERT(!generator_wants(&u, ADOPTION_NONE));
+	u.outcome = OUTCOME_COLD;
+	ASSERT(!generator_wants(&u, ADOPTION_NONE));
+	u.outcome = OUTCOME_RESTORED;
+	ASSERT(generator_wants(&u, ADOPTION_NONE));
+	ASSERT(!generator_wants(&u, ADOPTION_DONE));
+	ASSERT(!generator_wants(&u, ADOPTION_COLD));
+}
+
+TEST("a dbus unit keeps its drop-in after the adoption, unless it started cold")
+{
+	struct manifest_unit u = { .name = (char *)"a.service", .type = (char *)"dbus" };
+
+	u.outcome = OUTCOME_ADOPTED;
+	ASSERT(generator_wants(&u, ADOPTION_DONE));
+	ASSERT(generator_wants(&u, ADOPTION_NONE));
+	ASSERT(!generator_wants(&u, ADOPTION_COLD));
+	u.outcome = OUTCOME_COLD;
+	ASSERT(!generator_wants(&u, ADOPTION_DONE));
+}
+
+TEST("the helper's flag says whether it adopted")
+{
+	ASSERT_EQ(adoption_from_text(NULL), ADOPTION_NONE);
+	ASSERT_EQ(adoption_from_text("adopted\n"), ADOPTION_DONE);
+	ASSERT_EQ(adoption_from_text("cold it ended\n"), ADOPTION_COLD);
+}
+
+static char *dropin_of(const struct manifest_unit *u)
+{
+	char *text = NULL;
+	size_t bytes;
+	FILE *f = open_memstream(&text, &bytes);
+
+	ASSERT(f);
+	generator_write_dropin(f, u);
+	fclose(f);
+	return keep(text);
+}
+
+TEST("a drop-in replaces every command of the start by the helper's")
+{
+	struct manifest_unit u = { .name = (char *)"a@x\\x2dy.service" };
+	char *text = dropin_of(&u);
+
+	ASSERT(strstr(text, "\nExecStartPre=\n"));
+	ASSERT(strstr(text, "\nExecStartPost=\n"));
+	ASSERT(strstr(text, "\nExecCondition=\n"));
+	/* The name itself would be unescaped. */
+	ASSERT(strstr(text, "\nExecStart=\nExecStart=+/usr/lib/crkexec/crkexec-adopt %n\n"));
+	ASSERT(!strstr(text, "x2d"));
+	ASSERT(!strstr(text, "SyslogIdentifier"));
+}
+
+TEST("a per cent sign in an identifier stays one")
+{
+	struct manifest_unit u = { .name = (char *)"a.service", .identifier = (char *)"50%n" };
+
+	ASSERT(strstr(dropin_of(&u), "\nSyslogIdentifier=50%%n\n"));
+}
+
+TEST("the last unit waits for all, and pulls in those that were restored")
+{
+	struct manifest_unit units[] = {
+		{ .name = (char *)"a.service", .outcome = OUTCOME_RESTORED },
+		{ .name = (char *)"b.service", .outcome = OUTCOME_COLD },
+	};
+	struct manifest m = { .units = units, .n_units = 2 };
+	char *text = NULL;
+	size_t bytes;
+	FILE *f = open_memstream(&text, &bytes);
+
+	ASSERT(f);
+	generator_write_finish(f, &m);
+	fclose(f);
+	keep(text);
+	ASSERT(strstr(text, "Wants=a.service\n") && !strstr(text, "Wants=b.service\n"));
+	ASSERT(strstr(text, "After=a.service\n") && strstr(text, "After=b.service\n"));
+}
+
+TEST("every descriptor that leads to a file is found, with its close-on-exec flag")
+{
+	char *path = keep(str_fmt("%s/out", unit_tmpdir()));
+	int a = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600), b = dup(a);
+	int other = open(path, O_RDONLY);
+	struct held_fd *fds;
+	struct stat st;
+	size_t n;
+
+	ASSERT_OK(other);
+	ASSERT_OK(fstat(a, &st));
+	ASSERT_OK(proc_held_fds(getpid(), st.st_dev, st.st_ino, &fds, &n));
+	keep(fds);
+	ASSERT_EQ(n, 3);
+	for (size_t i = 0; i < n; i++) {
+		ASSERT(fds[i].t_fd == a || fds[i].t_fd == b || fds[i].t_fd == other);
+		ASSERT_EQ(fds[i].cloexec, fds[i].t_fd == a);
+	}
+	ASSERT_OK(unlink(path));
+}
+
+TEST("a process that is gone is in no control group and has no threads")
+{
+	pid_t *tids, pid = fork();
+	size_t n;
+
+	if (pid == 0)
+		_exit(0);
+	waitpid(pid, NULL, 0);
+	ASSERT_EQ(proc_in_cgroup(pid, "/"), 0);
+	ASSERT_EQ(proc_threads(pid, &tids, &n), -ENOENT);
+	ASSERT_OK(proc_threads(getpid(), &tids, &n));
+	keep(tids);
+	ASSERT(n == 1 && tids[0] == getpid());
+}
+
+TEST("membership of a control group is by whole names")
+{
+	char *text, *line, *end, *part;
+
+	ASSERT_OK(read_file_at(AT_FDCWD, "/proc/self/cgroup", 65536, &text, NULL));
+	keep(text);
+	line = strncmp(text, "0::", 3) ? strstr(text, "\n0::") : text;
+	if (!line)
+		unit_skip("no unified control group hierarchy");
+	line = strstr(line, "0::") + 3;
+	end = strchr(line, '\n');
+	if (end)
+		*end = '\0';
+	ASSERT_EQ(proc_in_cgroup(getpid(), line), 1);
+	part = keep(str_fmt("%sx", line));
+	ASSERT_EQ(proc_in_cgroup(getpid(), part), 0);
+	ASSERT_EQ(proc_in_cgroup(getpid(), "/no-such.slice"), 0);
+}

@@ -1,0 +1,149 @@
+"""The simplest upgrade, twice: services that only count, into 7.2 in the initramfs and back to
+6.12 in memory of the old kernel. Whatever an upgrade must keep for every service is seen here."""
+
+import pytest
+
+import upgrade
+import upgrade_counter
+from upgrade import guest_state, left_over
+from upgrade_counter import Lines, PROGRAM
+from vm import VM
+
+COUNTERS = {
+    "crk-test-plain": (PROGRAM, ""),
+    "crk-test-shell": (PROGRAM + "-sh", ""),
+    "crk-test-boxed": (PROGRAM, "DynamicUser=yes\nPrivateTmp=yes\nProtectSystem=strict\n"
+                       "ProtectHome=yes\nNoNewPrivileges=yes\nPrivateUsers=yes\n"
+                       "ProtectHostname=yes\nMemoryMax=100M\nTasksMax=20"),
+}
+NAMES = list(COUNTERS)
+
+
+class Empty:
+    """No clients."""
+    clients = ()
+
+    def start(self):
+        pass
+
+    touch = abandon = start
+
+    def finish(self):
+        return []
+
+
+@pytest.fixture(scope="module")
+def guest(image, payload):
+    with VM("test_upgrade_counter/shared", image=image, destdir=payload,
+            memory=upgrade.MEMORY) as vm:
+        vm.wait_idle()
+        upgrade_counter.install(vm, COUNTERS)
+        # Not chosen: stopped before, started by the new boot.
+        vm.run("sleep 3")
+        vm.jumps = []
+        yield vm
+
+
+def jump(vm, series, store):
+    up = upgrade.Upgrade(vm, NAMES, series=series, store=store, load=Empty())
+    up.run()
+    vm.jumps.append(up)
+    return up
+
+
+@pytest.fixture(scope="module")
+def upgraded(guest):
+    """The guest in 7.2."""
+    if not guest.jumps:
+        jump(guest, "7.2", "tmpfs")
+    return guest
+
+
+@pytest.fixture(scope="module")
+def back(upgraded):
+    """The guest in 6.12 again; an upgrade of an upgrade."""
+    jump(upgraded, "6.12", "pmem")
+    return upgraded
+
+
+def test_units_processes_and_machine_are_as_before(upgraded):
+    assert upgraded.jumps[0].troubles() == []
+
+
+def test_no_line_of_the_counters_is_lost_or_doubled(upgraded):
+    for name in NAMES:
+        lines = Lines(upgraded, name)
+        assert lines.missing_or_doubled() is None, name
+        assert len(set(lines.boots)) == 2 and len(lines.numbers) > 50
+        assert lines.pids == {int(upgraded.jumps[0].before["units"][name]["MainPID"])}
+        assert lines.units == {f"{name}.service"}
+        assert len(lines.identifiers) == 1
+
+
+def test_clocks_of_the_restored_go_on_with_the_time_of_the_world(upgraded):
+    for name in ("crk-test-plain", "crk-test-boxed"):
+        lines = Lines(upgraded, name)
+        steps = list(zip(zip(lines.monotonic, lines.realtime),
+                         zip(lines.monotonic[1:], lines.realtime[1:])))
+        for (mono, real), (mono_next, real_next) in steps:
+            assert mono_next >= mono and real_next >= real, name
+        # The greatest step is the blackout: both clocks saw all of it.
+        (mono, real), (mono_next, real_next) = max(steps, key=lambda s: s[1][1] - s[0][1])
+        assert abs((mono_next - mono) - (real_next - real)) < 0.5, name
+
+
+def test_status_shows_the_unit_running_with_its_output(upgraded):
+    pid = upgraded.jumps[0].before["units"]["crk-test-plain"]["MainPID"]
+    text = upgraded.run("systemctl status crk-test-plain").out
+    assert "active (running)" in text and f"Main PID: {pid} " in text
+    # Output of this minute, not only of the old boot.
+    assert "count " in text
+
+
+def test_limits_of_the_unit_hold_for_the_restored_processes(upgraded):
+    group = "/sys/fs/cgroup/system.slice/crk-test-boxed.service"
+    assert upgraded.run(f"cat {group}/memory.max {group}/pids.max").out == "104857600\n20\n"
+    assert int(upgraded.run(f"cat {group}/memory.current").out) > 1 << 20
+
+
+def test_second_upgrade_back_through_pmem_keeps_everything_again(back):
+    up = back.jumps[1]
+    assert up.troubles() == []
+    assert up.report["store"] == "pmem"
+    for name in NAMES:
+        lines = Lines(back, name)
+        assert lines.missing_or_doubled() is None, name
+        assert len(set(lines.boots)) == 3
+        assert lines.pids == {int(up.before["units"][name]["MainPID"])}
+
+
+def test_memory_taken_for_the_store_is_given_back(back):
+    first, last = back.jumps[0].before["memory"], guest_state(back)["memory"]
+    assert last["HugePages_Total"] == first["HugePages_Total"]
+    assert last["MemTotal"] >= first["MemTotal"] - 16 * 1024
+
+
+def test_restart_stop_and_start_behave_as_ever(back):
+    pid = back.jumps[1].before["units"]["crk-test-plain"]["MainPID"]
+    back.run("systemctl restart crk-test-plain")
+    new = back.run("systemctl show -P MainPID crk-test-plain").out.strip()
+    assert new not in ("0", pid)
+    assert back.run(f"test -e /proc/{pid}", check=False).rc != 0
+    back.run("systemctl stop crk-test-shell crk-test-boxed")
+    assert back.run("systemctl is-active crk-test-shell crk-test-boxed", check=False).out \
+        == "inactive\ninactive\n"
+    group = "/sys/fs/cgroup/system.slice/crk-test-boxed.service"
+    assert back.run(f"cat {group}/cgroup.procs", check=False).out == ""
+    back.run("systemctl start crk-test-boxed")
+    assert back.run("systemctl is-active crk-test-boxed").out == "active\n"
+    assert left_over(guest_state(back)) == []
+
+
+def test_a_killed_process_is_noticed_and_restarted_by_its_own_unit(upgraded):
+    # Whatever kernel it is in by now.
+    upgraded.run("mkdir -p /run/systemd/system/crk-test-plain.service.d; printf "
+                 "'[Service]\\nRestart=always\\nRestartSec=0\\n' "
+                 ">/run/systemd/system/crk-test-plain.service.d/restart.conf;"
+                 "systemctl daemon-reload; systemctl kill -s KILL crk-test-plain; sleep 2")
+    state = guest_state(upgraded, ["crk-test-plain"])["units"]["crk-test-plain"]
+    assert state["ActiveState"] == "active" and state["NRestarts"] == "1"

@@ -1,0 +1,68 @@
+"""Trivial services for tests of upgrades: loops that print a counter to the journal."""
+
+import json
+
+PROGRAM = "/usr/local/sbin/crk-test-counter"
+SOURCE = b"""#!/usr/bin/python3
+import sys, time
+n = 0
+while True:
+    print("count", n, "%.3f" % time.monotonic(), "%.3f" % time.time(), flush=True)
+    n += 1
+    time.sleep(0.05)
+"""
+# A shell has children that come and go, and a pid file of its own.
+SHELL = b"""#!/bin/sh
+n=0
+while :; do
+    echo "count $n 0 0"
+    n=$((n + 1))
+    sleep 0.1
+done
+"""
+
+UNIT = """[Unit]
+Description=Counter of the upgrade tests
+[Service]
+ExecStart={program}
+{settings}
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def install(vm, units):
+    """units: {name: (program, settings)}; they are enabled and started."""
+    vm.put(SOURCE, PROGRAM, 0o755)
+    vm.put(SHELL, PROGRAM + "-sh", 0o755)
+    for name, (program, settings) in units.items():
+        vm.put(UNIT.format(program=program, settings=settings).encode(),
+               f"/etc/systemd/system/{name}.service")
+    vm.run("systemctl daemon-reload && systemctl enable -q --now " + " ".join(units))
+
+
+class Lines:
+    """What a unit wrote to the journal, over all boots."""
+
+    def __init__(self, vm, unit):
+        vm.run("journalctl --sync")
+        out = vm.run(f"journalctl -u {unit} -o json --output-fields=MESSAGE,_PID,_BOOT_ID,"
+                     "_TRANSPORT,_SYSTEMD_UNIT,SYSLOG_IDENTIFIER").out
+        entries = [json.loads(line) for line in out.splitlines()]
+        self.entries = [e for e in entries if e.get("_TRANSPORT") == "stdout"
+                        and e.get("MESSAGE", "").startswith("count ")]
+        words = [e["MESSAGE"].split() for e in self.entries]
+        self.numbers = [int(w[1]) for w in words]
+        self.monotonic = [float(w[2]) for w in words]
+        self.realtime = [float(w[3]) for w in words]
+        self.boots = [e["_BOOT_ID"] for e in self.entries]
+        self.pids = {int(e["_PID"]) for e in self.entries}
+        self.units = {e["_SYSTEMD_UNIT"] for e in self.entries}
+        self.identifiers = {e["SYSLOG_IDENTIFIER"] for e in self.entries}
+
+    def missing_or_doubled(self):
+        """None, or the first place where the count is not one more than before."""
+        for i, n in enumerate(self.numbers):
+            if n != i:
+                return f"line {i} says {n}: {self.numbers[max(0, i - 3):i + 4]}"
+        return None
