@@ -24,6 +24,9 @@
 /* A directory that is larger than this is not somebody's run-time state. */
 #define CARRY_MAX_BYTES	(256ull << 20)
 
+/* What sandboxes put over paths that they hide. */
+#define INACCESSIBLE_DIR	"/run/systemd/inaccessible"
+
 static const struct image_type image_carry = {
 	.name = "carry", .file_fmt = "carry-%u.tar.gz.img.img", .framing = IMAGE_RAW,
 };
@@ -42,7 +45,7 @@ static bool is_everyones(const char *path)
 		"/", "/run", "/tmp", "/var/tmp", "/dev", "/dev/shm", "/run/lock", "/run/user", "/run/systemd",
 	};
 	static const char *const below[] = {
-		"/run/systemd/inaccessible", "/run/systemd/journal", "/run/systemd/notify",
+		"/run/systemd/journal", "/run/systemd/notify",
 		"/run/systemd/propagate", "/run/systemd/units", "/run/systemd/incoming",
 		"/run/systemd/io.systemd", "/run/systemd/private", "/run/systemd/resolve",
 		"/run/systemd/unit-root", "/run/dbus", "/run/udev", "/run/user", CRKEXEC_RUN_DIR,
@@ -124,6 +127,9 @@ static int add_host_source(void *arg, const struct ns_host_source *src)
 	/* A file system of its own is mounted anew, empty ones are the engine's business. */
 	if (!src->volatile_fs || src->whole_mount)
 		return 0;
+	/* Nodes of all kinds, made by PID 1 at boot, which is too late: as a whole. */
+	if (path_below(src->host_path, INACCESSIBLE_DIR))
+		return carry_add(arg, INACCESSIBLE_DIR, false);
 	return carry_add(arg, src->host_path, false);
 }
 

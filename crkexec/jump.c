@@ -19,7 +19,8 @@
 #include "util/io.h"
 #include "util/log.h"
 
-#define JOURNAL_TIMEOUT_MSEC	5000
+/* It had the time of dump and commit as well; a journal under heavy load must not hold us. */
+#define JOURNAL_TIMEOUT_MSEC	1000
 
 /* Writable file systems on block devices, each once, last mounted first. */
 static int list_file_systems(struct arena *a, struct strv *ret)

@@ -79,7 +79,7 @@ static const struct field unit_fields[] = {
 	F_TEXT(S, name, TEXT_UNIT, 0),
 	F_TEXT(S, cgroup, TEXT_PATH, 0),
 	F_TEXT(S, type, TEXT_NAME, 0),
-	F_TEXT(S, identifier, TEXT_NAME, FIELD_OPTIONAL),
+	F_TEXT(S, identifier, TEXT_ANY, FIELD_OPTIONAL),
 	F_PID(S, main_pid, 0),
 	F_PID(S, control_pid, 0),
 	F_LIST(S, trees, n_trees, tree_record),

@@ -108,6 +108,7 @@ static int fill_unit(const struct unit *un, struct manifest_unit *mu)
 	mu->name = strdup(un->name);
 	mu->cgroup = strdup(un->cgroup);
 	mu->type = strdup(un->type);
+	mu->identifier = *un->identifier ? strdup(un->identifier) : NULL;
 	mu->main_pid = un->main_pid;
 	mu->control_pid = un->control_pid;
 	mu->n_tasks = (uint32_t)unit_n_tasks(un);

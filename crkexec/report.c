@@ -166,19 +166,10 @@ static void phase_text(const struct manifest *m, const char *name, uint64_t begi
 
 static void phases_text(const struct manifest *m, FILE *out)
 {
-	uint64_t last = 0;
-
 	if (m->n_phases)
 		fprintf(out, "phases (* in the blackout):\n");
-	for (size_t i = 0; i < m->n_phases; i++) {
-		const struct manifest_phase *p = &m->phases[i];
-
-		/* The manifest was sealed before the last phases of the old kernel ended. */
-		if (last && p->begin_usec > last && !strcmp(m->phases[i - 1].name, "dump"))
-			phase_text(m, "commit, jump, kernel start", last, p->begin_usec, out);
-		phase_text(m, p->name, p->begin_usec, p->end_usec, out);
-		last = p->end_usec;
-	}
+	for (size_t i = 0; i < m->n_phases; i++)
+		phase_text(m, m->phases[i].name, m->phases[i].begin_usec, m->phases[i].end_usec, out);
 }
 
 void report_manifest_text(const struct manifest *m, FILE *out)

@@ -92,6 +92,22 @@ int command_status(const struct options *opt)
 	return status_exit(m);
 }
 
+/* The logs of the new kernel's side, beside the old one's: /run/crkexec is emptied afterwards. */
+static void keep_log(const char *id, const char *name)
+{
+	_cleanup_free_ char *from = str_fmt("%s/%s.log", CRKEXEC_RUN_DIR, name), *text = NULL;
+	_cleanup_free_ char *to = str_fmt("%s/%s-%s.log", CRKEXEC_LOG_DIR, id, name);
+	_cleanup_close_ int fd = -EBADF;
+	size_t n;
+
+	if (!from || !to || read_file_at(AT_FDCWD, from, 16u << 20, &text, &n) < 0 ||
+	    make_dirs(CRKEXEC_LOG_DIR) < 0)
+		return;
+	fd = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0 || write_full(fd, text, n) < 0)
+		log_err(neg_errno(), "cannot write %s", to);
+}
+
 int command_finish(void)
 {
 	_cleanup_(manifest_freep) struct manifest *m = NULL;
@@ -117,6 +133,8 @@ int command_finish(void)
 			CRKEXEC_STATE_DIR, strerror(-r));
 		return EXIT_FAILURE;
 	}
+	keep_log(m->id, "early");
+	keep_log(m->id, "adopt");
 	report_manifest_text(m, stdout);
 	return EXIT_SUCCESS;
 }

@@ -19,8 +19,8 @@
 #include "util/io.h"
 #include "util/log.h"
 
-/* Our early program and its modules; what is really loaded is checked afterwards. */
-#define OWN_INITRAMFS_BYTES	(32ull << 20)
+/* Our early program, and what the archive adds. */
+#define INITRAMFS_SLACK_BYTES	(16ull << 20)
 
 static uint64_t region_bytes(const struct store_need *need)
 {
@@ -49,13 +49,23 @@ static int store_plan(struct store *s, const struct store_need *needs, size_t n,
 	return pmem_plan(s, p, total_need(needs, n), ret_why);
 }
 
-static uint64_t initramfs_bytes(const struct upgrade *u)
+static uint64_t file_bytes(const char *path)
 {
 	struct stat st;
 
-	if (u->target.own_initramfs || !u->target.initrd || stat(u->target.initrd, &st) < 0)
-		return OWN_INITRAMFS_BYTES;
-	return (uint64_t)st.st_size + OWN_INITRAMFS_BYTES;
+	return path && stat(path, &st) == 0 ? (uint64_t)st.st_size : 0;
+}
+
+/* About; where it really comes to lie is checked after it was loaded. */
+static uint64_t initramfs_bytes(const struct upgrade *u)
+{
+	uint64_t bytes = INITRAMFS_SLACK_BYTES;
+
+	if (!u->target.own_initramfs)
+		return bytes + file_bytes(u->target.initrd);
+	for (size_t i = 0; i < u->module_paths.n; i++)
+		bytes += file_bytes(u->module_paths.v[i]);
+	return bytes;
 }
 
 static int take(struct store *s, uint64_t need)

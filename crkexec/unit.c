@@ -90,6 +90,34 @@ char *unit_name_full(const char *given)
 	return str_fmt("%s.service", given);
 }
 
+/* SyslogIdentifier=, or the name of the program that ExecStart= runs, as systemd does it. */
+static int unit_load_identifier(sd_bus *bus, struct unit *un)
+{
+	sd_bus_message *reply = NULL;
+	const char *program = "", *slash;
+	int r = bus_get_text(bus, un->path, SD_SERVICE, "SyslogIdentifier", &un->identifier);
+
+	if (r < 0 || *un->identifier)
+		return r;
+	r = sd_bus_get_property(bus, SD_NAME, un->path, SD_SERVICE, "ExecStart", NULL, &reply,
+				"a(sasbttttuii)");
+	if (r >= 0)
+		r = sd_bus_message_enter_container(reply, 'a', "(sasbttttuii)");
+	if (r >= 0)
+		r = sd_bus_message_enter_container(reply, 'r', "sasbttttuii");
+	/* 0: there is none. */
+	if (r > 0)
+		r = sd_bus_message_read(reply, "s", &program);
+	if (r >= 0) {
+		slash = strrchr(program, '/');
+		free(un->identifier);
+		un->identifier = strdup(slash ? slash + 1 : program);
+		r = un->identifier ? 0 : -ENOMEM;
+	}
+	sd_bus_message_unref(reply);
+	return r;
+}
+
 /* Service properties; the object has them also while it is inactive. */
 static int unit_load_service(sd_bus *bus, struct unit *un)
 {
@@ -102,6 +130,8 @@ static int unit_load_service(sd_bus *bus, struct unit *un)
 		r = bus_get_text(bus, un->path, SD_SERVICE, "PIDFile", &un->pid_file);
 	if (r >= 0)
 		r = bus_get_strv(bus, un->path, SD_SERVICE, "RuntimeDirectory", &un->runtime_dirs);
+	if (r >= 0)
+		r = unit_load_identifier(bus, un);
 	if (r >= 0)
 		r = bus_get_u32(bus, un->path, SD_SERVICE, "MainPID", &pid);
 	if (r >= 0)
@@ -214,6 +244,7 @@ void unit_free(struct unit *un)
 	free(un->cgroup);
 	free(un->cgroup_dir);
 	free(un->pid_file);
+	free(un->identifier);
 	strv_done(&un->runtime_dirs);
 	free(un);
 }

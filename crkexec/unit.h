@@ -22,6 +22,7 @@ struct unit {
 	char *cgroup;			/* "/system.slice/x.service" */
 	char *cgroup_dir;		/* the same below /sys/fs/cgroup */
 	char *pid_file;			/* PIDFile=, "" if none */
+	char *identifier;		/* of its journal lines */
 	struct strv runtime_dirs;	/* RuntimeDirectory=: relative to /run */
 	pid_t main_pid, control_pid;
 	struct unit_tree *trees;

@@ -10,7 +10,7 @@
 
 struct cpio {
 	int fd;			/* borrowed */
-	uint64_t written;	/* from the start of the whole initrd: alignment counts from there */
+	uint64_t written;	/* from the start of the whole initrd: padding counts from there */
 	uint32_t last_ino;
 };
 

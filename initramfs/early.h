@@ -23,6 +23,7 @@
 
 #define EARLY_ROOT		"/sysroot"
 #define EARLY_REASON_BYTES	512
+#define EARLY_MARKS_MAX		32
 /* Devices of a booting machine appear within tenths of a second, slow disks within seconds. */
 #define EARLY_DEVICE_USEC	(20u * 1000000u)
 
@@ -49,7 +50,12 @@ struct early {
 	int uevent_fd;
 	int log_fd;
 	struct netlock *lock;
-	uint64_t begin_usec;		/* CLOCK_REALTIME of the current phase */
+	uint64_t begin_usec;		/* CLOCK_BOOTTIME of our own start */
+	struct early_mark {		/* phases so far, in CLOCK_BOOTTIME: it is never set */
+		const char *name;
+		uint64_t begin_usec, end_usec;
+	} marks[EARLY_MARKS_MAX];
+	size_t n_marks;
 };
 
 /* early_log.c: the log and the console. */

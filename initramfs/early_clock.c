@@ -54,6 +54,5 @@ int early_clock(struct early *e)
 		return log_err(neg_errno(), "cannot set the clock");
 	log_info("wall clock by %s: %+.3f s against the kernel's, %.3f s since the commit", c.by,
 		 (c.realtime_nsec - now) / 1e9, c.elapsed_nsec / 1e9);
-	e->begin_usec = early_now_usec(CLOCK_REALTIME);
 	return 0;
 }

@@ -27,8 +27,11 @@
 #include "util/log.h"
 
 #define PID_FILE	CRKEXEC_RUN_DIR "/guard.pid"
-/* The real root is mounted by then, or never. */
-#define GUARD_USEC	(180ull * 1000000u)
+/*
+ * Long enough for someone to type a passphrase; not for ever, for the passphrase may have to
+ * come over the network.
+ */
+#define GUARD_USEC	(300ull * 1000000u)
 #define STOP_MSEC	5000
 
 static int links_open(void)

@@ -58,7 +58,8 @@ int net_find_mac(struct nl_sock *sk, const char *mac)
 		return log_fail(-EBADMSG, "%s is no hardware address", mac);
 	if (rtnl_link_alloc_cache(sk, AF_UNSPEC, &cache) < 0)
 		return log_fail(-EIO, "cannot list network interfaces");
-	for (struct nl_object *o = nl_cache_get_first(cache); o && !found; o = nl_cache_get_next(o)) {
+	for (struct nl_object *o = nl_cache_get_first(cache); o && !found;
+	     o = nl_cache_get_next(o)) {
 		struct rtnl_link *l = (struct rtnl_link *)o;
 		struct nl_addr *has = rtnl_link_get_addr(l);
 
@@ -80,7 +81,9 @@ static int change(struct nl_sock *sk, int ifindex, struct rtnl_link *to)
 
 	if (r == 0)
 		r = rtnl_link_change(sk, now, to, 0);
-	return r < 0 ? log_fail(-EIO, "cannot change interface %d: %s", ifindex, nl_geterror(r)) : 0;
+	if (r < 0)
+		return log_fail(-EIO, "cannot change interface %d: %s", ifindex, nl_geterror(r));
+	return 0;
 }
 
 static int rename_to(struct nl_sock *sk, int ifindex, const char *name)

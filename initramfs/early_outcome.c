@@ -33,7 +33,8 @@ static int add_private_dirs(FILE *f, const struct manifest_unit *u)
 	int n = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(tops); i++) {
-		_cleanup_free_ char *pattern = str_fmt("%s/systemd-private-*-%s-*", tops[i], u->name);
+		_cleanup_free_ char *pattern = str_fmt("%s/systemd-private-*-%s-*", tops[i],
+						       u->name);
 		glob_t found;
 
 		if (!pattern || !is_plain(u->name) || glob(pattern, GLOB_NOSORT, NULL, &found))
@@ -144,6 +145,28 @@ static void settle_unit(struct early *e, struct manifest_unit *u)
 	}
 }
 
+static void add_phase(struct manifest *m, const char *name, uint64_t begin, uint64_t end)
+{
+	if (manifest_add_phase(m, name, begin, MAX(begin, end)) < 0)
+		log_warn("phase %s is missing in the report", name);
+}
+
+/*
+ * For the report, in wall-clock time as it is right now: the jump itself, the kernel (and what
+ * the distribution's initramfs did), then ours.
+ */
+static void add_phases(struct early *e)
+{
+	uint64_t boot = early_now_usec(CLOCK_REALTIME) - early_now_usec(CLOCK_BOOTTIME);
+	struct manifest *m = e->manifest;
+
+	add_phase(m, "jump", m->clock.realtime_nsec / 1000, boot);
+	add_phase(m, e->initrd ? "kernel and initramfs" : "kernel", boot, boot + e->begin_usec);
+	for (size_t i = 0; i < e->n_marks; i++)
+		add_phase(m, e->marks[i].name, boot + e->marks[i].begin_usec,
+			  boot + e->marks[i].end_usec);
+}
+
 int early_outcome(struct early *e)
 {
 	struct manifest *m = e->manifest;
@@ -155,6 +178,7 @@ int early_outcome(struct early *e)
 	}
 	for (size_t i = 0; i < m->n_units; i++)
 		settle_unit(e, &m->units[i]);
+	add_phases(e);
 	r = write_tmpfiles(m);
 	if (r < 0)
 		log_err(r, "cannot write " TMPFILES "/crkexec.conf");

@@ -68,8 +68,8 @@ static void settle(struct manifest *m, struct manifest_unit *u)
 		return;
 	r = read_file_at(AT_FDCWD, path, 4096, &text, NULL);
 	if (r < 0) {
-		(void)!manifest_add_warning(m, "%s was restored but systemd did not take it over: see "
-					    "systemctl status %s", u->name, u->name);
+		(void)!manifest_add_warning(m, "%s was restored but systemd did not take it over:"
+					    " see systemctl status %s", u->name, u->name);
 		return;
 	}
 	text[strcspn(text, "\n")] = '\0';

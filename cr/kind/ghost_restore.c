@@ -149,6 +149,11 @@ static int linked_open(struct restore_ctx *ctx, struct remap *m, int flags, int 
 	return r < 0 ? log_err(r, "cannot open the helper link %s", m->link->name) : 0;
 }
 
+bool remap_is_ghost(const struct remap *m)
+{
+	return m && m->ghost;
+}
+
 int remap_open(struct restore_ctx *ctx, struct remap *m, const RegFileEntry *e, int flags,
 	       int *ret_fd)
 {
@@ -162,12 +167,13 @@ int remap_open(struct restore_ctx *ctx, struct remap *m, const RegFileEntry *e, 
 			return r;
 	}
 	/* A removed symbolic link cannot be opened again: the O_PATH descriptor itself. */
-	if (flags & O_NOFOLLOW && flags & O_PATH)
+	if (flags & O_NOFOLLOW) {
 		*ret_fd = fcntl(m->ghost->fd, F_DUPFD_CLOEXEC, 3);
-	else
-		return (r = reopen_fd(m->ghost->fd, flags & ~O_NOFOLLOW, ret_fd)) < 0 ?
-		       log_err(r, "cannot open ghost file %x of %s", m->ghost->id, e->name) : 0;
-	return *ret_fd < 0 ? log_err(neg_errno(), "ghost file %x", m->ghost->id) : 0;
+		r = *ret_fd < 0 ? neg_errno() : 0;
+	} else {
+		r = reopen_fd(m->ghost->fd, flags, ret_fd);
+	}
+	return r < 0 ? log_err(r, "cannot open ghost file %x of %s", m->ghost->id, e->name) : 0;
 }
 
 /* The helper's name has done its work once every user of it is open. */

@@ -15,6 +15,7 @@
 #include "core/files_dump.h"
 #include "kernel/mountinfo.h"
 #include "kind/kinds.h"
+#include "ns/ns.h"
 
 #ifndef INOTIFY_IOC_SETNEXTWD
 #define INOTIFY_IOC_SETNEXTWD _IOW('I', 0, int32_t)
@@ -84,37 +85,75 @@ static int handle_open(int mount_fd, uint32_t type, const void *handle, uint32_t
 	return fd < 0 ? neg_errno() : fd;
 }
 
-/* Opens the watched inode on one of the process's mounts of its file system. */
-static int watched_open(struct dump_ctx *ctx, struct dump_process *p,
-			const struct inotify_line *l, const char **ret_path)
+/* What /proc says of a descriptor of ours, in the arena. */
+static const char *own_link(struct dump_ctx *ctx, int fd)
 {
-	struct mount_table t = { 0 };
-	int r;
+	_cleanup_free_ char *link = NULL;
+	char self[48];
 
-	r = mountinfo_read(&ctx->arena, p->proc_fd, &t);
-	for (size_t i = 0; r >= 0 && i < t.n; i++) {
-		_cleanup_close_ int dir = -EBADF, mnt = -EBADF, fd = -EBADF;
-		_cleanup_free_ char *link = NULL;
-		char self[48];
-		struct stat st;
+	snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
+	return readlink_at(AT_FDCWD, self, &link) < 0 ? NULL : arena_strdup(&ctx->arena, link);
+}
 
-		if (t.mounts[i].dev != l->sdev ||
-		    dump_open_dir(p, t.mounts[i].mountpoint, t.mounts[i].id, &dir) < 0)
+/*
+ * The path of the watched inode if it is on mount m. Its directory may be looked at on a copy of
+ * the mount that is attached nowhere: only the difference of the two links counts.
+ */
+static const char *watched_on_mount(struct dump_ctx *ctx, struct dump_process *p,
+				    const struct mount *m, const struct inotify_line *l)
+{
+	_cleanup_close_ int dir = -EBADF, mnt = -EBADF, fd = -EBADF;
+	const char *base, *link, *rest, *path;
+	struct stat st;
+
+	if (dump_open_dir(p, m->mountpoint, m->id, &dir) < 0)
+		return NULL;
+	/* open_by_handle_at(2) takes no O_PATH descriptor. */
+	if (reopen_fd(dir, O_RDONLY | O_DIRECTORY, &mnt) < 0)
+		return NULL;
+	fd = handle_open(mnt, l->handle_type, l->handle, l->handle_bytes);
+	if (fd < 0 || fstat(fd, &st) < 0 || st.st_ino != l->ino)
+		return NULL;
+	base = own_link(ctx, mnt);
+	link = own_link(ctx, fd);
+	rest = base && link ? path_below(link, base) : NULL;
+	path = rest ? path_join(&ctx->arena, m->mountpoint, rest) : NULL;
+	return path && dump_path_names(p, path, m->id, &st) == 1 ? path : NULL;
+}
+
+/* Read once. */
+static const struct mount_table *own_mounts(struct dump_ctx *ctx)
+{
+	_cleanup_close_ int self = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct mount_table *t = ctx->kind_state[FD_TYPES__INOTIFY];
+
+	if (t)
+		return t;
+	t = ARENA_NEW(&ctx->arena, struct mount_table);
+	if (self < 0 || !t || mountinfo_read(&ctx->arena, self, t) < 0)
+		return NULL;
+	ctx->kind_state[FD_TYPES__INOTIFY] = t;
+	return t;
+}
+
+/* The watched inode's path on one of the mounts of its file system that the process has. */
+static const char *watched_path(struct dump_ctx *ctx, struct dump_process *p,
+				const struct inotify_line *l, int *ret_mnt_id)
+{
+	const struct mount_table *t = ns_dump_mounts(ctx, p);
+
+	if (!t)
+		t = own_mounts(ctx);
+	for (size_t i = 0; t && i < t->n; i++) {
+		const char *path = t->mounts[i].dev == l->sdev ?
+				   watched_on_mount(ctx, p, &t->mounts[i], l) : NULL;
+
+		if (!path)
 			continue;
-		/* open_by_handle_at(2) takes no O_PATH descriptor. */
-		if (reopen_fd(dir, O_RDONLY | O_DIRECTORY, &mnt) < 0)
-			continue;
-		fd = handle_open(mnt, l->handle_type, l->handle, l->handle_bytes);
-		if (fd < 0 || fstat(fd, &st) < 0 || st.st_ino != l->ino)
-			continue;
-		snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
-		if (readlink_at(AT_FDCWD, self, &link) < 0 ||
-		    dump_path_names(p, link, -1, &st) != 1)
-			continue;
-		*ret_path = arena_strdup(&ctx->arena, link);
-		return *ret_path ? 0 : -ENOMEM;
+		*ret_mnt_id = t->mounts[i].id;
+		return path;
 	}
-	return r < 0 ? r : -ENOENT;
+	return NULL;
 }
 
 static int watch_dump(struct dump_ctx *ctx, struct dump_file *f, InotifyFileEntry *e,
@@ -122,9 +161,8 @@ static int watch_dump(struct dump_ctx *ctx, struct dump_file *f, InotifyFileEntr
 {
 	InotifyWdEntry *w = ARENA_MSG(&ctx->arena, InotifyWdEntry, inotify_wd_entry), **slot;
 	FhEntry *fh = ARENA_MSG(&ctx->arena, FhEntry, fh_entry);
-	const char *path = NULL;
 	struct inotify_line l;
-	int r;
+	int r, mnt_id = 0;
 
 	slot = ARENA_PUSH(&ctx->arena, e->wd, e->n_wd);
 	r = inotify_line_parse(line, &l);
@@ -145,13 +183,14 @@ static int watch_dump(struct dump_ctx *ctx, struct dump_file *f, InotifyFileEntr
 	fh->type = l.handle_type;
 	fh->n_handle = FH_WORDS;
 	memcpy(fh->handle, l.handle, sizeof(l.handle));
-	r = l.has_handle ? watched_open(ctx, f->owner, &l, &path) : -EOPNOTSUPP;
-	if (r < 0)
+	fh->path = l.has_handle ? (char *)watched_path(ctx, f->owner, &l, &mnt_id) : NULL;
+	if (!fh->path)
 		return log_obstacle("have the program remove the watch before",
 				    "inotify watch %u of inode %llu on device %u:%u: its path cannot"
 				    " be found", l.wd, (unsigned long long)l.ino, l.sdev >> 20,
 				    l.sdev & 0xfffff);
-	fh->path = (char *)path;
+	fh->has_mnt_id = ctx->mntns_dumped;
+	fh->mnt_id = (uint32_t)mnt_id;
 	return 0;
 }
 

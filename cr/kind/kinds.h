@@ -39,9 +39,10 @@ int remap_load(struct restore_ctx *ctx) _must_check_;
 struct remap;
 /* How file id is to be found if not by its own name; NULL: by its name. */
 struct remap *remap_find(struct restore_ctx *ctx, uint32_t id);
-/* Opens the remapped file with flags of openat(2). */
+/* Opens the remapped file; flags: O_PATH and what goes with it. */
 int remap_open(struct restore_ctx *ctx, struct remap *m, const RegFileEntry *e, int flags,
 	       int *ret_fd) _must_check_;
+bool remap_is_ghost(const struct remap *m);
 void remap_done(struct restore_ctx *ctx);
 
 /* pipe_data.c: what is queued in a pipe or fifo. */

@@ -235,27 +235,86 @@ static int open_flags(const RegFileEntry *e, uint32_t flags)
 	return (int)flags | O_NOCTTY | O_CLOEXEC;
 }
 
+/*
+ * What may be opened at all. A fifo would wait for its other end, a device may do anything when
+ * it is opened: the path has to be looked at before.
+ */
+static int reg_may_open(int pfd, const RegFileEntry *e, int flags)
+{
+	struct stat st;
+
+	if (fstat(pfd, &st) < 0)
+		return log_err(neg_errno(), "cannot stat %s", e->name);
+	if (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode))
+		return 0;
+	if (S_ISCHR(st.st_mode) && chardev_is_stateless(st.st_rdev))
+		return 0;
+	if (S_ISFIFO(st.st_mode) && flags & O_NONBLOCK && (!e->has_mode || S_ISFIFO(e->mode)))
+		return 0;
+	return log_fail(-ESTALE, "%s is now something that must not be opened (mode %o, device"
+			" %u:%u)", e->name, st.st_mode, major(st.st_rdev), minor(st.st_rdev));
+}
+
+/* O_PATH descriptor of the file, wherever it is to be found. */
+static int reg_path_fd(struct restore_ctx *ctx, const RegFileEntry *e, struct remap *m, int flags,
+		       int *ret_fd)
+{
+	int r;
+
+	flags &= O_PATH | O_DIRECTORY | O_NOFOLLOW;
+	/* Directories and links open with the flags they shall show. */
+	if (!(flags & O_PATH))
+		flags = O_PATH;
+	if (m)
+		return remap_open(ctx, m, e, flags, ret_fd);
+	r = restore_open(ctx, e->name, e->has_mnt_id ? e->mnt_id : -1, flags, ret_fd);
+	return r < 0 ? log_err(r, "cannot open %s", e->name) : 0;
+}
+
+/* The same file by its name once more: O_NOFOLLOW shows in F_GETFL, but not through /proc. */
+static int reg_open_nofollow(struct restore_ctx *ctx, const RegFileEntry *e, int pfd, int flags,
+			     int *ret_fd)
+{
+	_cleanup_close_ int fd = -EBADF;
+	struct stat a, b;
+	int r;
+
+	r = restore_open(ctx, e->name, e->has_mnt_id ? e->mnt_id : -1, flags | O_NONBLOCK, &fd);
+	if (r < 0)
+		return r;
+	if (fstat(pfd, &a) < 0 || fstat(fd, &b) < 0)
+		return neg_errno();
+	if (a.st_dev != b.st_dev || a.st_ino != b.st_ino)
+		return -ESTALE;
+	*ret_fd = take_fd(&fd);
+	return 0;
+}
+
 int reg_open(struct restore_ctx *ctx, const RegFileEntry *e, uint32_t flags, int *ret_fd)
 {
 	struct remap *m = remap_find(ctx, e->id);
-	_cleanup_close_ int fd = -EBADF;
-	int r;
+	_cleanup_close_ int pfd = -EBADF, fd = -EBADF;
+	int how = open_flags(e, flags), r;
 
 	if (!path_is_normal(e->name))
 		return log_fail(-EBADMSG, "\"%s\" is not a path", e->name);
-	if (m) {
-		r = remap_open(ctx, m, e, open_flags(e, flags), &fd);
-		if (r < 0)
-			return r;
-	} else {
-		r = restore_open(ctx, e->name, e->has_mnt_id ? e->mnt_id : -1,
-				 open_flags(e, flags), &fd);
-		if (r < 0)
-			return log_err(r, "cannot open %s with flags %o", e->name, flags);
-		r = reg_compare(fd, e);
-		if (r < 0)
-			return r;
+	r = reg_path_fd(ctx, e, m, how, &pfd);
+	if (r >= 0 && !remap_is_ghost(m))
+		r = reg_compare(pfd, e);
+	if (r >= 0 && !(how & O_PATH))
+		r = reg_may_open(pfd, e, how);
+	if (r < 0)
+		return r;
+	if (how & O_PATH) {
+		*ret_fd = take_fd(&pfd);
+		return 0;
 	}
+	if (how & O_NOFOLLOW && !m)
+		r = reg_open_nofollow(ctx, e, pfd, how, &fd);
+	else
+		r = reopen_fd(pfd, how & ~O_NOFOLLOW, &fd);
+	if (r < 0)
+		return log_err(r, "cannot open %s with flags %o", e->name, flags);
 	*ret_fd = take_fd(&fd);
 	return 0;
 }

@@ -121,6 +121,16 @@ int mntns_collect(struct dump_ctx *ctx)
 	return ret;
 }
 
+const struct mount_table *ns_dump_mounts(struct dump_ctx *ctx, const struct dump_process *p)
+{
+	const struct ns_dump *ns = ctx->ns_state;
+
+	for (size_t i = 0; ns && p->ids && i < ns->n_mntns; i++)
+		if (ns->mntns[i].id == p->ids->mnt_ns_id)
+			return &ns->mntns[i].table;
+	return ns && ns->host.n ? &ns->host : NULL;
+}
+
 bool ns_dump_mount_is_known(struct dump_ctx *ctx, int mnt_id)
 {
 	const struct ns_dump *ns = ctx->ns_state;

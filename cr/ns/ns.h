@@ -11,6 +11,8 @@
 #include "core/dump.h"
 #include "core/restore.h"
 
+struct mount_table;
+
 /* Dump. Called in this order; all of them log. */
 
 /*
@@ -29,6 +31,11 @@ void ns_dump_done(struct dump_ctx *ctx);
 
 /* True when mnt_id is a mount in one of the tree's own mount namespaces. */
 bool ns_dump_mount_is_known(struct dump_ctx *ctx, int mnt_id);
+/*
+ * All mounts of p's namespace, also those a chroot hides from it; NULL when it is the host's and
+ * nobody has needed them yet.
+ */
+const struct mount_table *ns_dump_mounts(struct dump_ctx *ctx, const struct dump_process *p);
 
 /*
  * Where to look a path up so that it is found on that very mount, even if another one covers it:

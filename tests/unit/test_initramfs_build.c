@@ -174,7 +174,9 @@ TEST("images are appended to a distribution's initrd of any length, aligned")
 {
 	for (size_t len = 1; len <= 5; len++) {
 		char base[6] = "xxxxx";
-		struct initramfs_spec spec = { .manifest = "m", .manifest_bytes = 1, .images_fd = -1 };
+		struct initramfs_spec spec = {
+			.manifest = "m", .manifest_bytes = 1, .images_fd = -1,
+		};
 		struct entry list[8] = { 0 };
 		size_t bytes, n;
 		char *all;

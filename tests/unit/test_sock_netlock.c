@@ -213,7 +213,7 @@ static struct nl_sock *route_socket(void)
 	return nl;
 }
 
-static int try_connect(int family, int port)
+static int try_connect(int family, int port, int wait_msec)
 {
 	struct sockaddr_in a4 = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
 	struct sockaddr_in6 a6 = { .sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port) };
@@ -227,7 +227,7 @@ static int try_connect(int family, int port)
 		(void)connect(fd, (struct sockaddr *)&a4, sizeof(a4));
 	else
 		(void)connect(fd, (struct sockaddr *)&a6, sizeof(a6));
-	if (poll(&p, 1, 400) != 1 || getsockopt(fd, SOL_SOCKET, SO_ERROR, &e, &len) < 0 || e) {
+	if (poll(&p, 1, wait_msec) != 1 || getsockopt(fd, SOL_SOCKET, SO_ERROR, &e, &len) < 0 || e) {
 		close(fd);
 		return -1;
 	}
@@ -248,14 +248,15 @@ static void __attribute__((noreturn)) outside_main(int cmd, int answer)
 		if (c == 'u') {		/* the link is here: up */
 			link_up(route_socket(), "v1", AF_INET, "10.77.0.2/24");
 			link_up(route_socket(), "v1", AF_INET6, "fd77::2/64");
-		} else if (c == '4' || c == '6') {	/* a new connection? */
-			fd = try_connect(c == '4' ? AF_INET : AF_INET6, 7777);
+		} else if (c != 's') {	/* 4, 6: a new connection; f, t: is there none? */
+			fd = try_connect(c == '4' || c == 'f' ? AF_INET : AF_INET6, 7777,
+					 c == '4' || c == '6' ? 15000 : 1300);
 			ok = fd >= 0;
 			if (conn < 0)
 				conn = fd;
 			else
 				close(fd);
-		} else if (c == 's') {
+		} else {
 			ok = send(conn, "data", 4, MSG_NOSIGNAL) == 4;
 		}
 		if (write(answer, ok ? &yes : &no, 1) != 1)
@@ -346,8 +347,8 @@ TEST("gate, lock and unlock reach the traffic of a veth pair")
 
 	ASSERT_OK(netlock_open(&nl));
 	ASSERT_OK(netlock_gate(nl));
-	ASSERT_EQ(ask(&o, '4'), 'n');
-	ASSERT_EQ(ask(&o, '6'), 'n');
+	ASSERT_EQ(ask(&o, 'f'), 'n');
+	ASSERT_EQ(ask(&o, 't'), 'n');
 	ASSERT_EQ(ask(&o, 's'), 'y');
 	ASSERT(has_data(conn, 2000));
 	ASSERT_OK(netlock_lock(nl));
@@ -358,7 +359,7 @@ TEST("gate, lock and unlock reach the traffic of a veth pair")
 	ASSERT_EQ(ask(&o, '4'), 'y');
 	ASSERT_EQ(ask(&o, '6'), 'y');
 	ASSERT_OK(netlock_lock(nl));
-	ASSERT_EQ(ask(&o, '4'), 'n');
+	ASSERT_EQ(ask(&o, 'f'), 'n');
 	netlock_close(nl);
 	ASSERT_EQ(ask(&o, '4'), 'y');
 	ASSERT_OK(kill(o.pid, SIGKILL));
@@ -386,7 +387,7 @@ TEST("the lock goes when its holder is killed")
 	}
 	close(ready[1]);
 	ASSERT_EQ(read(ready[0], &c, 1), 1);
-	ASSERT_EQ(ask(&o, '4'), 'n');
+	ASSERT_EQ(ask(&o, 'f'), 'n');
 	ASSERT_OK(kill(holder, SIGKILL));
 	ASSERT_EQ(waitpid(holder, &status, 0), holder);
 	ASSERT_EQ(ask(&o, '4'), 'y');
@@ -406,7 +407,7 @@ TEST("an interface with an XDP program of its own is refused, nothing is left at
 	ASSERT_EQ(netlock_gate(second), -EBUSY);
 	ASSERT_EQ(netlock_lock_ifindex(second, (int)if_nametoindex("v0")), -EBUSY);
 	netlock_close(second);
-	ASSERT_EQ(ask(&o, '4'), 'n');
+	ASSERT_EQ(ask(&o, 'f'), 'n');
 	netlock_close(first);
 	ASSERT_EQ(ask(&o, '4'), 'y');
 	ASSERT_OK(kill(o.pid, SIGKILL));
@@ -426,7 +427,7 @@ TEST("one interface can be locked by its index, before it is up")
 	ASSERT_OK(netlock_lock_ifindex(nl, (int)if_nametoindex("late0")));
 	ASSERT_EQ(ask(&o, '4'), 'y');
 	ASSERT_OK(netlock_lock_ifindex(nl, (int)if_nametoindex("v0")));
-	ASSERT_EQ(ask(&o, '4'), 'n');
+	ASSERT_EQ(ask(&o, 'f'), 'n');
 	ASSERT_EQ(netlock_lock_ifindex(nl, 999999), -ENODEV);
 	netlock_close(nl);
 	ASSERT_OK(kill(o.pid, SIGKILL));

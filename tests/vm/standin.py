@@ -52,7 +52,8 @@ class Unit:
 
     def text(self):
         return (f"[Unit]\nDescription={self.name}\n{self.extra}\n[Service]\nType={self.type}\n"
-                f"ExecStart={SERVICE}\nSyslogIdentifier=standin\nExecReload=/bin/kill -HUP $MAINPID\nTimeoutStopSec=10\n"
+                f"ExecStart={SERVICE}\nExecReload=/bin/kill -HUP $MAINPID\n"
+                f"SyslogIdentifier=standin\nTimeoutStopSec=10\n"
                 f"{self.settings}\n[Install]\nWantedBy=multi-user.target\n")
 
 
@@ -144,9 +145,9 @@ def fetch_modules(vm, directory):
 
 def make_dracut_initrd(vm):
     """The distribution's initramfs for the target kernel with our module in it."""
-    vm.run(f"dracut --force --add crkexec /root/initrd.dracut {vm.image.versions['7.2']} 2>&1",
+    vm.run(f"dracut --force --add crkexec /var/tmp/initrd.dracut {vm.image.versions['7.2']} 2>&1",
            timeout=300)
-    return vm.fetch("/root/initrd.dracut")
+    return vm.fetch("/var/tmp/initrd.dracut")
 
 
 def pack(vm, units, *, base=None, root=None):
@@ -177,8 +178,8 @@ def pack(vm, units, *, base=None, root=None):
 def jump(vm, initramfs, append="", upgrade_id=UPGRADE_ID, timeout=240):
     """Load the target kernel with this initramfs and go there; waits for the agent."""
     version = vm.image.versions["7.2"]
-    vm.put(initramfs, "/root/standin.initramfs")
-    vm.run(f"kexec -s -l /boot/vmlinuz-{version} --initrd=/root/standin.initramfs"
+    vm.put(initramfs, "/var/tmp/standin.initramfs")
+    vm.run(f"kexec -s -l /boot/vmlinuz-{version} --initrd=/var/tmp/standin.initramfs"
            f" --append=\"$(cat /proc/cmdline) crkexec={upgrade_id} {append}\"", timeout=60)
     old = vm.boot_id()
     try:

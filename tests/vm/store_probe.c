@@ -7,7 +7,8 @@
  *
  * Modes: jump; damage (one byte of the second tree's images is changed after the commit);
  * undo (all is given back instead of the jump); overlap (memory where kexec loads to); full
- * (images larger than estimated); plan (only asks); moved (a page is elsewhere at the commit).
+ * (images larger than estimated); plan (only asks); moved (a page is elsewhere at the commit);
+ * fragment (before all: free memory comes in small pieces).
  *
  * The early program is beside this one, as crkexec-early.
  */
@@ -19,6 +20,7 @@
 #include <sys/syscall.h>
 
 #include "crkexec/cmdline.h"
+#include "crkexec/memory.h"
 #include "crkexec/store_pmem.h"
 #include "tests/vm/store_probe.h"
 #include "util/io.h"
@@ -179,36 +181,44 @@ static int jump(void)
 	return neg_errno();
 }
 
-/* Takes what the loader will want, then has the loader say where it loads to. */
+/* The held page that lies highest: where kexec begins to fill memory. */
+static uint64_t highest(const struct hugepages *h)
+{
+	uint64_t top = 0;
+
+	for (size_t i = 0; i < h->n; i++)
+		top = MAX(top, h->frames[i]);
+	return top;
+}
+
+/* Takes nearly all memory, keeps the top, has the loader say where it loads to. */
 static int overlap(struct probe *p)
 {
 	struct pmem_state *st = calloc(1, sizeof(*st));
-	_cleanup_free_ struct manifest_range *avoid = NULL, *below = NULL;
-	struct iomem m = { 0 };
-	size_t n;
+	struct manifest *m = p->u.m;
+	uint64_t have;
+	size_t got;
 	void *map;
-	int r = st ? iomem_read(&m) : -ENOMEM;
+	int r = st ? memory_available(&have) : -ENOMEM;
 
-	if (r == 0)
-		r = pmem_avoid_loader(&m, 96ull << 20, &avoid, &n);
-	below = r == 0 ? calloc(n, sizeof(*below)) : NULL;
-	if (!below)
-		return -ENOMEM;
-	/* Everything but the top of each range. */
-	for (size_t i = 0; i < n; i++)
-		below[i] = (struct manifest_range){ i ? avoid[i - 1].addr + avoid[i - 1].bytes : 0,
-			avoid[i].addr - (i ? avoid[i - 1].addr + avoid[i - 1].bytes : 0) };
-	st->max_ranges = 60;
+	if (r < 0)
+		return r;
 	p->u.store.state = st;
-	r = pmem_take(st, 16ull << 20, below, n, &p->u.undo, &p->u.m->ranges, &p->u.m->n_ranges);
+	r = hugepages_open(&st->pages, &p->u.undo);
 	if (r == 0)
-		r = hugepages_map(&st->pages, p->u.m->ranges, p->u.m->n_ranges, &map);
+		r = hugepages_grow(&st->pages, (have - (160ull << 20)) / HUGEPAGE_BYTES, &got);
+	m->ranges = r < 0 ? NULL : calloc(1, sizeof(*m->ranges));
+	if (!m->ranges)
+		return r < 0 ? r : -ENOMEM;
+	m->ranges[0] = (struct manifest_range){ highest(&st->pages), HUGEPAGE_BYTES };
+	m->n_ranges = 1;
+	r = hugepages_keep(&st->pages, m->ranges, 1);
+	if (r == 0)
+		r = hugepages_map(&st->pages, m->ranges, 1, &map);
 	if (r < 0)
 		return r;
 	st->map = map;
-	st->bytes = 0;
-	for (size_t i = 0; i < p->u.m->n_ranges; i++)
-		st->bytes += p->u.m->ranges[i].bytes;
+	st->bytes = HUGEPAGE_BYTES;
 	return load(p);
 }
 
@@ -239,6 +249,25 @@ static int run(struct probe *p, const char *mode)
 	return strcmp(mode, "undo") ? jump() : 0;
 }
 
+/*
+ * Memory in pieces: a process holds one page of every 64 of so many MiB, until it is killed.
+ * What is between them is free, but no huge page until somebody moves those that are left.
+ */
+static int fragment(uint64_t mib)
+{
+	size_t bytes = mib << 20, step = 64 * PAGE_BYTES;
+	uint8_t *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (p == MAP_FAILED || madvise(p, bytes, MADV_NOHUGEPAGE) < 0 ||
+	    madvise(p, bytes, MADV_POPULATE_WRITE) < 0)
+		return neg_errno();
+	for (size_t i = 0; i < bytes; i += step)
+		if (madvise(p + i + PAGE_BYTES, step - PAGE_BYTES, MADV_DONTNEED) < 0)
+			return neg_errno();
+	return daemon(0, 0) < 0 ? neg_errno() : 1;
+}
+
 int main(int argc, char **argv)
 {
 	struct probe p = { 0 };
@@ -247,6 +276,12 @@ int main(int argc, char **argv)
 	log_init(LOGLEVEL_DEBUG, STDOUT_FILENO);
 	if (argc < 4 || init(&p, argc, argv) < 0)
 		return 2;
+	if (!strcmp(argv[1], "fragment")) {
+		if (fragment(p.mib) < 0)
+			return 1;
+		for (;;)
+			pause();
+	}
 	setlinebuf(stdout);
 	r = run(&p, argv[1]);
 	printf("%s: %s\n", argv[1], r < 0 ? strerror(-r) : "done");

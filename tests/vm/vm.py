@@ -12,6 +12,7 @@ started from the test's main thread.
 
 import base64
 import ctypes
+import fcntl
 import os
 import re
 import shutil
@@ -76,6 +77,21 @@ def pack(directory, out_path):
             tar.add(entry, arcname=entry.name, filter=as_root)
 
 
+def take_slot():
+    """Wait for a place among the VMs of this machine: an emulated guest keeps two cores busy,
+    and one that gets half of them runs into time-outs. Freed when the file is closed."""
+    places = max(1, (os.cpu_count() or 2) // 2)
+    while True:
+        for n in range(places):
+            slot = open(os.path.join(tempfile.gettempdir(), f"crk-vm-slot-{n}"), "w")
+            try:
+                fcntl.flock(slot, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return slot
+            except BlockingIOError:
+                slot.close()
+        time.sleep(0.5)
+
+
 class VM:
     def __init__(self, name, *, image=None, destdir=None, memory="2G", smp=2, cpu=None,
                  kernel="6.12", append="", qemu_args=(), getty=False, tee=None):
@@ -98,6 +114,7 @@ class VM:
         self.panic_is_failure = True
         self._tee = tee
         self._tmp = None
+        self._slot = None
 
     # --- life ---------------------------------------------------------------------------
 
@@ -114,6 +131,7 @@ class VM:
         self.log_dir.mkdir(parents=True)
         remove_stale()
         try:
+            self._slot = take_slot()
             self._tmp = tempfile.mkdtemp(prefix=f"crk-vm-{os.getpid()}-")
             self.net = NetNs()
             self._start_qemu()
@@ -206,6 +224,9 @@ class VM:
             if self._tmp:
                 shutil.rmtree(self._tmp, ignore_errors=True)
                 self._tmp = None
+            if self._slot:
+                self._slot.close()
+                self._slot = None
 
     def _is_reachable(self):
         return (self.qemu and self.qemu.poll() is None and self.agent and self.agent.hellos

@@ -7,7 +7,7 @@
 #include <dirent.h>
 
 enum { RDONLY, WRONLY, RDWR, APPEND, DIRECTORY, PATH, PATHLINK, ZERO, URANDOM, PROC, SYS, SYNC,
-       NOATIME, NONBLOCK, HIGH, N };
+       NOATIME, NONBLOCK, NOFOLLOW, NULLDEV, HIGH, N };
 
 static const char text[] = "0123456789abcdefghijklmnopqrstuvwxyz";
 
@@ -43,6 +43,8 @@ int main(int argc, char **argv)
 	MAKER_MUST((fd[SYNC] = open("data", O_RDONLY | O_SYNC)) >= 0);
 	MAKER_MUST((fd[NOATIME] = open("data", O_RDONLY | O_NOATIME)) >= 0);
 	MAKER_MUST((fd[NONBLOCK] = open("data", O_RDONLY | O_NONBLOCK)) >= 0);
+	MAKER_MUST((fd[NOFOLLOW] = open("data", O_RDONLY | O_NOFOLLOW)) >= 0);
+	MAKER_MUST((fd[NULLDEV] = open("/dev/null", O_RDWR | O_APPEND)) >= 0);
 	MAKER_MUST(dup2(fd[RDONLY], 700) == 700);
 	fd[HIGH] = 700;
 	/* A hole in the table. */

@@ -12,8 +12,8 @@ static const char small[] = "a few bytes that have no name";
 
 int main(int argc, char **argv)
 {
-	struct fd_look was[6];
-	int a, b, big, dir, sub, replaced, map_fd, n = 0;
+	struct fd_look was[7];
+	int a, b, big, dir, tmp, sub, replaced, map_fd, n = 0;
 	struct timespec old[2] = { { .tv_sec = 1000000000 }, { .tv_sec = 1100000000 } };
 	char *map, buf[64] = "";
 	struct stat st;
@@ -30,6 +30,8 @@ int main(int argc, char **argv)
 	MAKER_MUST(!mkdir("gone", 0750) && (dir = open("gone", O_RDONLY | O_DIRECTORY)) >= 0);
 	MAKER_MUST((sub = open("gone/sub", O_RDWR | O_CREAT, 0600)) >= 0);
 	MAKER_MUST(write(sub, "deep", 4) == 4);
+	MAKER_MUST((tmp = open(".", O_TMPFILE | O_RDWR, 0600)) >= 0);
+	MAKER_MUST(write(tmp, "never named", 11) == 11);
 	replaced = file_with("replaced", "old", 0);
 	map_fd = file_with("mapped", "mapped bytes", 0);
 	map = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, map_fd, 0);
@@ -42,6 +44,9 @@ int main(int argc, char **argv)
 	was[n++] = fd_look(big);
 	was[n++] = fd_look(sub);
 	was[n++] = fd_look(dir);
+	was[n] = fd_look(tmp);
+	/* O_TMPFILE is no flag to open with again. */
+	was[n++].fl &= ~O_TMPFILE;
 
 	maker_ready();
 	maker_wait();
@@ -50,6 +55,8 @@ int main(int argc, char **argv)
 		char what[32];
 
 		snprintf(what, sizeof(what), "case %d", i);
+		if (was[i].fd == tmp && (fcntl(tmp, F_GETFL) & O_TMPFILE) == O_TMPFILE)
+			was[i].fl |= O_TMPFILE;	/* the dump left it running */
 		fd_same(what, &was[i]);
 	}
 	MAKER_MUST(!fstat(a, &st));
@@ -79,6 +86,7 @@ int main(int argc, char **argv)
 	MAKER_MUST(!stat("replaced", &st));
 	MAKER_SAME("the new file", st.st_size, 12);
 	MAKER_SAME("read", pread(sub, buf, 4, 0), 4);
+	MAKER_SAME("read", pread(tmp, buf, sizeof(buf), 0), 11);
 	MAKER_SAME("no directory left", access("gone", F_OK), -1);
 	MAKER_SAME("no file left", access("small", F_OK), -1);
 	MAKER_MUST(!fstat(dir, &st));

@@ -129,7 +129,7 @@ static int reset_errno(int fd)
 
 int main(int argc, char **argv)
 {
-	struct pair *full[3], *half, *both, *dead, *rst, *unread, *opts, *cork;
+	struct pair *full[3], *half, *both, *last, *dead, *rst, *unread, *opts, *cork;
 	struct linger at_once = { 1, 0 };
 	struct tcp_info now;
 	char c;
@@ -151,6 +151,13 @@ int main(int argc, char **argv)
 	both = make("FIN behind data", V6);
 	stuff(both);
 	MAKER_MUST(!shutdown(both->c, SHUT_WR));
+	/* c: LAST_ACK, s: FIN_WAIT2 with a full queue. */
+	last = make("last bytes", V4);
+	MAKER_MUST(!shutdown(last->s, SHUT_WR));
+	expect_state("last bytes", last->c, TCP_CLOSE_WAIT);
+	stuff(last);
+	MAKER_MUST(!shutdown(last->c, SHUT_WR));
+	expect_state("last bytes", last->c, TCP_LAST_ACK);
 	/* s: CLOSE after both FINs, bytes unread. */
 	dead = make("closed", V4);
 	say(dead->c, "last");
@@ -207,6 +214,10 @@ int main(int argc, char **argv)
 	MAKER_SAME("FIN behind data", recv(both->s, &c, 1, 0), 0);
 	say(both->s, "still");
 	sock_expect("FIN behind data", both->c, "still", 5);
+	MAKER_SAME("last bytes", state(last->c), TCP_LAST_ACK);
+	receive_all(last);
+	MAKER_SAME("last bytes, end", recv(last->s, &c, 1, 0), 0);
+	expect_state("last bytes acknowledged", last->c, TCP_CLOSE);
 	MAKER_SAME("closed", state(dead->s), TCP_CLOSE);
 	sock_expect("closed", dead->s, "last", 4);
 	sock_eof("closed", dead->s);

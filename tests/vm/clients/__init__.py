@@ -10,7 +10,9 @@ Each client is a thread with a socket of the VM's network namespace.  Requests a
 sent, answered and lost; the longest time without an answer is the pause a client sees.
 """
 
-from .base import Client, Result
+import time
+
+from .base import PATIENCE, Client, Result
 from .connect import NewConnections, Prober
 from .redis import RedisBlocked, RedisCounter, RedisIdle, RedisSender
 from .web import KeepAlive, SlowDownload
@@ -63,7 +65,9 @@ class Load:
         """Ends all clients and verifies; their results in the order of the clients."""
         for client in self.clients:
             client.ask_to_end()
-        return [client.finish() for client in self.clients]
+        # One limit for all: a guest that is lost should not cost it for each client.
+        deadline = time.monotonic() + PATIENCE
+        return [client.finish(deadline) for client in self.clients]
 
     def abandon(self):
         """Ends all clients without a word about what they found."""

@@ -86,11 +86,14 @@ class Client:
     def ask_to_end(self):
         self.ending.set()
 
-    def finish(self):
+    def finish(self, deadline=None):
+        """Its result; deadline: monotonic time until which it may wait for answers."""
         self.ending.set()
-        self._thread.join(PATIENCE)
+        limit = PATIENCE if deadline is None else max(1, deadline - time.monotonic())
+        self._thread.join(limit)
         if self._thread.is_alive():
-            self.result.error(f"still waits for an answer after {PATIENCE:.0f} s")
+            self.result.error(f"still waits for an answer: {self.result.answered} of "
+                              f"{self.result.sent}")
         elif not self.result.errors:
             try:
                 self.verify()

@@ -1,0 +1,237 @@
+"""Sockets, what the makers cannot show: refusals, the network lock, long pauses."""
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from live import Maker, check, cr, wait_for
+
+
+def tables():
+    done = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"nft list tables: {done.stderr.strip()}")
+    return done.stdout
+
+
+@pytest.fixture
+def maker(request, tmp_path):
+    m = Maker(request.param, tmp_path)
+    yield m
+    subprocess.run(["nft", "delete", "table", "inet", f"CRIU-{m.pid}"], capture_output=True)
+    m.end()
+
+
+def dump(m, *options):
+    return cr("dump", m.images, "-t", str(m.pid), *options)
+
+
+@pytest.mark.parametrize("maker", ["tcp_peer"], indirect=True)
+def test_a_connection_without_the_option_is_refused_by_name_and_lives_on(maker):
+    maker.start()
+    done = dump(maker)
+    assert done.returncode == 1
+    assert "connected TCP socket" in done.stderr
+    assert "--tcp-established" in done.stderr
+    assert f"CRIU-{maker.pid}" not in tables()
+    maker.verify()
+
+
+@pytest.mark.parametrize("maker", ["unix_external"], indirect=True)
+def test_an_outside_unix_peer_is_refused_by_its_name(maker):
+    maker.start()
+    done = dump(maker, "--ext-unix-sk")
+    assert done.returncode == 1
+    assert f"/tmp/maker-unix-stream-{maker.pid}" in done.stderr
+    assert "--external 'unix[" in done.stderr
+    maker.verify()
+
+
+@pytest.mark.parametrize("maker", ["tcp_peer"], indirect=True)
+def test_a_check_names_every_connection(maker):
+    maker.start()
+    done = subprocess.run([Path(os.environ.get("CR", "build/cr")), "check", "-t", str(maker.pid)],
+                          capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.returncode == 1
+    assert done.stdout.count("connected TCP socket") == 2
+    maker.verify()
+
+
+@pytest.mark.parametrize("maker", ["tcp_peer"], indirect=True)
+def test_the_network_is_locked_between_dump_and_restore(maker):
+    maker.start()
+    assert f"CRIU-{maker.pid}" not in tables()
+    maker.dump()
+    assert f"CRIU-{maker.pid}" in tables()
+    maker.reap()
+    # Long enough for retransmissions and for the peers' windows to fill.
+    time.sleep(4)
+    maker.restore()
+    assert f"CRIU-{maker.pid}" not in tables()
+    maker.verify(timeout=60)
+
+
+@pytest.mark.parametrize("maker", ["tcp_peer"], indirect=True)
+def test_a_failed_restore_keeps_the_lock_and_can_be_repeated(maker):
+    maker.start()
+    maker.dump()
+    maker.reap()
+    # Somebody else listens on one of the tree's ports meanwhile.
+    port = listening_port(maker)
+    other = socket.socket()
+    other.bind(("127.0.0.1", port))
+    other.listen()
+    done = cr("restore", maker.images, "-d", "--tcp-established")
+    assert done.returncode == 1
+    assert f"127.0.0.1:{port}" in done.stderr
+    assert f"CRIU-{maker.pid}" in tables()
+    other.close()
+    maker.restore()
+    maker.verify(timeout=60)
+    assert f"CRIU-{maker.pid}" not in tables()
+
+
+def listening_port(m):
+    """The port of the IPv4 connection in the lock's rules, on our side."""
+    done = subprocess.run(["nft", "list", "set", "inet", f"CRIU-{m.pid}", "c4"],
+                          capture_output=True, text=True, check=True)
+    elements = done.stdout.partition("elements = {")[2].split("}")[0]
+    return int(elements.split(".")[-1])
+
+
+@pytest.mark.parametrize("maker", ["tcp_peer"], indirect=True)
+def test_a_dump_that_fails_late_leaves_connections_and_network_as_they_were(maker):
+    maker.start()
+    # The images directory cannot take the last files.
+    (maker.images / "inventory.img").mkdir()
+    done = dump(maker, "--tcp-established")
+    assert done.returncode == 1
+    assert f"CRIU-{maker.pid}" not in tables()
+    maker.verify()
+
+
+@pytest.mark.parametrize("maker", ["tcp_peer"], indirect=True)
+def test_the_end_of_a_dumped_tree_is_silent(maker):
+    """Nobody restores: the peers must see neither end nor reset while the lock stands."""
+    maker.start()
+    peers = connected_peers(maker.pid)
+    assert len(peers) == 2
+    maker.dump()
+    maker.reap()
+    time.sleep(1.5)
+    try:
+        for pid in peers:
+            os.kill(pid, 0)
+        assert "FAIL" not in maker.read()
+    finally:
+        for pid in peers:
+            os.kill(pid, signal.SIGKILL)
+
+
+def connected_peers(pid):
+    """Processes of the same program outside the tree."""
+    exe = os.readlink(f"/proc/{pid}/exe")
+    started = Path(f"/proc/{pid}/cmdline").read_bytes()
+    found = []
+    for p in Path("/proc").iterdir():
+        if p.name.isdigit() and int(p.name) != pid:
+            try:
+                if os.readlink(p / "exe") == exe and (p / "cmdline").read_bytes() == started:
+                    found.append(int(p.name))
+            except OSError:
+                pass
+    return found
+
+
+@pytest.mark.parametrize("maker", ["unix_named"], indirect=True)
+def test_a_socket_path_in_use_by_another_process_is_not_taken(maker):
+    maker.start()
+    maker.dump()
+    maker.reap()
+    path = f"/tmp/maker-unix-{maker.pid}/listen"
+    os.unlink(path)
+    other = socket.socket(socket.AF_UNIX)
+    other.bind(path)
+    other.listen()
+    done = cr("restore", maker.images, "-d")
+    assert done.returncode == 1
+    assert f"{path} is in use by another process" in done.stderr
+    other.close()
+    maker.restore()
+    maker.verify()
+
+
+@pytest.fixture
+def target(tmp_path):
+    """A process of its own session that runs the given Python text."""
+    started = []
+
+    def start(text, **kwargs):
+        p = subprocess.Popen(["/usr/bin/python3", "-c", text], stdin=subprocess.DEVNULL,
+                             start_new_session=True, cwd="/", **kwargs)
+        started.append(p)
+        return p
+
+    yield start
+    for p in started:
+        try:
+            os.kill(p.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        p.wait()
+
+
+LISTENER = """
+import socket, sys, time
+l = socket.socket(); l.bind(("127.0.0.1", 0)); l.listen(8)
+open(PORT_FILE, "w").write(str(l.getsockname()[1]))
+time.sleep(3600)
+"""
+
+
+def test_a_waiting_connection_is_refused_unless_it_may_be_lost(target, tmp_path):
+    port_file = tmp_path / "port"
+    images = tmp_path / "images"
+    images.mkdir()
+    p = target(LISTENER.replace("PORT_FILE", repr(str(port_file))), stdout=subprocess.DEVNULL,
+               stderr=subprocess.DEVNULL)
+    wait_for(lambda: port_file.exists() and port_file.read_text(), 10, "no listener")
+    port = int(port_file.read_text())
+    with socket.create_connection(("127.0.0.1", port)):
+        done = cr("dump", images, "-t", str(p.pid), "--tcp-established")
+        assert done.returncode == 1
+        assert "1 connection(s) of a listening socket wait to be accepted" in done.stderr
+        assert "--skip-in-flight" in done.stderr
+        done = cr("dump", images, "-t", str(p.pid), "--tcp-established", "--skip-in-flight",
+                  "--leave-running")
+        check(done, "dump")
+        assert "wait to be accepted are lost" in done.log
+
+
+def test_a_stream_gets_the_replacement_that_is_handed_in(target, tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    ours, theirs = socket.socketpair()
+    p = target("import time\nwhile True: print('tick', flush=True); time.sleep(0.05)",
+               stdout=theirs, stderr=theirs)
+    theirs.close()
+    assert ours.recv(4) == b"tick"
+    inode = int(os.readlink(f"/proc/{p.pid}/fd/1").split("[")[1].rstrip("]"))
+    done = cr("dump", images, "-t", str(p.pid), "--external", "unix[*]")
+    check(done, "dump")
+    p.wait()
+    ours.close()
+    replacement = open(tmp_path / "output", "ab+", buffering=0)
+    os.set_inheritable(replacement.fileno(), True)
+    log = images / "restore.log"
+    done = subprocess.run(
+        [Path(__file__).parents[2] / os.environ.get("BUILD", "build") / "cr", "restore", "-D",
+         images, "-d", "-o", "restore.log", "-v4", "--inherit-fd",
+         f"fd[{replacement.fileno()}]:socket:[{inode}]"], close_fds=False, capture_output=True,
+        text=True)
+    assert done.returncode == 0, done.stderr + log.read_text()
+    wait_for(lambda: b"tick" in (tmp_path / "output").read_bytes(), 10, "no output")

@@ -1,0 +1,338 @@
+/*
+ * Sockets, without any: sock_diag's messages whole and damaged, image entries that must be
+ * refused, addresses, forged segments, the rules of the network lock.
+ */
+#include <arpa/inet.h>
+#include <linux/inet_diag.h>
+#include <linux/packet_diag.h>
+#include <linux/unix_diag.h>
+#include <netinet/tcp.h>
+
+#include "kernel/sockdiag.h"
+#include "kind/sk_inet.h"
+#include "kind/sk_unix.h"
+#include "netlock/hostlock.h"
+#include "unit.h"
+
+struct msg {
+	union {
+		struct unix_diag_msg u;
+		struct inet_diag_msg i;
+		struct packet_diag_msg p;
+		uint8_t b[512];
+	};
+	size_t len;
+};
+
+static void attr(struct msg *m, uint16_t type, const void *data, size_t n)
+{
+	struct nlattr {
+		uint16_t len, type;
+	} a = { (uint16_t)(4 + n), type };
+
+	memcpy(m->b + m->len, &a, 4);
+	memcpy(m->b + m->len + 4, data, n);
+	m->len += (4 + n + 3) & ~(size_t)3;
+}
+
+static struct msg unix_msg(void)
+{
+	struct msg m = { .len = sizeof(struct unix_diag_msg) };
+	const uint32_t vfs[2] = { 4711, 0x800001 }, peer = 99, icons[3] = { 5, 0, 7 };
+	const uint32_t queue[2] = { 10, 20 };
+
+	m.u.udiag_family = AF_UNIX;
+	m.u.udiag_type = SOCK_STREAM;
+	m.u.udiag_state = 10;
+	m.u.udiag_ino = 1234;
+	attr(&m, UNIX_DIAG_NAME, "/run/x\0", 7);
+	attr(&m, UNIX_DIAG_VFS, vfs, 8);
+	attr(&m, UNIX_DIAG_PEER, &peer, 4);
+	attr(&m, UNIX_DIAG_ICONS, icons, 12);
+	attr(&m, UNIX_DIAG_RQLEN, queue, 8);
+	attr(&m, UNIX_DIAG_SHUTDOWN, "\3", 1);
+	return m;
+}
+
+TEST("a unix_diag message is understood")
+{
+	struct msg m = unix_msg();
+	struct sockdiag s;
+	struct arena a;
+
+	arena_init(&a);
+	ASSERT_OK(sockdiag_parse(SOCKDIAG_UNIX, m.b, m.len, &a, &s));
+	ASSERT_EQ(s.ino, 1234);
+	ASSERT_EQ(s.state, 10);
+	ASSERT_EQ(s.name_len, 6);
+	ASSERT_MEM_EQ(s.name, "/run/x", 6);
+	ASSERT(s.has_vfs);
+	ASSERT_EQ(s.vfs_ino, 4711);
+	ASSERT_EQ(s.peer, 99);
+	ASSERT_EQ(s.n_waiting, 3);
+	ASSERT_EQ(s.waiting[2], 7);
+	ASSERT_EQ(s.rqueue, 10);
+	ASSERT_EQ(s.wqueue, 20);
+	ASSERT_EQ(s.shutdown, 3);
+	arena_done(&a);
+}
+
+TEST("an abstract name keeps its bytes, NULs included")
+{
+	struct msg m = { .len = sizeof(struct unix_diag_msg) };
+	struct sockdiag s;
+	struct arena a;
+
+	arena_init(&a);
+	attr(&m, UNIX_DIAG_NAME, "\0ab\0", 4);
+	ASSERT_OK(sockdiag_parse(SOCKDIAG_UNIX, m.b, m.len, &a, &s));
+	ASSERT_EQ(s.name_len, 4);
+	ASSERT_MEM_EQ(s.name, "\0ab\0", 4);
+	arena_done(&a);
+}
+
+TEST("no damaged sock_diag message is read beyond its end")
+{
+	struct msg m = unix_msg();
+	struct arena a;
+
+	arena_init(&a);
+	for (int sort = 0; sort < SOCKDIAG_SORTS; sort++) {
+		for (size_t len = 0; len <= m.len; len++) {
+			uint8_t *exact = malloc(len ? len : 1);
+			struct sockdiag s;
+			int r;
+
+			memcpy(exact, m.b, len);
+			r = sockdiag_parse((enum sockdiag_sort)sort, exact, len, &a, &s);
+			ASSERT(r == 0 || r == -EBADMSG);
+			free(exact);
+		}
+		for (size_t at = sizeof(m.u); at < m.len; at++) {
+			for (int v = 0; v < 256; v += 51) {
+				struct msg bad = m;
+				struct sockdiag s;
+				int r;
+
+				bad.b[at] = (uint8_t)v;
+				r = sockdiag_parse((enum sockdiag_sort)sort, bad.b, bad.len, &a,
+						   &s);
+				ASSERT(r == 0 || r == -EBADMSG);
+			}
+		}
+	}
+	arena_done(&a);
+}
+
+TEST("MD5 keys, TLS and rings are seen")
+{
+	struct msg t = { .len = sizeof(struct inet_diag_msg) };
+	struct msg p = { .len = sizeof(struct packet_diag_msg) };
+	uint8_t nested[12] = { 8, 0, INET_ULP_INFO_NAME, 0, 't', 'l', 's', 0 };
+	struct sockdiag s;
+	struct arena a;
+
+	arena_init(&a);
+	attr(&t, INET_DIAG_MD5SIG, "key", 3);
+	attr(&t, INET_DIAG_ULP_INFO, nested, 8);
+	ASSERT_OK(sockdiag_parse(SOCKDIAG_TCP, t.b, t.len, &a, &s));
+	ASSERT(s.md5);
+	ASSERT_STREQ(s.ulp, "tls");
+	attr(&p, PACKET_DIAG_RX_RING, nested, 12);
+	ASSERT_OK(sockdiag_parse(SOCKDIAG_PACKET, p.b, p.len, &a, &s));
+	ASSERT(s.rx_ring && !s.tx_ring);
+	arena_done(&a);
+}
+
+static union inet_addr addr(const char *ip, int port)
+{
+	union inet_addr a = { 0 };
+
+	if (inet_pton(AF_INET, ip, &a.v4.sin_addr) == 1) {
+		a.sa.sa_family = AF_INET;
+	} else {
+		ASSERT_EQ(inet_pton(AF_INET6, ip, &a.v6.sin6_addr), 1);
+		a.sa.sa_family = AF_INET6;
+	}
+	a.v4.sin_port = htons((uint16_t)port);
+	return a;
+}
+
+TEST("addresses come from image words and are printed as people write them")
+{
+	union inet_addr a;
+	uint32_t lo = 16777343, v6[4] = { 0, 0, 0, htonl(1) };
+	char text[INET_ADDR_TEXT];
+
+	ASSERT_OK(inet_addr_from_image(AF_INET, &lo, 1, 80, NULL, &a));
+	ASSERT_STREQ(inet_addr_text(&a, text), "127.0.0.1:80");
+	ASSERT(!inet_addr_is_any(&a));
+	ASSERT_OK(inet_addr_from_image(AF_INET6, v6, 4, 443, NULL, &a));
+	ASSERT_STREQ(inet_addr_text(&a, text), "[::1]:443");
+	ASSERT_EQ(inet_addr_from_image(AF_INET6, v6, 1, 443, NULL, &a), -EBADMSG);
+	ASSERT_EQ(inet_addr_from_image(AF_INET, &lo, 4, 443, NULL, &a), -EBADMSG);
+	ASSERT_EQ(inet_addr_from_image(AF_INET, &lo, 1, 65536, NULL, &a), -EBADMSG);
+	ASSERT_EQ(inet_addr_from_image(AF_UNIX, &lo, 1, 1, NULL, &a), -EBADMSG);
+	v6[0] = htonl(0xfe800000);
+	ASSERT_OK(inet_addr_from_image(AF_INET6, v6, 4, 1, "lo", &a));
+	ASSERT_STREQ(inet_addr_text(&a, text), "[fe80::1%lo]:1");
+	ASSERT_EQ(inet_addr_from_image(AF_INET6, v6, 4, 1, "no-such-if", &a), -ENODEV);
+}
+
+static uint16_t sum(const uint8_t *p, size_t n, uint32_t s)
+{
+	for (size_t i = 0; i + 1 < n; i += 2)
+		s += (uint32_t)p[i] << 8 | p[i + 1];
+	while (s >> 16)
+		s = (s & 0xffff) + (s >> 16);
+	return (uint16_t)s;
+}
+
+TEST("forged segments have right lengths and checksums")
+{
+	struct tcp_segment s = { .from = addr("192.0.2.7", 4000), .to = addr("10.1.2.3", 80),
+				 .seq = 0x01020304, .ack = 0xfffefdfc, .window = 777, .fin = true };
+	struct tcp_segment m = s;
+	uint8_t b[64], mapped[64];
+
+	ASSERT_EQ(tcp_forge_build(&s, b, sizeof(b)), 40);
+	ASSERT_EQ(sum(b, 20, 0), 0xffff);
+	ASSERT_EQ(sum(b + 20, 20, sum(b + 12, 8, 6 + 20)), 0xffff);
+	ASSERT_EQ(b[20 + 13], 0x11);
+	ASSERT_EQ(tcp_forge_build(&s, b, 39), 0);
+	m.from = addr("::ffff:192.0.2.7", 4000);
+	m.to = addr("::ffff:10.1.2.3", 80);
+	ASSERT_EQ(tcp_forge_build(&m, mapped, sizeof(mapped)), 40);
+	ASSERT_MEM_EQ(b, mapped, 39);
+	s.from = addr("2001:db8::7", 4000);
+	s.to = addr("2001:db8::1", 80);
+	s.fin = false;
+	ASSERT_EQ(tcp_forge_build(&s, b, sizeof(b)), 60);
+	ASSERT_EQ(sum(b + 40, 20, sum(b + 8, 32, 6 + 20)), 0xffff);
+	ASSERT_EQ(b[40 + 13], 0x10);
+}
+
+static uint32_t words[5];
+
+static InetSkEntry good_inet(void)
+{
+	InetSkEntry e = INET_SK_ENTRY__INIT;
+
+	e.family = AF_INET;
+	e.type = SOCK_STREAM;
+	e.proto = IPPROTO_TCP;
+	e.state = TCP_ESTABLISHED;
+	e.src_addr = e.dst_addr = words;
+	e.n_src_addr = e.n_dst_addr = 1;
+	e.src_port = e.dst_port = 80;
+	return e;
+}
+
+#define REFUSES(make, check, change)				\
+	do {							\
+		typeof(make()) e = make();			\
+								\
+		ASSERT_OK(check(&e));				\
+		change;						\
+		ASSERT_EQ(check(&e), -EBADMSG);			\
+	} while (0)
+
+TEST("internet socket entries that cannot be are refused")
+{
+	REFUSES(good_inet, inet_check_entry, e.family = AF_UNIX);
+	REFUSES(good_inet, inet_check_entry, e.family = AF_INET6);
+	REFUSES(good_inet, inet_check_entry, e.n_src_addr = 0);
+	REFUSES(good_inet, inet_check_entry, e.n_dst_addr = 5);
+	REFUSES(good_inet, inet_check_entry, e.src_port = 65536);
+	REFUSES(good_inet, inet_check_entry, e.dst_port = ~0u);
+	REFUSES(good_inet, inet_check_entry, e.type = 77);
+	REFUSES(good_inet, inet_check_entry, e.proto = 1 << 20);
+	REFUSES(good_inet, inet_check_entry, e.state = 0);
+	REFUSES(good_inet, inet_check_entry, e.state = TCP_TIME_WAIT);
+	REFUSES(good_inet, inet_check_entry, e.state = TCP_SYN_RECV);
+	REFUSES(good_inet, inet_check_entry, e.state = 99);
+	REFUSES(good_inet, inet_check_entry, e.ifname = (char *)"an-interface-name-too-long");
+}
+
+static TcpStreamEntry good_stream(void)
+{
+	TcpStreamEntry e = TCP_STREAM_ENTRY__INIT;
+
+	e.inq_len = 10;
+	e.outq_len = 20;
+	e.unsq_len = 5;
+	e.opt_mask = TCPI_OPT_WSCALE | TCPI_OPT_TIMESTAMPS;
+	e.has_rcv_wscale = e.has_timestamp = true;
+	e.mss_clamp = 1460;
+	e.has_snd_wl1 = e.has_snd_wnd = e.has_max_window = e.has_rcv_wnd = e.has_rcv_wup = true;
+	return e;
+}
+
+TEST("TCP stream entries that cannot be are refused")
+{
+	REFUSES(good_stream, tcp_check_entry, e.inq_len = ~0u);
+	REFUSES(good_stream, tcp_check_entry, e.outq_len = 1u << 31);
+	REFUSES(good_stream, tcp_check_entry, e.unsq_len = 21);
+	REFUSES(good_stream, tcp_check_entry, e.snd_wscale = 15);
+	REFUSES(good_stream, tcp_check_entry, e.rcv_wscale = 40);
+	REFUSES(good_stream, tcp_check_entry, e.mss_clamp = 70000);
+	REFUSES(good_stream, tcp_check_entry, e.has_rcv_wscale = false);
+	REFUSES(good_stream, tcp_check_entry, e.has_timestamp = false);
+	REFUSES(good_stream, tcp_check_entry, e.has_rcv_wnd = false);
+}
+
+TEST("unix names become addresses with the length bind(2) was given")
+{
+	UnixSkEntry e = UNIX_SK_ENTRY__INIT;
+	uint8_t name[109] = "/run/x";
+	struct sockaddr_un sa;
+	socklen_t len;
+	char text[UNIX_NAME_TEXT];
+
+	e.name = (ProtobufCBinaryData){ 6, name };
+	ASSERT_OK(usk_sockaddr(&e, &sa, &len));
+	ASSERT_EQ(len, offsetof(struct sockaddr_un, sun_path) + 7);
+	ASSERT_STREQ(sa.sun_path, "/run/x");
+	e.name.data = (uint8_t *)"\0abc";
+	e.name.len = 4;
+	ASSERT_OK(usk_sockaddr(&e, &sa, &len));
+	ASSERT_EQ(len, offsetof(struct sockaddr_un, sun_path) + 4);
+	ASSERT_STREQ(unix_name_text(e.name.data, e.name.len, text), "@abc");
+	memset(name, 'n', sizeof(name));
+	e.name = (ProtobufCBinaryData){ 108, name };
+	ASSERT_OK(usk_sockaddr(&e, &sa, &len));
+	ASSERT_EQ(len, sizeof(sa));
+	e.name.len = 109;
+	ASSERT_EQ(usk_sockaddr(&e, &sa, &len), -EINVAL);
+	e.name.len = 0;
+	ASSERT_EQ(usk_sockaddr(&e, &sa, &len), -EINVAL);
+}
+
+TEST("the network lock names each connection, mapped addresses as IPv4")
+{
+	struct sockdiag v4 = { .family = AF_INET, .src_port = 80, .dst_port = 4000 };
+	struct sockdiag mapped = { .family = AF_INET6, .src_port = 81, .dst_port = 4001 };
+	struct sockdiag v6 = { .family = AF_INET6, .src_port = 82, .dst_port = 4002 };
+	struct map all = { 0 };
+	size_t n;
+	char *rules;
+
+	inet_pton(AF_INET, "10.0.0.1", v4.src);
+	inet_pton(AF_INET, "10.0.0.2", v4.dst);
+	inet_pton(AF_INET6, "::ffff:10.0.0.3", mapped.src);
+	inet_pton(AF_INET6, "::ffff:10.0.0.4", mapped.dst);
+	inet_pton(AF_INET6, "2001:db8::1", v6.src);
+	inet_pton(AF_INET6, "2001:db8::2", v6.dst);
+	ASSERT_OK(map_put(&all, 1, &v4));
+	ASSERT_OK(map_put(&all, 2, &mapped));
+	ASSERT_OK(map_put(&all, 3, &v6));
+	rules = hostlock_rules(77, &all, &n);
+	ASSERT_EQ(n, 3);
+	ASSERT_CONTAINS(rules, "add table inet CRIU-77\n");
+	ASSERT_CONTAINS(rules, "10.0.0.2 . 4000 . 10.0.0.1 . 80");
+	ASSERT_CONTAINS(rules, "10.0.0.4 . 4001 . 10.0.0.3 . 81");
+	ASSERT_CONTAINS(rules, "2001:db8::2 . 4002 . 2001:db8::1 . 82");
+	ASSERT_CONTAINS(rules, "mark 0xc114 accept");
+	free(rules);
+	map_done(&all);
+}

@@ -1,0 +1,25 @@
+"""nginx alone, in the initramfs; redis is stopped, saves, and comes back with the boot."""
+
+import pytest
+
+import upgrade
+from upgrade_checks import Held, NginxHeld
+from vm import VM
+
+
+@pytest.fixture(scope="module")
+def up(image, payload):
+    with VM("test_upgrade_nginx/shared", image=image, destdir=payload,
+            memory=upgrade.MEMORY) as vm:
+        vm.wait_idle()
+        with vm.connect(6379, retry=60) as sock:
+            sock.sendall(b"SET crk:kept yes\r\n")
+            assert sock.recv(64) == b"+OK\r\n"
+        yield upgrade.Upgrade(vm, ["nginx"], store="tmpfs").run()
+
+
+class TestNginx(NginxHeld, Held):
+    def test_service_that_was_not_chosen_ended_orderly(self, up):
+        with up.vm.connect(6379, retry=60) as sock:
+            sock.sendall(b"GET crk:kept\r\n")
+            assert sock.recv(64) == b"$3\r\nyes\r\n"
