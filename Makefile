@@ -22,8 +22,8 @@ say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2))
 # maybe-uninitialized misjudges "r < 0 means not set"; truncation of messages is meant.
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Werror \
 	-Wno-maybe-uninitialized -Wno-format-truncation
-SANFLAGS := $(if $(SAN),-fsanitize=address$(comma)undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
 comma := ,
+SANFLAGS := $(if $(SAN),-fsanitize=address$(comma)undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
 CPPFLAGS += -D_GNU_SOURCE= -D_FILE_OFFSET_BITS=64 -DVERSION='"$(VERSION)"' -I. -Icr -I$(B)/proto
 CFLAGS ?= -O2 -g
 ALL_CFLAGS = -std=gnu11 $(WARN) $(CFLAGS) $(SANFLAGS) $(CPPFLAGS) -MMD -MP

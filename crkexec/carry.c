@@ -28,7 +28,7 @@
 #define INACCESSIBLE_DIR	"/run/systemd/inaccessible"
 
 static const struct image_type image_carry = {
-	.name = "carry", .file_fmt = "carry-%u.tar.gz.img.img", .framing = IMAGE_RAW,
+	.name = "carry", .file_fmt = "carry-%u.tar.gz.img", .framing = IMAGE_RAW,
 };
 
 static bool is_volatile(const char *path)
@@ -38,12 +38,22 @@ static bool is_volatile(const char *path)
 	return statfs(path, &fs) == 0 && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
 }
 
+/* Directories that are there before anything is carried. */
+static bool is_top(const char *path)
+{
+	static const char *const tops[] = {
+		"/", "/run", "/tmp", "/var/tmp", "/dev", "/dev/shm", "/run/lock", "/run/user", "/run/systemd",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(tops); i++)
+		if (!strcmp(path, tops[i]))
+			return true;
+	return false;
+}
+
 /* Made by the early program or by systemd itself; their contents are theirs. */
 static bool is_everyones(const char *path)
 {
-	static const char *const exact[] = {
-		"/", "/run", "/tmp", "/var/tmp", "/dev", "/dev/shm", "/run/lock", "/run/user", "/run/systemd",
-	};
 	static const char *const below[] = {
 		"/run/systemd/journal", "/run/systemd/notify",
 		"/run/systemd/propagate", "/run/systemd/units", "/run/systemd/incoming",
@@ -51,9 +61,8 @@ static bool is_everyones(const char *path)
 		"/run/systemd/unit-root", "/run/dbus", "/run/udev", "/run/user", CRKEXEC_RUN_DIR,
 	};
 
-	for (size_t i = 0; i < ARRAY_SIZE(exact); i++)
-		if (!strcmp(path, exact[i]))
-			return true;
+	if (is_top(path))
+		return true;
 	for (size_t i = 0; i < ARRAY_SIZE(below); i++)
 		if (path_below(path, below[i]))
 			return true;
@@ -122,8 +131,24 @@ static int carry_add(struct manifest_unit *mu, const char *path, bool only_dir)
 	return r < 0 ? r : carry_push(mu, path, only_dir, !S_ISDIR(st.st_mode));
 }
 
+/* A directory that the tree's namespace has something mounted on. */
+static int add_mount_point(struct manifest_unit *mu, const char *path)
+{
+	struct stat st;
+
+	if (!path_is_normal(path) || lstat(path, &st) < 0 || !S_ISDIR(st.st_mode) ||
+	    !is_volatile(path) || is_top(path) || path_below(path, CRKEXEC_RUN_DIR) ||
+	    is_carried(mu, path))
+		return 0;
+	return carry_push(mu, path, true, false);
+}
+
 static int add_host_source(void *arg, const struct ns_host_source *src)
 {
+	int r = add_mount_point(arg, src->mountpoint);
+
+	if (r < 0)
+		return r;
 	/* A file system of its own is mounted anew, empty ones are the engine's business. */
 	if (!src->volatile_fs || src->whole_mount)
 		return 0;
@@ -340,7 +365,7 @@ static int carry_write_one(struct manifest_carry *c, unsigned int number, int st
 		r = image_close(take_ptr(w));
 	if (r < 0)
 		return log_err(r, "cannot archive %s", c->path);
-	c->archive = str_fmt("carry-%u.tar.gz.img.img", number);
+	c->archive = str_fmt("carry-%u.tar.gz.img", number);
 	return c->archive ? 0 : -ENOMEM;
 }
 

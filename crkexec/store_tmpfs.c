@@ -4,12 +4,15 @@
  * there must be room for them three times, and each copy is part of the blackout. Needs
  * nothing of the machine; for small trees.
  *
- * The trap: /run may be small (20 % of the memory by default), hence the own tmpfs.
+ * The trap: /run may be small (20 % of the memory by default), hence a tmpfs of its own; and a
+ * mount that others see would become part of the very namespaces that are saved, so it is never
+ * attached anywhere (fsmount(2), Linux 5.2). It ends with the processes that hold it.
  */
 #include <fcntl.h>
+#include <linux/mount.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #include "crkexec/load.h"
 #include "crkexec/memory.h"
@@ -54,28 +57,51 @@ static int tmpfs_plan(struct store *s, const struct store_need *needs, size_t n,
 	return 0;
 }
 
-static char *images_dir(struct store *s)
+struct tmpfs_state {
+	int fd;			/* root of the detached tmpfs */
+};
+
+static int state_fd(struct store *s)
 {
-	return str_fmt("%s/images", s->u->run_dir);
+	return ((struct tmpfs_state *)s->state)->fd;
+}
+
+static int mount_detached(uint64_t bytes)
+{
+	_cleanup_close_ int fs = (int)syscall(SYS_fsopen, "tmpfs", FSOPEN_CLOEXEC);
+	char size[32];
+	int fd;
+
+	snprintf(size, sizeof(size), "%llu", (unsigned long long)bytes);
+	if (fs < 0 || syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, "size", size, 0) < 0 ||
+	    syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, "mode", "0700", 0) < 0 ||
+	    syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+		return neg_errno();
+	fd = (int)syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC,
+			  MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+	return fd < 0 ? neg_errno() : fd;
 }
 
 static int tmpfs_prepare(struct store *s, const struct store_need *needs, size_t n)
 {
-	/* Estimates may be low; what is not used is not taken. */
-	uint64_t bytes = needs_total(needs, n) * 2 + (64u << 20);
-	_cleanup_free_ char *dir = images_dir(s), *options = NULL;
-	int r;
+	struct tmpfs_state *state = calloc(1, sizeof(*state));
 
-	options = str_fmt("mode=0700,size=%llu", (unsigned long long)bytes);
-	if (!dir || !options)
+	if (!state)
 		return -ENOMEM;
-	r = undo_push(&s->u->undo, "umount", dir);
-	if (r < 0)
-		return r;
-	if (mkdir(dir, 0700) < 0 ||
-	    mount("crkexec", dir, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options) < 0)
-		return log_err(neg_errno(), "cannot mount a tmpfs on %s", dir);
-	return 0;
+	s->state = state;
+	/* Estimates may be low; what is not used is not taken. */
+	state->fd = mount_detached(needs_total(needs, n) * 2 + (64u << 20));
+	return state->fd < 0 ? log_err(state->fd, "cannot make a tmpfs for the images") : 0;
+}
+
+static void tmpfs_done(struct store *s)
+{
+	struct tmpfs_state *state = s->state;
+
+	if (state)
+		close_fdp(&state->fd);
+	free(state);
+	s->state = NULL;
 }
 
 static int tmpfs_cmdline(struct store *s, char **ret_words, char **ret_suffix)
@@ -96,21 +122,19 @@ static int tmpfs_load(struct store *s)
 
 static int tmpfs_tree_open(struct store *s, size_t unit, size_t tree, struct image_store **ret)
 {
-	_cleanup_free_ char *name = NULL, *dir = images_dir(s), *unit_dir = NULL, *path = NULL;
+	const char *unit_dir = s->u->units[unit]->name;
+	_cleanup_free_ char *dir = NULL;
 	_cleanup_close_ int fd = -EBADF;
-	int r = store_tree_dir(s->u, unit, tree, &name);
+	int r = store_tree_dir(s->u, unit, tree, &dir);
 
 	if (r < 0)
 		return r;
-	unit_dir = str_fmt("%s/%s", dir, s->u->units[unit]->name);
-	path = str_fmt("%s/%s", dir, name);
-	if (!dir || !unit_dir || !path)
-		return -ENOMEM;
-	if ((mkdir(unit_dir, 0700) < 0 && errno != EEXIST) || mkdir(path, 0700) < 0)
-		return log_err(neg_errno(), "cannot make %s", path);
-	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if ((mkdirat(state_fd(s), unit_dir, 0700) < 0 && errno != EEXIST) ||
+	    mkdirat(state_fd(s), dir, 0700) < 0)
+		return log_err(neg_errno(), "cannot make a directory for the images of %s", dir);
+	fd = openat(state_fd(s), dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
-		return log_err(neg_errno(), "cannot open %s", path);
+		return log_err(neg_errno(), "cannot open the directory for the images of %s", dir);
 	return image_store_open_dir(fd, ret);
 }
 
@@ -141,11 +165,10 @@ static int tmpfs_tree_done(struct store *s, struct image_store *images, struct m
 
 static int tmpfs_commit(struct store *s, const char *text, size_t bytes)
 {
-	_cleanup_free_ char *dir = images_dir(s);
-	_cleanup_close_ int dirfd = -EBADF, initrd = -EBADF;
+	_cleanup_close_ int dirfd = openat(state_fd(s), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_close_ int initrd = -EBADF;
 	int r;
 
-	dirfd = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
 	if (dirfd < 0)
 		return log_err(neg_errno(), "cannot open the images");
 	r = store_build_initramfs(s->u, text, bytes, dirfd, &initrd);
@@ -153,8 +176,7 @@ static int tmpfs_commit(struct store *s, const char *text, size_t bytes)
 		return r;
 	/* Room for the loader's copies: the images are in the initramfs now. */
 	close(take_fd(&dirfd));
-	if (umount2(dir, MNT_DETACH) < 0)
-		log_warn("cannot unmount %s: %m", dir);
+	tmpfs_done(s);
 	return load_kernel(s->u, initrd);
 }
 
@@ -168,4 +190,5 @@ const struct store_ops store_tmpfs = {
 	.tree_open = tmpfs_tree_open,
 	.tree_done = tmpfs_tree_done,
 	.commit = tmpfs_commit,
+	.done = tmpfs_done,
 };

@@ -63,7 +63,6 @@ static int undo_line(const char *line, const struct undo_kind *kinds)
 				log_info("undone: %s", line);
 			return r;
 		}
-	/* A line cut short by a full /run: its step was not begun. */
 	log_warn("undo: no such step: \"%s\"", line);
 	return 0;
 }
@@ -81,14 +80,14 @@ int undo_rewind(struct undo_log *log, off_t mark, const struct undo_kind *kinds)
 		return log_err(r, "cannot read what to undo");
 	while (end > mark) {
 		off_t begin = end;
+		bool whole = text[end - 1] == '\n';
 
-		text[end] = '\0';
-		if (text[end - 1] == '\n')
-			text[end - 1] = '\0';
+		text[end - whole] = '\0';
 		do
 			begin--;
 		while (begin > 0 && text[begin - 1] != '\n');
-		r = undo_line(text + begin, kinds);
+		/* A line cut short by a full /run: its step was not begun. */
+		r = whole ? undo_line(text + begin, kinds) : 0;
 		if (r < 0 && !first)
 			first = r;
 		end = begin;

@@ -106,8 +106,11 @@ static int file_set_insert(struct dump_ctx *ctx, struct file_set *set, size_t at
 /* The file's identity as far as the head of fdinfo tells it. */
 static uint64_t file_key(const struct dump_fd *d)
 {
-	uint64_t h = mix(mix(1, d->ino), (uint64_t)d->mnt_id);
+	uint64_t h = mix(mix(1, d->ino), (uint64_t)d->mnt_id), id;
 
+	/* Of the anonymous inodes, which are all one, eventfds have numbers. */
+	if (!fdinfo_u64(d->fdinfo, "eventfd-id", 10, &id))
+		h = mix(h, id);
 	return mix(mix(h, d->flags), d->pos);
 }
 

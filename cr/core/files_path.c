@@ -39,7 +39,8 @@ static int path_base(struct dump_process *p, const char *path, int mnt_id, int *
 	r = ns_dump_path_base(p->ctx, path, mnt_id, ret_fd, ret_rest);
 	if (r != -ENOENT)
 		return r;
-	if (same_mount_ns(p)) {
+	/* Opened before the namespace was made: on the host's mount, whatever covers it here. */
+	if (same_mount_ns(p) || (mnt_id > 0 && !ns_dump_mount_is_known(p->ctx, mnt_id))) {
 		fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 		rest = path + 1;
 	} else {

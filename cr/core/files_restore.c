@@ -19,16 +19,77 @@ struct restore_file *restore_file_find(struct restore_ctx *ctx, uint32_t id)
 	return map_get(&ctx->files_by_id, id);
 }
 
-/* The setter's ids are those inside the tree's user namespace; the kernel wants ours. */
-static void fown_outside(struct restore_ctx *ctx, const FileEntry *fe)
+/* An owner of SIGIO that is a thread: threads are made after the files. */
+struct late_fown {
+	struct late_fown *next;
+	struct restore_file *f;
+	FownEntry *fown;
+	uint32_t tid;
+};
+
+enum owner_is { OWNER_UNKNOWN, OWNER_NOW, OWNER_LATER };
+
+static enum owner_is owner_find(struct restore_ctx *ctx, const FownEntry *fown)
 {
-	ProtobufCMessage *sub = file_sub_message(fe);
+	for (size_t i = 0; i < ctx->n_procs; i++) {
+		const PstreeEntry *pst = ctx->procs[i].pst;
+
+		if (!pst)
+			continue;
+		if (fown->pid == (fown->pid_type == F_OWNER_PGRP ? pst->pgid : pst->pid))
+			return OWNER_NOW;
+		for (size_t k = 0; fown->pid_type == F_OWNER_TID && k < pst->n_threads; k++)
+			if (pst->threads[k] == fown->pid)
+				return OWNER_LATER;
+	}
+	return OWNER_UNKNOWN;
+}
+
+/*
+ * The setter's ids are those inside the tree's user namespace; the kernel wants ours. An owner
+ * that is not of the tree would get signals that are not for it.
+ */
+static int fown_prepare(struct restore_ctx *ctx, struct restore_file *f)
+{
+	ProtobufCMessage *sub = file_sub_message(f->fe);
 	FownEntry *fown = sub ? file_fown(sub) : NULL;
+	struct late_fown *late;
 
 	if (!fown || !fown->pid)
-		return;
+		return 0;
 	fown->uid = ns_restore_uid(ctx, fown->uid);
 	fown->euid = ns_restore_uid(ctx, fown->euid);
+	switch (owner_find(ctx, fown)) {
+	case OWNER_NOW:
+		return 0;
+	case OWNER_LATER:
+		late = ARENA_NEW(&ctx->arena, struct late_fown);
+		if (!late)
+			return log_err(-ENOMEM, "SIGIO owner");
+		*late = (struct late_fown){ ctx->late_fowns, f, fown, fown->pid };
+		ctx->late_fowns = late;
+		break;
+	default:
+		log_warn("its SIGIO owner %u is not in the tree: it comes back without", fown->pid);
+	}
+	fown->pid = 0;
+	return 0;
+}
+
+static int late_fowns_set(struct restore_ctx *ctx)
+{
+	for (struct late_fown *l = ctx->late_fowns; l; l = l->next) {
+		int r;
+
+		if (l->f->fd < 0)
+			continue;
+		l->fown->pid = l->tid;
+		r = restore_flags_fown(l->f->fd, file_flags(ctx, l->f->fe), l->fown);
+		if (r < 0)
+			return log_err(r, "cannot make thread %u the SIGIO owner of file %u",
+				       l->tid, l->f->id);
+	}
+	return 0;
 }
 
 int restore_file_get(struct restore_ctx *ctx, uint32_t id, int *ret_fd)
@@ -46,8 +107,9 @@ int restore_file_get(struct restore_ctx *ctx, uint32_t id, int *ret_fd)
 	if (f->in_progress)
 		return log_fail(-EBADMSG, "files.img: it needs itself to be made");
 	f->in_progress = true;
-	fown_outside(ctx, f->fe);
-	r = f->kind->restore(ctx, f, &fd);
+	r = fown_prepare(ctx, f);
+	if (r >= 0)
+		r = f->kind->restore(ctx, f, &fd);
 	f->in_progress = false;
 	if (r < 0)
 		return r;
@@ -197,6 +259,10 @@ int restore_fds_install(struct restore_ctx *ctx, struct restore_process *p)
 
 int restore_files_finish(struct restore_ctx *ctx)
 {
+	int late = late_fowns_set(ctx);
+
+	if (late < 0)
+		return late;
 	for (size_t i = 0; i < ctx->n_files; i++) {
 		struct restore_file *f = ctx->files[i];
 		int r;

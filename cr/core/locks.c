@@ -32,8 +32,10 @@ int lock_line_parse(const char *line, struct lock_line *ret)
 	if (sscanf(line, "%*d: %15s %15s %15s %lld %x:%x:%llu %lld %23s", kind, state, mode, &pid,
 		   &major, &minor, &ino, &start, end) != 9)
 		return -EBADMSG;
-	ret->flag = !strcmp(kind, "POSIX") ? LOCK_FLAG_POSIX : !strcmp(kind, "FLOCK") ? LOCK_FLAG_FLOCK :
-		    !strcmp(kind, "OFDLCK") ? LOCK_FLAG_OFD : !strcmp(kind, "LEASE") ? LOCK_FLAG_LEASE : 0;
+	ret->flag = !strcmp(kind, "POSIX") ? LOCK_FLAG_POSIX :
+		    !strcmp(kind, "FLOCK") ? LOCK_FLAG_FLOCK :
+		    !strcmp(kind, "OFDLCK") ? LOCK_FLAG_OFD :
+		    !strcmp(kind, "LEASE") ? LOCK_FLAG_LEASE : 0;
 	ret->type = !strcmp(mode, "READ") ? F_RDLCK : !strcmp(mode, "WRITE") ? F_WRLCK :
 		    !strcmp(mode, "UNLCK") ? F_UNLCK : UINT32_MAX;
 	if (ret->type == UINT32_MAX || start < 0)

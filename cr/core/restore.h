@@ -23,6 +23,7 @@ struct kind;
 struct task_inherit;
 struct restore_ctx;
 struct mapped_node;
+struct late_fown;
 
 struct restore_thread {
 	struct task task;
@@ -73,6 +74,7 @@ struct restore_ctx {
 	int pidfd_self;			/* the engine, as tasks reach it */
 	int pidfd_t_fd;			/* its number in every task, above all of the images' */
 	struct mapped_node *mapped_files; /* files_restore.c */
+	struct late_fown *late_fowns;	/* idem */
 	void *kind_state[32];		/* a kind's own memory, by FdTypes number */
 	void *ns_state;			/* ns/ns.h */
 	struct task_inherit *inherit;	/* what tasks get from us, read by task/inherit.c */

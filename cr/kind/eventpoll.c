@@ -141,7 +141,7 @@ static int eventpoll_dump(struct dump_ctx *ctx, struct dump_file *f)
 		line++;
 		r = epoll_line_parse(line, &l);
 		if (r < 0)
-			return log_err(r, "epoll: fdinfo line \"%.60s\" cannot be understood", line);
+			return log_err(r, "epoll: fdinfo line \"%.60s\" is not understood", line);
 		/* One number may be there several times, once per file it has stood for. */
 		nth = (uintptr_t)map_get(&seen, l.tfd);
 		r = map_put(&seen, l.tfd, (void *)(nth + 1));

@@ -259,8 +259,8 @@ int link_remap_dump(struct dump_ctx *ctx, struct dump_file *f, uint32_t id, cons
 	int r;
 
 	if (!ctx->opts->link_remap)
-		return log_obstacle("--link-remap keeps it", "%s: its name is gone, other hard links"
-				    " of the file exist", f->link);
+		return log_obstacle("--link-remap keeps it", "%s: its name is gone, other hard"
+				    " links of the file exist", f->link);
 	dir = arena_strndup(&ctx->arena, path, slash == path ? 1 : (size_t)(slash - path));
 	if (!fe || !dir)
 		return log_err(-ENOMEM, "%s", f->link);

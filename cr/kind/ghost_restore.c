@@ -87,7 +87,7 @@ static int remap_note(struct restore_ctx *ctx, struct remap_state *s, const Rema
 	if (!m)
 		return log_err(-ENOMEM, "remap-fpath.img");
 	if (!orig || map_get(&s->by_orig, e->orig_id))
-		return log_fail(-EBADMSG, "remap-fpath.img: file %u is not there, or remapped twice",
+		return log_fail(-EBADMSG, "remap-fpath.img: file %u is missing or remapped twice",
 				e->orig_id);
 	m->orig_id = e->orig_id;
 	switch (type) {
@@ -97,8 +97,8 @@ static int remap_note(struct restore_ctx *ctx, struct remap_state *s, const Rema
 	case REMAP_TYPE__LINKED:
 		helper = restore_file_find(ctx, id);
 		if (!helper || helper->fe->type != FD_TYPES__REG || id == e->orig_id)
-			return log_fail(-EBADMSG, "remap-fpath.img: file %u leads to %u, which is no"
-					" path", e->orig_id, id);
+			return log_fail(-EBADMSG, "remap-fpath.img: file %u leads to %u, which is"
+					" no path", e->orig_id, id);
 		m->link = helper->fe->reg;
 		break;
 	default:

@@ -45,6 +45,21 @@ bool inet_addr_is_any(const union inet_addr *a)
 					  : IN6_IS_ADDR_UNSPECIFIED(&a->v6.sin6_addr);
 }
 
+bool inet_addr_is_v4(const union inet_addr *a)
+{
+	return a->sa.sa_family == AF_INET || IN6_IS_ADDR_V4MAPPED(&a->v6.sin6_addr);
+}
+
+void inet_addr_unmap(union inet_addr *a)
+{
+	struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = a->v4.sin_port };
+
+	if (a->sa.sa_family != AF_INET6 || !inet_addr_is_v4(a))
+		return;
+	memcpy(&v4.sin_addr, &a->v6.sin6_addr.s6_addr[12], sizeof(v4.sin_addr));
+	a->v4 = v4;
+}
+
 const char *inet_addr_text(const union inet_addr *a, char *buf)
 {
 	char ip[INET6_ADDRSTRLEN] = "?", dev[IF_NAMESIZE + 1] = "%";

@@ -12,6 +12,7 @@ struct inet_made {
 	const InetSkEntry *e;
 	bool inherited;
 	struct tcp_put *stream;		/* NULL: no connection */
+	int fd;				/* of a connection that is finished, else -1 */
 };
 
 struct inet_restore {
@@ -75,6 +76,7 @@ static struct inet_made *made_new(struct restore_ctx *ctx, const struct restore_
 	if (!m || map_put(&s->made, f->id, m) < 0)
 		return NULL;
 	m->file_id = f->id;
+	m->fd = -EBADF;
 	m->e = f->fe->isk;
 	return m;
 }
@@ -173,8 +175,8 @@ static int make_plain(const InetSkEntry *e, int fd)
 		return 0;
 	if (connect(fd, &dst.sa, inet_addr_len(&dst)) < 0)
 		return log_err(neg_errno(), "cannot connect to %s", inet_addr_text(&dst, text));
-	if (e->has_shutdown && e->shutdown > SK_SHUTDOWN__NONE && e->shutdown <= SK_SHUTDOWN__BOTH &&
-	    shutdown(fd, (int)e->shutdown - 1) < 0)
+	if (e->has_shutdown && e->shutdown > SK_SHUTDOWN__NONE &&
+	    e->shutdown <= SK_SHUTDOWN__BOTH && shutdown(fd, (int)e->shutdown - 1) < 0)
 		return log_err(neg_errno(), "cannot shut the socket down");
 	return 0;
 }
@@ -291,7 +293,7 @@ int inet_restore(struct restore_ctx *ctx, struct restore_file *f, int *ret_fd)
 int inet_finish(struct restore_ctx *ctx, struct restore_file *f)
 {
 	struct inet_restore *s = ctx->kind_state[FD_TYPES__INETSK];
-	const struct inet_made *m = s ? map_get(&s->made, f->id) : NULL;
+	struct inet_made *m = s ? map_get(&s->made, f->id) : NULL;
 	int r = 0;
 
 	if (!m || m->inherited)
@@ -310,14 +312,43 @@ int inet_finish(struct restore_ctx *ctx, struct restore_file *f)
 		if (r < 0)
 			return log_err(r, "the connection");
 		ctx->stats.n_tcp++;
+		m->fd = f->fd;
 	}
 	return sk_opts_restore_late(f->fd, m->e->opts);
+}
+
+/* Nothing has come yet: the peer may be waiting for its retransmission timer. */
+static bool is_quiet(const struct inet_made *m)
+{
+	struct {	/* as the kernel has gone on since libc's header */
+		struct tcp_info head;
+		uint64_t pacing_rate, max_pacing_rate, bytes_acked, bytes_received;
+	} info;
+	socklen_t len = sizeof(info);
+
+	if (getsockopt(m->fd, SOL_TCP, TCP_INFO, &info, &len) < 0 || len < sizeof(info))
+		return false;
+	/* Bytes put into the queue by us count as received. */
+	return info.head.tcpi_state == TCP_ESTABLISHED &&
+	       info.bytes_received == m->stream->e->inq_len;
 }
 
 void inet_restore_done(struct restore_ctx *ctx)
 {
 	struct inet_restore *s = ctx->kind_state[FD_TYPES__INETSK];
+	int r;
 
-	if (s)
-		map_done(&s->made);
+	if (!s)
+		return;
+	/* The tree runs already: this costs it nothing. */
+	for (size_t i = 0; i < s->made.room; i++) {
+		const struct inet_made *m = s->made.slots[i].val;
+
+		if (!m || m->fd < 0 || !is_quiet(m))
+			continue;
+		r = tcp_kick(m->stream);
+		if (r < 0)
+			log_debug("file %u: cannot wake the peer: %s", m->file_id, strerror(-r));
+	}
+	map_done(&s->made);
 }

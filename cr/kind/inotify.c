@@ -186,8 +186,8 @@ static int watch_dump(struct dump_ctx *ctx, struct dump_file *f, InotifyFileEntr
 	fh->path = l.has_handle ? (char *)watched_path(ctx, f->owner, &l, &mnt_id) : NULL;
 	if (!fh->path)
 		return log_obstacle("have the program remove the watch before",
-				    "inotify watch %u of inode %llu on device %u:%u: its path cannot"
-				    " be found", l.wd, (unsigned long long)l.ino, l.sdev >> 20,
+				    "inotify watch %u of inode %llu on device %u:%u: its path"
+				    " cannot be found", l.wd, (unsigned long long)l.ino, l.sdev >> 20,
 				    l.sdev & 0xfffff);
 	fh->has_mnt_id = ctx->mntns_dumped;
 	fh->mnt_id = (uint32_t)mnt_id;

@@ -73,7 +73,8 @@ static int memfd_restore(struct restore_ctx *ctx, struct restore_file *f, int *r
 		return r;
 	r = reopen_fd(inode_fd, (int)(e->flags & O_ACCMODE) | O_LARGEFILE, &fd);
 	if (r < 0)
-		return log_err(r, "cannot open memfd inode %u with flags %o", e->inode_id, e->flags);
+		return log_err(r, "cannot open memfd inode %u with flags %o", e->inode_id,
+			       e->flags);
 	r = restore_flags_fown(fd, e->flags, e->fown);
 	if (r < 0)
 		return log_err(r, "cannot set flags %o or owner", e->flags);

@@ -49,7 +49,10 @@ static int pidfd_target(struct dump_ctx *ctx, const struct dump_file *f, int *re
 	if (!p && !th)
 		return log_obstacle("close it before, or dump the tree that has both",
 				    "a pidfd of process %d, which is not in the tree", pid);
-	*ret_nspid = (int)(p ? p->pid_virtual : th->tid_virtual);
+	/* Threads are made when their process has its descriptors. */
+	if (!p)
+		return log_obstacle("close it before", "a pidfd of thread %d (PIDFD_THREAD)", pid);
+	*ret_nspid = (int)p->pid_virtual;
 	return 0;
 }
 
@@ -135,16 +138,12 @@ static int dead_get(struct restore_ctx *ctx, const PidfdEntry *e, int *ret_fd)
 
 static int live_get(struct restore_ctx *ctx, const PidfdEntry *e, int *ret_fd)
 {
-	pid_t tid = 0;
+	const struct restore_process *p = restore_process_find(ctx, (uint32_t)e->nspid);
 
-	for (size_t i = 0; i < ctx->n_procs && !tid; i++)
-		for (size_t k = 0; k < ctx->procs[i].n_threads; k++)
-			if (ctx->procs[i].pst && k < ctx->procs[i].pst->n_threads &&
-			    ctx->procs[i].pst->threads[k] == (uint32_t)e->nspid)
-				tid = ctx->procs[i].threads[k].task.tid;
-	if (!tid)
+	if (!p || !p->n_threads)
 		return -ESRCH;
-	*ret_fd = (int)syscall(SYS_pidfd_open, tid, e->flags & PIDFD_FLAGS_KNOWN);
+	*ret_fd = (int)syscall(SYS_pidfd_open, p->threads[0].task.tid,
+			       e->flags & PIDFD_FLAGS_KNOWN);
 	return *ret_fd < 0 ? neg_errno() : 0;
 }
 

@@ -110,11 +110,12 @@ static int refuse_other(const struct dump_file *f)
 	mode_t type = f->st.st_mode & S_IFMT;
 
 	if (fs_magic(f->fd) == 0x19800202 /* mqueue */)
-		return log_obstacle("remove the queue before", "%s: a POSIX message queue", f->link);
+		return log_obstacle("remove the queue before", "%s: a POSIX message queue",
+				    f->link);
 	if (str_starts(f->link, "net:[") || str_starts(f->link, "mnt:["))
 		return log_obstacle(no_remedy, "%s: a namespace", f->link);
 	if (type == S_IFCHR)
-		return log_obstacle(no_remedy, "%s: device %u:%u, whose state only its driver knows",
+		return log_obstacle(no_remedy, "%s: device %u:%u, whose state its driver has",
 				    f->link, major(f->st.st_rdev), minor(f->st.st_rdev));
 	if (type == S_IFBLK)
 		return log_obstacle("use a file system on it, or close it before",

@@ -82,6 +82,17 @@ static int build_id_put(struct dump_ctx *ctx, const struct dump_file *f, RegFile
 	return e->build_id ? 0 : log_err(-ENOMEM, "%s", f->link);
 }
 
+/* A file of another process's /proc directory needs that process to be there again. */
+static void proc_warn(struct dump_ctx *ctx, const struct dump_file *f, const char *path)
+{
+	int pid;
+
+	if (sscanf(path, "/proc/%d/", &pid) == 1 && fs_magic(f->fd) == PROC_SUPER_MAGIC &&
+	    !dump_process_find(ctx, pid))
+		log_warn("%s: process %d is not in the tree: it must be there at the restore", path,
+			 pid);
+}
+
 /* What the restore compares. */
 static int identity_put(struct dump_ctx *ctx, const struct dump_file *f, RegFileEntry *e)
 {
@@ -172,6 +183,7 @@ int reg_entry(struct dump_ctx *ctx, struct dump_file *f, uint32_t id, RegFileEnt
 	if (!path_is_normal(path))
 		return log_obstacle("close it before", "%s: not a path that can be opened again",
 				    f->link);
+	proc_warn(ctx, f, path);
 	r = identity_put(ctx, f, e);
 	return r < 0 || !nameless ? r : nameless_dump(ctx, f, id, path);
 }

@@ -74,7 +74,7 @@ static int inode_check(const MemfdInodeEntry *e)
 	    (e->has_hugetlb_flag && e->hugetlb_flag && !(e->hugetlb_flag & MFD_HUGETLB)) ||
 	    e->size % page_bytes_of(e) > (page_bytes_of(e) == PAGE_BYTES ? PAGE_BYTES : 0) ||
 	    !e->inode_id || e->inode_id > UINT32_MAX)
-		return log_fail(-EBADMSG, "memfd.img: \"%s\": size, seals or flags are out of range",
+		return log_fail(-EBADMSG, "memfd.img: \"%s\": size, seals or flags out of range",
 				e->name);
 	return 0;
 }

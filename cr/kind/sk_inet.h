@@ -32,6 +32,9 @@ int inet_addr_from_image(uint32_t family, const uint32_t *words, size_t n_words,
 socklen_t inet_addr_len(const union inet_addr *a);
 uint16_t inet_addr_port(const union inet_addr *a);
 bool inet_addr_is_any(const union inet_addr *a);
+/* IPv4, mapped into IPv6 or not; the former from the latter. */
+bool inet_addr_is_v4(const union inet_addr *a);
+void inet_addr_unmap(union inet_addr *a);
 /* "10.0.0.1:80", "[fe80::1%eth0]:80". Static storage of the caller: buf of INET_ADDR_TEXT. */
 #define INET_ADDR_TEXT	96
 const char *inet_addr_text(const union inet_addr *a, char *buf);
@@ -98,6 +101,12 @@ struct tcp_segment {
 #define TCP_FORGE_MARK	0xC114	/* passes CRIU's network lock, and ours */
 int tcp_forge(const struct tcp_segment *s) _must_check_;
 size_t tcp_forge_build(const struct tcp_segment *s, uint8_t *packet, size_t room);
+
+/*
+ * tcp_kick.c. The peer of an established connection is made to retransmit now. For those that
+ * have received nothing since tcp_stream_finish(). Silent; nothing depends on it.
+ */
+int tcp_kick(const struct tcp_put *p) _must_check_;
 
 /*
  * tcp_dead.c. A socket whose connection is over (state CLOSE after both FINs or a reset) but

@@ -26,24 +26,17 @@ static uint16_t fold(uint32_t sum)
 	return htons((uint16_t)~sum);
 }
 
-static bool is_mapped(const union inet_addr *a)
-{
-	return a->sa.sa_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&a->v6.sin6_addr);
-}
-
 static uint32_t v4_of(const union inet_addr *a)
 {
-	uint32_t v;
+	union inet_addr plain = *a;
 
-	if (a->sa.sa_family == AF_INET)
-		return a->v4.sin_addr.s_addr;
-	memcpy(&v, &a->v6.sin6_addr.s6_addr[12], sizeof(v));
-	return v;
+	inet_addr_unmap(&plain);
+	return plain.v4.sin_addr.s_addr;
 }
 
 static bool is_v4(const struct tcp_segment *s)
 {
-	return s->to.sa.sa_family == AF_INET || is_mapped(&s->to);
+	return inet_addr_is_v4(&s->to);
 }
 
 static void put_tcp(const struct tcp_segment *s, struct tcphdr *t, uint32_t pseudo)
@@ -111,11 +104,8 @@ int tcp_forge(const struct tcp_segment *s)
 	_cleanup_close_ int fd = -EBADF;
 	int r;
 
-	if (is_v4(s))
-		to.v4 = (struct sockaddr_in){ .sin_family = AF_INET,
-					      .sin_addr.s_addr = v4_of(&s->to) };
-	else
-		to.v6.sin6_port = 0;
+	inet_addr_unmap(&to);
+	to.v4.sin_port = 0;	/* at the same place in both; a raw socket has none */
 	/* IPPROTO_RAW: the header is ours, in both families. */
 	fd = socket(to.sa.sa_family, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW);
 	if (fd < 0)

@@ -98,7 +98,8 @@ static int set_options(int fd, const TcpStreamEntry *e)
 static int fill_queue(int fd, const uint8_t *data, size_t bytes, const char *what)
 {
 	while (bytes) {
-		ssize_t n = send(fd, data, MIN(bytes, (size_t)SEND_CHUNK), MSG_DONTWAIT | MSG_NOSIGNAL);
+		ssize_t n = send(fd, data, MIN(bytes, (size_t)SEND_CHUNK),
+				 MSG_DONTWAIT | MSG_NOSIGNAL);
 
 		if (n < 0 && errno == EINTR)
 			continue;

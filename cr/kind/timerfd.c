@@ -196,7 +196,9 @@ static int timerfd_finish(struct restore_ctx *ctx, struct restore_file *f)
 	r = neg_errno();
 	if (r == -ENOTTY && !value)
 		r = timerfd_arm(f->fd, e, 1, interval);
-	return r < 0 ? log_err(r, "cannot set %llu unread expirations", (unsigned long long)ticks) : 0;
+	if (r < 0)
+		return log_err(r, "cannot set %llu unread expirations", (unsigned long long)ticks);
+	return 0;
 }
 
 const struct kind kind_timerfd = {

@@ -171,7 +171,8 @@ static int make_bound(struct restore_ctx *ctx, struct usk *u)
 		_cleanup_close_ int sender = -EBADF;
 
 		if (!u->e->name.len)
-			return log_fail(-EBADMSG, "messages for a nameless unix socket without peer");
+			return log_fail(-EBADMSG, "messages for a nameless unix socket without "
+					"peer");
 		r = usk_socket(ctx, u, &sender);
 		if (!r)
 			r = usk_connect(ctx, u, sender, u);

@@ -20,7 +20,7 @@
 #include "image/pages.h"
 #include "kind/kinds.h"
 
-#define ROUNDS	1000u
+#define ROUNDS	4000u
 #define REGION	(4u << 20)
 
 static uint64_t rng;
@@ -190,11 +190,15 @@ static void put_files(struct images *im)
 	/* Numbers 11 and 12: a fifo and its path; 13: a ghost; 14: linked to 15. */
 	FILE_OF(FifoEntry, , FIFO, fifo, e.pipe_id = 78, e.has_regf_id = true,
 		e.regf_id = im->next);
-	FILE_OF(RegFileEntry, , REG, reg, e.fown = &fown, e.name = (char *)"/dir/fifo", e.flags = O_RDWR,
+	FILE_OF(RegFileEntry, , REG, reg, e.fown = &fown,
+		e.name = (char *)"/dir/fifo", e.flags = O_RDWR,
 		e.has_mode = true, e.mode = S_IFIFO | 0600);
-	FILE_OF(RegFileEntry, , REG, reg, e.fown = &fown, e.name = (char *)"/dir/gone/a", e.flags = O_RDWR);
-	FILE_OF(RegFileEntry, , REG, reg, e.fown = &fown, e.name = (char *)"/dir/lost", e.flags = O_RDWR);
-	FILE_OF(RegFileEntry, , REG, reg, e.fown = &fown, e.name = (char *)"/dir/file", e.flags = O_RDWR);
+	FILE_OF(RegFileEntry, , REG, reg, e.fown = &fown,
+		e.name = (char *)"/dir/gone/a", e.flags = O_RDWR);
+	FILE_OF(RegFileEntry, , REG, reg, e.fown = &fown,
+		e.name = (char *)"/dir/lost", e.flags = O_RDWR);
+	FILE_OF(RegFileEntry, , REG, reg, e.fown = &fown,
+		e.name = (char *)"/dir/file", e.flags = O_RDWR);
 	FILE_OF(MemfdFileEntry, , MEMFD, memfd, e.fown = &fown, e.inode_id = 1, e.flags = O_RDWR);
 	FILE_OF(MemfdFileEntry, , MEMFD, memfd, e.fown = &fown, e.inode_id = 2, e.flags = O_RDWR);
 }

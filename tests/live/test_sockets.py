@@ -235,3 +235,51 @@ def test_a_stream_gets_the_replacement_that_is_handed_in(target, tmp_path):
         text=True)
     assert done.returncode == 0, done.stderr + log.read_text()
     wait_for(lambda: b"tick" in (tmp_path / "output").read_bytes(), 10, "no output")
+
+
+ECHO = """
+import selectors, socket
+l = socket.create_server(("::1" if V6 else "127.0.0.1", 0), family=FAMILY)
+open(PORT_FILE, "w").write(str(l.getsockname()[1]))
+s = selectors.DefaultSelector(); s.register(l, selectors.EVENT_READ)
+while True:
+    for k, _ in s.select():
+        if k.fileobj is l: s.register(l.accept()[0], selectors.EVENT_READ)
+        else:
+            d = k.fileobj.recv(4096)
+            if not d: raise SystemExit
+            k.fileobj.sendall(d)
+"""
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_a_peer_deep_in_its_backoff_is_answered_at_once(target, tmp_path, family):
+    """Four seconds of silence: the peer's next try would be due after up to 2.4 more."""
+    port_file, images = tmp_path / "port", tmp_path / "images"
+    images.mkdir()
+    v6 = family == socket.AF_INET6
+    p = target(ECHO.replace("PORT_FILE", repr(str(port_file))).replace("V6", str(v6))
+               .replace("FAMILY", str(int(family))),
+               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for(lambda: port_file.exists() and port_file.read_text(), 10, "no server")
+    at = ("::1" if v6 else "127.0.0.1", int(port_file.read_text()))
+    with socket.create_connection(at) as busy, socket.create_connection(at) as idle:
+        for s in busy, idle:
+            s.settimeout(20)
+            s.sendall(b"hello")
+            assert s.recv(5) == b"hello"
+        check(cr("dump", images, "-t", str(p.pid), "--tcp-established"), "dump")
+        p.wait()
+        busy.sendall(b"lost")
+        time.sleep(4)
+        check(cr("restore", images, "-d", "--tcp-established"), "restore")
+        begin = time.monotonic()
+        assert busy.recv(4) == b"lost"
+        assert time.monotonic() - begin < 0.8
+        # What woke the one has left no error on the other.
+        time.sleep(0.1)
+        assert idle.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+        assert busy.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+        idle.sendall(b"still")
+        assert idle.recv(5) == b"still"
+    assert f"CRIU-{p.pid}" not in tables()

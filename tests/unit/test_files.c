@@ -140,7 +140,8 @@ TEST("damaged lock lines are refused")
 {
 	static const char *const bad[] = {
 		"", "1: POSIX", "1: POSIX  ADVISORY  WHAT 1 fe:00:1 0 EOF",
-		"1: POSIX  ADVISORY  READ 1 fe:00:1 -5 EOF", "1: POSIX  ADVISORY  READ 1 fe:00:1 9 8",
+		"1: POSIX  ADVISORY  READ 1 fe:00:1 -5 EOF",
+		"1: POSIX  ADVISORY  READ 1 fe:00:1 9 8",
 		"1: POSIX  ADVISORY  READ 1 fe:00:1 0 12x",
 		"1: POSIX  ADVISORY  READ 1 fe:00:1 0 9223372036854775807",
 		"1: POSIX  ADVISORY  READ 1 fe:00:1 0 99999999999999999999",
@@ -223,11 +224,12 @@ static int elf_file(uint32_t namesz, uint32_t descsz, uint64_t note_off, uint64_
 		char name[4];
 		uint8_t desc[20];
 	} f = {
-		.eh = { .e_ident = { 0x7f, 'E', 'L', 'F', ELFCLASS64 }, .e_phoff = sizeof(Elf64_Ehdr),
-			.e_phentsize = sizeof(Elf64_Phdr), .e_phnum = 1 },
+		.eh = { .e_ident = { 0x7f, 'E', 'L', 'F', ELFCLASS64 },
+			.e_phoff = sizeof(Elf64_Ehdr), .e_phentsize = sizeof(Elf64_Phdr), .e_phnum = 1 },
 		.ph = { .p_type = PT_NOTE, .p_offset = note_off, .p_filesz = note_bytes },
 		.nh = { namesz, descsz, NT_GNU_BUILD_ID },
-		.name = "GNU", .desc = { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18,
+		.name = "GNU",
+		.desc = { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18,
 					 19, 20 },
 	};
 	int fd = memfd_create("elf", 0);
@@ -258,9 +260,11 @@ TEST("an ELF file whose headers point anywhere has no build id and does no harm"
 		uint64_t off, bytes;
 	} cases[] = {
 		{ UINT32_MAX, 20, NOTE_OFF, NOTE_BYTES }, { 4, UINT32_MAX, NOTE_OFF, NOTE_BYTES },
-		{ UINT32_MAX, UINT32_MAX, NOTE_OFF, NOTE_BYTES }, { 4, 20, NOTE_OFF, NOTE_BYTES - 1 },
+		{ UINT32_MAX, UINT32_MAX, NOTE_OFF, NOTE_BYTES },
+		{ 4, 20, NOTE_OFF, NOTE_BYTES - 1 },
 		{ 4, 20, NOTE_OFF, 3 }, { 4, 20, NOTE_OFF, UINT64_MAX }, { 4, 20, UINT64_MAX, 64 },
-		{ 4, 20, INT64_MAX, 64 }, { 4, 65, NOTE_OFF, NOTE_BYTES }, { 4, 0, NOTE_OFF, NOTE_BYTES },
+		{ 4, 20, INT64_MAX, 64 }, { 4, 65, NOTE_OFF, NOTE_BYTES },
+		{ 4, 0, NOTE_OFF, NOTE_BYTES },
 	};
 	uint8_t id[BUILD_ID_MAX];
 

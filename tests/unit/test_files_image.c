@@ -287,8 +287,10 @@ TEST("remaps to themselves, to nothing, to no path or of no file are refused")
 		uint32_t orig, to;
 		int type;
 	} bad[] = {
-		{ 5, 5, REMAP_TYPE__LINKED }, { 5, 99, REMAP_TYPE__LINKED }, { 99, 5, REMAP_TYPE__LINKED },
-		{ 5, 7, REMAP_TYPE__LINKED }, { 99, 1, REMAP_TYPE__GHOST }, { 5, 1, REMAP_TYPE__PROCFS },
+		{ 5, 5, REMAP_TYPE__LINKED }, { 5, 99, REMAP_TYPE__LINKED },
+		{ 99, 5, REMAP_TYPE__LINKED },
+		{ 5, 7, REMAP_TYPE__LINKED }, { 99, 1, REMAP_TYPE__GHOST },
+		{ 5, 1, REMAP_TYPE__PROCFS },
 		{ 99, 1u << 31 | 1, -1 },
 	};
 

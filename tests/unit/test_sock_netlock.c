@@ -202,7 +202,11 @@ static void link_up(struct nl_sock *nl, const char *name, int family, const char
 		if (family == AF_INET6)
 			rtnl_addr_set_flags(a, IFA_F_NODAD);
 		ASSERT(!rtnl_addr_add(nl, a, 0));
+		nl_addr_put(local);
 	}
+	rtnl_addr_put(a);
+	rtnl_link_put(change);
+	rtnl_link_put(link);
 }
 
 static struct nl_sock *route_socket(void)
@@ -227,7 +231,8 @@ static int try_connect(int family, int port, int wait_msec)
 		(void)connect(fd, (struct sockaddr *)&a4, sizeof(a4));
 	else
 		(void)connect(fd, (struct sockaddr *)&a6, sizeof(a6));
-	if (poll(&p, 1, wait_msec) != 1 || getsockopt(fd, SOL_SOCKET, SO_ERROR, &e, &len) < 0 || e) {
+	if (poll(&p, 1, wait_msec) != 1 ||
+	    getsockopt(fd, SOL_SOCKET, SO_ERROR, &e, &len) < 0 || e) {
 		close(fd);
 		return -1;
 	}
@@ -310,6 +315,7 @@ static void world(struct outside *o)
 	link_up(nl, "v0", AF_INET, "10.77.0.1/24");
 	link_up(nl, "v0", AF_INET6, "fd77::1/64");
 	link_up(nl, "lo", AF_INET, NULL);
+	nl_socket_free(nl);
 	ASSERT_EQ(ask(o, 'u'), 'y');
 }
 
@@ -430,6 +436,7 @@ TEST("one interface can be locked by its index, before it is up")
 	ASSERT_EQ(ask(&o, 'f'), 'n');
 	ASSERT_EQ(netlock_lock_ifindex(nl, 999999), -ENODEV);
 	netlock_close(nl);
+	nl_socket_free(route);
 	ASSERT_OK(kill(o.pid, SIGKILL));
 }
 
@@ -439,10 +446,11 @@ TEST("stacked interfaces are left to those below them")
 	struct outside o;
 	size_t n, upper = 0, plain = 0;
 	struct nl_sock *nl;
-	struct rtnl_link *br = rtnl_link_alloc(), *v0 = NULL, *found = NULL;
+	struct rtnl_link *br, *v0 = NULL, *found = NULL;
 
 	world(&o);
 	nl = route_socket();
+	br = rtnl_link_alloc();
 	ASSERT(!rtnl_link_set_type(br, "bridge"));
 	rtnl_link_set_name(br, "br0");
 	if (rtnl_link_add(nl, br, NLM_F_CREATE) < 0)
@@ -464,5 +472,9 @@ TEST("stacked interfaces are left to those below them")
 	ASSERT_EQ(upper, 1);
 	ASSERT_GE(plain, 2);
 	free(links);
+	rtnl_link_put(br);
+	rtnl_link_put(found);
+	rtnl_link_put(v0);
+	nl_socket_free(nl);
 	ASSERT_OK(kill(o.pid, SIGKILL));
 }

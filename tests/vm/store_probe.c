@@ -8,7 +8,8 @@
  * Modes: jump; damage (one byte of the second tree's images is changed after the commit);
  * undo (all is given back instead of the jump); overlap (memory where kexec loads to); full
  * (images larger than estimated); plan (only asks); moved (a page is elsewhere at the commit);
- * fragment (before all: free memory comes in small pieces).
+ * hold (keeps the memory until it is killed); recover (undoes what that left behind); fragment
+ * (before all: free memory comes in small pieces).
  *
  * The early program is beside this one, as crkexec-early.
  */
@@ -229,9 +230,15 @@ static int run(struct probe *p, const char *mode)
 
 	if (!strcmp(mode, "overlap"))
 		return overlap(p);
+	if (!strcmp(mode, "recover"))
+		return 0;
 	r = prepare(p);
 	if (r < 0 || !strcmp(mode, "plan"))
 		return r;
+	while (!strcmp(mode, "hold")) {
+		printf("held\n");
+		pause();
+	}
 	r = load(p);
 	if (r == 0)
 		r = fill_all(p, !strcmp(mode, "full") ? p->mib * 2 : p->mib);

@@ -10,9 +10,11 @@ Used by the tests, `make demo` and `make bench`.
 
 import json
 import shlex
+import subprocess
 import time
 from pathlib import Path
 
+import vm_image
 from clients import Load
 from vm import CommandError
 
@@ -23,6 +25,15 @@ STATE_PROGRAM = Path(__file__).with_name("upgrade_state.py").read_bytes()
 LEFT_OVER_AT_MOST = {"zombies": [], "nft": "", "xdp": [], "frozen": [], "run": [],
                      "kexec_loaded": "0", "crkexec_processes": "", "crkexec_units": [],
                      "failed": []}
+
+
+def make_payload():
+    """What "make install" installs, as a tree for VM(destdir=…); the tests have a fixture."""
+    payload = vm_image.ROOT / "build" / "vm-payload"
+    subprocess.run(["rm", "-rf", payload], check=True)
+    subprocess.run(["make", "-s", "-C", vm_image.ROOT, "install", f"DESTDIR={payload}",
+                    "PREFIX=/usr"], check=True, stdout=subprocess.DEVNULL)
+    return payload
 
 
 def guest_state(vm, services=()):

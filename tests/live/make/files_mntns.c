@@ -12,7 +12,7 @@
 int main(int argc, char **argv)
 {
 	struct fd_look was[8];
-	int before, own, ro, gone, dir, ino, below, count, n = 0;
+	int before, covered, own, ro, gone, dir, ino, below, count, n = 0;
 	char buf[64] = "", *map;
 	struct stat st;
 
@@ -21,9 +21,13 @@ int main(int argc, char **argv)
 	MAKER_MUST(!mkdir("tmp", 0755) && !mkdir("ro", 0755));
 	close(file_with("ro/file", "read-only", 0));
 	close(file_with("ro/gone", "removed below a read-only mount", 0));
+	MAKER_MUST(!mkdir("covered", 0755));
+	covered = file_with("covered/file", "below", 0);
 	before = file_with("before", "on the host's mount", 0);
 	MAKER_MUST(!unshare(CLONE_NEWNS) && !mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL));
 	MAKER_MUST(!mount("own", "tmp", "tmpfs", 0, "size=1m,mode=755"));
+	MAKER_MUST(!mount("over", "covered", "tmpfs", 0, NULL));
+	close(file_with("covered/file", "above", 0));
 	MAKER_MUST(!mount("ro", "ro", NULL, MS_BIND, NULL));
 	MAKER_MUST((gone = open("ro/gone", O_RDONLY)) >= 0);
 	map = mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, gone, 0);
@@ -38,6 +42,7 @@ int main(int argc, char **argv)
 	below = file_with("tmp/root/below", "seen from a chroot", 0);
 	MAKER_MUST(!chroot("tmp/root") && !chdir("/"));
 	was[n++] = fd_look(before);
+	was[n++] = fd_look(covered);
 	was[n++] = fd_look(own);
 	was[n++] = fd_look(ro);
 	was[n++] = fd_look(gone);
@@ -66,6 +71,9 @@ int main(int argc, char **argv)
 	MAKER_MUST(!fstat(gone, &st));
 	MAKER_SAME("links", st.st_nlink, 0);
 	MAKER_SAME("host's", pread(before, buf, 19, 0), 19);
+	MAKER_SAME("covered", pread(covered, buf, 5, 0), 5);
+	if (memcmp(buf, "below", 5))
+		maker_fail("the covered file is another one: %s", buf);
 	MAKER_SAME("write to the host's", pwrite(before, "O", 1, 0), 1);
 	MAKER_SAME("read-only", openat(dir, "../ro/file", O_RDWR), -1);
 	MAKER_SAME("errno", errno, EROFS);

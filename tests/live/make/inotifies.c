@@ -30,7 +30,8 @@ int main(int argc, char **argv)
 		MAKER_MUST(!inotify_rm_watch(fd, tmp));
 	}
 	MAKER_MUST((dir = inotify_add_watch(fd, "dir", IN_CREATE | IN_ONLYDIR)) == 5);
-	MAKER_MUST((tmp = inotify_add_watch(fd, "..", IN_DELETE)) == 6 && !inotify_rm_watch(fd, tmp));
+	MAKER_MUST((tmp = inotify_add_watch(fd, "..", IN_DELETE)) == 6);
+	MAKER_MUST(!inotify_rm_watch(fd, tmp));
 	MAKER_MUST((file = inotify_add_watch(fd, "watched", IN_MODIFY | IN_ONESHOT)) == 7);
 	while (next_wd(fd, &mask) > 0)
 		;

@@ -38,7 +38,8 @@ int main(int argc, char **argv)
 	MAKER_SAME("signal to oneself", syscall(SYS_pidfd_send_signal, self, 0, NULL, 0), 0);
 	MAKER_SAME("signal to the dead", syscall(SYS_pidfd_send_signal, dead, 0, NULL, 0), -1);
 	MAKER_SAME("errno", errno, ESRCH);
-	MAKER_SAME("signal to the child", syscall(SYS_pidfd_send_signal, live, SIGKILL, NULL, 0), 0);
+	MAKER_SAME("signal to the child",
+		   syscall(SYS_pidfd_send_signal, live, SIGKILL, NULL, 0), 0);
 	MAKER_SAME("it ends", poll(&p, 1, 5000), 1);
 	MAKER_MUST(waitpid(child, NULL, 0) == child);
 	maker_ok();

@@ -1,0 +1,11 @@
+build-san/obj/cr/cmd/options.o: cr/cmd/options.c cr/cmd/cmd.h cr/cr.h \
+ cr/util/log.h cr/util/macro.h cr/cmd/show.h cr/image/image.h \
+ cr/util/arena.h cr/util/io.h
+cr/cmd/cmd.h:
+cr/cr.h:
+cr/util/log.h:
+cr/util/macro.h:
+cr/cmd/show.h:
+cr/image/image.h:
+cr/util/arena.h:
+cr/util/io.h:

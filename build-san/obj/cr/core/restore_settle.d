@@ -1,0 +1,56 @@
+build-san/obj/cr/core/restore_settle.o: cr/core/restore_settle.c \
+ cr/core/files.h cr/core/dump.h cr/cr.h cr/image/image.h cr/util/arena.h \
+ cr/util/macro.h cr/image/proto.h build-san/proto/core.pb-c.h \
+ build-san/proto/task.pb-c.h build-san/proto/events.pb-c.h \
+ build-san/proto/fown.pb-c.h build-san/proto/files.pb-c.h \
+ build-san/proto/events.pb-c.h build-san/proto/sockets.pb-c.h \
+ build-san/proto/tty.pb-c.h build-san/proto/fown.pb-c.h \
+ build-san/proto/inventory.pb-c.h build-san/proto/core.pb-c.h \
+ build-san/proto/ipc.pb-c.h build-san/proto/mm.pb-c.h \
+ build-san/proto/net.pb-c.h build-san/proto/files.pb-c.h \
+ build-san/proto/ns.pb-c.h build-san/proto/rpc.pb-c.h \
+ build-san/proto/sockets.pb-c.h build-san/proto/task.pb-c.h \
+ build-san/proto/tty.pb-c.h cr/remote/remote.h cr/util/io.h cr/util/log.h \
+ cr/util/map.h cr/core/restore.h cr/image/pages.h cr/core/restore_steps.h \
+ cr/ns/cgroup.h cr/ns/ns.h cr/task/part.h cr/task/parts.h \
+ cr/kernel/status.h cr/task/regs.h
+cr/core/files.h:
+cr/core/dump.h:
+cr/cr.h:
+cr/image/image.h:
+cr/util/arena.h:
+cr/util/macro.h:
+cr/image/proto.h:
+build-san/proto/core.pb-c.h:
+build-san/proto/task.pb-c.h:
+build-san/proto/events.pb-c.h:
+build-san/proto/fown.pb-c.h:
+build-san/proto/files.pb-c.h:
+build-san/proto/events.pb-c.h:
+build-san/proto/sockets.pb-c.h:
+build-san/proto/tty.pb-c.h:
+build-san/proto/fown.pb-c.h:
+build-san/proto/inventory.pb-c.h:
+build-san/proto/core.pb-c.h:
+build-san/proto/ipc.pb-c.h:
+build-san/proto/mm.pb-c.h:
+build-san/proto/net.pb-c.h:
+build-san/proto/files.pb-c.h:
+build-san/proto/ns.pb-c.h:
+build-san/proto/rpc.pb-c.h:
+build-san/proto/sockets.pb-c.h:
+build-san/proto/task.pb-c.h:
+build-san/proto/tty.pb-c.h:
+cr/remote/remote.h:
+cr/util/io.h:
+cr/util/log.h:
+cr/util/map.h:
+cr/core/restore.h:
+cr/image/pages.h:
+cr/core/restore_steps.h:
+cr/ns/cgroup.h:
+cr/ns/ns.h:
+cr/task/part.h:
+cr/task/parts.h:
+cr/kernel/status.h:
+cr/task/regs.h:

@@ -1,0 +1,22 @@
+build-san/obj/crkexec/dump.o: crkexec/dump.c crkexec/dumpopts.h cr/cr.h \
+ crkexec/upgrade.h crkexec/kernel.h crkexec/strv.h cr/util/macro.h \
+ crkexec/manifest.h crkexec/progress.h crkexec/store.h cr/image/image.h \
+ cr/util/arena.h crkexec/unit.h crkexec/undo.h crkexec/phases.h \
+ crkexec/phase.h cr/util/io.h cr/util/log.h
+crkexec/dumpopts.h:
+cr/cr.h:
+crkexec/upgrade.h:
+crkexec/kernel.h:
+crkexec/strv.h:
+cr/util/macro.h:
+crkexec/manifest.h:
+crkexec/progress.h:
+crkexec/store.h:
+cr/image/image.h:
+cr/util/arena.h:
+crkexec/unit.h:
+crkexec/undo.h:
+crkexec/phases.h:
+crkexec/phase.h:
+cr/util/io.h:
+cr/util/log.h:

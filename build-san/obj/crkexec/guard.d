@@ -1,0 +1,21 @@
+build-san/obj/crkexec/guard.o: crkexec/guard.c crkexec/paths.h \
+ crkexec/phases.h crkexec/phase.h cr/util/macro.h crkexec/upgrade.h \
+ crkexec/kernel.h crkexec/strv.h crkexec/manifest.h crkexec/progress.h \
+ crkexec/store.h cr/image/image.h cr/util/arena.h crkexec/unit.h \
+ crkexec/undo.h cr/util/io.h cr/util/log.h
+crkexec/paths.h:
+crkexec/phases.h:
+crkexec/phase.h:
+cr/util/macro.h:
+crkexec/upgrade.h:
+crkexec/kernel.h:
+crkexec/strv.h:
+crkexec/manifest.h:
+crkexec/progress.h:
+crkexec/store.h:
+cr/image/image.h:
+cr/util/arena.h:
+crkexec/unit.h:
+crkexec/undo.h:
+cr/util/io.h:
+cr/util/log.h:

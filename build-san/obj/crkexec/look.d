@@ -1,0 +1,19 @@
+build-san/obj/crkexec/look.o: crkexec/look.c crkexec/phases.h \
+ crkexec/phase.h cr/util/macro.h crkexec/upgrade.h crkexec/kernel.h \
+ crkexec/strv.h crkexec/manifest.h crkexec/progress.h crkexec/store.h \
+ cr/image/image.h cr/util/arena.h crkexec/unit.h crkexec/undo.h \
+ crkexec/sockets.h
+crkexec/phases.h:
+crkexec/phase.h:
+cr/util/macro.h:
+crkexec/upgrade.h:
+crkexec/kernel.h:
+crkexec/strv.h:
+crkexec/manifest.h:
+crkexec/progress.h:
+crkexec/store.h:
+cr/image/image.h:
+cr/util/arena.h:
+crkexec/unit.h:
+crkexec/undo.h:
+crkexec/sockets.h:

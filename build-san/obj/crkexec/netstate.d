@@ -1,0 +1,56 @@
+build-san/obj/crkexec/netstate.o: crkexec/netstate.c \
+ /usr/include/libnl3/netlink/netlink.h \
+ /usr/include/libnl3/netlink/netlink-compat.h \
+ /usr/include/libnl3/netlink/version.h \
+ /usr/include/libnl3/netlink/errno.h /usr/include/libnl3/netlink/types.h \
+ /usr/include/libnl3/netlink/handlers.h \
+ /usr/include/libnl3/netlink/netlink-kernel.h \
+ /usr/include/libnl3/netlink/socket.h \
+ /usr/include/libnl3/netlink/object.h /usr/include/libnl3/netlink/utils.h \
+ /usr/include/libnl3/netlink/list.h \
+ /usr/include/libnl3/netlink/route/addr.h \
+ /usr/include/libnl3/netlink/cache.h /usr/include/libnl3/netlink/msg.h \
+ /usr/include/libnl3/netlink/attr.h /usr/include/libnl3/netlink/addr.h \
+ /usr/include/libnl3/netlink/data.h \
+ /usr/include/libnl3/netlink/route/link.h \
+ /usr/include/libnl3/netlink/route/nexthop.h \
+ /usr/include/libnl3/netlink/route/route.h \
+ /usr/include/libnl3/netlink/route/rtnl.h crkexec/machine.h \
+ crkexec/manifest.h crkexec/strv.h cr/util/macro.h crkexec/upgrade.h \
+ crkexec/kernel.h crkexec/progress.h crkexec/store.h cr/image/image.h \
+ cr/util/arena.h crkexec/unit.h crkexec/undo.h cr/util/io.h cr/util/log.h
+/usr/include/libnl3/netlink/netlink.h:
+/usr/include/libnl3/netlink/netlink-compat.h:
+/usr/include/libnl3/netlink/version.h:
+/usr/include/libnl3/netlink/errno.h:
+/usr/include/libnl3/netlink/types.h:
+/usr/include/libnl3/netlink/handlers.h:
+/usr/include/libnl3/netlink/netlink-kernel.h:
+/usr/include/libnl3/netlink/socket.h:
+/usr/include/libnl3/netlink/object.h:
+/usr/include/libnl3/netlink/utils.h:
+/usr/include/libnl3/netlink/list.h:
+/usr/include/libnl3/netlink/route/addr.h:
+/usr/include/libnl3/netlink/cache.h:
+/usr/include/libnl3/netlink/msg.h:
+/usr/include/libnl3/netlink/attr.h:
+/usr/include/libnl3/netlink/addr.h:
+/usr/include/libnl3/netlink/data.h:
+/usr/include/libnl3/netlink/route/link.h:
+/usr/include/libnl3/netlink/route/nexthop.h:
+/usr/include/libnl3/netlink/route/route.h:
+/usr/include/libnl3/netlink/route/rtnl.h:
+crkexec/machine.h:
+crkexec/manifest.h:
+crkexec/strv.h:
+cr/util/macro.h:
+crkexec/upgrade.h:
+crkexec/kernel.h:
+crkexec/progress.h:
+crkexec/store.h:
+cr/image/image.h:
+cr/util/arena.h:
+crkexec/unit.h:
+crkexec/undo.h:
+cr/util/io.h:
+cr/util/log.h:

@@ -1,0 +1,21 @@
+build-san/obj/crkexec/store.o: crkexec/store.c crkexec/load.h \
+ crkexec/upgrade.h crkexec/kernel.h crkexec/strv.h cr/util/macro.h \
+ crkexec/manifest.h crkexec/progress.h crkexec/store.h cr/image/image.h \
+ cr/util/arena.h crkexec/unit.h crkexec/undo.h crkexec/paths.h \
+ initramfs/build.h cr/util/io.h cr/util/log.h
+crkexec/load.h:
+crkexec/upgrade.h:
+crkexec/kernel.h:
+crkexec/strv.h:
+cr/util/macro.h:
+crkexec/manifest.h:
+crkexec/progress.h:
+crkexec/store.h:
+cr/image/image.h:
+cr/util/arena.h:
+crkexec/unit.h:
+crkexec/undo.h:
+crkexec/paths.h:
+initramfs/build.h:
+cr/util/io.h:
+cr/util/log.h:

@@ -1,0 +1,47 @@
+/* A memfd on huge pages, not mapped while it is saved: only mapping reaches what it holds. */
+#include "files_common.h"
+
+#include <sys/vfs.h>
+
+#define HUGE (2l << 20)
+
+static char *map_it(int fd)
+{
+	char *map = mmap(NULL, 3 * HUGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	return map == MAP_FAILED ? NULL : map;
+}
+
+int main(int argc, char **argv)
+{
+	struct fd_look was;
+	struct statfs fs;
+	struct stat st;
+	char *map;
+	int fd;
+
+	maker_begin(argc, argv);
+	fd = memfd_create("huge", MFD_HUGETLB | MFD_CLOEXEC);
+	if (fd < 0 || ftruncate(fd, 3 * HUGE) < 0)
+		maker_skip("no huge pages: %s", strerror(errno));
+	map = map_it(fd);
+	if (!map)
+		maker_skip("3 huge pages are needed (vm.nr_hugepages): %s", strerror(errno));
+	strcpy(map + 12345, "in the first");
+	strcpy(map + 3 * HUGE - 20, "at the end");
+	MAKER_MUST(!munmap(map, 3 * HUGE));
+	was = fd_look(fd);
+
+	maker_ready();
+	maker_wait();
+
+	fd_same("memfd", &was);
+	MAKER_MUST(!fstat(fd, &st) && !fstatfs(fd, &fs));
+	MAKER_SAME("size", st.st_size, 3 * HUGE);
+	MAKER_SAME("page size", fs.f_bsize, HUGE);
+	MAKER_MUST(map = map_it(fd));
+	if (strcmp(map + 12345, "in the first") || strcmp(map + 3 * HUGE - 20, "at the end"))
+		maker_fail("other contents");
+	MAKER_SAME("hole", map[HUGE + 1], 0);
+	maker_ok();
+}

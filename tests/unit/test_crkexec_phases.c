@@ -1,0 +1,211 @@
+/* Phases and the undo log: whatever fails, exactly what ran is undone, in reverse. */
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "crkexec/phase.h"
+#include "crkexec/undo.h"
+#include "unit.h"
+#include "util/io.h"
+#include "util/log.h"
+
+struct trace {
+	char text[200];
+	int fail_at, fail_with, bad_undo, stop_before;
+};
+
+static void note(struct trace *t, char what, int n)
+{
+	size_t used = strlen(t->text);
+
+	snprintf(t->text + used, sizeof(t->text) - used, "%c%d ", what, n);
+}
+
+static int run(struct trace *t, int n)
+{
+	note(t, 'r', n);
+	return t->fail_at == n ? t->fail_with : 0;
+}
+
+static int undo(struct trace *t, int n)
+{
+	note(t, 'u', n);
+	return t->bad_undo == n ? -EIO : 0;
+}
+
+#define PHASE_FNS(n)					\
+	static int run##n(void *t) { return run(t, n); }	\
+	static int undo##n(void *t) { return undo(t, n); }
+PHASE_FNS(1)
+PHASE_FNS(2)
+PHASE_FNS(4)
+static int run3(void *t) { return run(t, 3); }
+
+static const struct phase table[] = {
+	{ "one", "", run1, undo1 },
+	{ "two", "", run2, undo2 },
+	{ "three", "", run3, NULL },
+	{ "four", "", run4, undo4 },
+};
+
+static int before(void *arg, const struct phase *p)
+{
+	struct trace *t = arg;
+
+	return t->stop_before && p == &table[t->stop_before - 1] ? -ECANCELED : 0;
+}
+
+static const struct phase_hooks hooks = { .before = before };
+
+static int go(struct trace *t, int *ret_undo)
+{
+	t->text[0] = '\0';
+	return phases_run(table, 4, &hooks, t, ret_undo);
+}
+
+TEST("phases that all succeed are not undone")
+{
+	struct trace t = { .fail_at = 0 };
+	int u;
+
+	ASSERT_EQ(go(&t, &u), 0);
+	ASSERT_STREQ(t.text, "r1 r2 r3 r4 ");
+	ASSERT_EQ(u, 0);
+}
+
+TEST("every point of failure undoes exactly what ran, the failing phase included, in reverse")
+{
+	static const char *const want[] = {
+		"r1 u1 ", "r1 r2 u2 u1 ", "r1 r2 r3 u2 u1 ", "r1 r2 r3 r4 u4 u2 u1 ",
+	};
+
+	for (int i = 1; i <= 4; i++) {
+		struct trace t = { .fail_at = i, .fail_with = -ENOMEM };
+		int u;
+
+		ASSERT_EQ(go(&t, &u), -ENOMEM);
+		ASSERT_STREQ(t.text, want[i - 1]);
+		ASSERT_EQ(u, 0);
+	}
+}
+
+TEST("a wish to stop before a phase undoes those before it")
+{
+	static const char *const want[] = { "", "r1 u1 ", "r1 r2 u2 u1 ", "r1 r2 r3 u2 u1 " };
+
+	for (int i = 1; i <= 4; i++) {
+		struct trace t = { .stop_before = i };
+		int u;
+
+		ASSERT_EQ(go(&t, &u), -ECANCELED);
+		ASSERT_STREQ(t.text, want[i - 1]);
+	}
+}
+
+TEST("a phase that says stop ends a dry run without an error, undone")
+{
+	struct trace t = { .fail_at = 3, .fail_with = PHASE_STOP };
+	int u;
+
+	ASSERT_EQ(go(&t, &u), 0);
+	ASSERT_STREQ(t.text, "r1 r2 r3 u2 u1 ");
+}
+
+TEST("an undo that fails does not keep the others from being undone, and is told")
+{
+	struct trace t = { .fail_at = 4, .fail_with = -EIO, .bad_undo = 4 };
+	int u;
+
+	ASSERT_EQ(go(&t, &u), -EIO);
+	ASSERT_STREQ(t.text, "r1 r2 r3 r4 u4 u2 u1 ");
+	ASSERT_EQ(u, -EIO);
+}
+
+static char undone[200];
+
+static int take(const char *arg)
+{
+	size_t used = strlen(undone);
+
+	snprintf(undone + used, sizeof(undone) - used, "%s;", arg);
+	return strcmp(arg, "bad") ? 0 : -EIO;
+}
+
+static const struct undo_kind kinds[] = { { "take", "take", take }, { NULL, NULL, NULL } };
+
+static int open_log(struct undo_log *log)
+{
+	int dirfd = open(unit_tmpdir(), O_RDONLY | O_DIRECTORY);
+
+	log_init(LOGLEVEL_NONE, -1);
+	ASSERT(dirfd >= 0);
+	return undo_open(log, dirfd, true);
+}
+
+TEST("the undo log is taken back from its end to a mark")
+{
+	struct undo_log log;
+	off_t mark;
+
+	ASSERT_EQ(open_log(&log), 0);
+	ASSERT_EQ(undo_push(&log, "take", "a b"), 0);
+	mark = undo_mark(&log);
+	ASSERT_EQ(undo_push(&log, "take", "c"), 0);
+	ASSERT_EQ(undo_push(&log, "take", "d"), 0);
+	ASSERT_EQ(undo_rewind(&log, mark, kinds), 0);
+	ASSERT_STREQ(undone, "d;c;");
+	ASSERT_EQ(undo_rewind(&log, mark, kinds), 0);
+	ASSERT_STREQ(undone, "d;c;");
+	ASSERT_EQ(undo_rewind(&log, 0, kinds), 0);
+	ASSERT_STREQ(undone, "d;c;a b;");
+}
+
+TEST("another process undoes what a killed one has written down")
+{
+	struct undo_log log, other;
+
+	ASSERT_EQ(open_log(&log), 0);
+	ASSERT_EQ(undo_push(&log, "take", "x"), 0);
+	ASSERT_EQ(undo_push(&log, "take", "y"), 0);
+	ASSERT_EQ(open_log(&other), 0);
+	ASSERT_EQ(undo_rewind(&other, 0, kinds), 0);
+	ASSERT_STREQ(undone, "y;x;");
+	ASSERT_EQ(lseek(log.fd, 0, SEEK_END), 0);
+}
+
+TEST("a step that cannot be undone is told, the others are undone")
+{
+	struct undo_log log;
+
+	ASSERT_EQ(open_log(&log), 0);
+	ASSERT_EQ(undo_push(&log, "take", "first"), 0);
+	ASSERT_EQ(undo_push(&log, "take", "bad"), 0);
+	ASSERT_EQ(undo_push(&log, "take", "last"), 0);
+	ASSERT_EQ(undo_rewind(&log, 0, kinds), -EIO);
+	ASSERT_STREQ(undone, "last;bad;first;");
+}
+
+TEST("a damaged undo log neither crashes nor runs what it does not know")
+{
+	static const char text[] = "\n\ntake\nrm -rf /\ntake ok\ntake cut of";
+	struct undo_log log;
+
+	ASSERT_EQ(open_log(&log), 0);
+	ASSERT_EQ(pwrite_full(log.fd, text, sizeof(text) - 1, 0), 0);
+	log.end = sizeof(text) - 1;
+	ASSERT_EQ(undo_rewind(&log, 0, kinds), 0);
+	ASSERT_STREQ(undone, "ok;");
+	ASSERT_EQ(undo_push(&log, "take", "two\nlines"), -EINVAL);
+}
+
+TEST("recovery knows every kind of step that phases write down")
+{
+	static const char *const used[] = { "unload", "umount", "thaw", "fsthaw", "start", "settle" };
+
+	for (size_t i = 0; i < sizeof(used) / sizeof(used[0]); i++) {
+		bool found = false;
+
+		for (const struct undo_kind *k = undo_kinds; k->name; k++)
+			found |= !strcmp(k->name, used[i]);
+		ASSERT(found);
+	}
+}
