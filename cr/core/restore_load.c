@@ -15,7 +15,7 @@
 
 #define PIDS_MAX	(4u << 20)	/* PID_MAX_LIMIT of the kernel */
 #define THREADS_MAX	(1u << 20)
-#define REAP_TRIES	200u		/* of 10 ms */
+#define REAP_TRIES	1000u		/* of 10 ms */
 
 struct restore_process *restore_process_find(struct restore_ctx *ctx, uint32_t pid)
 {

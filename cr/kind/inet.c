@@ -209,9 +209,18 @@ static int dump_udp(struct dump_ctx *ctx, struct dump_file *f, InetSkEntry *e)
 	return r;
 }
 
-static int check_sort(const InetSkEntry *e)
+/* A listener that also takes Multipath TCP (Go programs') is like any; connections are not. */
+static bool is_mptcp_listener(int fd, const InetSkEntry *e)
 {
-	if (e->type == SOCK_STREAM && e->proto == IPPROTO_TCP)
+	int listens;
+
+	return e->type == SOCK_STREAM && e->proto == IPPROTO_MPTCP &&
+	       !sk_get_int(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens) && listens;
+}
+
+static int check_sort(int fd, const InetSkEntry *e)
+{
+	if (e->type == SOCK_STREAM && (e->proto == IPPROTO_TCP || is_mptcp_listener(fd, e)))
 		return 0;
 	if (e->type == SOCK_DGRAM && (e->proto == IPPROTO_UDP || e->proto == IPPROTO_UDPLITE ||
 				      e->proto == IPPROTO_ICMP || e->proto == IPPROTO_ICMPV6))
@@ -220,7 +229,7 @@ static int check_sort(const InetSkEntry *e)
 		return 0;
 	return log_obstacle("let the service use plain TCP or close the socket first",
 			    "internet socket of %s (type %u, protocol %u)",
-			    e->proto == 262 ? "MPTCP" : e->proto == 132 ? "SCTP" :
+			    e->proto == IPPROTO_MPTCP ? "MPTCP" : e->proto == 132 ? "SCTP" :
 			    e->proto == 33 ? "DCCP" : "an unknown protocol", e->type, e->proto);
 }
 
@@ -248,7 +257,7 @@ static int inet_dump(struct dump_ctx *ctx, struct dump_file *f)
 		e->v6only = !sk_get_int(f->fd, SOL_IPV6, IPV6_V6ONLY, &type) && type;
 	}
 	f->fe->isk = e;
-	r = check_sort(e);
+	r = check_sort(f->fd, e);
 	if (!r)
 		r = dump_fown(ctx, f, &e->fown);
 	if (!r)
@@ -259,8 +268,7 @@ static int inet_dump(struct dump_ctx *ctx, struct dump_file *f)
 		r = dump_tcp_opts(ctx, f, e);
 	if (r < 0)
 		return r;
-	return proto == IPPROTO_TCP && e->type == SOCK_STREAM ? dump_tcp(ctx, f, e)
-							      : dump_udp(ctx, f, e);
+	return e->type == SOCK_STREAM ? dump_tcp(ctx, f, e) : dump_udp(ctx, f, e);
 }
 
 static void inet_dump_done(struct dump_ctx *ctx)

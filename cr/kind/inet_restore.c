@@ -244,6 +244,22 @@ static int tcp_options(int fd, const InetSkEntry *e)
 	return r;
 }
 
+static int new_socket(const InetSkEntry *e, int *ret_fd)
+{
+	int type = (int)e->type | SOCK_CLOEXEC | SOCK_NONBLOCK;
+	int fd = socket((int)e->family, type, (int)e->proto);
+
+	if (fd < 0 && e->proto == IPPROTO_MPTCP && e->state == TCP_LISTEN) {
+		log_warn("this kernel has no Multipath TCP: a listener is plain TCP now");
+		fd = socket((int)e->family, type, IPPROTO_TCP);
+	}
+	if (fd < 0)
+		return log_err(neg_errno(), "cannot make a socket of family %u, type %u, "
+			       "protocol %u", e->family, e->type, e->proto);
+	*ret_fd = fd;
+	return 0;
+}
+
 int inet_restore(struct restore_ctx *ctx, struct restore_file *f, int *ret_fd)
 {
 	const InetSkEntry *e = f->fe->isk;
@@ -260,12 +276,10 @@ int inet_restore(struct restore_ctx *ctx, struct restore_file *f, int *ret_fd)
 	r = inet_check_entry(e);
 	if (r < 0)
 		return r;
-	fd = socket((int)e->family, (int)e->type | SOCK_CLOEXEC | SOCK_NONBLOCK, (int)e->proto);
-	if (fd < 0)
-		return log_err(neg_errno(), "cannot make a socket of family %u, type %u, "
-			       "protocol %u", e->family, e->type, e->proto);
+	r = new_socket(e, &fd);
 	/* SO_REUSEPORT groups are by owner: before bind(2). */
-	r = sk_restore_owner(ctx, f, fd);
+	if (!r)
+		r = sk_restore_owner(ctx, f, fd);
 	if (!r)
 		r = early_options(fd, e);
 	/* Receive buffers decide the window scale at connect(2), Nagle how queues are cut. */

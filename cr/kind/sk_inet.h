@@ -14,6 +14,9 @@
 #ifndef TCP_REPAIR_OFF_NO_WP
 #define TCP_REPAIR_OFF_NO_WP	-1
 #endif
+#ifndef IPPROTO_MPTCP
+#define IPPROTO_MPTCP	262
+#endif
 enum { REPAIR_NO_QUEUE, REPAIR_RECV_QUEUE, REPAIR_SEND_QUEUE };
 
 struct tcp_window {		/* struct tcp_repair_window of linux/tcp.h */
@@ -96,10 +99,13 @@ struct tcp_segment {
 	union inet_addr from, to;	/* the peer, our socket */
 	uint32_t seq, ack;
 	uint16_t window;
-	bool fin;
+	bool fin, rst;
+	bool replay;			/* passes the network lock on lo */
 };
 #define TCP_FORGE_MARK	0xC114	/* passes CRIU's network lock, and ours */
-int tcp_forge(const struct tcp_segment *s) _must_check_;
+int tcp_forge(const struct tcp_segment *segment) _must_check_;
+/* Until the socket is in that TCP state; -ETIMEDOUT after a second. */
+int tcp_wait_state(int fd, uint32_t state, uint32_t *ret_last) _must_check_;
 size_t tcp_forge_build(const struct tcp_segment *s, uint8_t *packet, size_t room);
 
 /*

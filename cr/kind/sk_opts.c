@@ -300,8 +300,11 @@ int sk_opts_restore_late(int fd, const SkOptsEntry *o)
 		r = SK_SET(fd, SOL_SOCKET, SO_RCVLOWAT, (int)o->so_rcvlowat);
 	if (!r && o->has_so_buf_lock) {
 		r = sk_set_int(fd, SOL_SOCKET, SO_BUF_LOCK, (int)o->so_buf_lock & 3);
-		if (r == -ENOPROTOOPT)
-			r = 0;	/* before 5.14: buffers stay as they were at the dump */
+		/* Before 5.14, and with MPTCP, buffers stay as they were at the dump. */
+		if (r == -ENOPROTOOPT || r == -EOPNOTSUPP)
+			r = 0;
+		if (r < 0)
+			log_err(r, "cannot set socket option SO_BUF_LOCK");
 	}
 	/* In both directions: leaving TCP repair mode clears it. */
 	if (!r)

@@ -294,11 +294,11 @@ int tcp_check(struct dump_ctx *ctx, struct dump_file *f, uint32_t state)
 	if (d && d->md5)
 		return log_obstacle("remove the key or close the socket first",
 				    "TCP socket with MD5 signatures (TCP_MD5SIG)");
+	if (state == TCP_LISTEN)
+		return check_queue(ctx, f);
 	r = check_protocol(f->fd);
 	if (r < 0)
 		return r;
-	if (state == TCP_LISTEN)
-		return check_queue(ctx, f);
 	if (state == TCP_SYN_RECV)
 		return log_obstacle("try again", "TCP connection in the middle of its handshake");
 	if (state != TCP_CLOSE && !ctx->opts->tcp_established && !ctx->opts->tcp_close)

@@ -1,14 +1,17 @@
 /*
  * A TCP socket whose connection is over, read to its end or not: state CLOSE, with data, end of
- * file or a reset to be read. The kernel cannot be told to make one, so it lives through a
- * whole life again, over loopback: connect, the data, both FINs (or a reset).
+ * file or a reset to be read. The kernel cannot be told to make one, so its end is replayed: a
+ * connection in repair mode with the data in its queue, then the peer's segments by hand.
  *
  * The peer's address was forgotten with the state; getpeername(2) fails on such a socket in any
- * case. Our own address stays visible and is kept.
+ * case. Our own address stays visible and is kept. The stand-in peer is a socket of ours on
+ * loopback, in repair mode too: it takes the ACKs, which would otherwise be answered by resets.
  */
 #include <string.h>
 
 #include "kind/sk_inet.h"
+
+#define SEQ	1000u	/* any will do, both ways */
 
 static void loopback(uint32_t family, const union inet_addr *like, union inet_addr *ret)
 {
@@ -19,127 +22,122 @@ static void loopback(uint32_t family, const union inet_addr *like, union inet_ad
 		return;
 	}
 	ret->v6.sin6_addr = in6addr_loopback;
-	if (IN6_IS_ADDR_V4MAPPED(&like->v6.sin6_addr)) {
+	if (inet_addr_is_v4(like)) {
 		ret->v6.sin6_addr = like->v6.sin6_addr;
 		ret->v6.sin6_addr.s6_addr32[3] = htonl(INADDR_LOOPBACK);
 	}
 }
 
-static int listen_on_loopback(uint32_t family, const union inet_addr *like, union inet_addr *ret)
+/* A port of our own on loopback, for the peer; *ret_fd holds it. */
+static int make_peer(uint32_t family, const union inet_addr *src, union inet_addr *ret,
+		     int *ret_fd)
 {
-	struct timeval limit = { .tv_sec = 5 };	/* lo may be down: accept(2) must end */
-	int one = 1, fd = socket((int)family, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP);
+	_cleanup_close_ int fd = socket((int)family, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP);
 	socklen_t len = sizeof(*ret);
 	int r;
 
 	if (fd < 0)
 		return neg_errno();
-	loopback(family, like, ret);
-	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
-	    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) < 0 ||
-	    bind(fd, &ret->sa, inet_addr_len(ret)) < 0 || listen(fd, 1) < 0 ||
-	    getsockname(fd, &ret->sa, &len) < 0) {
-		r = neg_errno();
-		close(fd);
-		return r;
-	}
-	return fd;
-}
-
-static bool same_address(const union inet_addr *a, const union inet_addr *b)
-{
-	return a->sa.sa_family == b->sa.sa_family && inet_addr_port(a) == inet_addr_port(b);
-}
-
-/* The caller's socket connects; someone else may do so in between. */
-static int accept_from(int listener, int fd)
-{
-	union inet_addr own, peer;
-	socklen_t len = sizeof(own);
-
-	if (getsockname(fd, &own.sa, &len) < 0)
+	loopback(family, src, ret);
+	if (bind(fd, &ret->sa, inet_addr_len(ret)) < 0 || getsockname(fd, &ret->sa, &len) < 0)
 		return neg_errno();
-	for (;;) {
-		int conn;
-
-		len = sizeof(peer);
-		conn = accept4(listener, &peer.sa, &len, SOCK_CLOEXEC);
-		if (conn < 0)
-			return neg_errno();
-		if (same_address(&own, &peer))
-			return conn;
-		close(conn);
-	}
+	r = sk_set_int(fd, SOL_TCP, TCP_REPAIR, 1);
+	if (r < 0)
+		return r;
+	*ret_fd = take_fd(&fd);
+	return 0;
 }
 
-static int send_all(int fd, const uint8_t *data, size_t bytes)
+static int repaired_connect(int fd, const union inet_addr *to)
 {
-	while (bytes) {
-		ssize_t n = send(fd, data, bytes, MSG_NOSIGNAL);
+	int r = 0;
 
-		if (n < 0 && errno == EINTR)
-			continue;
+	for (int queue = REPAIR_RECV_QUEUE; !r && queue <= REPAIR_SEND_QUEUE; queue++) {
+		r = sk_set_int(fd, SOL_TCP, TCP_REPAIR_QUEUE, queue);
+		if (!r)
+			r = sk_set_int(fd, SOL_TCP, TCP_QUEUE_SEQ, (int)SEQ);
+	}
+	if (r < 0)
+		return r;
+	return connect(fd, &to->sa, inet_addr_len(to)) < 0 ? neg_errno() : 0;
+}
+
+static int fill(int fd, const uint8_t *data, size_t bytes)
+{
+	int r = sk_set_int(fd, SOL_TCP, TCP_REPAIR_QUEUE, REPAIR_RECV_QUEUE);
+
+	while (!r && bytes) {
+		ssize_t n = send(fd, data, MIN(bytes, (size_t)(64u << 10)),
+				 MSG_NOSIGNAL | MSG_DONTWAIT);
+
 		if (n < 0)
 			return neg_errno();
 		data += n;
 		bytes -= (size_t)n;
 	}
-	return 0;
+	return r < 0 ? r : sk_set_int(fd, SOL_TCP, TCP_REPAIR_QUEUE, REPAIR_SEND_QUEUE);
 }
 
-static int end_of_life(int fd, int conn, const uint8_t *inq, size_t bytes, bool reset)
+/* The peer's FIN, our own, its acknowledgement; or the peer's reset. */
+static int replay(int fd, struct tcp_segment *s, bool reset)
 {
-	struct timeval second = { .tv_sec = 5 };
-	struct linger at_once = { .l_onoff = 1 };
+	uint32_t last;
 	int r;
 
-	if (setsockopt(conn, SOL_SOCKET, SO_SNDTIMEO, &second, sizeof(second)) < 0)
-		return neg_errno();
-	r = send_all(conn, inq, bytes);
-	if (r < 0)
-		return r;
-	if (reset)
-		return setsockopt(conn, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once)) < 0
-			       ? neg_errno() : 0;
-	if (shutdown(conn, SHUT_WR) < 0 || shutdown(fd, SHUT_RDWR) < 0)
-		return neg_errno();
-	return 0;
+	s->rst = reset;
+	s->fin = !reset;
+	r = tcp_forge(s);
+	if (!r && !reset) {
+		r = tcp_wait_state(fd, TCP_CLOSE_WAIT, &last);
+		if (!r && shutdown(fd, SHUT_RDWR) < 0)
+			r = neg_errno();
+		s->fin = false;
+		s->seq++;
+		s->ack++;
+		if (!r)
+			r = tcp_forge(s);
+	}
+	return r < 0 ? r : tcp_wait_state(fd, TCP_CLOSE, &last);
 }
 
-/*
- * The connection's remains (TIME_WAIT) may still be there, on the machine of the dump: repair
- * mode binds beside them.
- */
-static int bind_beside(int fd, const union inet_addr *src)
+static int make(int fd, uint32_t family, union inet_addr *src, const uint8_t *inq, size_t bytes,
+		bool reset)
 {
-	int r = SK_SET(fd, SOL_TCP, TCP_REPAIR, 1);
+	_cleanup_close_ int peer_fd = -EBADF;
+	union inet_addr peer;
+	socklen_t len = sizeof(*src);
+	struct tcp_segment s;
+	int r = make_peer(family, src, &peer, &peer_fd);
 
 	if (!r)
-		r = inet_bind(fd, src);
-	return r < 0 ? r : SK_SET(fd, SOL_TCP, TCP_REPAIR, TCP_REPAIR_OFF_NO_WP);
+		r = repaired_connect(fd, &peer);
+	if (!r && getsockname(fd, &src->sa, &len) < 0)
+		r = neg_errno();
+	if (!r)
+		r = repaired_connect(peer_fd, src);
+	if (!r)
+		r = fill(fd, inq, bytes);
+	if (r < 0)
+		return r;
+	s = (struct tcp_segment){ .from = peer, .to = *src, .seq = SEQ + (uint32_t)bytes,
+				  .ack = SEQ, .window = 1000 };
+	r = replay(fd, &s, reset);
+	return r < 0 ? r : sk_set_int(fd, SOL_TCP, TCP_REPAIR, TCP_REPAIR_OFF_NO_WP);
 }
 
 int tcp_dead_make(int fd, uint32_t family, const union inet_addr *src, const uint8_t *inq,
 		  size_t inq_bytes, bool reset)
 {
-	_cleanup_close_ int listener = -EBADF, conn = -EBADF;
-	union inet_addr at;
+	union inet_addr own = *src;
 	int r = sk_buffers_for(fd, inq_bytes + 1, 1);
 
+	/* Repair mode binds beside the connection's remains (TIME_WAIT), where they still are. */
+	if (!r)
+		r = SK_SET(fd, SOL_TCP, TCP_REPAIR, 1);
+	if (!r)
+		r = inet_bind(fd, &own);
 	if (r < 0)
 		return r;
-	r = bind_beside(fd, src);
-	if (r < 0)
-		return r;
-	listener = listen_on_loopback(family, src, &at);
-	if (listener < 0)
-		return log_err(listener, "cannot replay the end of a connection over lo");
-	/* Non-blocking: over loopback the handshake is done when connect(2) returns. */
-	if (connect(fd, &at.sa, inet_addr_len(&at)) < 0 && errno != EINPROGRESS)
-		return log_err(neg_errno(), "cannot replay the end of a connection over lo");
-	conn = accept_from(listener, fd);
-	if (conn < 0)
-		return log_err(conn, "cannot replay the end of a connection over lo");
-	r = end_of_life(fd, conn, inq, inq_bytes, reset);
+	r = make(fd, family, &own, inq, inq_bytes, reset);
 	return r < 0 ? log_err(r, "cannot replay the end of a connection over lo") : 0;
 }

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "kind/sk_inet.h"
+#include "netlock/netlock.h"
 
 static uint32_t sum16(const void *data, size_t bytes, uint32_t sum)
 {
@@ -49,7 +50,9 @@ static void put_tcp(const struct tcp_segment *s, struct tcphdr *t, uint32_t pseu
 		.doff = sizeof(*t) / 4,
 		.ack = 1,
 		.fin = s->fin,
+		.rst = s->rst,
 		.window = htons(s->window),
+		.urg_ptr = s->replay ? htons(NETLOCK_REPLAY) : 0,
 	};
 	t->check = fold(sum16(t, sizeof(*t), pseudo + IPPROTO_TCP + sizeof(*t)));
 }
@@ -96,14 +99,17 @@ size_t tcp_forge_build(const struct tcp_segment *s, uint8_t *packet, size_t room
 	}
 }
 
-int tcp_forge(const struct tcp_segment *s)
+int tcp_forge(const struct tcp_segment *segment)
 {
+	struct tcp_segment with_mark = *segment, *s = &with_mark;
 	uint8_t packet[sizeof(struct ip6_hdr) + sizeof(struct tcphdr)];
-	size_t n = tcp_forge_build(s, packet, sizeof(packet));
 	union inet_addr to = s->to;
+	size_t n;
 	_cleanup_close_ int fd = -EBADF;
 	int r;
 
+	with_mark.replay = true;
+	n = tcp_forge_build(s, packet, sizeof(packet));
 	inet_addr_unmap(&to);
 	to.v4.sin_port = 0;	/* at the same place in both; a raw socket has none */
 	/* IPPROTO_RAW: the header is ours, in both families. */
@@ -114,4 +120,21 @@ int tcp_forge(const struct tcp_segment *s)
 	if (r < 0)
 		return r;
 	return sendto(fd, packet, n, 0, &to.sa, inet_addr_len(&to)) < 0 ? neg_errno() : 0;
+}
+
+/* As a rule the segment is there when sendto(2) returns; under load the kernel may be late. */
+int tcp_wait_state(int fd, uint32_t state, uint32_t *ret_last)
+{
+	for (int i = 0; i < 1000; i++) {
+		struct tcp_info info;
+		int r = tcp_get_info(fd, &info);
+
+		if (r < 0)
+			return r;
+		*ret_last = info.tcpi_state;
+		if (info.tcpi_state == state)
+			return 0;
+		usleep(1000);
+	}
+	return -ETIMEDOUT;
 }

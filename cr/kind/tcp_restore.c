@@ -55,10 +55,16 @@ static int connect_to(int fd, const union inet_addr *dst)
 	return log_err(neg_errno(), "cannot connect to %s", inet_addr_text(dst, text));
 }
 
+/* TCP_REPAIR_OPTIONS would take anything. */
+static bool mss_is_sane(const TcpStreamEntry *e)
+{
+	return e->mss_clamp >= 88;
+}
+
 static int connect_silently(int fd, const struct tcp_put *p)
 {
 	uint32_t mss = p->e->mss_clamp;
-	bool limit = mss >= 88 && mss <= 32767;	/* what the kernel takes */
+	bool limit = mss_is_sane(p->e) && mss <= 32767;	/* what TCP_MAXSEG takes */
 	int r = limit ? SK_SET(fd, SOL_TCP, TCP_MAXSEG, (int)mss) : 0;
 
 	if (!r)
@@ -82,8 +88,9 @@ static int set_options(int fd, const TcpStreamEntry *e)
 						     e->snd_wscale | e->rcv_wscale << 16 };
 	if (e->opt_mask & TCPI_OPT_TIMESTAMPS)
 		opts[n++] = (struct tcp_repair_opt){ OPT_TIMESTAMP, 0 };
-	opts[n++] = (struct tcp_repair_opt){ OPT_MSS, e->mss_clamp };
-	if (setsockopt(fd, SOL_TCP, TCP_REPAIR_OPTIONS, opts, n * sizeof(*opts)) < 0)
+	if (mss_is_sane(e))
+		opts[n++] = (struct tcp_repair_opt){ OPT_MSS, e->mss_clamp };
+	if (n && setsockopt(fd, SOL_TCP, TCP_REPAIR_OPTIONS, opts, n * sizeof(*opts)) < 0)
 		return log_err(neg_errno(), "cannot set the connection's TCP options");
 	if (!(e->opt_mask & TCPI_OPT_TIMESTAMPS))
 		return 0;
@@ -148,16 +155,14 @@ static int set_window(int fd, const TcpStreamEntry *e)
 
 static int expect_state(int fd, uint32_t state)
 {
-	struct tcp_info info;
-	int r = tcp_get_info(fd, &info);
+	uint32_t last;
+	int r = tcp_wait_state(fd, state, &last);
 
-	if (r < 0)
-		return log_err(r, "cannot read TCP_INFO");
-	if (info.tcpi_state != state)
-		return log_fail(-EPROTO, "the connection is in TCP state %u instead of %u after "
-				"its FIN was replayed: does a firewall drop packets on lo?",
-				info.tcpi_state, state);
-	return 0;
+	if (r == -ETIMEDOUT)
+		return log_fail(r, "the connection is in TCP state %u instead of %u after its FIN "
+				"was replayed: is lo up, does a firewall drop packets on it?",
+				last, state);
+	return r < 0 ? log_err(r, "cannot read TCP_INFO") : 0;
 }
 
 /* A socket bound to an interface would not get what comes over lo, and the peer a reset. */

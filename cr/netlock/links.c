@@ -58,8 +58,8 @@ static int add_link(struct nl_msg *msg, void *arg)
 	}
 	r = &s->links[s->n++];
 	*r = (struct raw_link){ .l.ifindex = ifi->ifi_index };
-	r->l.loopback = ifi->ifi_type == ARPHRD_LOOPBACK;
-	r->l.has_ether_header = ifi->ifi_type == ARPHRD_ETHER || r->l.loopback;
+	r->l.sort = ifi->ifi_type == ARPHRD_LOOPBACK ? NETLOCK_LOOPBACK :
+		    ifi->ifi_type == ARPHRD_ETHER ? NETLOCK_ETHER : NETLOCK_BARE;
 	if (tb[IFLA_IFNAME])
 		nla_strlcpy(r->l.name, tb[IFLA_IFNAME], sizeof(r->l.name));
 	if (tb[IFLA_MASTER])

@@ -6,13 +6,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "util/macro.h"
+#include "netlock/netlock.h"
 
 struct net_link {
 	int ifindex;
 	char name[IF_NAMESIZE];
-	bool loopback;
-	bool has_ether_header;
+	enum netlock_link sort;
 	/*
 	 * Packets come to it through another interface of this namespace (a bridge, bond, VLAN):
 	 * a program there is enough, and one here would forbid it there.

@@ -14,12 +14,12 @@
 struct attached {
 	int ifindex, link_fd;
 	char name[IF_NAMESIZE];
-	bool has_ether_header;
+	enum netlock_link sort;
 	enum netlock_mode mode;
 };
 
 struct netlock {
-	int progs[2][2];		/* by mode and has_ether_header */
+	int progs[NETLOCK_MODES][NETLOCK_LINKS];
 	struct attached *on;
 	size_t n, room;
 };
@@ -31,14 +31,14 @@ static int bpf(int cmd, union bpf_attr *attr)
 	return r < 0 ? neg_errno() : r;
 }
 
-static int load(enum netlock_mode mode, bool ether)
+static int load(enum netlock_mode mode, enum netlock_link link)
 {
 	struct bpf_insn insns[NETLOCK_INSNS_MAX];
 	union bpf_attr attr = { 0 };
 
 	attr.prog_type = BPF_PROG_TYPE_XDP;
 	attr.expected_attach_type = BPF_XDP;
-	attr.insn_cnt = (uint32_t)netlock_program(mode, ether, insns);
+	attr.insn_cnt = (uint32_t)netlock_program(mode, link, insns);
 	attr.insns = (uintptr_t)insns;
 	attr.license = (uintptr_t)"LGPL-2.1-or-later";
 	snprintf(attr.prog_name, sizeof(attr.prog_name), "crkexec_%s",
@@ -53,16 +53,16 @@ int netlock_open(struct netlock **ret)
 	if (!nl)
 		return log_err(-ENOMEM, "network lock");
 	memset(nl->progs, 0xff, sizeof(nl->progs));
-	for (int m = 0; m < 2; m++) {
-		for (int e = 0; e < 2; e++) {
-			int fd = load((enum netlock_mode)m, e);
+	for (int m = 0; m < NETLOCK_MODES; m++) {
+		for (int l = 0; l < NETLOCK_LINKS; l++) {
+			int fd = load((enum netlock_mode)m, (enum netlock_link)l);
 
 			if (fd < 0) {
 				netlock_close(nl);
 				return log_err(fd, "the kernel does not take the network lock's "
 					       "programs (BPF)");
 			}
-			nl->progs[m][e] = fd;
+			nl->progs[m][l] = fd;
 		}
 	}
 	*ret = nl;
@@ -84,7 +84,7 @@ static int attach(struct netlock *nl, enum netlock_mode mode, const struct net_l
 		nl->on = p;
 		nl->room = room;
 	}
-	attr.link_create.prog_fd = (uint32_t)nl->progs[mode][l->has_ether_header];
+	attr.link_create.prog_fd = (uint32_t)nl->progs[mode][l->sort];
 	attr.link_create.target_ifindex = (uint32_t)l->ifindex;
 	attr.link_create.attach_type = BPF_XDP;
 	attr.link_create.flags = XDP_FLAGS_SKB_MODE;
@@ -97,7 +97,7 @@ static int attach(struct netlock *nl, enum netlock_mode mode, const struct net_l
 		return log_err(fd, "cannot lock interface %s", l->name);
 	a = &nl->on[nl->n++];
 	*a = (struct attached){ .ifindex = l->ifindex, .link_fd = fd, .mode = mode,
-				.has_ether_header = l->has_ether_header };
+				.sort = l->sort };
 	memcpy(a->name, l->name, sizeof(a->name));
 	return 0;
 }
@@ -111,7 +111,7 @@ static int change(struct netlock *nl, struct attached *a, enum netlock_mode mode
 	if (a->mode == mode)
 		return 0;
 	attr.link_update.link_fd = (uint32_t)a->link_fd;
-	attr.link_update.new_prog_fd = (uint32_t)nl->progs[mode][a->has_ether_header];
+	attr.link_update.new_prog_fd = (uint32_t)nl->progs[mode][a->sort];
 	r = bpf(BPF_LINK_UPDATE, &attr);
 	/* ENOLINK: the interface was removed under it. */
 	if (r < 0 && r != -ENOLINK)
@@ -145,7 +145,7 @@ static int apply(struct netlock *nl, enum netlock_mode mode)
 	for (size_t i = 0; !r && i < before; i++)
 		r = change(nl, &nl->on[i], mode);
 	for (size_t i = 0; !r && i < n_links; i++)
-		if (!links[i].loopback && !links[i].upper && !find(nl, links[i].ifindex))
+		if (links[i].sort != NETLOCK_LOOPBACK && !links[i].upper && !find(nl, links[i].ifindex))
 			r = attach(nl, mode, &links[i]);
 	if (r < 0)
 		detach_from(nl, before);
@@ -189,9 +189,9 @@ int netlock_unlock(struct netlock *nl)
 void netlock_close(struct netlock *nl)
 {
 	detach_from(nl, 0);
-	for (int m = 0; m < 2; m++)
-		for (int e = 0; e < 2; e++)
-			close_fdp(&nl->progs[m][e]);
+	for (int m = 0; m < NETLOCK_MODES; m++)
+		for (int l = 0; l < NETLOCK_LINKS; l++)
+			close_fdp(&nl->progs[m][l]);
 	free(nl->on);
 	free(nl);
 }

@@ -5,7 +5,8 @@
  *
  *   gate   drops TCP connection requests (SYN without ACK): the peer's kernel repeats them
  *   lock   drops all IPv4 and IPv6 but neighbour discovery; ARP and others pass: nothing
- *          reaches a socket, so nothing answers in place of one that is not there
+ *          reaches a socket, so nothing answers in place of one that is not there. On lo the
+ *          segments pass by which a restore replays a connection's end (NETLOCK_REPLAY).
  *
  * Only what comes in is dropped. Generic ("skb") XDP: any driver, no link bounce.
  */
@@ -46,10 +47,14 @@ static inline void netlock_closep(struct netlock **nl)
 /* Connections that wait to be accepted on a listening TCP socket; negative errno. */
 int accept_queue_len(int listen_fd) _must_check_;
 
+/* Urgent pointer of a TCP segment without URG: means nothing, and nobody sends it. */
+#define NETLOCK_REPLAY	0xc114
+
 /* For tests: the instructions of a program; the count. */
-enum netlock_mode { NETLOCK_GATE, NETLOCK_LOCK };
+enum netlock_mode { NETLOCK_GATE, NETLOCK_LOCK, NETLOCK_MODES };
+enum netlock_link { NETLOCK_BARE, NETLOCK_ETHER, NETLOCK_LOOPBACK, NETLOCK_LINKS };
 #define NETLOCK_INSNS_MAX	96
 struct bpf_insn;
-size_t netlock_program(enum netlock_mode mode, bool has_ether_header, struct bpf_insn *insns);
+size_t netlock_program(enum netlock_mode mode, enum netlock_link link, struct bpf_insn *insns);
 
 #endif

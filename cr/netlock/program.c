@@ -104,26 +104,37 @@ static void bare_header(struct assembler *a)
 	go(a, PASS);
 }
 
-static void gate(struct assembler *a)
+/* r6: the TCP header behind an IPv4 header at r4, or to. */
+static void tcp_in_v4(struct assembler *a, enum label to)
 {
-	label(a, V4);
-	need(a, 4, 20, PASS);
+	need(a, 4, 20, to);
 	load(a, BPF_B, 0, 4, 9);
-	jump_if(a, BPF_JNE, 0, 6, PASS);
+	jump_if(a, BPF_JNE, 0, 6, to);
 	load(a, BPF_H, 0, 4, 6);		/* not a later fragment */
 	and(a, 0, htons(0x1fff));
-	jump_if(a, BPF_JNE, 0, 0, PASS);
+	jump_if(a, BPF_JNE, 0, 0, to);
 	load(a, BPF_B, 0, 4, 0);
 	and(a, 0, 15);
 	emit(a, BPF_ALU64 | BPF_LSH | BPF_K, 0, 0, 0, 2);
 	add(a, 6, 4, 0);
 	emit(a, BPF_ALU64 | BPF_ADD | BPF_X, 6, 0, 0, 0);
+}
+
+static void tcp_in_v6(struct assembler *a, enum label to)
+{
+	need(a, 4, 40, to);
+	load(a, BPF_B, 0, 4, 6);
+	jump_if(a, BPF_JNE, 0, 6, to);
+	add(a, 6, 4, 40);
+}
+
+static void gate(struct assembler *a)
+{
+	label(a, V4);
+	tcp_in_v4(a, PASS);
 	go(a, TCP);
 	label(a, V6);
-	need(a, 4, 40, PASS);
-	load(a, BPF_B, 0, 4, 6);
-	jump_if(a, BPF_JNE, 0, 6, PASS);
-	add(a, 6, 4, 40);
+	tcp_in_v6(a, PASS);
 	label(a, TCP);
 	need(a, 6, 14, PASS);
 	load(a, BPF_B, 0, 6, 13);
@@ -143,18 +154,37 @@ static void lock(struct assembler *a)
 	label(a, V4);
 }
 
-size_t netlock_program(enum netlock_mode mode, bool has_ether_header, struct bpf_insn *insns)
+/* No neighbours on lo; what a restore sends to itself passes. */
+static void lock_loopback(struct assembler *a)
+{
+	label(a, V4);
+	tcp_in_v4(a, DROP);
+	go(a, TCP);
+	label(a, V6);
+	tcp_in_v6(a, DROP);
+	label(a, TCP);
+	need(a, 6, 20, DROP);
+	load(a, BPF_B, 0, 6, 13);
+	and(a, 0, 0x20);			/* URG */
+	jump_if(a, BPF_JNE, 0, 0, DROP);
+	load(a, BPF_H, 0, 6, 18);
+	jump_if(a, BPF_JEQ, 0, htons(NETLOCK_REPLAY), PASS);
+}
+
+size_t netlock_program(enum netlock_mode mode, enum netlock_link link, struct bpf_insn *insns)
 {
 	struct assembler a = { .insns = insns };
 
 	load(&a, BPF_W, 2, 1, 0);	/* xdp_md.data */
 	load(&a, BPF_W, 3, 1, 4);	/* xdp_md.data_end */
-	if (has_ether_header)
-		ether_header(&a);
-	else
+	if (link == NETLOCK_BARE)
 		bare_header(&a);
+	else
+		ether_header(&a);
 	if (mode == NETLOCK_GATE)
 		gate(&a);
+	else if (link == NETLOCK_LOOPBACK)
+		lock_loopback(&a);
 	else
 		lock(&a);
 	label(&a, DROP);

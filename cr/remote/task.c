@@ -23,6 +23,8 @@
 /* All signals blocked but SIGTRAP: int3 with a blocked SIGTRAP would reset its handler. */
 #define MASK_IN_BATCH (~(1ull << (SIGTRAP - 1)))
 
+#define GROUP_STOP_REPORTS 4u
+
 static uint64_t now_usec(void)
 {
 	struct timespec ts;
@@ -179,11 +181,16 @@ int task_syscall(struct task *t, int64_t *ret_result, uint64_t nr, const uint64_
 	r = regs_set(t->tid, &regs);
 	if (r < 0)
 		return r;
-	if (ptrace(PTRACE_SYSCALL, t->tid, 0, 0) < 0)
-		return neg_errno();
-	r = task_wait(t, &status);
-	if (r < 0)
-		return r;
+	/* A task that job control had stopped reports that once more before it runs. */
+	for (unsigned int i = 0; i < GROUP_STOP_REPORTS; i++) {
+		if (ptrace(PTRACE_SYSCALL, t->tid, 0, 0) < 0)
+			return neg_errno();
+		r = task_wait(t, &status);
+		if (r < 0)
+			return r;
+		if (status >> 16 != PTRACE_EVENT_STOP)
+			break;
+	}
 	if (WSTOPSIG(status) != (SIGTRAP | 0x80))
 		return log_fail(-EIO, "task %d: no system-call stop (wait status 0x%x)", t->tid,
 				(unsigned int)status);

@@ -22,6 +22,17 @@ int regs_restore(struct restore_thread *th, uint64_t sigmask) _must_check_;
  * on running does not notice either.
  */
 int restart_hide_interrupt(struct dump_thread *th) _must_check_;
+/*
+ * t->regs are an image's; orig_nr its orig_ax. If they stand on the instruction of an
+ * interrupted call, they become what the kernel's restart logic expects.
+ */
+int restart_prepare(struct task *t, uint64_t orig_nr) _must_check_;
+
+/* Restart codes that never reach user space (include/linux/errno.h of the kernel). */
+#define K_ERESTARTSYS		512
+#define K_ERESTARTNOINTR	513
+#define K_ERESTARTNOHAND	514
+#define K_ERESTART_RESTARTBLOCK	516
 
 /*
  * vdso.c. A thread inside the vDSO would wake up in another kernel's code: it is

@@ -135,12 +135,6 @@ static int fpregs_dump(struct arena *a, pid_t tid, UserX86FpregsEntry **ret)
 	return iov.iov_len > XSTATE_BV_OFF + 64 ? xsave_dump(a, buf, iov.iov_len, fp) : 0;
 }
 
-/* Restart codes that never reach user space (include/linux/errno.h of the kernel). */
-#define K_ERESTARTSYS		512
-#define K_ERESTARTNOINTR	513
-#define K_ERESTARTNOHAND	514
-#define K_ERESTART_RESTARTBLOCK	516
-
 #define EACH_GPREG(X)								\
 	X(r15, r15) X(r14, r14) X(r13, r13) X(r12, r12) X(bp, rbp) X(bx, rbx)	\
 	X(r11, r11) X(r10, r10) X(r9, r9) X(r8, r8) X(ax, rax) X(cx, rcx)	\
@@ -328,12 +322,11 @@ int regs_restore(struct restore_thread *th, uint64_t sigmask)
 	/* User code and stack segments, whatever an image says. */
 	regs->cs = 0x33;
 	regs->ss = 0x2b;
-	/*
-	 * A call to be repeated starts at its instruction: no restart logic on the way out.
-	 * One that ended keeps its result in rax.
-	 */
+	/* A call that has ended keeps its result in rax; one to be repeated: restart.c. */
 	regs->orig_rax = (unsigned long long)-1;
 	th->task.sigmask = sigmask;
-	r = task_put_regs(&th->task);
+	r = restart_prepare(&th->task, g->orig_ax);
+	if (r >= 0)
+		r = task_put_regs(&th->task);
 	return r < 0 ? log_err(r, "cannot set the registers of task %d", th->task.tid) : 0;
 }

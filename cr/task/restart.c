@@ -4,8 +4,13 @@
  * Most calls that our stop interrupts return a restart code, and the kernel repeats them by
  * itself. Some return EINTR at once (epoll_wait, semtimedop, sigtimedwait: signal(7)) even
  * though no handler runs, both for ptrace's interrupt and for the cgroup freezer. No program
- * was ever shown that by a kernel upgrade it should not notice: they are set back onto their
- * syscall instruction.
+ * was ever shown that by a kernel upgrade it should not notice: they get the code of calls
+ * that are repeated unless a handler runs.
+ *
+ * On restore the kernel's own restart logic must decide again: a signal that arrives before
+ * the call is repeated has to end it (pause, sigsuspend, epoll_wait), or its wake-up is lost. So a
+ * task that an image shows on its syscall instruction is put behind it, with the restart
+ * code the call would have returned.
  */
 #include <signal.h>
 #include <sys/ptrace.h>
@@ -63,8 +68,44 @@ int restart_hide_interrupt(struct dump_thread *th)
 		return r;
 	if (insn[0] != 0x0f || insn[1] != 0x05)
 		return 0;
-	regs->rip -= 2;
-	regs->rax = regs->orig_rax;
-	regs->orig_rax = (unsigned long long)-1;
+	regs->rax = (uint64_t)-K_ERESTARTNOHAND;
+	return 0;
+}
+
+/* What an interrupted call of this number returns inside the kernel. */
+static int restart_code(uint64_t nr)
+{
+	switch (nr) {
+	case SYS_clone:
+	case SYS_clone3:
+	case SYS_fork:
+	case SYS_vfork:
+		return K_ERESTARTNOINTR;
+	case SYS_pause:
+	case SYS_rt_sigsuspend:
+	case SYS_select:
+	case SYS_pselect6:
+	case SYS_poll:
+	case SYS_ppoll:
+	case SYS_nanosleep:
+	case SYS_clock_nanosleep:
+		return K_ERESTARTNOHAND;
+	}
+	return returns_eintr_at_once(nr) ? K_ERESTARTNOHAND : K_ERESTARTSYS;
+}
+
+int restart_prepare(struct task *t, uint64_t orig_nr)
+{
+	uint8_t insn[2];
+	int r;
+
+	if ((int64_t)orig_nr < 0 || t->regs.rax != orig_nr)
+		return 0;
+	r = remote_read(t, t->regs.rip, insn, 2);
+	if (r < 0 || insn[0] != 0x0f || insn[1] != 0x05)
+		return 0;	/* nothing readable there: the task will say so itself */
+	t->regs.rip += 2;
+	t->regs.rax = (uint64_t)-restart_code(orig_nr);
+	t->regs.orig_rax = orig_nr;
 	return 0;
 }

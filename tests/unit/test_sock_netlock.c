@@ -26,7 +26,7 @@ static int bpf(int cmd, union bpf_attr *attr)
 	return (int)syscall(SYS_bpf, cmd, attr, sizeof(*attr));
 }
 
-static int load(enum netlock_mode mode, bool ether)
+static int load(enum netlock_mode mode, enum netlock_link link)
 {
 	static char log[65536];
 	struct bpf_insn insns[NETLOCK_INSNS_MAX];
@@ -34,7 +34,7 @@ static int load(enum netlock_mode mode, bool ether)
 	int fd;
 
 	attr.prog_type = BPF_PROG_TYPE_XDP;
-	attr.insn_cnt = (uint32_t)netlock_program(mode, ether, insns);
+	attr.insn_cnt = (uint32_t)netlock_program(mode, link, insns);
 	ASSERT_LT(attr.insn_cnt, NETLOCK_INSNS_MAX);
 	attr.insns = (uintptr_t)insns;
 	attr.license = (uintptr_t)"LGPL";
@@ -118,7 +118,7 @@ enum { SYN = 2, ACK = 16, RST = 4, FIN = 1 };
 
 TEST("the gate drops connection requests and nothing else")
 {
-	int g = load(NETLOCK_GATE, true);
+	int g = load(NETLOCK_GATE, NETLOCK_ETHER);
 
 	for (int vlan = 0; vlan < 3; vlan++) {
 		struct packet v4 = ether(vlan, 0x0800), v6 = ether(vlan, 0x86dd);
@@ -146,7 +146,7 @@ TEST("the gate drops connection requests and nothing else")
 
 TEST("the lock drops IPv4 and IPv6 but neighbour discovery, and lets ARP pass")
 {
-	int l = load(NETLOCK_LOCK, true);
+	int l = load(NETLOCK_LOCK, NETLOCK_ETHER);
 
 	for (int vlan = 0; vlan < 3; vlan++) {
 		struct packet v4 = ether(vlan, 0x0800), v6 = ether(vlan, 0x86dd);
@@ -169,7 +169,7 @@ TEST("the lock drops IPv4 and IPv6 but neighbour discovery, and lets ARP pass")
 
 TEST("interfaces without link header are judged by the IP version")
 {
-	int g = load(NETLOCK_GATE, false), l = load(NETLOCK_LOCK, false);
+	int g = load(NETLOCK_GATE, NETLOCK_BARE), l = load(NETLOCK_LOCK, NETLOCK_BARE);
 	struct packet none = { 0 };
 
 	ASSERT_EQ(verdict(g, ip4(none, 5, 6, 0, 20, SYN)), XDP_DROP);
@@ -178,6 +178,30 @@ TEST("interfaces without link header are judged by the IP version")
 	ASSERT_EQ(verdict(l, ip4(none, 5, 6, 0, 20, ACK)), XDP_DROP);
 	ASSERT_EQ(verdict(l, ip6(none, 58, 24, 135, 0)), XDP_PASS);
 	ASSERT_EQ(verdict(l, ip6(none, 6, 20, 0, 0)), XDP_DROP);
+}
+
+static struct packet with_urgent(struct packet p, uint16_t urgent)
+{
+	p.b[p.len - 2] = (uint8_t)(urgent >> 8);
+	p.b[p.len - 1] = (uint8_t)urgent;
+	return p;
+}
+
+TEST("on lo the lock lets a restore's own segments pass, on other interfaces not")
+{
+	int lo = load(NETLOCK_LOCK, NETLOCK_LOOPBACK), nic = load(NETLOCK_LOCK, NETLOCK_ETHER);
+	struct packet v4 = ether(0, 0x0800), v6 = ether(0, 0x86dd);
+
+	ASSERT_EQ(verdict(lo, with_urgent(ip4(v4, 5, 6, 0, 20, ACK), NETLOCK_REPLAY)), XDP_PASS);
+	ASSERT_EQ(verdict(lo, with_urgent(ip6(v6, 6, 20, 0, ACK | FIN), NETLOCK_REPLAY)), XDP_PASS);
+	ASSERT_EQ(verdict(lo, with_urgent(ip4(v4, 5, 6, 0, 20, 0x30), NETLOCK_REPLAY)), XDP_DROP);
+	ASSERT_EQ(verdict(lo, with_urgent(ip4(v4, 5, 17, 0, 20, 0), NETLOCK_REPLAY)), XDP_DROP);
+	ASSERT_EQ(verdict(lo, ip4(v4, 5, 6, 0, 20, ACK)), XDP_DROP);
+	ASSERT_EQ(verdict(lo, ip4(v4, 5, 6, 0, 19, ACK)), XDP_DROP);
+	ASSERT_EQ(verdict(lo, ip6(v6, 6, 20, 0, ACK)), XDP_DROP);
+	ASSERT_EQ(verdict(lo, ether(0, 0x0800)), XDP_DROP);
+	ASSERT_EQ(verdict(nic, with_urgent(ip4(v4, 5, 6, 0, 20, ACK), NETLOCK_REPLAY)), XDP_DROP);
+	ASSERT_EQ(verdict(nic, with_urgent(ip6(v6, 6, 20, 0, ACK), NETLOCK_REPLAY)), XDP_DROP);
 }
 
 /* The other side: its own namespace; one letter in, one answer out. */
@@ -463,9 +487,9 @@ TEST("stacked interfaces are left to those below them")
 		if (!strcmp(links[i].name, "br0"))
 			ASSERT(links[i].upper);
 		if (!strcmp(links[i].name, "v0"))
-			ASSERT(!links[i].upper && links[i].has_ether_header);
+			ASSERT(!links[i].upper && links[i].sort == NETLOCK_ETHER);
 		if (!strcmp(links[i].name, "lo"))
-			ASSERT(links[i].loopback);
+			ASSERT_EQ(links[i].sort, NETLOCK_LOOPBACK);
 		upper += links[i].upper;
 		plain += !links[i].upper;
 	}

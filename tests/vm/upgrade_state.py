@@ -121,7 +121,7 @@ def meminfo():
 
 def services():
     names = []
-    for line in output("systemctl", "list-units", "--type=service", "--state=active", "--plain",
+    for line in output("systemctl", "list-units", "--type=service", "--state=running", "--plain",
                        "--no-legend", "--no-pager").splitlines():
         names.append(line.split()[0])
     return sorted(names)

@@ -68,7 +68,7 @@ static void expect_accepts(const char *what, int l, int port)
 
 int main(int argc, char **argv)
 {
-	int l4, l6, only6, group[2], c, s, bound, fresh, p4, p6, po, pg, pb;
+	int l4, l6, only6, dual, multi, group[2], c, s, dc, ds, bound, fresh, p4, p6, po, pd, pg, pb;
 	char name[32] = "";
 	socklen_t len = sizeof(name);
 	struct linger linger = { 1, 17 };
@@ -85,6 +85,20 @@ int main(int argc, char **argv)
 	p6 = port_of(l6);
 	only6 = listener(AF_INET6, "::1", 0, 4);
 	po = port_of(only6);
+	/* IPv4 connections of an IPv6 listener, on its port. */
+	dual = listener(AF_INET6, "::", 0, 0);
+	pd = port_of(dual);
+	dc = connect4(pd);
+	ds = accept(dual, NULL, NULL);
+	MAKER_MUST(ds >= 0);
+	/* Multipath TCP, where the kernel has it. */
+	multi = socket(AF_INET, SOCK_STREAM, 262);
+	if (multi >= 0) {
+		struct sockaddr_in a;
+
+		sock_in(&a, "127.0.0.1", 0);
+		MAKER_MUST(!bind(multi, (struct sockaddr *)&a, sizeof(a)) && !listen(multi, 33));
+	}
 	group[0] = listener(AF_INET, "0.0.0.0", 0, 1);
 	pg = port_of(group[0]);
 	group[1] = listener(AF_INET, "0.0.0.0", pg, 1);
@@ -116,6 +130,12 @@ int main(int argc, char **argv)
 
 	expect_accepts("127.0.0.1", l4, p4);
 	sock_talk("accepted before", c, s);
+	sock_talk("mapped, accepted before", dc, ds);
+	expect_accepts("::", dual, pd);
+	if (multi >= 0) {
+		MAKER_SAME("protocol", sock_int(multi, SOL_SOCKET, SO_PROTOCOL), 262);
+		expect_accepts("Multipath TCP", multi, port_of(multi));
+	}
 	MAKER_SAME("SO_REUSEADDR of a plain listener", sock_int(l4, SOL_SOCKET, SO_REUSEADDR), 0);
 	MAKER_SAME("SO_REUSEADDR of its connection", sock_int(s, SOL_SOCKET, SO_REUSEADDR), 0);
 	MAKER_SAME("SO_REUSEADDR", sock_int(l6, SOL_SOCKET, SO_REUSEADDR), 1);

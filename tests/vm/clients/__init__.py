@@ -67,7 +67,10 @@ class Load:
             client.ask_to_end()
         # One limit for all: a guest that is lost should not cost it for each client.
         deadline = time.monotonic() + PATIENCE
-        return [client.finish(deadline) for client in self.clients]
+        # Idle ones first: nginx closes them when they wait for others' troubles.
+        for client in sorted(self.clients, key=lambda c: not c.idle):
+            client.finish(deadline)
+        return [client.result for client in self.clients]
 
     def abandon(self):
         """Ends all clients without a word about what they found."""

@@ -46,6 +46,7 @@ class Result:
 
 class Client:
     service = None      # name of the unit
+    idle = False        # nothing happens on its connection meanwhile
 
     def __init__(self, vm, name, address=GUEST_V4):
         self.vm, self.name, self.address = vm, name, address

@@ -186,6 +186,8 @@ class RedisSender(RedisClient):
 class RedisIdle(RedisClient):
     """A connection on which nothing happens but TCP's keepalive probes."""
 
+    idle = True
+
     def work(self):
         sock = self.connect(PORT)
         self.probe_when_idle(sock)

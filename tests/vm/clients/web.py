@@ -106,6 +106,8 @@ class KeepAlive(WebClient):
     """A connection used before and after, and idle (but for TCP's probes) in between. nginx
     closes such a connection after 75 s, by its own clock."""
 
+    idle = True
+
     def work(self):
         self.sock = self.connect(PORT)
         self.probe_when_idle(self.sock)

@@ -1,0 +1,259 @@
+"""The `cr` command: exit codes, messages, files it leaves, what a failed dump leaves behind."""
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from live import CR, Maker, check, cr, wait_for
+
+
+def run(*argv, **kw):
+    return subprocess.run([CR, *argv], capture_output=True, text=True, timeout=60, **kw)
+
+
+@pytest.fixture
+def sleeper(tmp_path):
+    """A process in a session of its own that has nothing but files."""
+    with open(tmp_path / "out", "wb") as out:
+        p = subprocess.Popen(["sleep", "1000"], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                             start_new_session=True, cwd=tmp_path)
+    wait_for(lambda: os.readlink(f"/proc/{p.pid}/exe").endswith("sleep"), 5, "exec")
+    yield p
+    p.kill()
+    p.wait()
+    try:
+        os.kill(p.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def snapshot(pid):
+    """What of a process must not change by a dump that fails or lets it go on."""
+    def text(name):
+        with open(f"/proc/{pid}/{name}") as f:
+            return f.read()
+    status = re.sub(r"(?m)^(voluntary|nonvoluntary|Vm|Rss|Seccomp_|State|x86_|untag|HugetlbPages).*$", "",
+                    text("status"))
+    fds = {fd: (os.readlink(f"/proc/{pid}/fd/{fd}"), text(f"fdinfo/{fd}"))
+           for fd in os.listdir(f"/proc/{pid}/fd")}
+    return text("maps"), status, fds
+
+
+@pytest.mark.parametrize("argv, words", [
+    ([], "no command"),
+    (["nonsense"], "not a command"),
+    (["dump"], "-t"),
+    (["dump", "-t", "0"], "not a valid value"),
+    (["dump", "-t", "12x"], "not a valid value"),
+    (["dump", "-t", "1", "-D", "/does/not/exist"], "images directory"),
+    (["dump", "--no-such-option"], "unrecognized option"),
+    (["dump", "-t", "1", "--ghost-limit", "5Q"], "not a valid value"),
+    (["dump", "-t", "1", "--network-lock", "prayer"], "not a valid value"),
+    (["dump", "-t", "1", "--lazy-pages"], "not supported"),
+    (["restore", "-S"], "restore-detached"),
+    (["dump", "-t", "1", "extra"], "unexpected argument"),
+])
+def test_wrong_usage_ends_with_1_and_names_what_is_wrong(argv, words, tmp_path):
+    done = run(*argv, cwd=tmp_path)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_and_version_end_with_0():
+    assert "Usage: cr dump" in run("--help").stdout
+    assert re.match(r"Version: \d+\.\d+", run("--version").stdout)
+    assert run("--help").returncode == run("-V").returncode == 0
+
+
+def test_check_says_what_the_kernel_lacks_and_features_by_name():
+    done = run("check")
+    assert done.stdout.strip().splitlines()[-1] in ("Looks good.", "Does not look good.")
+    assert (done.returncode == 0) == ("Looks good." in done.stdout)
+    assert run("check", "--feature", "kcmp").stdout == "kcmp is supported\n"
+    unknown = run("check", "--feature", "perpetual_motion")
+    assert unknown.returncode == 1 and "not a known feature" in unknown.stdout
+
+
+def test_a_process_that_is_not_there_is_named(tmp_path):
+    done = run("dump", "-t", "4194000", "-D", tmp_path, "-o", "log")
+    assert done.returncode == 1
+    assert "4194000" in done.stderr and "log" in done.stderr
+
+
+def test_restore_from_an_empty_directory_says_so(tmp_path):
+    done = run("restore", "-d", "-D", tmp_path)
+    assert done.returncode == 1
+    assert "inventory" in done.stderr
+
+
+def test_a_taken_pid_is_refused_with_its_owner_and_the_owner_lives(sleeper, tmp_path):
+    images = tmp_path / "img"
+    images.mkdir()
+    check(cr("dump", images, "-t", str(sleeper.pid), "-R"), "dump")
+    done = run("restore", "-d", "-D", images)
+    assert done.returncode == 1
+    assert f"pid {sleeper.pid} is in use (sleep)" in done.stderr
+    assert sleeper.poll() is None
+
+
+def test_images_are_readable_by_root_only(sleeper, tmp_path):
+    images = tmp_path / "img"
+    images.mkdir()
+    check(cr("dump", images, "-t", str(sleeper.pid), "-R"), "dump")
+    for f in images.iterdir():
+        assert f.stat().st_mode & 0o077 == 0, f
+
+
+def test_a_dump_with_leave_running_changes_nothing_in_proc(sleeper, tmp_path):
+    images = tmp_path / "img"
+    images.mkdir()
+    before = snapshot(sleeper.pid)
+    check(cr("dump", images, "-t", str(sleeper.pid), "-R"), "dump")
+    assert snapshot(sleeper.pid) == before
+
+
+def test_leave_stopped_stops_and_sigcont_goes_on(sleeper, tmp_path):
+    images = tmp_path / "img"
+    images.mkdir()
+    check(cr("dump", images, "-t", str(sleeper.pid), "-s"), "dump")
+    state = lambda: open(f"/proc/{sleeper.pid}/stat").read().rpartition(")")[2].split()[0]
+    wait_for(lambda: state() == "T", 5, "stopped")
+    os.kill(sleeper.pid, signal.SIGCONT)
+    wait_for(lambda: state() == "S", 5, "goes on")
+
+
+OBSTACLES = """
+import ctypes, os, time
+libc = ctypes.CDLL(None, use_errno=True)
+uffd = libc.syscall(323, 1)          # userfaultfd(UFFD_USER_MODE_ONLY)
+os.write(1, b"ready %d\\n" % uffd)
+time.sleep(1000)
+"""
+
+
+def test_all_obstacles_are_named_and_a_refused_dump_leaves_the_tree_as_it_was(tmp_path):
+    images = tmp_path / "img"
+    images.mkdir()
+    with open(tmp_path / "out", "wb") as out:
+        p = subprocess.Popen([sys.executable, "-c", OBSTACLES], stdin=subprocess.DEVNULL, stdout=out,
+                             stderr=out, start_new_session=True)
+    try:
+        wait_for(lambda: b"ready" in (tmp_path / "out").read_bytes(), 10, "ready")
+        text = (tmp_path / "out").read_text()
+        if "ready -1" in text:
+            pytest.skip("this kernel has no userfaultfd for us")
+        before = snapshot(p.pid)
+        done = run("check", "-t", str(p.pid))
+        assert done.returncode == 1
+        assert "userfaultfd" in done.stdout and "remedy:" in done.stdout and str(p.pid) in done.stdout
+        done = cr("dump", images, "-t", str(p.pid))
+        assert done.returncode == 1 and "userfaultfd" in done.log
+        assert not (images / "inventory.img").exists()
+        assert snapshot(p.pid) == before
+        assert p.poll() is None
+    finally:
+        p.kill()
+        p.wait()
+
+
+def test_a_traced_process_is_refused_by_naming_its_tracer(sleeper, tmp_path):
+    tracer = subprocess.Popen(["strace", "-p", str(sleeper.pid), "-o", "/dev/null"],
+                              stderr=subprocess.DEVNULL) if os.path.exists("/usr/bin/strace") else None
+    if not tracer:
+        pytest.skip("strace is not installed")
+    try:
+        wait_for(lambda: f"TracerPid:\t{tracer.pid}" in open(f"/proc/{sleeper.pid}/status").read(), 5,
+                 "traced")
+        done = run("dump", "-t", str(sleeper.pid), "-D", tmp_path)
+        assert done.returncode == 1
+        assert f"traced by process {tracer.pid}" in done.stderr
+    finally:
+        tracer.terminate()
+        tracer.wait()
+
+
+def test_cr_killed_at_any_moment_leaves_the_tree_running(tmp_path):
+    """SIGKILL after more and more milliseconds: between two batches nothing is left changed but,
+    at worst, an unused mapping."""
+    with open(tmp_path / "out", "wb") as out:
+        p = subprocess.Popen([sys.executable, "-c",
+                              "import time,sys\nb=bytearray(b'x')*(64<<20)\n"
+                              "while True:\n print(1,flush=True); time.sleep(0.01)"],
+                             stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
+    try:
+        wait_for(lambda: (tmp_path / "out").stat().st_size > 10, 10, "running")
+        for msec in (1, 2, 3, 5, 8, 12, 20, 30):
+            images = tmp_path / f"img{msec}"
+            images.mkdir()
+            d = subprocess.Popen([CR, "dump", "-t", str(p.pid), "-R", "-D", images],
+                                 stderr=subprocess.DEVNULL)
+            time.sleep(msec / 1000)
+            d.kill()
+            d.wait()
+            size = (tmp_path / "out").stat().st_size
+            wait_for(lambda: p.poll() is not None or (tmp_path / "out").stat().st_size > size + 4, 10,
+                     f"runs on after cr was killed at {msec} ms")
+            assert p.poll() is None
+    finally:
+        p.kill()
+        p.wait()
+
+
+def test_scripts_run_in_order_with_their_environment(sleeper, tmp_path):
+    images = tmp_path / "img"
+    images.mkdir()
+    script = tmp_path / "script"
+    script.write_text(f"#!/bin/sh\necho $CRTOOLS_SCRIPT_ACTION $CRTOOLS_INIT_PID >>{tmp_path}/events\n")
+    script.chmod(0o755)
+    check(cr("dump", images, "-t", str(sleeper.pid), "--action-script", script), "dump")
+    sleeper.wait()
+    check(cr("restore", images, "-d", "--action-script", script, "--pidfile", tmp_path / "pid"),
+          "restore")
+    events = (tmp_path / "events").read_text().splitlines()
+    assert events[:2] == [f"pre-dump {sleeper.pid}", f"post-dump {sleeper.pid}"]
+    assert "pre-restore" in events and f"post-restore {sleeper.pid}" in events
+    assert events.index("pre-restore") < events.index(f"post-restore {sleeper.pid}")
+    assert (tmp_path / "pid").read_text() == str(sleeper.pid)
+
+
+def test_a_failing_script_fails_the_dump_and_the_tree_goes_on(sleeper, tmp_path):
+    images = tmp_path / "img"
+    images.mkdir()
+    before = snapshot(sleeper.pid)
+    done = cr("dump", images, "-t", str(sleeper.pid), "--action-script", "/bin/false")
+    assert done.returncode == 1
+    assert snapshot(sleeper.pid) == before
+
+
+def test_flipped_bits_in_images_never_crash_and_leave_nothing_behind(tmp_path):
+    m = Maker("eventfds", tmp_path)
+    m.start()
+    m.dump()
+    m.reap()
+    seed = 12345
+    for image in sorted(m.images.glob("*.img")):
+        whole = image.read_bytes()
+        if not whole:
+            continue
+        for _ in range(3):
+            seed = (seed * 1103515245 + 12345) & 0x7fffffff
+            at = seed % len(whole)
+            broken = bytearray(whole)
+            broken[at] ^= 1 << (seed >> 16 & 7)
+            image.write_bytes(broken)
+            (tmp_path / "pid").unlink(missing_ok=True)
+            done = cr("restore", m.images, "-d", "-s", "--pidfile", tmp_path / "pid", timeout=30)
+            assert done.returncode in (0, 1), f"{image.name} byte {at}: exit {done.returncode}"
+            if done.returncode == 0:
+                # The flipped bit may be one of the pid's.
+                os.killpg(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+            wait_for(lambda: not m.alive(), 5, f"{image.name} byte {at}: nothing is left")
+        image.write_bytes(whole)
+    m.restore()
+    m.verify()
+    m.end()

@@ -1,0 +1,153 @@
+/* Small parsers of the orchestrator, on what kernels print and on what nobody should. */
+#include <fcntl.h>
+
+#include "crkexec/clock.h"
+#include "crkexec/keep.h"
+#include "crkexec/lock.h"
+#include "crkexec/memory.h"
+#include "crkexec/options.h"
+#include "crkexec/tree.h"
+#include "crkexec/unit.h"
+#include "unit.h"
+
+TEST("the parent in /proc/PID/stat is found behind any name")
+{
+	pid_t p = 0;
+
+	ASSERT_EQ(stat_parse_ppid("5 (a) S 17 5 5 0 -1", &p), 0);
+	ASSERT_EQ(p, 17);
+	ASSERT_EQ(stat_parse_ppid("5 (x) R 1 (y)) S 0 5", &p), 0);
+	ASSERT_EQ(p, 0);
+	ASSERT_EQ(stat_parse_ppid("", &p), -EBADMSG);
+	ASSERT_EQ(stat_parse_ppid("5 (a", &p), -EBADMSG);
+	ASSERT_EQ(stat_parse_ppid("5 (a)", &p), -EBADMSG);
+	ASSERT_EQ(stat_parse_ppid("5 (a) S", &p), -EBADMSG);
+	ASSERT_EQ(stat_parse_ppid("5 (a) S x", &p), -EBADMSG);
+	ASSERT_EQ(stat_parse_ppid("5 (a) S -4", &p), -EBADMSG);
+}
+
+TEST("a control group names the outermost unit")
+{
+	ASSERT_STREQ(cgroup_text_unit("0::/system.slice/ssh.service\n"), "ssh.service");
+	ASSERT_STREQ(cgroup_text_unit("1:name=systemd:/x\n0::/user.slice/user-0.slice/session-3.scope\n"),
+		     "session-3.scope");
+	ASSERT_STREQ(cgroup_text_unit("0::/user.slice/user@0.service/app.slice/x.service\n"),
+		     "user@0.service");
+	ASSERT(!cgroup_text_unit("0::/\n"));
+	ASSERT(!cgroup_text_unit("0::/init.scop\n"));
+	ASSERT(!cgroup_text_unit("1:cpu:/a.service\n"));
+	ASSERT(!cgroup_text_unit(""));
+	ASSERT(!cgroup_text_unit("0::/.service\n"));
+}
+
+TEST("services that the way out needs are kept by name")
+{
+	ASSERT(keep_by_name("systemd-journald.service"));
+	ASSERT(keep_by_name("systemd-journald@x.service"));
+	ASSERT(keep_by_name("ifup@eth0.service"));
+	ASSERT(keep_by_name("crkexec-guard-0123456789abcdef.service"));
+	ASSERT(!keep_by_name("nginx.service"));
+	ASSERT(!keep_by_name("not-ssh.service"));
+}
+
+TEST("names of units are completed, what cannot be one is refused")
+{
+	ASSERT_STREQ(unit_name_full("nginx"), "nginx.service");
+	ASSERT_STREQ(unit_name_full("nginx.service"), "nginx.service");
+	ASSERT_STREQ(unit_name_full("a.b"), "a.b.service");
+	ASSERT_STREQ(unit_name_full("ssh.socket"), "ssh.socket");
+	ASSERT_STREQ(unit_name_full(".service.service") ? "x" : "refused", "refused");
+	ASSERT(!unit_name_full(""));
+	ASSERT(!unit_name_full("a/b"));
+	ASSERT(!unit_name_full("a b"));
+	ASSERT(!unit_name_full("-x"));
+	ASSERT(!unit_name_full("a\n"));
+}
+
+TEST("memory figures are read by their whole name")
+{
+	static const char text[] = "MemTotal:  10 kB\nXMemFree: 3 kB\nMemFree:   7 kB\nBad: x kB\n";
+	uint64_t v;
+
+	ASSERT_EQ(meminfo_value(text, "MemFree", &v), 0);
+	ASSERT_EQ(v, 7168u);
+	ASSERT_EQ(meminfo_value(text, "MemTotal", &v), 0);
+	ASSERT_EQ(meminfo_value(text, "Mem", &v), -ENOENT);
+	ASSERT_EQ(meminfo_value(text, "Bad", &v), -EBADMSG);
+	ASSERT_EQ(meminfo_value("", "MemFree", &v), -ENOENT);
+	ASSERT_EQ(meminfo_value("A: 99999999999999999999 kB", "A", &v), -EBADMSG);
+}
+
+TEST("only a time stamp counter with both flags is believed")
+{
+	ASSERT(cpuinfo_tsc_is_invariant("x : y\nflags\t: fpu constant_tsc x nonstop_tsc\n\n"));
+	ASSERT(!cpuinfo_tsc_is_invariant("x : y\nflags\t: fpu constant_tsc tsc\nbugs : nonstop_tsc\n"));
+	ASSERT(!cpuinfo_tsc_is_invariant("\nflags : nonconstant_tsc nonstop_tsc_s3\n"));
+	ASSERT(!cpuinfo_tsc_is_invariant(""));
+}
+
+TEST("the clocks are read together")
+{
+	struct manifest_clock a, b;
+
+	clock_read(&a, 5);
+	clock_read(&b, 5);
+	ASSERT_EQ(a.tsc_khz, 5u);
+	ASSERT(b.monotonic_nsec >= a.monotonic_nsec);
+	ASSERT(b.boottime_nsec >= b.monotonic_nsec);
+	ASSERT(b.tsc > a.tsc);
+}
+
+TEST("ids of upgrades are sixteen hexadecimal digits")
+{
+	ASSERT(lock_id_is_valid("0123456789abcdef"));
+	ASSERT(!lock_id_is_valid("0123456789abcde"));
+	ASSERT(!lock_id_is_valid("0123456789abcdef0"));
+	ASSERT(!lock_id_is_valid("0123456789abcdeF"));
+	ASSERT(!lock_id_is_valid("../../../../etc/"));
+}
+
+static int parse(struct options *opt, char **argv)
+{
+	int argc = 0;
+
+	while (argv[argc])
+		argc++;
+	ASSERT(freopen("/dev/null", "w", stderr));
+	return options_parse(argc, argv, opt);
+}
+
+#define ARGV(...)	((char *[]){ (char *)"crkexec", ##__VA_ARGS__, NULL })
+
+TEST("options are understood wherever they stand")
+{
+	struct options o;
+
+	ASSERT_EQ(parse(&o, ARGV("--services", "a,b", "--store=pmem", "-n", "-s", "c")), 0);
+	ASSERT_EQ(o.verb, VERB_UPGRADE);
+	ASSERT_STREQ(strv_text(&o.services), "a, b, c");
+	ASSERT_EQ(o.store, CHOOSE_PMEM);
+	ASSERT(o.dry_run);
+	ASSERT_EQ(parse(&o, ARGV("check", "--json", "--services", "x", "--kernel", "7.2")), 0);
+	ASSERT_EQ(o.verb, VERB_CHECK);
+	ASSERT_STREQ(o.kernel, "7.2");
+	ASSERT_EQ(parse(&o, ARGV("--services", "x", "check")), 0);
+	ASSERT_EQ(o.verb, VERB_CHECK);
+	ASSERT_EQ(parse(&o, ARGV("recover", "--guard", "0123456789abcdef")), 0);
+	ASSERT(o.guard);
+}
+
+TEST("wrong usage is refused")
+{
+	struct options o;
+
+	ASSERT_EQ(parse(&o, ARGV(NULL)), -EINVAL);
+	ASSERT_EQ(parse(&o, ARGV("--services", "")), -EINVAL);
+	ASSERT_EQ(parse(&o, ARGV("--services", ",,")), -EINVAL);
+	ASSERT_EQ(parse(&o, ARGV("fly")), -EINVAL);
+	ASSERT_EQ(parse(&o, ARGV("status", "more")), -EINVAL);
+	ASSERT_EQ(parse(&o, ARGV("--services", "a", "--store", "disk")), -EINVAL);
+	ASSERT_EQ(parse(&o, ARGV("--services", "a", "--append", "a\nb")), -EINVAL);
+	ASSERT_EQ(parse(&o, ARGV("--services")), -EINVAL);
+	ASSERT_EQ(parse(&o, ARGV("--nonsense")), -EINVAL);
+}
