@@ -50,6 +50,13 @@ struct cr_opts {
 	bool track_mem;
 	const struct cr_external *externals;
 	size_t n_externals;
+	/*
+	 * Asked at every safe point of a dump, may be NULL: true ends it with -ECANCELED and the
+	 * tree as it was. Whoever runs a dump must not be interrupted otherwise: a tracer that
+	 * dies inside a batch leaves a task on the call zone.
+	 */
+	bool (*cancelled)(void *arg);
+	void *cancelled_arg;
 	/* Hooks of --action-script and of crkexec: called at the named points, may be NULL. */
 	int (*notify)(void *arg, const char *event, pid_t root);
 	void *notify_arg;

@@ -42,7 +42,7 @@ static bool is_volatile(const char *path)
 static bool is_top(const char *path)
 {
 	static const char *const tops[] = {
-		"/", "/run", "/tmp", "/var/tmp", "/dev", "/dev/shm", "/run/lock", "/run/user", "/run/systemd",
+		"/", "/run", "/tmp", "/var/tmp", "/dev", "/dev/shm",
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(tops); i++)
@@ -54,6 +54,7 @@ static bool is_top(const char *path)
 /* Made by the early program or by systemd itself; their contents are theirs. */
 static bool is_everyones(const char *path)
 {
+	static const char *const exact[] = { "/run/lock", "/run/user", "/run/systemd" };
 	static const char *const below[] = {
 		"/run/systemd/journal", "/run/systemd/notify",
 		"/run/systemd/propagate", "/run/systemd/units", "/run/systemd/incoming",
@@ -63,6 +64,9 @@ static bool is_everyones(const char *path)
 
 	if (is_top(path))
 		return true;
+	for (size_t i = 0; i < ARRAY_SIZE(exact); i++)
+		if (!strcmp(path, exact[i]))
+			return true;
 	for (size_t i = 0; i < ARRAY_SIZE(below); i++)
 		if (path_below(path, below[i]))
 			return true;

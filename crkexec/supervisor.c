@@ -123,9 +123,9 @@ static int wait_worker(pid_t pid, int pipe_fd)
 			return status;
 		if (sigwait(&set, &signo) != 0 || signo == SIGCHLD)
 			continue;
-		say(0, "stopping, what was done is being undone ...");
 		/* It has just ended if this fails; the next turn sees it. */
 		(void)!write(pipe_fd, "x", 1);
+		say(0, "stopping, what was done is being undone ...");
 	}
 }
 
@@ -139,17 +139,17 @@ static void wait_orphans(void)
 		if (got == 0)
 			usleep(50000);
 	}
-	say(0, "a dump process does not end; going on without it");
 }
 
 static int after_kill(const char *id, int status, const char *phase)
 {
 	int r;
 
-	say(0, "the worker was killed by signal %d in phase %s; undoing", WTERMSIG(status), phase);
+	/* Nothing is said before: standard error may be a file, its file system frozen. */
 	wait_orphans();
 	log_init(LOGLEVEL_WARN, -1);
 	r = recover_upgrade(id);
+	say(0, "the worker was killed by signal %d in phase %s", WTERMSIG(status), phase);
 	if (r < 0)
 		return say(EXIT_NOT_UNDONE, "NOT everything could be undone: %s", strerror(-r));
 	return say(EXIT_FAILURE, "Nothing was changed: the services run as before.");

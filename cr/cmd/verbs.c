@@ -1,6 +1,8 @@
 /* dump, restore, check: options in, outcome out. */
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 
 #include "cmd/cmd.h"
@@ -46,16 +48,78 @@ static int write_stats(struct cmd_opts *o, const struct cr_stats *s, bool dump)
 	return image_write_one(store, dump ? &image_stats_dump : &image_stats_restore, &e.base);
 }
 
-int cmd_dump(struct cmd_opts *o)
+/* Blocked signals that ask for an end, among them our parent's death (PR_SET_PDEATHSIG). */
+static bool end_wanted(void *arg _unused_)
+{
+	sigset_t pending;
+
+	return sigpending(&pending) == 0 &&
+	       (sigismember(&pending, SIGTERM) || sigismember(&pending, SIGINT) ||
+		sigismember(&pending, SIGHUP));
+}
+
+static void end_signals(sigset_t *set)
+{
+	sigemptyset(set);
+	sigaddset(set, SIGTERM);
+	sigaddset(set, SIGINT);
+	sigaddset(set, SIGHUP);
+}
+
+/* Hands the wish to end on to the child and waits for it: it needs a moment to roll back. */
+static int wait_for_child(pid_t child)
+{
+	int status, sig;
+	sigset_t set;
+
+	end_signals(&set);
+	sigaddset(&set, SIGCHLD);
+	for (;;) {
+		pid_t r = waitpid(child, &status, WNOHANG);
+
+		if (r == child)
+			break;
+		if (r < 0 && errno != EINTR)
+			return 1;
+		if (sigwait(&set, &sig) == 0 && sig != SIGCHLD)
+			kill(child, SIGTERM);
+	}
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+}
+
+/*
+ * A tracer that is killed inside a batch would leave a task on the call zone. So a child traces,
+ * which takes signals at safe points only, and it rolls back when we are killed.
+ */
+static int in_child(struct cmd_opts *o, int (*fn)(struct cmd_opts *o))
+{
+	sigset_t set;
+	pid_t child, parent = getpid();
+
+	end_signals(&set);
+	sigaddset(&set, SIGCHLD);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+		return 1;
+	child = fork();
+	if (child < 0) {
+		fprintf(stderr, "cr: fork: %m\n");
+		return 1;
+	}
+	if (child)
+		return wait_for_child(child);
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	if (getppid() != parent)
+		_exit(1);
+	o->cr.cancelled = end_wanted;
+	_exit(fn(o));
+}
+
+static int dump_in_child(struct cmd_opts *o)
 {
 	_cleanup_image_store_ struct image_store *store = NULL;
 	struct cr_stats stats;
 	int r;
 
-	if (!o->cr.pid) {
-		fprintf(stderr, "cr: dump needs -t PID\n");
-		return 1;
-	}
 	r = image_store_open_dir(o->images_fd, &store);
 	if (r >= 0) {
 		o->cr.store = store;
@@ -64,6 +128,15 @@ int cmd_dump(struct cmd_opts *o)
 	if (r >= 0)
 		r = write_stats(o, &stats, true);
 	return r < 0 ? failed(o, "dump", r) : 0;
+}
+
+int cmd_dump(struct cmd_opts *o)
+{
+	if (!o->cr.pid) {
+		fprintf(stderr, "cr: dump needs -t PID\n");
+		return 1;
+	}
+	return in_child(o, dump_in_child);
 }
 
 static int write_pidfile(struct cmd_opts *o, pid_t pid)
@@ -130,20 +203,27 @@ static int check_features(struct cmd_opts *o)
 	return worst;
 }
 
-int cmd_check(struct cmd_opts *o)
+static int check_tree(struct cmd_opts *o)
 {
 	int r;
 
+	log_obstacles_set(print_obstacle, NULL);
+	r = cr_check_tree(&o->cr);
+	if (r == -EOPNOTSUPP) {
+		fflush(stdout);
+		return 1;
+	}
+	if (r < 0)
+		return failed(o, "check", r);
+	printf("Process tree %d can be dumped.\n", o->cr.pid);
+	return fflush(stdout) ? 1 : 0;
+}
+
+int cmd_check(struct cmd_opts *o)
+{
 	if (o->n_features)
 		return check_features(o);
 	if (!o->cr.pid)
 		return cr_check_kernel(o->extra, o->all) ? 0 : 1;
-	log_obstacles_set(print_obstacle, NULL);
-	r = cr_check_tree(&o->cr);
-	if (r == -EOPNOTSUPP)
-		return 1;
-	if (r < 0)
-		return failed(o, "check", r);
-	printf("Process tree %d can be dumped.\n", o->cr.pid);
-	return 0;
+	return in_child(o, check_tree);
 }

@@ -29,6 +29,16 @@ static int notify(struct dump_ctx *ctx, const char *event)
 	return ctx->opts->notify(ctx->opts->notify_arg, event, ctx->opts->pid);
 }
 
+int dump_check_cancelled(struct dump_ctx *ctx)
+{
+	if (ctx->cancelled)
+		return -ECANCELED;
+	if (!ctx->opts->cancelled || !ctx->opts->cancelled(ctx->opts->cancelled_arg))
+		return 0;
+	ctx->cancelled = true;
+	return log_fail(-ECANCELED, "stopped on request; the tree goes on");
+}
+
 /*
  * Runs fn over the tree. Obstacles do not end it at once, so that one run names them all.
  */
@@ -37,7 +47,9 @@ static int each_process(struct dump_ctx *ctx, int (*fn)(struct dump_ctx *, struc
 	int refused = 0, r;
 
 	for (size_t i = 0; i < ctx->n_procs; i++) {
-		r = fn(ctx, ctx->procs[i]);
+		r = dump_check_cancelled(ctx);
+		if (r >= 0)
+			r = fn(ctx, ctx->procs[i]);
 		if (r < 0 && r != -EOPNOTSUPP)
 			return r;
 		if (r < 0)
@@ -213,7 +225,9 @@ static int dump_run(struct dump_ctx *ctx, bool check)
 		if (check && !steps[i].check)
 			continue;
 		log_debug("step: %s", steps[i].name);
-		r = steps[i].run(ctx);
+		r = dump_check_cancelled(ctx);
+		if (r >= 0)
+			r = steps[i].run(ctx);
 		if (r == -EOPNOTSUPP && check)
 			refused = r;
 		else if (r < 0)
@@ -235,6 +249,8 @@ static int dump_or_check(const struct cr_opts *opts, bool check, struct cr_stats
 		r = notify(&ctx, "pre-dump");
 	if (r >= 0)
 		r = dump_run(&ctx, check);
+	if (r >= 0)
+		r = dump_check_cancelled(&ctx);
 	/* The last thing that may fail: from here on a killed tree is gone. */
 	if (r >= 0 && !check && state == CR_KILL)
 		r = sk_dump_silence(&ctx);

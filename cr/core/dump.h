@@ -85,6 +85,7 @@ struct dump_ctx {
 	bool mntns_dumped;		/* reg_file_entry.mnt_id is meaningful */
 	bool network_locked;		/* "network-lock" was notified */
 	int obstacles;			/* number found by check */
+	bool cancelled;
 	bool was_frozen;		/* opts->freeze_cgroup, before we came */
 };
 
@@ -106,6 +107,8 @@ int dump_fds(struct dump_ctx *ctx, struct dump_process *p) _must_check_;
 int dump_fown(struct dump_ctx *ctx, struct dump_file *f, FownEntry **ret) _must_check_;
 /* The value after "key:" in fdinfo text, e.g. fdinfo_u64(f, "eventfd-count", 16, &v). -ENOENT. */
 int fdinfo_u64(const char *fdinfo, const char *key, int base, uint64_t *ret) _must_check_;
+/* -ECANCELED (logged once) when the caller wants an end, else 0. At points where a rollback is safe. */
+int dump_check_cancelled(struct dump_ctx *ctx) _must_check_;
 /* A process of the tree by its (real) pid, or NULL. */
 struct dump_process *dump_process_find(struct dump_ctx *ctx, pid_t pid);
 /* Image-side ids of a user namespace's outside id, identity without userns (ns/userns.c). */

@@ -145,7 +145,8 @@ static int apply(struct netlock *nl, enum netlock_mode mode)
 	for (size_t i = 0; !r && i < before; i++)
 		r = change(nl, &nl->on[i], mode);
 	for (size_t i = 0; !r && i < n_links; i++)
-		if (links[i].sort != NETLOCK_LOOPBACK && !links[i].upper && !find(nl, links[i].ifindex))
+		if (links[i].sort != NETLOCK_LOOPBACK && !links[i].upper &&
+		    !find(nl, links[i].ifindex))
 			r = attach(nl, mode, &links[i]);
 	if (r < 0)
 		detach_from(nl, before);

@@ -53,8 +53,10 @@ static int dump_run(struct mem_dump *m, uint64_t start, uint64_t end)
 	while (start < end) {
 		uint64_t n = MIN((end - start) / PAGE_BYTES, (uint64_t)CHUNK_PAGES);
 		void *room;
-		int r;
+		int r = dump_check_cancelled(m->ctx);
 
+		if (r < 0)
+			return r;
 		r = pagemap_put(m->w, start, n, PE_PRESENT, &room);
 		if (r < 0)
 			return log_err(r, "cannot write pages at 0x%lx", start);

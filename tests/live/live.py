@@ -4,6 +4,7 @@ A maker (tests/live/make/NAME.c) sets some kernel state up, writes "ready" to th
 given, and upon SIGUSR1 checks that everything is as it left it and writes "ok" or "FAIL: ...".
 A line "cr-options: ..." in its head names options for both dump and restore.
 """
+import ctypes
 import os
 import re
 import signal
@@ -16,8 +17,31 @@ BUILD = ROOT / os.environ.get("BUILD", "build")
 CR = Path(os.environ.get("CR", BUILD / "cr"))
 
 
+# Restored trees whose `cr` has ended become ours, not init's, which may take its time to reap.
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+OWNED = set()  # children that subprocess reaps
+
+
 class Failure(AssertionError):
     pass
+
+
+def reap_orphans():
+    """Ends the zombies that fell to us; a zombie keeps its pid from being restored."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    for pid in map(int, children):
+        if pid not in OWNED and proc_state(pid) == "Z":
+            try:
+                os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
+                pass
+
+
+def proc_state(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+    except OSError:
+        return None
 
 
 def maker_source(name):
@@ -41,6 +65,7 @@ def wait_for(predicate, timeout, what):
 def cr(verb, images, *options, timeout=60):
     """Runs cr; returns its CompletedProcess. The log stays beside the images."""
     log = f"{verb}.log"
+    reap_orphans()
     argv = [CR, verb, "-D", images, "-v4", "-o", log, *options]
     done = subprocess.run(argv, capture_output=True, text=True, errors="replace",
                           timeout=timeout)
@@ -71,6 +96,7 @@ class Maker:
                 [BUILD / "make" / self.name, self.result], stdin=subprocess.DEVNULL,
                 stdout=out, stderr=subprocess.STDOUT, cwd=self.dir)
         self.pid = self.popen.pid
+        OWNED.add(self.pid)
         wait_for(lambda: "ready" in self.read() or self.popen.poll() is not None, 20,
                  f"{self.name} does not get ready")
         if self.popen.poll() is not None and "ready" not in self.read():
@@ -91,17 +117,16 @@ class Maker:
         """The killed process is our zombie: its pid is free only when it is reaped."""
         if self.popen:
             self.popen.wait(timeout=20)
+            OWNED.discard(self.pid)
             self.popen = None
 
     def restore(self, *options):
         check(cr("restore", self.images, "-d", *maker_options(self.name), *options), "restore")
 
     def alive(self):
-        try:
-            state = Path(f"/proc/{self.pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
-        except OSError:
-            return False
-        return state != "Z"
+        if not self.popen:
+            reap_orphans()
+        return proc_state(self.pid) not in (None, "Z")
 
     def verify(self, timeout=30):
         if not self.alive():

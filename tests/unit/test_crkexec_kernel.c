@@ -229,7 +229,8 @@ TEST("a damaged or unknown initrd is called unreadable and never crashes")
 	size_t z = ZSTD_compress(packed, sizeof(packed), plain, n, 1);
 	struct initrd_info info;
 
-	for (size_t i = 4; i < n; i += 3) {
+	/* The padding behind the trailer may be missing. */
+	for (size_t i = 4; i < n - 4; i += 3) {
 		put_file("cut", plain, i);
 		ASSERT_EQ(initrd_scan(tmp("cut"), &info), 0);
 		ASSERT(info.unreadable);

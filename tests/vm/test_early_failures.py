@@ -29,12 +29,12 @@ def test_damaged_manifest_boots_cold_by_the_kernels_own_root_argument(guest):
     standin.jump(guest, initramfs.replace(b'"kernel_from"', b'"kernel_frOm"'))
     assert guest.run("uname -r").out.strip() == guest.image.versions["7.2"]
     assert is_started_cold(guest)
-    kernel_log = guest.run("journalctl -b -k -o cat").out
-    assert "crkexec: nothing restored: manifest: " in kernel_log and "damaged" in kernel_log
+    said = guest.run("journalctl -b -t crkexec -o cat").out
+    assert "nothing restored: manifest: " in said and "damaged" in said
     # The same guest once more: a manifest of another upgrade than the one that boots.
     standin.jump(guest, standin.pack(guest, [UNIT]), upgrade_id="1111111111111111")
     assert is_started_cold(guest)
-    assert "is of upgrade 00c0ffee00c0ffee" in guest.run("journalctl -b -k -o cat").out
+    assert "is of upgrade 00c0ffee00c0ffee" in guest.run("journalctl -b -t crkexec -o cat").out
 
 
 def test_missing_root_filesystem_says_so_and_reboots(guest):
@@ -42,6 +42,6 @@ def test_missing_root_filesystem_says_so_and_reboots(guest):
     mark = guest.console.mark()
     # QEMU's own kernel comes back after the reboot.
     standin.jump(guest, initramfs, append="root=/dev/nonexistent panic=3")
-    guest.wait_console(r"crkexec: cannot boot: .*nonexistent", since=mark)
+    guest.wait_console(r"crkexec: cannot boot: root filesystem: .*UUID=00000000", since=mark)
     assert guest.run("uname -r").out.strip() == guest.image.versions["6.12"]
     assert is_started_cold(guest)

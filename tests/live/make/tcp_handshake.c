@@ -32,8 +32,10 @@ static void outside(int told)
 	for (;;) {
 		c = accept(l, NULL, NULL);
 		if (!fork()) {
-			ssize_t n = recv(c, buf, sizeof(buf), 0);
+			ssize_t n;
 
+			alarm(60);	/* not inherited */
+			n = recv(c, buf, sizeof(buf), 0);
 			if (n > 0 && send(c, buf, (size_t)n, 0) != n)
 				maker_fail("outside: send: %s", strerror(errno));
 			_exit(0);
@@ -106,6 +108,6 @@ int main(int argc, char **argv)
 		maker_fail("blocking connect: %s", (char *)failed);
 	MAKER_MUST(send(blocking, "there", 5, MSG_NOSIGNAL) == 5);
 	sock_expect("echo of the blocking one", blocking, "there", 5);
-	kill(pid, SIGKILL);
+	kill(-pid, SIGKILL);	/* it leads a session */
 	maker_ok();
 }

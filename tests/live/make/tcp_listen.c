@@ -68,7 +68,8 @@ static void expect_accepts(const char *what, int l, int port)
 
 int main(int argc, char **argv)
 {
-	int l4, l6, only6, dual, multi, group[2], c, s, dc, ds, bound, fresh, p4, p6, po, pd, pg, pb;
+	int l4, l6, only6, dual, multi, group[2], c, s, dc, ds, bound, fresh;
+	int p4, p6, po, pd, pg, pb;
 	char name[32] = "";
 	socklen_t len = sizeof(name);
 	struct linger linger = { 1, 17 };

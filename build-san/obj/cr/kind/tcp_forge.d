@@ -12,7 +12,7 @@ build-san/obj/cr/kind/tcp_forge.o: cr/kind/tcp_forge.c cr/kind/sk_inet.h \
  build-san/proto/rpc.pb-c.h build-san/proto/sockets.pb-c.h \
  build-san/proto/task.pb-c.h build-san/proto/tty.pb-c.h \
  cr/remote/remote.h cr/util/io.h cr/util/log.h cr/core/restore.h \
- cr/image/pages.h
+ cr/image/pages.h cr/netlock/netlock.h
 cr/kind/sk_inet.h:
 cr/kind/sk_common.h:
 cr/kernel/sockdiag.h:
@@ -49,3 +49,4 @@ cr/util/io.h:
 cr/util/log.h:
 cr/core/restore.h:
 cr/image/pages.h:
+cr/netlock/netlock.h:

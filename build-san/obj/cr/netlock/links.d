@@ -9,7 +9,7 @@ build-san/obj/cr/netlock/links.o: cr/netlock/links.c \
  /usr/include/libnl3/netlink/object.h /usr/include/libnl3/netlink/utils.h \
  /usr/include/libnl3/netlink/list.h /usr/include/libnl3/netlink/attr.h \
  /usr/include/libnl3/netlink/addr.h /usr/include/libnl3/netlink/data.h \
- cr/netlock/links.h cr/util/macro.h
+ cr/netlock/links.h cr/netlock/netlock.h cr/util/macro.h
 /usr/include/libnl3/netlink/msg.h:
 /usr/include/libnl3/netlink/netlink.h:
 /usr/include/libnl3/netlink/netlink-compat.h:
@@ -26,4 +26,5 @@ build-san/obj/cr/netlock/links.o: cr/netlock/links.c \
 /usr/include/libnl3/netlink/addr.h:
 /usr/include/libnl3/netlink/data.h:
 cr/netlock/links.h:
+cr/netlock/netlock.h:
 cr/util/macro.h:

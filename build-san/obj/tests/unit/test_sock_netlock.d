@@ -14,7 +14,7 @@ build-san/obj/tests/unit/test_sock_netlock.o: \
  /usr/include/libnl3/netlink/data.h \
  /usr/include/libnl3/netlink/route/link.h \
  /usr/include/libnl3/netlink/route/link/veth.h cr/netlock/links.h \
- cr/util/macro.h cr/netlock/netlock.h tests/unit/unit.h
+ cr/netlock/netlock.h cr/util/macro.h tests/unit/unit.h
 /usr/include/libnl3/netlink/netlink.h:
 /usr/include/libnl3/netlink/netlink-compat.h:
 /usr/include/libnl3/netlink/version.h:
@@ -35,6 +35,6 @@ build-san/obj/tests/unit/test_sock_netlock.o: \
 /usr/include/libnl3/netlink/route/link.h:
 /usr/include/libnl3/netlink/route/link/veth.h:
 cr/netlock/links.h:
-cr/util/macro.h:
 cr/netlock/netlock.h:
+cr/util/macro.h:
 tests/unit/unit.h:
