@@ -68,7 +68,8 @@ static int find_runs(const uint64_t *sorted, size_t n, const struct choose_spec 
 	for (size_t i = 0; i < n && r == 0; i++)
 		if (sorted[i] >= spec->low &&
 		    !touches(spec->avoid, spec->n_avoid, sorted[i], HUGEPAGE_BYTES) &&
-		    !touches(without->runs.v, without->runs.n, sorted[i], HUGEPAGE_BYTES))
+		    /* With a page right below it a run of blocks would lose its alignment. */
+		    !touches(without->runs.v, without->runs.n, sorted[i], 2 * HUGEPAGE_BYTES))
 			r = runs_add(ret, sorted[i], HUGEPAGE_BYTES);
 	return r;
 }

@@ -119,6 +119,17 @@ int pmem_spec_parse(const char *text, struct pmem_spec *ret)
 	return 0;
 }
 
+uint64_t pmem_returnable_bytes(const struct manifest_range *ranges, size_t n,
+			       uint64_t block_bytes)
+{
+	uint64_t total = 0;
+
+	for (size_t i = 0; i < n && block_bytes; i++)
+		if (ranges[i].addr % block_bytes == 0)
+			total += ranges[i].bytes / block_bytes * block_bytes;
+	return total;
+}
+
 /*
  * One parameter, commas between the ranges: KASLR keeps away from four ranges, and gives up
  * randomizing the place when one parameter has more; it would ignore a fifth parameter.
@@ -140,7 +151,7 @@ char *pmem_memmap_format(const struct manifest_range *ranges, size_t n, bool giv
 		fprintf(f, "%s%" PRIu64 "M!%#" PRIx64, i ? "," : "", ranges[i].bytes >> 20,
 			ranges[i].addr);
 	if (give_back)
-		fputs(",64T%0-12+0xefffffff", f);
+		fputs(PMEM_CONVERSION, f);
 	if (fclose(f)) {
 		free(text);
 		return NULL;

@@ -60,9 +60,17 @@ char *pmem_spec_format(const struct pmem_spec *spec);
 int pmem_spec_parse(const char *text, struct pmem_spec *ret) _must_check_;
 
 /*
+ * What can be given back of the ranges: whole memory blocks of those that begin at a block's
+ * border (7.2's dax_hmem refuses others). 0 for block_bytes 0.
+ */
+uint64_t pmem_returnable_bytes(const struct manifest_range *ranges, size_t n,
+			       uint64_t block_bytes);
+
+/*
  * The words for the new kernel's command line: one memmap= with all ranges. With give_back they
  * are made soft-reserved memory, which the dax drivers can add to the system later on.
  */
+#define PMEM_CONVERSION	",64T%0-12+0xefffffff"
 char *pmem_memmap_format(const struct manifest_range *ranges, size_t n, bool give_back);
 
 #endif

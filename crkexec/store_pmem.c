@@ -123,7 +123,7 @@ static int store_prepare(struct store *s, const struct store_need *needs, size_t
 {
 	struct pmem_state *p = s->state;
 	struct manifest *m = s->u->m;
-	uint64_t need = total_need(needs, n);
+	uint64_t need = total_need(needs, n), lost;
 	void *map;
 	int r;
 
@@ -136,11 +136,11 @@ static int store_prepare(struct store *s, const struct store_need *needs, size_t
 		return r;
 	p->map = map;
 	log_info("store: %" PRIu64 " MiB in %zu ranges from %#" PRIx64 " on for %" PRIu64
-		 " MiB of images%s", p->bytes >> 20, m->n_ranges, m->ranges[0].addr, need >> 20,
-		 p->give_back ? "" : "; not given back before the next boot");
-	if (!p->give_back)
-		upgrade_warn(s->u, "the %" PRIu64 " MiB of the store are missing until the next boot",
-			     p->bytes >> 20);
+		 " MiB of images", p->bytes >> 20, m->n_ranges, m->ranges[0].addr, need >> 20);
+	lost = p->bytes - pmem_returnable_bytes(m->ranges, m->n_ranges, p->block_bytes);
+	if (lost)
+		upgrade_warn(s->u, "%" PRIu64 " MiB of memory, of %" PRIu64 " MiB taken for the "
+			     "images, are missing until the next boot", lost >> 20, p->bytes >> 20);
 	return divide(p, needs, n, need);
 }
 
@@ -149,9 +149,12 @@ static int store_cmdline(struct store *s, char **ret_words, char **ret_suffix)
 	const struct pmem_state *p = s->state;
 	const struct manifest *m = s->u->m;
 	const struct pmem_spec spec = { m->ranges[0].addr, m->ranges[0].bytes, p->salt };
-	_cleanup_free_ char *text = pmem_spec_format(&spec);
+	_cleanup_free_ char *text = pmem_spec_format(&spec), *words = NULL;
 
-	*ret_words = pmem_memmap_format(m->ranges, m->n_ranges, p->give_back);
+	/* The distribution's udev would have the memory taken before it is read. */
+	words = pmem_memmap_format(m->ranges, m->n_ranges, p->give_back);
+	*ret_words = !words ? NULL : str_fmt("%s%s", words, p->give_back &&
+					     !s->u->target.own_initramfs ? " " PMEM_KEEP_OFF : "");
 	*ret_suffix = text ? str_fmt(",store=%s", text) : NULL;
 	return *ret_words && *ret_suffix ? 0 : -ENOMEM;
 }

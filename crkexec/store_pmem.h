@@ -32,6 +32,14 @@ struct pmem_state {
 	size_t max_ranges;		/* that fit on the command line */
 };
 
+/* For dracut: udev in the initramfs leaves this driver alone, the one of the root does not. */
+#define PMEM_KEEP_OFF	"rd.driver.blacklist=dax_hmem"
+
+/* Unit of memory that can be given back; 0: not known. */
+uint64_t pmem_block_bytes(void);
+/* After the upgrade: waits until memory is back. What is not although it should be. */
+uint64_t pmem_wait_returned(const struct manifest *m, unsigned int timeout_msec);
+
 /* store_pmem_plan.c. Fills in block_bytes and max_ranges; changes nothing. */
 int pmem_plan(struct store *s, struct pmem_state *p, uint64_t need, char **ret_why)
 	_must_check_;

@@ -120,7 +120,7 @@ static int check_kernels(struct store *s, char **ret_why)
 	return r ? 0 : *ret_why ? -EOPNOTSUPP : -ENOMEM;
 }
 
-static uint64_t memory_block_bytes(void)
+uint64_t pmem_block_bytes(void)
 {
 	_cleanup_free_ char *text = NULL;
 	uint64_t bytes;
@@ -130,6 +130,15 @@ static uint64_t memory_block_bytes(void)
 		return 0;
 	text[strcspn(text, "\n")] = '\0';
 	return parse_u64(text, 16, &bytes) < 0 ? 0 : MAX(bytes, BLOCK_MIN_BYTES);
+}
+
+/* Built in, the driver would hand the memory out before anything of ours runs. */
+static bool hmem_is_module(const struct target *t)
+{
+	_cleanup_free_ char *text = NULL;
+
+	return t->config && read_file_at(AT_FDCWD, t->config, 4u << 20, &text, NULL) == 0 &&
+	       strstr(text, "\nCONFIG_DEV_DAX_HMEM=m\n");
 }
 
 /* Memory that the firmware calls what "!" on the command line does (type 12): NVDIMMs. */
@@ -161,14 +170,11 @@ static void plan_give_back(struct store *s, struct pmem_state *p, size_t taken)
 	p->block_bytes = 0;
 	if (taken || firmware_has_pmem())
 		log_info("store: there is other persistent memory: ours is not given back");
-	else if (!t->own_initramfs)
-		log_info("store: the distribution's initramfs would take soft-reserved memory: ours "
-			 "is not given back");
-	else if (target_lacks(t, needed_back, &missing))
-		log_info("store: kernel %s lacks %s: memory is not given back", t->version,
-			 strv_text(&missing));
+	else if (target_lacks(t, needed_back, &missing) || !hmem_is_module(t))
+		log_info("store: kernel %s cannot take memory back (%s)", t->version,
+			 missing.n ? strv_text(&missing) : "DEV_DAX_HMEM must be a module");
 	else
-		p->block_bytes = memory_block_bytes();
+		p->block_bytes = pmem_block_bytes();
 	strv_done(&missing);
 }
 

@@ -100,19 +100,6 @@ static int report_failure(const struct taking *t, int r)
 	return log_err(r, "cannot choose pages for the store");
 }
 
-static bool is_returnable(const struct taking *t)
-{
-	uint64_t block = t->spec.block_bytes, whole = 0;
-
-	for (size_t i = 0; i < t->n && block; i++) {
-		uint64_t from = ROUND_UP(t->ranges[i].addr, block);
-		uint64_t to = (t->ranges[i].addr + t->ranges[i].bytes) / block * block;
-
-		whole += to > from ? to - from : 0;
-	}
-	return whole != 0;
-}
-
 int pmem_take(struct pmem_state *p, uint64_t need, const struct manifest_range *avoid,
 	      size_t n_avoid, struct undo_log *undo, struct manifest_range **ret, size_t *ret_n)
 {
@@ -145,7 +132,7 @@ int pmem_take(struct pmem_state *p, uint64_t need, const struct manifest_range *
 		free(t.ranges);
 		return r;
 	}
-	p->give_back = is_returnable(&t);
+	p->give_back = pmem_returnable_bytes(t.ranges, t.n, p->block_bytes) != 0;
 	*ret = t.ranges;
 	*ret_n = t.n;
 	return 0;

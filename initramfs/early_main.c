@@ -7,7 +7,7 @@
  *
  * After the first failure only the rows marked ALWAYS run: they boot the machine.
  */
-#include "initramfs/early.h"
+#include "initramfs/early_store.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -44,6 +44,8 @@ static const struct early_phase {
 	{ "filesystems",	early_mount_others,	BOTH },
 	/* Settings of interfaces and filesystems that were not there the first time. */
 	{ "sysctls again",	early_sysctls_again,	BOTH },
+	/* What follows changes the world: not a second time by another boot. */
+	{ "images taken",	early_store_consume,	BOTH },
 	{ "files",		early_carry,		BOTH },
 	{ "restore",		early_restore,		BOTH },
 	/* All connections answer for themselves again, or never will. */

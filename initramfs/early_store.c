@@ -244,6 +244,11 @@ int early_store_open(struct early *e)
 	return r < 0 ? log_err(r, "no usable manifest in this initramfs") : 0;
 }
 
+int early_store_consume(struct early *e)
+{
+	return e->pmem ? early_pmem_consume(e->pmem) : 0;
+}
+
 static int match_timens(void *arg, const char *name, uint64_t bytes, uint64_t hash)
 {
 	unsigned long id, *ret = arg;

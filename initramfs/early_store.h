@@ -19,6 +19,13 @@ struct early_images {
  */
 int early_store_open(struct early *e) _must_check_;
 
+/*
+ * Phase "images taken": from now on they are restored at most once. With the same command line
+ * this kernel, or another, may be booted again while they still lie there (kexec
+ * --reuse-cmdline): processes of the past would meet their own later traces.
+ */
+int early_store_consume(struct early *e) _must_check_;
+
 /* Every byte is checked against the manifest before it is opened. */
 int early_images_open(struct early *e, const struct manifest_tree *t, struct early_images *ret)
 	_must_check_;

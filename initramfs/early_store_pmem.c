@@ -184,6 +184,22 @@ void early_pmem_unmap(const void *map, uint64_t bytes)
 	munmap((void *)(uintptr_t)map, ROUND_UP(bytes, (uint64_t)PAGE_BYTES));
 }
 
+int early_pmem_consume(struct early_pmem *p)
+{
+	_cleanup_close_ int fd = open("/dev/mem", O_RDWR | O_CLOEXEC);
+	void *head;
+
+	if (fd < 0)
+		return log_err(neg_errno(), "cannot open /dev/mem");
+	head = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+		    (off_t)p->header.ranges[0].addr);
+	if (head == MAP_FAILED)
+		return log_err(neg_errno(), "cannot write to the kept memory");
+	memset(head, 0, sizeof(struct pmem_header));
+	munmap(head, PAGE_BYTES);
+	return 0;
+}
+
 void early_pmem_close(struct early_pmem *p)
 {
 	if (!p)

@@ -25,6 +25,8 @@ int early_pmem_map(const struct early_pmem *p, uint64_t off, uint64_t bytes, con
 	_must_check_;
 void early_pmem_unmap(const void *map, uint64_t bytes);
 void early_pmem_close(struct early_pmem *p);
+/* Makes the header invalid, so that no later boot takes these images for its own. */
+int early_pmem_consume(struct early_pmem *p) _must_check_;
 
 /*
  * Pure: may the range be read? 0, or -EBADMSG, -EBUSY (a driver has it: *ret_claim is its entry),
