@@ -24,20 +24,43 @@ static bool word_has_key(const char *word, size_t n, const char *key)
 	return n > k && word[k] == '=' && !strncmp(word, key, k);
 }
 
-static bool word_is_dropped(const char *word, size_t n, bool own_initramfs, bool had_store)
+struct filter {
+	bool own_initramfs;
+	bool after_store;		/* an earlier upgrade's crkexec=ID,store=... was seen */
+};
+
+/*
+ * Taken for one jump: on the next one it would hide memory. Ours follows crkexec=; what the
+ * operator has there of his own stands before it, or after it from --append.
+ */
+static bool word_is_stores(const char *word, size_t n, struct filter *f)
+{
+	static const char blacklist[] = "rd.driver.blacklist=dax_hmem";
+
+	if (!f->after_store)
+		return false;
+	if (n == strlen(blacklist) && !strncmp(word, blacklist, n))
+		return true;
+	if (!word_has_key(word, n, "memmap"))
+		return false;
+	f->after_store = false;
+	return true;
+}
+
+static bool word_is_dropped(const char *word, size_t n, struct filter *f)
 {
 	static const char *const keys[] = {
 		"BOOT_IMAGE", "initrd", CRKEXEC_CMDLINE_KEY, "kexec_jump_back_entry",
 	};
 
+	if (word_has_key(word, n, CRKEXEC_CMDLINE_KEY))
+		f->after_store = memmem(word, n, ",store=", strlen(",store=")) != NULL;
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
 		if (word_has_key(word, n, keys[i]))
 			return true;
-	if (own_initramfs && word_has_key(word, n, "rdinit"))
+	if (f->own_initramfs && word_has_key(word, n, "rdinit"))
 		return true;
-	/* Taken for one jump: on the next one it would hide memory. */
-	return had_store && word_has_key(word, n, "memmap") &&
-	       (memchr(word, '!', n) || memchr(word, '%', n));
+	return word_is_stores(word, n, f);
 }
 
 char *cmdline_get(const char *cmdline, const char *key)
@@ -76,20 +99,13 @@ static void line_add(struct line *l, const char *word, size_t n)
 	l->text[l->used] = '\0';
 }
 
-static bool has_store(const char *current)
-{
-	_cleanup_free_ char *v = cmdline_get(current, CRKEXEC_CMDLINE_KEY);
-
-	return v && strstr(v, "store=");
-}
-
 int cmdline_build(const char *current, const char *ours, const char *append, bool own_initramfs,
 		  size_t max, char **ret)
 {
 	size_t room = strlen(current) + (ours ? strlen(ours) : 0) + (append ? strlen(append) : 0);
 	_cleanup_free_ char *text = malloc(room + 8);
 	struct line l = { text, 0, room };
-	bool had_store = has_store(current);
+	struct filter filter = { .own_initramfs = own_initramfs };
 	const char *s = current, *rest = "";
 
 	if (!text)
@@ -102,7 +118,7 @@ int cmdline_build(const char *current, const char *ours, const char *append, boo
 			rest = s;
 			break;
 		}
-		if (!word_is_dropped(s, n, own_initramfs, had_store))
+		if (!word_is_dropped(s, n, &filter))
 			line_add(&l, s, n);
 		s += n;
 	}

@@ -12,10 +12,12 @@
 #include "crkexec/lock.h"
 #include "crkexec/paths.h"
 #include "crkexec/report.h"
+#include "crkexec/store_pmem.h"
 #include "util/io.h"
 #include "util/log.h"
 
 #define RUN_MANIFEST	CRKEXEC_RUN_DIR "/manifest.json"
+#define MEMORY_TIMEOUT_MSEC	20000u
 #define LAST_NAME	"last.json"
 #define LAST_REPORT	CRKEXEC_STATE_DIR "/" LAST_NAME
 
@@ -108,6 +110,17 @@ static void keep_log(const char *id, const char *name)
 		log_err(neg_errno(), "cannot write %s", to);
 }
 
+/* udev is still at work this early. */
+static void check_memory(struct manifest *m)
+{
+	uint64_t missing = pmem_wait_returned(m, MEMORY_TIMEOUT_MSEC);
+
+	if (missing)
+		(void)!manifest_add_warning(m, "%llu MiB of memory that the images were in were not "
+					    "given back (module kmem): missing until the next boot",
+					    (unsigned long long)(missing >> 20));
+}
+
 int command_finish(void)
 {
 	_cleanup_(manifest_freep) struct manifest *m = NULL;
@@ -119,6 +132,8 @@ int command_finish(void)
 		fprintf(stderr, "crkexec: there is no upgrade to finish\n");
 		return EXIT_FAILURE;
 	}
+	if (r == 0)
+		check_memory(m);
 	if (r == 0)
 		r = make_dirs(CRKEXEC_STATE_DIR);
 	if (r == 0) {

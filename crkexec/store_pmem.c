@@ -153,8 +153,8 @@ static int store_cmdline(struct store *s, char **ret_words, char **ret_suffix)
 
 	/* The distribution's udev would have the memory taken before it is read. */
 	words = pmem_memmap_format(m->ranges, m->n_ranges, p->give_back);
-	*ret_words = !words ? NULL : str_fmt("%s%s", words, p->give_back &&
-					     !s->u->target.own_initramfs ? " " PMEM_KEEP_OFF : "");
+	*ret_words = !words ? NULL : str_fmt("%s%s", p->give_back && !s->u->target.own_initramfs ?
+					     PMEM_KEEP_OFF " " : "", words);
 	*ret_suffix = text ? str_fmt(",store=%s", text) : NULL;
 	return *ret_words && *ret_suffix ? 0 : -ENOMEM;
 }

@@ -50,6 +50,7 @@ struct early {
 	int uevent_fd;
 	int log_fd;
 	struct netlock *lock;
+	bool unlocked;			/* the network, and for good */
 	uint64_t begin_usec;		/* CLOCK_BOOTTIME of our own start */
 	struct early_mark {		/* phases so far, in CLOCK_BOOTTIME: it is never set */
 		const char *name;

@@ -138,6 +138,10 @@ int early_net_configure(struct early *e)
 
 int early_net_unlock(struct early *e)
 {
+	/* Done by "restore" already, unless there was nothing to restore. */
+	if (e->unlocked)
+		return 0;
+	e->unlocked = true;
 	if (e->lock)
 		netlock_close(e->lock);
 	e->lock = NULL;

@@ -6,6 +6,12 @@
  * The restoring process enters the unit's group first, so memory filled from outside is
  * charged to the unit too. It ends as soon as its tree runs.
  *
+ * Before the trees run, and while their connections still are in repair mode, the network is
+ * unlocked: only then do window probes, unsent bytes and the acknowledgements that wake waiting
+ * peers get out, and their answers in. It must not be earlier than the last tree's sockets
+ * are there, or the kernel would answer for those with resets. So every tree waits for the
+ * slowest, for a limited time.
+ *
  * The trap: PID 1 itself may not clone with CLONE_PARENT; a service of the distribution's
  * initramfs must, or the trees would lose their parent when it ends (PR_SET_PDEATHSIG).
  */
@@ -32,7 +38,12 @@
 /* The kernel's fs.nr_open: PID 1 begins with 1,024, a tree may have more files than that. */
 #define FILES_MAX		(1u << 20)
 
+/* A ready tree waits so long for the others. */
+#define READY_WAIT_USEC		(10ull * 1000000u)
+
+/* What a child says: first, unless it fails before, that it is ready; then how it ended. */
 struct result {
+	bool ready;
 	int error;
 	pid_t root;
 	char reason[EARLY_REASON_BYTES];
@@ -42,7 +53,9 @@ struct job {
 	struct manifest_unit *unit;
 	const struct manifest_tree *tree;
 	pid_t pid;
-	int fd;			/* the result comes here; -EBADF: there is one */
+	int fd;			/* results come here; -EBADF: there is the last one */
+	int go_fd;		/* a byte here: the tree may run */
+	bool ready;
 	uint64_t deadline;
 	struct result result;
 };
@@ -75,7 +88,26 @@ static int make_externals(const struct manifest_unit *u, int out_fd, struct cr_e
 	return 0;
 }
 
-static int restore_tree(struct early *e, struct job *j, pid_t *ret_root)
+struct gate {
+	int say_fd, go_fd;
+};
+
+/* struct cr_opts.notify. A parent that is gone or forgets us does not hold the tree back. */
+static int wait_for_others(void *arg, const char *event, pid_t root)
+{
+	const struct gate *g = arg;
+	const struct result ready = { .ready = true, .root = root };
+	struct pollfd p = { .fd = g->go_fd, .events = POLLIN };
+
+	if (strcmp(event, "network-unlock"))
+		return 0;
+	if (write(g->say_fd, &ready, sizeof(ready)) != sizeof(ready))
+		return 0;
+	poll(&p, 1, READY_WAIT_USEC / 1000 + 1000);
+	return 0;
+}
+
+static int restore_tree(struct early *e, struct job *j, const struct gate *gate, pid_t *ret_root)
 {
 	_cleanup_close_ int work_fd = open(CRKEXEC_RUN_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	_cleanup_close_ int out_fd = -EBADF;
@@ -87,6 +119,7 @@ static int restore_tree(struct early *e, struct job *j, pid_t *ret_root)
 		.link_remap = true, .detached = true, .sibling = true, .time_namespace = true,
 		.network_lock = CR_LOCK_SKIP, .cgroup_mode = -1,
 		.n_externals = j->unit->n_streams,
+		.notify = wait_for_others, .notify_arg = (void *)gate,
 	};
 	int r;
 
@@ -112,7 +145,8 @@ static int restore_tree(struct early *e, struct job *j, pid_t *ret_root)
 	return r;
 }
 
-static void __attribute__((noreturn)) restore_child(struct early *e, struct job *j, int fd)
+static void __attribute__((noreturn)) restore_child(struct early *e, struct job *j,
+						    const struct gate *gate)
 {
 	const struct rlimit files = { FILES_MAX, FILES_MAX };
 	struct result res = { 0 };
@@ -124,40 +158,61 @@ static void __attribute__((noreturn)) restore_child(struct early *e, struct job 
 	/* The trees' own limits are in their images. */
 	if (setrlimit(RLIMIT_NOFILE, &files) < 0)
 		log_warn("cannot raise the limit of open files: %s", strerror(errno));
-	r = restore_tree(e, j, &res.root);
+	r = restore_tree(e, j, gate, &res.root);
 	res.error = r;
 	if (r < 0)
 		snprintf(res.reason, sizeof(res.reason), "%s",
 			 *log_first_error() ? log_first_error() : strerror(-r));
-	if (write(fd, &res, sizeof(res)) != sizeof(res))
+	if (write(gate->say_fd, &res, sizeof(res)) != sizeof(res))
 		_exit(2);
 	_exit(r < 0);
 }
 
 static int start(struct early *e, struct job *j)
 {
-	_cleanup_close_ int rd = -EBADF, wr = -EBADF;
+	_cleanup_close_ int rd = -EBADF, wr = -EBADF, wait = -EBADF, go = -EBADF;
 	int p[2];
 
 	if (pipe2(p, O_CLOEXEC) < 0)
 		return neg_errno();
 	rd = p[0];
 	wr = p[1];
+	if (pipe2(p, O_CLOEXEC) < 0)
+		return neg_errno();
+	wait = p[0];
+	go = p[1];
 	j->pid = syscall(SYS_clone, e->initrd ? CLONE_PARENT : SIGCHLD, 0, 0, 0, 0);
 	if (j->pid < 0)
 		return neg_errno();
-	if (j->pid == 0)
-		restore_child(e, j, wr);
+	if (j->pid == 0) {
+		/* Or it would never see the end of its own waiting. */
+		close(take_fd(&go));
+		restore_child(e, j, &(struct gate){ wr, wait });
+	}
 	j->fd = take_fd(&rd);
+	j->go_fd = take_fd(&go);
 	j->deadline = early_now_usec(CLOCK_BOOTTIME) + RESTORE_BASE_USEC +
 		      (j->unit->image_bytes >> 20) * RESTORE_MIB_USEC;
 	return 0;
 }
 
-static void finish(struct early *e, struct job *j)
+static void close_job(struct early *e, struct job *j)
+{
+	close(take_fd(&j->fd));
+	close_fdp(&j->go_fd);
+	j->go_fd = -EBADF;
+	if (!e->initrd)
+		waitpid(j->pid, NULL, 0);
+}
+
+static void hear(struct early *e, struct job *j)
 {
 	ssize_t n = read(j->fd, &j->result, sizeof(j->result));
 
+	if (n == sizeof(j->result) && j->result.ready && !j->ready) {
+		j->ready = true;
+		return;
+	}
 	if (n != sizeof(j->result)) {
 		j->result = (struct result){ .error = -ECHILD };
 		snprintf(j->result.reason, sizeof(j->result.reason),
@@ -165,31 +220,63 @@ static void finish(struct early *e, struct job *j)
 			 j->tree->root_pid);
 	}
 	j->result.reason[sizeof(j->result.reason) - 1] = '\0';
-	close(j->fd);
-	j->fd = -EBADF;
-	if (!e->initrd)
-		waitpid(j->pid, NULL, 0);
+	close_job(e, j);
 }
 
 static void give_up(struct early *e, struct job *j)
 {
 	kill(j->pid, SIGKILL);
-	close(j->fd);
-	j->fd = -EBADF;
 	j->result.error = -ETIMEDOUT;
 	snprintf(j->result.reason, sizeof(j->result.reason),
 		 "the restore of pid %d took too long", j->tree->root_pid);
-	if (!e->initrd)
-		waitpid(j->pid, NULL, 0);
+	close_job(e, j);
+}
+
+/*
+ * Unlocks when no tree has still to make its sockets, or when the first ready one has waited
+ * long enough. *until: when that is, UINT64_MAX before the first is ready.
+ */
+static void open_gate(struct early *e, struct job *jobs, size_t n, uint64_t now, uint64_t *until)
+{
+	size_t ready = 0, making = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		ready += jobs[i].fd >= 0 && jobs[i].ready && jobs[i].go_fd >= 0;
+		making += jobs[i].fd >= 0 && !jobs[i].ready;
+	}
+	if (!ready)
+		return;
+	if (*until == UINT64_MAX)
+		*until = now + READY_WAIT_USEC;
+	if (making && now < *until)
+		return;
+	if (making)
+		log_warn("the network is unlocked before %zu trees are ready: they take too long",
+			 making);
+	early_net_unlock(e);
+	for (size_t i = 0; i < n; i++) {
+		if (!jobs[i].ready || jobs[i].go_fd < 0)
+			continue;
+		/* A byte and not just the end: later children have copies of our descriptor. */
+		if (write(jobs[i].go_fd, "", 1) != 1)
+			log_warn("cannot tell %s to go on: %s", jobs[i].unit->name,
+				 strerror(errno));
+		close(take_fd(&jobs[i].go_fd));
+	}
 }
 
 static void wait_for_all(struct early *e, struct job *jobs, size_t n)
 {
 	_cleanup_free_ struct pollfd *p = calloc(n, sizeof(*p));
+	uint64_t gate = UINT64_MAX;
 
 	for (;;) {
 		uint64_t now = early_now_usec(CLOCK_BOOTTIME), next = UINT64_MAX;
 		size_t open = 0;
+
+		open_gate(e, jobs, n, now, &gate);
+		if (gate > now)
+			next = gate;
 
 		for (size_t i = 0; i < n; i++) {
 			if (jobs[i].fd >= 0 && (!p || jobs[i].deadline <= now))
@@ -207,7 +294,7 @@ static void wait_for_all(struct early *e, struct job *jobs, size_t n)
 			continue;
 		for (size_t i = 0; i < n; i++)
 			if (p[i].revents)
-				finish(e, &jobs[i]);
+				hear(e, &jobs[i]);
 	}
 }
 
@@ -269,7 +356,8 @@ static size_t start_unit(struct early *e, struct manifest_unit *u, struct job *j
 	for (size_t i = 0; i < u->n_trees && u->outcome != OUTCOME_COLD; i++) {
 		struct job *j = &jobs[n];
 
-		*j = (struct job){ .unit = u, .tree = &u->trees[i], .fd = -EBADF };
+		*j = (struct job){ .unit = u, .tree = &u->trees[i], .fd = -EBADF,
+				   .go_fd = -EBADF };
 		r = start(e, j);
 		if (r < 0)
 			mark_cold(u, strerror(-r));
