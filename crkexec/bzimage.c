@@ -72,6 +72,9 @@ int bzimage_parse(const uint8_t *data, size_t bytes, struct bzimage *ret, const 
 		*ret_why = "its header is damaged (length of the command line)";
 		return -ENOEXEC;
 	}
+	/* setup_sects, 0 meaning 4, and the boot sector; syssize in paragraphs. */
+	ret->file_bytes = (data[0x1f1] ? data[0x1f1] + 1u : 5u) * 512u +
+			  (uint64_t)get_u32(data + 0x1f4) * 16;
 	return parse_version(data, bytes, ret, ret_why);
 }
 
@@ -81,6 +84,7 @@ int bzimage_read(const char *path, struct bzimage *ret, const char **ret_why)
 	_cleanup_free_ uint8_t *data = malloc(SETUP_MAX_BYTES);
 	struct stat st;
 	size_t n = 0;
+	int r;
 
 	*ret_why = NULL;
 	if (!data)
@@ -100,5 +104,10 @@ int bzimage_read(const char *path, struct bzimage *ret, const char **ret_why)
 			break;
 		n += (size_t)got;
 	}
-	return bzimage_parse(data, n, ret, ret_why);
+	r = bzimage_parse(data, n, ret, ret_why);
+	if (r == 0 && (uint64_t)st.st_size < ret->file_bytes) {
+		*ret_why = "the file is cut short";
+		return -ENOEXEC;
+	}
+	return r;
 }

@@ -114,6 +114,7 @@ int upgrade_check(void *arg)
 	keep_first(&first, check_config(u));
 	for (size_t i = 0; i < u->n_units; i++)
 		keep_first(&first, check_unit(u, i));
+	keep_first(&first, check_world(u));
 	check_journal(u);
 	return first;
 }

@@ -27,9 +27,10 @@ struct bzimage {
 	char version[65];		/* first word of the version string */
 	uint32_t cmdline_max;
 	uint16_t protocol;
+	uint64_t file_bytes;		/* the least a whole image has; signatures come behind it */
 };
 /*
- * -ENOEXEC with *ret_why (static text) when it is not a 64-bit bzImage that kexec_file_load(2)
+ * data: the beginning of the file. -ENOEXEC with *ret_why (static text) when it is not a 64-bit bzImage that kexec_file_load(2)
  * takes. Documentation/arch/x86/boot.rst.
  */
 int bzimage_parse(const uint8_t *data, size_t bytes, struct bzimage *ret, const char **ret_why)

@@ -12,6 +12,8 @@ int netstate_read(struct upgrade *u, struct manifest *m) _must_check_;
 
 /* mounts.c: the host's mounts, parents first. */
 int mounts_read(struct upgrade *u, struct manifest *m) _must_check_;
+/* Network, FUSE and stacked file systems: mounted by the new boot, not before it. */
+bool mount_comes_late(const char *fstype);
 /* The block device under the root file system, as "8:1"; NULL with *ret_why when it is none. */
 int mounts_root_device(char **ret_majmin, const char **ret_why) _must_check_;
 

@@ -19,18 +19,32 @@
 			 MS_MANDLOCK | MS_DIRSYNC | MS_NOATIME | MS_NODIRATIME | MS_RELATIME |	\
 			 MS_STRICTATIME | MS_LAZYTIME)
 
-/* The trap: an autofs mount point belongs to a systemd that will not be there yet. */
-static bool fstype_is_skipped(const char *fstype)
+static bool is_one_of(const char *fstype, const char *const *names)
 {
-	static const char *const skipped[] = {
-		"autofs", "binfmt_misc", "nsfs", "rpc_pipefs", "nfsd", "efivarfs", "cgroup", "cgroup2",
-		"nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "glusterfs", "overlay", "squashfs",
+	for (; *names; names++)
+		if (!strcmp(fstype, *names))
+			return true;
+	return false;
+}
+
+bool mount_comes_late(const char *fstype)
+{
+	static const char *const late[] = {
+		"nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "glusterfs", "overlay", "squashfs", NULL
 	};
 
-	for (size_t i = 0; i < ARRAY_SIZE(skipped); i++)
-		if (!strcmp(fstype, skipped[i]))
-			return true;
-	return str_starts(fstype, "fuse") && strcmp(fstype, "fusectl");
+	return is_one_of(fstype, late) || (str_starts(fstype, "fuse") && strcmp(fstype, "fusectl"));
+}
+
+/* The trap: an autofs mount point belongs to a systemd that will not be there yet. */
+static bool is_others(const char *fstype)
+{
+	static const char *const others[] = {
+		"autofs", "binfmt_misc", "nsfs", "rpc_pipefs", "nfsd", "efivarfs", "cgroup", "cgroup2",
+		NULL
+	};
+
+	return is_one_of(fstype, others);
 }
 
 static bool target_is_skipped(const char *target)
@@ -145,12 +159,11 @@ int mounts_read(struct upgrade *u, struct manifest *m)
 
 		if (target_is_skipped(mt->mountpoint) || mt->deleted)
 			continue;
-		if (!fstype_is_skipped(mt->fstype))
-			r = add_mount(m, &a, &t, mt);
-		else if (strcmp(mt->fstype, "autofs") && !str_starts(mt->fstype, "cgroup") &&
-			 strcmp(mt->fstype, "binfmt_misc") && strcmp(mt->fstype, "efivarfs"))
+		if (mount_comes_late(mt->fstype))
 			upgrade_warn(u, "%s (%s) is mounted only after the services are back",
 				     mt->mountpoint, mt->fstype);
+		else if (!is_others(mt->fstype))
+			r = add_mount(m, &a, &t, mt);
 	}
 	arena_done(&a);
 	return r;

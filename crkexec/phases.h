@@ -32,6 +32,9 @@ int plan_carrier(struct upgrade *u) _must_check_;
 /* Estimates per tree; the caller frees. */
 int upgrade_needs(struct upgrade *u, struct store_need **ret, size_t *ret_n) _must_check_;
 
+/* check_world.c: what trees share with PID 1 and with late file systems. Says problems. */
+int check_world(struct upgrade *u) _must_check_;
+
 /* look.c: finds the unit's processes and sockets anew, into unit and manifest. */
 int upgrade_look(struct upgrade *u, size_t i) _must_check_;
 

@@ -119,6 +119,23 @@ TEST("a kernel image tells its version and the length of command lines")
 	ASSERT_EQ(bz.cmdline_max, 2047u);
 }
 
+TEST("a kernel image that is cut short is refused")
+{
+	static uint8_t b[0x4000];
+	struct bzimage bz;
+	const char *why;
+
+	make_bzimage(b, sizeof(b), "6.1 x");
+	b[0x1f1] = 15;
+	b[0x1f5] = 2;	/* 0x200 paragraphs behind 16 sectors */
+	put_file("whole", b, 0x4000);
+	ASSERT_EQ(bzimage_read(tmp("whole"), &bz, &why), 0);
+	ASSERT_EQ(bz.file_bytes, 0x4000u);
+	put_file("cut", b, 0x3fff);
+	ASSERT_EQ(bzimage_read(tmp("cut"), &bz, &why), -ENOEXEC);
+	ASSERT_CONTAINS(why, "short");
+}
+
 TEST("what is not a kernel image is refused with the reason")
 {
 	uint8_t b[0x2000];
