@@ -52,9 +52,8 @@ static int freeze_wait(struct upgrade *u, const struct unit *un, uint64_t end)
 			return r < 0 ? r : 0;
 		if (now_monotonic_usec() > end)
 			return upgrade_problem(u, -ETIMEDOUT, un->name,
-					       "a process waits inside the kernel (state D): see ps, dmesg",
-					       "it did not freeze in %llu s",
-					       FREEZE_TIMEOUT_USEC / 1000000u);
+				"a process waits inside the kernel (state D): see ps, dmesg",
+				"it did not freeze in %llu s", FREEZE_TIMEOUT_USEC / 1000000u);
 		r = upgrade_wait_fd(u, fd, POLLPRI, 100);
 		if (r < 0)
 			return r;

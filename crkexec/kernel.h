@@ -30,8 +30,8 @@ struct bzimage {
 	uint64_t file_bytes;		/* the least a whole image has; signatures come behind it */
 };
 /*
- * data: the beginning of the file. -ENOEXEC with *ret_why (static text) when it is not a 64-bit bzImage that kexec_file_load(2)
- * takes. Documentation/arch/x86/boot.rst.
+ * data: the beginning of the file. -ENOEXEC with *ret_why (static text) when it is not a
+ * 64-bit bzImage that kexec_file_load(2) takes. Documentation/arch/x86/boot.rst.
  */
 int bzimage_parse(const uint8_t *data, size_t bytes, struct bzimage *ret, const char **ret_why)
 	_must_check_;

@@ -41,7 +41,11 @@ int make_dirs(const char *path)
 		if (c && c != '/')
 			continue;
 		*s = '\0';
-		if (mkdir(copy, 0700) < 0 && errno != EEXIST)
+		/*
+		 * Asked for first: mkdir(2) of what exists waits for ever on a frozen file system, and
+		 * recovery comes here to thaw it.
+		 */
+		if (access(copy, F_OK) < 0 && mkdir(copy, 0700) < 0 && errno != EEXIST)
 			return neg_errno();
 		*s = c;
 		if (!c)

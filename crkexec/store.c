@@ -43,7 +43,8 @@ int store_choose(struct upgrade *u, const struct store_need *needs, size_t n)
 				  ops->name, why ? why : strerror(-r));
 	}
 	return upgrade_problem(u, r, NULL, "free memory, or upgrade fewer services at once",
-			       "no store for the images: %s", refused ? refused : "this crkexec was built without it");
+			       "no store for the images: %s",
+			       refused ? refused : "this crkexec was built without it");
 }
 
 void store_done(struct store *s)

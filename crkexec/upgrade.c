@@ -90,8 +90,10 @@ int upgrade_init(struct upgrade *u, const struct options *opt, const char *id, i
 {
 	struct utsname un;
 
-	*u = (struct upgrade){ .opt = opt, .life_fd = life_fd, .run_dirfd = -EBADF, .log_fd = -EBADF, .journal_fd = -EBADF,
-			       .undo = UNDO_LOG_INIT };
+	*u = (struct upgrade){
+		.opt = opt, .life_fd = life_fd, .run_dirfd = -EBADF, .log_fd = -EBADF,
+		.journal_fd = -EBADF, .undo = UNDO_LOG_INIT,
+	};
 	progress_init(&u->progress, STDERR_FILENO);
 	u->m = manifest_new();
 	if (!u->m || uname(&un) < 0)
