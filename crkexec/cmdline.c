@@ -35,13 +35,7 @@ struct filter {
  */
 static bool word_is_stores(const char *word, size_t n, struct filter *f)
 {
-	static const char blacklist[] = "rd.driver.blacklist=dax_hmem";
-
-	if (!f->after_store)
-		return false;
-	if (n == strlen(blacklist) && !strncmp(word, blacklist, n))
-		return true;
-	if (!word_has_key(word, n, "memmap"))
+	if (!f->after_store || !word_has_key(word, n, "memmap"))
 		return false;
 	f->after_store = false;
 	return true;

@@ -32,9 +32,6 @@ struct pmem_state {
 	size_t max_ranges;		/* that fit on the command line */
 };
 
-/* For dracut: udev in the initramfs leaves this driver alone, the one of the root does not. */
-#define PMEM_KEEP_OFF	"rd.driver.blacklist=dax_hmem"
-
 /* Unit of memory that can be given back; 0: not known. */
 uint64_t pmem_block_bytes(void);
 /* After the upgrade: waits until memory is back. What is not although it should be. */

@@ -170,6 +170,10 @@ static void plan_give_back(struct store *s, struct pmem_state *p, size_t taken)
 	p->block_bytes = 0;
 	if (taken || firmware_has_pmem())
 		log_info("store: there is other persistent memory: ours is not given back");
+	else if (!t->own_initramfs)
+		/* rd.driver.blacklist= does not hold it off: other modules need dax_hmem (tried). */
+		log_info("store: udev in the distribution's initramfs would hand the memory out "
+			 "before it is read: it is not given back");
 	else if (target_lacks(t, needed_back, &missing) || !hmem_is_module(t))
 		log_info("store: kernel %s cannot take memory back (%s)", t->version,
 			 missing.n ? strv_text(&missing) : "DEV_DAX_HMEM must be a module");

@@ -11,6 +11,8 @@ import pytest
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+pytest.register_assert_rewrite("upgrade_checks")
+
 import vm as vm_module          # noqa: E402  (the path comes first)
 import vm_image                 # noqa: E402
 

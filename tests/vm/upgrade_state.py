@@ -107,9 +107,10 @@ def listening():
 def files_in_run():
     patterns = ["/run/crkexec*", "/run/*/*crkexec*", "/run/systemd/*/*crkexec*",
                 "/run/systemd/*/*/*crkexec*", "/tmp/*crk*", "/var/tmp/*crk*", "/dev/shm/*crk*"]
-    # The harness' own agent is crk-agent, and our tests' files are crk-test*.
+    # The harness' own agent is crk-agent, and our tests' files are crk-test*. The one file that
+    # stays on purpose keeps tmpfiles from ageing restored units' private /tmp directories.
     return sorted({path for pattern in patterns for path in glob.glob(pattern)
-                   if "crk-agent" not in path and "crk-payload" not in path
+                   if path != "/run/tmpfiles.d/crkexec.conf" and "crk-agent" not in path and "crk-payload" not in path
                    and "crk-test" not in path})
 
 
