@@ -42,7 +42,7 @@ int upgrade_store(void *arg)
 
 	u->marks[MARK_STORE] = undo_mark(&u->undo);
 	r = upgrade_needs(u, &needs, &n);
-	return r < 0 ? r : u->store.ops->prepare(&u->store, needs, n);
+	return r < 0 ? r : store_prepare(u, needs, n);
 }
 
 int upgrade_release(void *arg)

@@ -59,10 +59,12 @@ int pmem_header_check(const void *head, const char *id, uint64_t salt, uint64_t 
 	if (h->hash != header_hash(h))
 		return log_fail(-EBADMSG, "the header of the kept memory at %#" PRIx64
 				" is damaged (checksum)", addr);
-	if (h->salt != salt || (id && (strlen(id) != sizeof(h->id) ||
-				       memcmp(h->id, id, sizeof(h->id)))))
+	if (id && (strlen(id) != sizeof(h->id) || memcmp(h->id, id, sizeof(h->id))))
 		return log_fail(-EBADMSG, "the kept memory at %#" PRIx64 " is of upgrade %.16s, this "
-				"boot is %s's", addr, h->id, id ? id : "another");
+				"boot is %s's", addr, h->id, id);
+	if (h->salt != salt)
+		return log_fail(-EBADMSG, "the kept memory at %#" PRIx64 " is of an earlier try: its "
+				"salt is not the command line's", addr);
 	r = check_ranges(h);
 	if (r < 0)
 		return r;

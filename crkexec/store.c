@@ -17,12 +17,14 @@ static int store_try(struct upgrade *u, const struct store_ops *ops,
 	return ops->plan(&u->store, needs, n, ret_why);
 }
 
-int store_choose(struct upgrade *u, const struct store_need *needs, size_t n)
+/* From the table's row first on; refused: why those before it are out, or NULL (taken). */
+static int choose_from(struct upgrade *u, const struct store_need *needs, size_t n, size_t first,
+		       char *refused_before)
 {
-	_cleanup_free_ char *refused = NULL;
+	_cleanup_free_ char *refused = refused_before;
 	int r = -EOPNOTSUPP;
 
-	for (size_t i = 0; store_table[i]; i++) {
+	for (size_t i = first; store_table[i]; i++) {
 		const struct store_ops *ops = store_table[i];
 		_cleanup_free_ char *why = NULL, *before = take_ptr(refused);
 
@@ -45,6 +47,37 @@ int store_choose(struct upgrade *u, const struct store_need *needs, size_t n)
 	return upgrade_problem(u, r, NULL, "free memory, or upgrade fewer services at once",
 			       "no store for the images: %s",
 			       refused ? refused : "this crkexec was built without it");
+}
+
+int store_choose(struct upgrade *u, const struct store_need *needs, size_t n)
+{
+	return choose_from(u, needs, n, 0, NULL);
+}
+
+int store_prepare(struct upgrade *u, const struct store_need *needs, size_t n)
+{
+	off_t mark = undo_mark(&u->undo);
+	const struct store_ops *ops = u->store.ops;
+	int r = ops->prepare(&u->store, needs, n), r2;
+	size_t row = 0;
+	char *why;
+
+	while (store_table[row] && store_table[row] != ops)
+		row++;
+	if (r == 0 || u->opt->store != CHOOSE_AUTO || !store_table[row] || !store_table[row + 1])
+		return r;
+	why = str_fmt("%s: %s", ops->name, *log_first_error() ? log_first_error() : strerror(-r));
+	store_done(&u->store);
+	r2 = undo_rewind(&u->undo, mark, undo_kinds);
+	if (r2 < 0 || !why) {
+		free(why);
+		return r2 < 0 ? r2 : -ENOMEM;
+	}
+	/* That error is dealt with. */
+	log_init(log_level_get(), u->log_fd);
+	log_warn("trying another store: %s", why);
+	r = choose_from(u, needs, n, row + 1, why);
+	return r < 0 ? r : u->store.ops->prepare(&u->store, needs, n);
 }
 
 void store_done(struct store *s)

@@ -72,6 +72,11 @@ extern const struct store_ops store_tmpfs, store_pmem;
  * Logs a problem when none can.
  */
 int store_choose(struct upgrade *u, const struct store_need *needs, size_t n) _must_check_;
+/*
+ * Phase store. With auto, a store that looked possible but is not (memory in small pieces) is
+ * given up for the next one that is.
+ */
+int store_prepare(struct upgrade *u, const struct store_need *needs, size_t n) _must_check_;
 void store_done(struct store *s);
 
 /*

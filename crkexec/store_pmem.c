@@ -36,7 +36,7 @@ static uint64_t total_need(const struct store_need *needs, size_t n)
 	return ROUND_UP(total, PMEM_PAGE_BYTES);
 }
 
-static int store_plan(struct store *s, const struct store_need *needs, size_t n, char **ret_why)
+static int op_plan(struct store *s, const struct store_need *needs, size_t n, char **ret_why)
 {
 	struct pmem_state *p = s->state;
 
@@ -119,7 +119,7 @@ static int divide(struct pmem_state *p, const struct store_need *needs, size_t n
 	return 0;
 }
 
-static int store_prepare(struct store *s, const struct store_need *needs, size_t n)
+static int op_prepare(struct store *s, const struct store_need *needs, size_t n)
 {
 	struct pmem_state *p = s->state;
 	struct manifest *m = s->u->m;
@@ -144,7 +144,7 @@ static int store_prepare(struct store *s, const struct store_need *needs, size_t
 	return divide(p, needs, n, need);
 }
 
-static int store_cmdline(struct store *s, char **ret_words, char **ret_suffix)
+static int op_cmdline(struct store *s, char **ret_words, char **ret_suffix)
 {
 	const struct pmem_state *p = s->state;
 	const struct manifest *m = s->u->m;
@@ -156,7 +156,7 @@ static int store_cmdline(struct store *s, char **ret_words, char **ret_suffix)
 	return *ret_words && *ret_suffix ? 0 : -ENOMEM;
 }
 
-static int store_load(struct store *s)
+static int op_load(struct store *s)
 {
 	_cleanup_close_ int initrd = -EBADF, kmsg = pmem_kmsg_open();
 	_cleanup_free_ struct manifest_range *segments = NULL;
@@ -190,7 +190,7 @@ static struct pmem_region *find_region(struct pmem_state *p, size_t unit, size_t
 	return NULL;
 }
 
-static int store_tree_open(struct store *s, size_t unit, size_t tree, struct image_store **ret)
+static int op_tree_open(struct store *s, size_t unit, size_t tree, struct image_store **ret)
 {
 	struct pmem_state *p = s->state;
 	struct pmem_region *region = find_region(p, unit, tree);
@@ -206,7 +206,7 @@ static int store_tree_open(struct store *s, size_t unit, size_t tree, struct ima
 }
 
 /* t NULL: the dump failed, what was written is of no use. */
-static int store_tree_done(struct store *s, struct image_store *images, struct manifest_tree *t)
+static int op_tree_done(struct store *s, struct image_store *images, struct manifest_tree *t)
 {
 	struct pmem_state *p = s->state;
 	int r = 0;
@@ -228,7 +228,7 @@ static int store_tree_done(struct store *s, struct image_store *images, struct m
 	return r;
 }
 
-static int store_commit(struct store *s, const char *text, size_t bytes)
+static int op_commit(struct store *s, const char *text, size_t bytes)
 {
 	const struct pmem_state *p = s->state;
 	const struct manifest *m = s->u->m;
@@ -253,7 +253,7 @@ static int store_commit(struct store *s, const char *text, size_t bytes)
 	return hugepages_check(p->map, m->ranges, m->n_ranges);
 }
 
-static void store_free(struct store *s)
+static void op_free(struct store *s)
 {
 	struct pmem_state *p = s->state;
 
@@ -264,18 +264,21 @@ static void store_free(struct store *s)
 	hugepages_close(&p->pages);
 	free(p->regions);
 	free(p);
+	free(s->u->m->ranges);
+	s->u->m->ranges = NULL;
+	s->u->m->n_ranges = 0;
 	s->state = NULL;
 }
 
 const struct store_ops store_pmem = {
 	.name = "pmem",
 	.kind = STORE_PMEM,
-	.plan = store_plan,
-	.prepare = store_prepare,
-	.cmdline = store_cmdline,
-	.load = store_load,
-	.tree_open = store_tree_open,
-	.tree_done = store_tree_done,
-	.commit = store_commit,
-	.done = store_free,
+	.plan = op_plan,
+	.prepare = op_prepare,
+	.cmdline = op_cmdline,
+	.load = op_load,
+	.tree_open = op_tree_open,
+	.tree_done = op_tree_done,
+	.commit = op_commit,
+	.done = op_free,
 };

@@ -83,6 +83,18 @@ static void keep(struct early *e, size_t i)
 	say("kept %zu: %s", i, r < 0 ? strerror(-r) : "done");
 }
 
+/* Once only: the same memory is not taken for a store again. */
+static void consume(struct early *e)
+{
+	struct early again = { .cmdline = e->cmdline };
+	int r = early_store_consume(e);
+
+	log_init(LOGLEVEL_INFO, e->log_fd);
+	if (r == 0)
+		r = early_store_open(&again);
+	say("second time: %s", r < 0 ? log_first_error() : "taken");
+}
+
 static void boot(struct early *e)
 {
 	e->manifest = NULL;	/* modules: as they come */
@@ -116,6 +128,8 @@ int main(int argc, char **argv)
 	for (size_t i = 0; r == 0 && i < e.manifest->n_units; i++)
 		check_tree(&e, i);
 	m = e.manifest;
+	if (r == 0)
+		consume(&e);
 	boot(&e);
 	e.manifest = m;
 	for (size_t i = 0; r == 0 && i < m->n_units; i++)

@@ -150,6 +150,8 @@ def test_every_byte_arrives_and_a_flipped_one_costs_one_tree_only(guest):
     assert f"good.service: {MIB // 2} MiB right" in " ".join(told), (said, told)
     assert any(re.match(r"other.service: image pages-1.img is damaged \(checksum of \d+ bytes",
                         line) for line in told), told
+    assert any(re.match("second time: no images at 0x", line) for line in told), told
+    assert "does not tell where kexec loads to" not in said
     # Whatever is damaged is kept for the one who looks into it.
     assert "kept 1: done" in told
     sizes = guest.run("stat -c %s /root/kept-0/pages-1.img /root/kept-1/pages-1.img").out.split()

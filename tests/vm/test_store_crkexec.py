@@ -1,0 +1,65 @@
+"""The pmem store in whole upgrades, where the others do not look: in the distribution's initramfs,
+whose udev binds drivers to the memory, and where the memory cannot be had after all."""
+
+import re
+
+import pytest
+
+import upgrade
+from vm import VM
+
+INITRD = "/boot/initrd-crkexec.img"
+POOL = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
+
+
+@pytest.fixture(scope="module")
+def guest(image, payload):
+    with VM("test_store_crkexec/shared", image=image, destdir=payload,
+            memory=upgrade.MEMORY) as vm:
+        vm.wait_idle()
+        yield vm
+
+
+@pytest.fixture(scope="module")
+def up(guest):
+    """An upgrade whose initramfs has all drivers that could take the memory."""
+    guest.run(f"dracut --quiet --force --add crkexec --kver {guest.image.versions['7.2']}"
+              " --add-drivers 'nd_e820 nd_pmem dax_hmem device_dax kmem'"
+              f" {INITRD}", timeout=600)
+    return upgrade.Upgrade(guest, ["nginx"], options=["--initrd", INITRD], store="pmem").run()
+
+
+def test_auto_takes_the_other_store_when_huge_pages_cannot_be_had(guest):
+    # A pool that says yes and has nothing.
+    guest.run(f"echo 0 >/run/pool && mount --bind /run/pool {POOL}")
+    try:
+        line = upgrade.command(guest, ["nginx"], "--dry-run")
+        auto = guest.run(line, check=False)
+        pmem = guest.run(line + " --store=pmem", check=False)
+        kept = guest.run("cat /run/pool").out
+    finally:
+        guest.run(f"umount {POOL}; rm /run/pool")
+    assert auto.rc == 0, auto.out + auto.err
+    assert "trying another store: pmem: cannot map" in guest.run(
+        "cat /var/log/crkexec/*.log").out
+    assert pmem.rc != 0 and "cannot map" in pmem.out + pmem.err
+    assert kept.strip() == "0", "the pool was not set back"
+    assert guest.run("cat /sys/kernel/kexec_loaded").out == "0\n"
+
+
+def test_services_come_back_from_memory_that_a_driver_had_taken(up):
+    before, after = up.before["units"]["nginx"], up.after["units"]["nginx"]
+    assert before["MainPID"] == after["MainPID"]
+    assert up.report["units"][0]["outcome"] == "adopted", up.report
+    assert up.report["store"] == "pmem"
+    assert re.search(r"took the kept memory at 0x[0-9a-f]+ from nd_pmem \(namespace0\.0\)",
+                     up.vm.run("cat /var/log/crkexec/*-early.log").out)
+
+
+def test_memory_that_stays_away_is_reported_with_its_size(up):
+    kept = sum(int(n) << 20 for n in
+               re.findall(r"[=,](\d+)M!0x", up.vm.run("cat /proc/cmdline").out))
+    # Not rounded up to memory blocks, which could not be given back anyway.
+    assert 0 < kept < 64 << 20
+    assert any(re.match(f"{kept >> 20} MiB of memory, of {kept >> 20} MiB taken", w)
+               for w in up.report["warnings"]), up.report["warnings"]
