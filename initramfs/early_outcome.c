@@ -59,6 +59,50 @@ static int add_carried(FILE *f, const struct manifest_unit *u)
 	return n;
 }
 
+static bool removes_private_dirs(const char *line)
+{
+	return *line == 'R' && (strstr(line, " /tmp/systemd-private-") ||
+				strstr(line, " /var/tmp/systemd-private-"));
+}
+
+/*
+ * systemd's own settings have an R! line for private directories of earlier boots, which x lines do
+ * not hold back (tmpfiles.d(5)). A file of the same name in /run without that line takes their
+ * place; it matters during this boot only, which is when R! lines act.
+ */
+static int override_removal(const char *name)
+{
+	_cleanup_free_ char *from = str_fmt("/usr/lib/tmpfiles.d/%s", name);
+	_cleanup_free_ char *to = str_fmt(TMPFILES "/%s", name);
+	_cleanup_free_ char *text = NULL, *kept = NULL;
+	char *save = NULL, *end;
+	bool found = false;
+	FILE *f;
+	int r;
+
+	if (!from || !to)
+		return -ENOMEM;
+	r = read_file_at(AT_FDCWD, from, 1u << 20, &text, NULL);
+	if (r < 0)
+		return r == -ENOENT ? 0 : log_err(r, "cannot read %s", from);
+	kept = end = calloc(1, strlen(text) + 2);
+	if (!kept)
+		return -ENOMEM;
+	for (char *s = strtok_r(text, "\n", &save); s; s = strtok_r(NULL, "\n", &save)) {
+		if (removes_private_dirs(s))
+			found = true;
+		else
+			end += sprintf(end, "%s\n", s);
+	}
+	if (!found)
+		return 0;
+	f = fopen(to, "we");
+	if (!f)
+		return neg_errno();
+	fputs(kept, f);
+	return fclose(f) ? neg_errno() : 0;
+}
+
 /*
  * tmpfiles empties /tmp and removes private directories of earlier boots: not those that
  * restored processes use. The file stays as long as the boot, and does not exist without need.
@@ -66,7 +110,7 @@ static int add_carried(FILE *f, const struct manifest_unit *u)
 static int write_tmpfiles(const struct manifest *m)
 {
 	_cleanup_fclose_ FILE *f = NULL;
-	int n = 0;
+	int n = 0, r;
 
 	if (mkdir(TMPFILES, 0755) < 0 && errno != EEXIST)
 		return neg_errno();
@@ -77,9 +121,15 @@ static int write_tmpfiles(const struct manifest *m)
 	for (size_t i = 0; i < m->n_units; i++)
 		if (m->units[i].outcome == OUTCOME_RESTORED)
 			n += add_private_dirs(f, &m->units[i]) + add_carried(f, &m->units[i]);
-	if (!n)
+	if (!n) {
 		unlink(TMPFILES "/crkexec.conf");
-	return fflush(f) ? neg_errno() : 0;
+		return 0;
+	}
+	/* The first since systemd 254 or so, the second before. */
+	r = override_removal("systemd-tmp.conf");
+	if (r >= 0)
+		r = override_removal("tmp.conf");
+	return r < 0 ? r : fflush(f) ? neg_errno() : 0;
 }
 
 static int keep_tree(struct early *e, const char *base, const struct manifest_tree *t)
@@ -108,7 +158,10 @@ static void keep_images(struct early *e, struct manifest_unit *u)
 		_cleanup_free_ char *top = str_fmt("%s/failed", places[p]);
 		_cleanup_free_ char *base = str_fmt("%s/failed/%s", places[p], e->manifest->id);
 		char *reason = NULL;
-		int r = top && base ? early_mkdirs(top, 0700) : -ENOMEM;
+		int r = top && base ? early_mkdirs(places[p], 0700) : -ENOMEM;
+
+		if (r == 0)
+			r = early_mkdirs(top, 0700);
 
 		if (r == 0)
 			r = early_mkdirs(base, 0700);

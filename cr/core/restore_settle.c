@@ -3,6 +3,7 @@
  * directory, threads, the parts' state; then what runs by the clock; then the end of remote
  * control.
  */
+#include <fcntl.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
@@ -187,14 +188,26 @@ static int thread_create_by_last_pid(struct restore_ctx *ctx, struct restore_pro
 			TID_TRIES);
 }
 
+/*
+ * Where new ids begin is put back afterwards: others' processes must not get the ids of trees
+ * that are still to be restored.
+ */
 static int settle_threads(struct restore_ctx *ctx, struct restore_process *p)
 {
-	int r = 0;
+	_cleanup_free_ char *last = NULL;
+	int r;
 
 	if (!ns_restore_has_userns(ctx))
 		return threads_create(ctx, p);
+	if (p->n_threads < 2)
+		return 0;
+	r = read_file_at(AT_FDCWD, "/proc/sys/kernel/ns_last_pid", 64, &last, NULL);
+	if (r < 0)
+		return log_err(r, "cannot read /proc/sys/kernel/ns_last_pid");
 	for (size_t i = 1; r >= 0 && i < p->n_threads; i++)
 		r = thread_create_by_last_pid(ctx, p, i);
+	if (write_filef(last, "/proc/sys/kernel/ns_last_pid") < 0)
+		log_warn("cannot write /proc/sys/kernel/ns_last_pid again");
 	return r;
 }
 

@@ -75,7 +75,9 @@ def test_no_line_of_the_counters_is_lost_or_doubled(upgraded):
         lines = Lines(upgraded, name)
         assert lines.missing_or_doubled() is None, name
         assert len(set(lines.boots)) == 2 and len(lines.numbers) > 50
-        assert lines.pids == {int(upgraded.jumps[0].before["units"][name]["MainPID"])}
+        # What was written before the adoption reaches the journal through the adopting helper.
+        assert int(upgraded.jumps[0].before["units"][name]["MainPID"]) in lines.pids
+        assert len(lines.pids) <= 2
         assert lines.units == {f"{name}.service"}
         assert len(lines.identifiers) == 1
 

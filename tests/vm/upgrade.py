@@ -22,7 +22,7 @@ MEMORY = "2G"
 SERIES_TO = "7.2"
 STATE_PROGRAM = Path(__file__).with_name("upgrade_state.py").read_bytes()
 # As a boot leaves it: whatever else is there afterwards was left behind by the upgrade.
-LEFT_OVER_AT_MOST = {"zombies": [], "nft": "", "xdp": [], "frozen": [], "run": [],
+LEFT_OVER_AT_MOST = {"zombies": [], "nft": "", "xdp": [], "frozen": [], "run": [], "tmpfiles": [],
                      "kexec_loaded": "0", "crkexec_processes": "", "crkexec_units": [],
                      "failed": []}
 

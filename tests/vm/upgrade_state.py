@@ -9,6 +9,8 @@ import sys
 
 PROPERTIES = ["Id", "ActiveState", "SubState", "MainPID", "ControlGroup", "NRestarts", "Result",
               "Type", "NotifyAccess", "DropInPaths", "NeedDaemonReload", "FragmentPath"]
+# Stays as long as the restored use directories that bear the old boot's id.
+TMPFILES = "/run/tmpfiles.d/crkexec.conf"
 
 
 def output(*argv):
@@ -114,6 +116,12 @@ def files_in_run():
                    and "crk-test" not in path})
 
 
+def tmpfiles():
+    """Paths that are kept from systemd-tmpfiles for the restored, but are not there."""
+    return [line.split()[1] for line in read(TMPFILES).splitlines()
+            if line.strip() and not line.startswith("#") and not glob.glob(line.split()[1])]
+
+
 def meminfo():
     lines = dict(line.split(":", 1) for line in read("/proc/meminfo").splitlines())
     return {key: int(lines[key].split()[0]) for key in
@@ -158,6 +166,7 @@ def main():
         "frozen": frozen_groups(),
         "listening": listening(),
         "run": files_in_run(),
+        "tmpfiles": tmpfiles(),
         "kexec_loaded": read("/sys/kernel/kexec_loaded").strip(),
         "crkexec_processes": output("pgrep", "-a", "crkexec").strip(),
         "memory": meminfo(),
