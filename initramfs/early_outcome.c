@@ -136,11 +136,15 @@ static int keep_tree(struct early *e, const char *base, const struct manifest_tr
 {
 	_cleanup_free_ char *path = str_fmt("%s/%s", base, t->dir);
 	_cleanup_close_ int to = -EBADF;
+	mode_t old;
 	int r;
 
 	if (!path)
 		return -ENOMEM;
+	/* The directories above as well: images are root's only. */
+	old = umask(077);
 	r = early_mkdirs(path, 0700);
+	umask(old);
 	if (r < 0)
 		return r;
 	to = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);

@@ -56,7 +56,7 @@ class Lines:
         self.monotonic = [float(w[2]) for w in words]
         self.realtime = [float(w[3]) for w in words]
         self.boots = [e["_BOOT_ID"] for e in self.entries]
-        self.pids = {int(e["_PID"]) for e in self.entries}
+        self.pids = [int(e["_PID"]) for e in self.entries]
         self.units = {e["_SYSTEMD_UNIT"] for e in self.entries}
         self.identifiers = {e["SYSLOG_IDENTIFIER"] for e in self.entries}
 

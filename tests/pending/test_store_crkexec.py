@@ -36,24 +36,22 @@ def test_auto_takes_the_other_store_when_huge_pages_cannot_be_had(guest):
         line = upgrade.command(guest, ["nginx"], "--dry-run")
         auto = guest.run(line, check=False)
         pmem = guest.run(line + " --store=pmem", check=False)
-        kept = guest.run("cat /run/pool").out
     finally:
         guest.run(f"umount {POOL}; rm /run/pool")
     assert auto.rc == 0, auto.out + auto.err
     assert "trying another store: pmem: cannot map" in guest.run(
         "cat /var/log/crkexec/*.log").out
     assert pmem.rc != 0 and "cannot map" in pmem.out + pmem.err
-    assert kept.strip() == "0", "the pool was not set back"
     assert guest.run("cat /sys/kernel/kexec_loaded").out == "0\n"
 
 
-def test_services_come_back_from_memory_that_a_driver_had_taken(up):
+def test_services_come_back_though_the_initramfs_has_a_driver_for_the_memory(up):
     before, after = up.before["units"]["nginx"], up.after["units"]["nginx"]
     assert before["MainPID"] == after["MainPID"]
     assert up.report["units"][0]["outcome"] == "adopted", up.report
     assert up.report["store"] == "pmem"
-    assert re.search(r"took the kept memory at 0x[0-9a-f]+ from nd_pmem \(namespace0\.0\)",
-                     up.vm.run("cat /var/log/crkexec/*-early.log").out)
+    # Bound in the middle of a restore, it would take the memory from under it.
+    assert "nd_e820" not in up.vm.run("lsmod").out
 
 
 def test_memory_that_stays_away_is_reported_with_its_size(up):
