@@ -19,6 +19,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tarfile
 import tempfile
 import time
@@ -77,19 +78,47 @@ def pack(directory, out_path):
             tar.add(entry, arcname=entry.name, filter=as_root)
 
 
-def take_slot():
-    """Wait for a place among the VMs of this machine: an emulated guest keeps two cores busy,
-    and one that gets half of them runs into time-outs. Freed when the file is closed."""
-    places = max(1, (os.cpu_count() or 2) // 2)
-    while True:
-        for n in range(places):
-            slot = open(os.path.join(tempfile.gettempdir(), f"crk-vm-slot-{n}"), "w")
-            try:
-                fcntl.flock(slot, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return slot
-            except BlockingIOError:
-                slot.close()
-        time.sleep(0.5)
+class Slot:
+    """A place among the VMs of this machine: an emulated guest keeps two cores busy, and one
+    that gets half of them runs into time-outs.  One process takes one place for all its VMs (a
+    test's own beside a module's, which is idle meanwhile) and for the harnesses it starts; the
+    kernel frees it with the process."""
+    INHERITED = "CRK_VM_SLOT_TAKEN"
+    _file = None
+    _users = 0
+
+    @classmethod
+    def take(cls):
+        if not cls._users and cls.INHERITED not in os.environ:
+            cls._file = cls._wait()
+            os.environ[cls.INHERITED] = "1"
+        cls._users += 1
+
+    @classmethod
+    def give_back(cls):
+        cls._users -= 1
+        if not cls._users and cls._file:
+            del os.environ[cls.INHERITED]
+            cls._file.close()
+            cls._file = None
+
+    @staticmethod
+    def _wait():
+        places = max(1, (os.cpu_count() or 2) // 2)
+        said = False
+        while True:
+            for n in range(places):
+                path = os.path.join(tempfile.gettempdir(), f"crk-vm-slot-{n}")
+                slot = open(path, "a")
+                try:
+                    fcntl.flock(slot, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    return slot
+                except BlockingIOError:
+                    slot.close()
+            if not said:
+                print(f"waiting for another run's VM to end ({path})", file=sys.stderr, flush=True)
+                said = True
+            time.sleep(0.5)
 
 
 class VM:
@@ -114,7 +143,7 @@ class VM:
         self.panic_is_failure = True
         self._tee = tee
         self._tmp = None
-        self._slot = None
+        self._has_slot = False
 
     # --- life ---------------------------------------------------------------------------
 
@@ -131,7 +160,8 @@ class VM:
         self.log_dir.mkdir(parents=True)
         remove_stale()
         try:
-            self._slot = take_slot()
+            Slot.take()
+            self._has_slot = True
             self._tmp = tempfile.mkdtemp(prefix=f"crk-vm-{os.getpid()}-")
             self.net = NetNs()
             self._start_qemu()
@@ -224,9 +254,9 @@ class VM:
             if self._tmp:
                 shutil.rmtree(self._tmp, ignore_errors=True)
                 self._tmp = None
-            if self._slot:
-                self._slot.close()
-                self._slot = None
+            if self._has_slot:
+                self._has_slot = False
+                Slot.give_back()
 
     def _is_reachable(self):
         return (self.qemu and self.qemu.poll() is None and self.agent and self.agent.hellos
