@@ -155,7 +155,7 @@ check: deps
 check-unit: deps-build
 	$(Q)$(MAKE) --no-print-directory all fuzzers $(B)/unit-tests
 	$(Q)tests/run unit
-check-live: deps-build
+check-live: deps
 	$(Q)$(MAKE) --no-print-directory all makers
 	$(Q)tests/run live
 check-vm: deps

@@ -3,6 +3,7 @@
 
 #include "crkexec/cmdline.h"
 #include "crkexec/manifest.h"
+#include "crkexec/pmem_layout.h"
 #include "util/io.h"
 
 /* Length of the word at s; blanks inside double quotes belong to it. */
@@ -35,7 +36,11 @@ struct filter {
  */
 static bool word_is_stores(const char *word, size_t n, struct filter *f)
 {
-	if (!f->after_store || !word_has_key(word, n, "memmap"))
+	if (!f->after_store)
+		return false;
+	if (n == strlen(PMEM_KEEP_OFF) && !strncmp(word, PMEM_KEEP_OFF, n))
+		return true;
+	if (!word_has_key(word, n, "memmap"))
 		return false;
 	f->after_store = false;
 	return true;

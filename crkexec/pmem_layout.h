@@ -67,10 +67,16 @@ uint64_t pmem_returnable_bytes(const struct manifest_range *ranges, size_t n,
 			       uint64_t block_bytes);
 
 /*
+ * In the distribution's initramfs, in front of memmap=: udev must not bind nd_pmem, which takes
+ * /dev/mem's mappings away even from a running restore. This driver finds such memory for it,
+ * and nothing else needs it.
+ */
+#define PMEM_KEEP_OFF	"modprobe.blacklist=nd_e820"
+#define PMEM_CONVERSION	",64T%0-12+0xefffffff"
+/*
  * The words for the new kernel's command line: one memmap= with all ranges. With give_back they
  * are made soft-reserved memory, which the dax drivers can add to the system later on.
  */
-#define PMEM_CONVERSION	",64T%0-12+0xefffffff"
 char *pmem_memmap_format(const struct manifest_range *ranges, size_t n, bool give_back);
 
 #endif

@@ -149,9 +149,11 @@ static int op_cmdline(struct store *s, char **ret_words, char **ret_suffix)
 	const struct pmem_state *p = s->state;
 	const struct manifest *m = s->u->m;
 	const struct pmem_spec spec = { m->ranges[0].addr, m->ranges[0].bytes, p->salt };
-	_cleanup_free_ char *text = pmem_spec_format(&spec);
+	_cleanup_free_ char *text = pmem_spec_format(&spec), *words = NULL;
 
-	*ret_words = pmem_memmap_format(m->ranges, m->n_ranges, p->give_back);
+	words = pmem_memmap_format(m->ranges, m->n_ranges, p->give_back);
+	*ret_words = words ? str_fmt("%s%s", s->u->target.own_initramfs ? "" : PMEM_KEEP_OFF " ",
+				     words) : NULL;
 	*ret_suffix = text ? str_fmt(",store=%s", text) : NULL;
 	return *ret_words && *ret_suffix ? 0 : -ENOMEM;
 }

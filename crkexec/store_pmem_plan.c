@@ -171,7 +171,7 @@ static void plan_give_back(struct store *s, struct pmem_state *p, size_t taken)
 	if (taken || firmware_has_pmem())
 		log_info("store: there is other persistent memory: ours is not given back");
 	else if (!t->own_initramfs)
-		/* rd.driver.blacklist= does not hold it off: other modules need dax_hmem (tried). */
+		/* Its driver cannot be kept off: other modules need dax_hmem (tried). */
 		log_info("store: udev in the distribution's initramfs would hand the memory out "
 			 "before it is read: it is not given back");
 	else if (target_lacks(t, needed_back, &missing) || !hmem_is_module(t))
@@ -182,6 +182,15 @@ static void plan_give_back(struct store *s, struct pmem_state *p, size_t taken)
 	strv_done(&missing);
 }
 
+static int check_others(struct store *s, size_t taken, char **ret_why)
+{
+	if (s->u->target.own_initramfs || (!taken && !firmware_has_pmem()))
+		return 0;
+	*ret_why = strdup("in the distribution's initramfs the driver of persistent memory must be "
+			  "kept off, and there is other such memory that needs it");
+	return *ret_why ? -EOPNOTSUPP : -ENOMEM;
+}
+
 int pmem_plan(struct store *s, struct pmem_state *p, uint64_t need, char **ret_why)
 {
 	uint64_t have, reserve;
@@ -190,6 +199,8 @@ int pmem_plan(struct store *s, struct pmem_state *p, uint64_t need, char **ret_w
 
 	if (r == 0)
 		r = check_cmdline(s, p, &taken, ret_why);
+	if (r == 0)
+		r = check_others(s, taken, ret_why);
 	if (r == 0)
 		r = memory_available(&have);
 	if (r < 0)

@@ -1,7 +1,8 @@
 /*
- * The trap: udev of a distribution's initramfs binds nd_pmem to the memory; then /dev/mem is
- * refused (CONFIG_IO_STRICT_DEVMEM). The driver has written nothing, so it is unbound again.
- * Memory that was added to the system already (kmem) is lost: anything may have been written.
+ * The trap: once nd_pmem is bound to the memory, /dev/mem is refused and its mappings vanish
+ * (CONFIG_IO_STRICT_DEVMEM). The command line keeps modules off (PMEM_KEEP_OFF); a driver that
+ * is built in has bound long ago and has written nothing, so it is unbound again. Memory that
+ * was added to the system already (kmem) is lost: anything may have been written.
  */
 #include "initramfs/early_store_pmem.h"
 

@@ -307,7 +307,7 @@ TEST("memory that an earlier upgrade took is given back, the operator's own memm
 	ASSERT_STREQ(build("a crkexec=o,store=pmem:0x1+0x2:3 memmap=128M!0x1,64T%0-12+0xe mem=1G",
 			   NULL, true), "a mem=1G crkexec=new");
 	ASSERT_STREQ(build("a memmap=1G!4G", NULL, true), "a memmap=1G!4G crkexec=new");
-	ASSERT_STREQ(build("memmap=1G!4G crkexec=o,store=pmem:0x1+0x2:3 "
+	ASSERT_STREQ(build("memmap=1G!4G crkexec=o,store=pmem:0x1+0x2:3 modprobe.blacklist=nd_e820 "
 			   "memmap=128M!0x1 b memmap=2G!8G", NULL, true),
 		     "memmap=1G!4G b memmap=2G!8G crkexec=new");
 	ASSERT_STREQ(build("crkexec=o memmap=1G!4G", NULL, true), "memmap=1G!4G crkexec=new");

@@ -8,7 +8,7 @@
  * Modes: jump; damage (one byte of the second tree's images is changed after the commit);
  * undo (all is given back instead of the jump); overlap (memory where kexec loads to); full
  * (images larger than estimated); plan (only asks); moved (a page is elsewhere at the commit);
- * hold (keeps the memory until it is killed); recover (undoes what that left behind); fragment
+ * bind (the modules are loaded first over there: nd_e820 has nd_pmem take the memory); hold (keeps the memory until it is killed); recover (undoes what that left behind); fragment
  * (before all: free memory comes in small pieces).
  *
  * The early program is beside this one, as crkexec-early.
@@ -31,6 +31,7 @@ struct probe {
 	struct upgrade u;
 	struct options opt;
 	uint64_t mib;
+	bool bind;
 };
 
 static int init(struct probe *p, int argc, char **argv)
@@ -128,11 +129,15 @@ static int prepare(struct probe *p)
 	};
 	_cleanup_free_ char *why = NULL;
 	int r = s->ops->plan(s, needs, 2, &why);
+	struct pmem_state *st = s->state;
 
 	if (r < 0) {
 		printf("refused: %s\n", why ? why : strerror(-r));
 		return r;
 	}
+	/* Persistent memory rather than soft-reserved: nd_pmem takes it. */
+	if (p->bind)
+		st->block_bytes = 0;
 	return s->ops->prepare(s, needs, 2);
 }
 
@@ -147,7 +152,8 @@ static int load(struct probe *p)
 	if (r < 0)
 		return r;
 	ours = str_fmt("crkexec=%s%s %s", PROBE_ID, suffix, words);
-	r = cmdline_build(current, ours, NULL, true, 2047, &p->u.cmdline);
+	r = cmdline_build(current, ours, p->bind ? "store-probe-bind" : NULL, true, 2047,
+			  &p->u.cmdline);
 	return r < 0 ? r : s->ops->load(s);
 }
 
@@ -230,6 +236,7 @@ static int run(struct probe *p, const char *mode)
 
 	if (!strcmp(mode, "overlap"))
 		return overlap(p);
+	p->bind = !strcmp(mode, "bind");
 	if (!strcmp(mode, "recover"))
 		return 0;
 	r = prepare(p);

@@ -83,6 +83,23 @@ static void keep(struct early *e, size_t i)
 	say("kept %zu: %s", i, r < 0 ? strerror(-r) : "done");
 }
 
+/* As a kernel with built-in drivers does. */
+static void bind(struct early *e)
+{
+	struct iomem m = { 0 };
+	bool bound = false;
+
+	if (early_modules(e) < 0)
+		say("no modules");
+	for (int i = 0; i < 100 && !bound && iomem_read(&m) == 0; i++) {
+		for (size_t k = 0; k < m.n; k++)
+			bound |= str_starts(m.v[k].name, "namespace");
+		iomem_done(&m);
+		usleep(50000);
+	}
+	say("nd_pmem %s", bound ? "has the memory" : "did not come");
+}
+
 /* Once only: the same memory is not taken for a store again. */
 static void consume(struct early *e)
 {
@@ -122,6 +139,8 @@ int main(int argc, char **argv)
 		r = early_cmdline_parse(text, &e.cmdline);
 	log_init(LOGLEVEL_INFO, e.log_fd);
 	say("up, store=%s", e.cmdline.store ? e.cmdline.store : "none");
+	if (text && strstr(text, "store-probe-bind"))
+		bind(&e);
 	r = e.cmdline.store ? early_store_open(&e) : -ENOENT;
 	if (r < 0)
 		say("no store: %s", log_first_error());
