@@ -102,23 +102,6 @@ static int parts_dump_calls(struct dump_ctx *ctx, struct dump_process *p, struct
 	return 0;
 }
 
-/* The stub's int3 has made an ignored SIGTRAP a default one: for a tree that goes on. */
-static int trap_ignore_again(struct dump_process *p)
-{
-	struct task *leader = &p->threads[0].task;
-	const uint64_t arg[6] = { SIGTRAP, p->remote.zone + ZONE_DATA_OFF, 0, 8 };
-	struct kernel_sigaction sa;
-	int64_t res;
-	int r;
-
-	if (!sigactions_trap_ignored(p->threads[0].core, &sa))
-		return 0;
-	r = remote_write(leader, arg[1], &sa, sizeof(sa));
-	if (r >= 0)
-		r = task_syscall(leader, &res, SYS_rt_sigaction, arg);
-	return r < 0 ? r : (int)res;
-}
-
 /* All that needs the task to run our calls. */
 static int process_dump_inside(struct dump_ctx *ctx, struct dump_process *p)
 {
@@ -135,11 +118,7 @@ static int process_dump_inside(struct dump_ctx *ctx, struct dump_process *p)
 	}
 	if (r < 0)
 		return r;
-	r = trap_ignore_again(p);
-	if (r >= 0)
-		r = remote_unmap(&p->remote, leader);
-	if (r >= 0)
-		r = task_put_regs(leader);
+	r = remote_unmap(&p->remote, leader);
 	return r < 0 ? log_err(r, "cannot take the call zone away") : 0;
 }
 

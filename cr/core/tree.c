@@ -322,7 +322,7 @@ int tree_release(struct dump_ctx *ctx, enum cr_final_state state)
 	for (size_t i = 0; i < ctx->n_procs; i++) {
 		struct dump_process *p = ctx->procs[i];
 
-		if (p->remote.zone && p->n_threads && state != CR_KILL) {
+		if (p->n_threads && state != CR_KILL) {
 			r = remote_unmap(&p->remote, &p->threads[0].task);
 			bad = r < 0 ? r : bad;
 		}

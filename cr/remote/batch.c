@@ -1,8 +1,9 @@
 /*
  * Zones and batches: see remote.h.
  *
- * After each batch registers and mask go back into the task, so that an engine that dies
- * between batches leaves a task that runs on as if nothing had happened.
+ * On dump registers and mask go back into the task after each batch, so that an engine that
+ * dies between batches leaves a task that runs on as if nothing had happened (inside one:
+ * orphan.h).
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -14,7 +15,7 @@
 #include <sys/wait.h>
 #include <elf.h>
 
-#include "remote/remote.h"
+#include "remote/orphan.h"
 #include "util/io.h"
 #include "util/log.h"
 
@@ -37,73 +38,6 @@ int remote_open(struct remote *r, pid_t pid)
 	return r->mem_fd < 0 ? log_err(neg_errno(), "cannot open %s", path) : 0;
 }
 
-static int remote_find_syscall(struct remote *r, struct task *leader, uint64_t start,
-			       uint64_t end)
-{
-	_cleanup_free_ uint8_t *code = NULL;
-	int64_t off;
-	int e;
-
-	if (end <= start || end - start > (1u << 20))
-		end = start + (1u << 20);
-	code = malloc(end - start);
-	if (!code)
-		return -ENOMEM;
-	e = remote_read(leader, start, code, end - start);
-	if (e < 0)
-		return e;
-	off = code_find_syscall(code, end - start);
-	if (off < 0)
-		return log_fail(-ENOENT, "task %d: no syscall instruction at 0x%lx-0x%lx",
-				leader->tid, start, end);
-	r->syscall_insn = start + (uint64_t)off;
-	return 0;
-}
-
-int remote_map_private(struct remote *r, struct task *leader, uint64_t code_start,
-		       uint64_t code_end)
-{
-	const uint64_t map[6] = { 0, ZONE_BYTES, PROT_READ | PROT_WRITE,
-				  MAP_PRIVATE | MAP_ANONYMOUS, (uint64_t)-1, 0 };
-	uint64_t stub[6] = { 0, ZONE_CALLS_OFF, PROT_READ | PROT_EXEC,
-			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, (uint64_t)-1, 0 };
-	int64_t res;
-	int e;
-
-	r->mirror = malloc(ZONE_BYTES);
-	if (!r->mirror)
-		return -ENOMEM;
-	e = remote_find_syscall(r, leader, code_start, code_end);
-	if (e < 0)
-		return e;
-	e = task_syscall(leader, &res, SYS_mmap, map);
-	if (e < 0)
-		return e;
-	if (res < 0 && res > -4096)
-		return log_err((int)res, "task %d: cannot map the call zone", leader->tid);
-	r->zone = (uint64_t)res;
-	/* Never writable and executable at once: PR_SET_MDWE would refuse that. */
-	stub[0] = r->zone;
-	e = task_syscall(leader, &res, SYS_mmap, stub);
-	if (e >= 0 && res < 0 && res > -4096)
-		e = log_err((int)res, "task %d: cannot map executable memory", leader->tid);
-	if (e < 0)
-		return e;
-	return remote_write(leader, r->zone, stub_begin, (size_t)(stub_end - stub_begin));
-}
-
-int remote_unmap(struct remote *r, struct task *leader)
-{
-	const uint64_t arg[6] = { r->zone, ZONE_BYTES };
-	int64_t res = 0;
-	int e = 0;
-
-	if (r->zone)
-		e = task_syscall(leader, &res, SYS_munmap, arg);
-	r->zone = 0;
-	return e < 0 ? e : (int)res;
-}
-
 void remote_close(struct remote *r)
 {
 	if (r->mem_fd >= 0)
@@ -112,6 +46,8 @@ void remote_close(struct remote *r)
 	if (!r->shared)
 		free(r->mirror);
 	r->mirror = NULL;
+	free(r->stub_before);
+	r->stub_before = NULL;
 }
 
 int remote_map_shared(struct remote *r, uint64_t t_addr)
@@ -306,11 +242,27 @@ static int batch_first_failure(const struct batch *b)
 	return 0;
 }
 
-int batch_run(struct batch *b)
+/* The restore's way: the stub in the zone, up to its int3. The registers stay the batch's. */
+static int batch_run_in_zone(struct batch *b)
 {
 	struct task *t = b->task;
 	struct user_regs_struct regs = t->regs;
 	struct iovec iov = { &regs, sizeof(regs) };
+	int r;
+
+	arch_regs_for_batch(&regs, t->remote->zone, t->remote->zone + ZONE_CALLS_OFF, b->n_calls);
+	r = task_block_signals(t);
+	if (r < 0)
+		return log_err(r, "task %d: cannot block its signals", t->tid);
+	if (ptrace(PTRACE_SETREGSET, t->tid, NT_PRSTATUS, &iov) < 0 ||
+	    ptrace(PTRACE_CONT, t->tid, 0, 0) < 0)
+		return log_err(neg_errno(), "task %d: cannot start a batch", t->tid);
+	return batch_wait(b);
+}
+
+int batch_run(struct batch *b)
+{
+	struct task *t = b->task;
 	int r;
 
 	if (b->error < 0)
@@ -322,21 +274,9 @@ int batch_run(struct batch *b)
 	r = batch_transfer(b, true);
 	if (r < 0)
 		return log_err(r, "task %d: cannot write the call zone", t->tid);
-	arch_regs_for_batch(&regs, t->remote->zone, t->remote->zone + ZONE_CALLS_OFF, b->n_calls);
-	r = task_block_signals(t);
-	if (r < 0)
-		return log_err(r, "task %d: cannot block its signals", t->tid);
-	if (ptrace(PTRACE_SETREGSET, t->tid, NT_PRSTATUS, &iov) < 0 ||
-	    ptrace(PTRACE_CONT, t->tid, 0, 0) < 0)
-		return log_err(neg_errno(), "task %d: cannot start a batch", t->tid);
-	r = batch_wait(b);
+	r = t->remote->shared ? batch_run_in_zone(b) : orphan_run(t, call_addr(b, 0), b->n_calls);
 	if (r < 0)
 		return r;
-	if (!t->remote->shared) {
-		r = task_put_regs(t);
-		if (r < 0)
-			return log_err(r, "task %d: cannot put registers back", t->tid);
-	}
 	r = batch_transfer(b, false);
 	if (r < 0)
 		return log_err(r, "task %d: cannot read the call zone", t->tid);

@@ -2,8 +2,9 @@
  * A task under remote control: stopped by ptrace, made to run batches of system calls.
  *
  * A batch is an array of calls in a page zone shared (or copied) with the target; a 70-byte
- * loop (the stub) walks it and ends in int3. One stop serves the whole batch. Calls can be
- * linked: the result of one becomes an argument of a later one.
+ * loop (the stub) walks it and stops at its end. One stop serves the whole batch. Calls can be
+ * linked: the result of one becomes an argument of a later one. On restore the stub lies in
+ * the zone and ends in int3; on dump see orphan.h.
  *
  * The target's values and ours never mix: t_addr is an address in the target (uint64_t),
  * t_fd a descriptor number there.
@@ -19,7 +20,7 @@
 
 #include "util/macro.h"
 
-/* The zone in the target: stub page, call array, data. Private copy on dump, shared on restore. */
+/* The zone in the target: stub page (restore), call array, data. Private copy on dump, shared on restore. */
 #define ZONE_BYTES		(1u << 20)
 #define ZONE_CALLS_OFF		4096u
 #define ZONE_DATA_OFF		(512u << 10)
@@ -33,13 +34,22 @@ struct batch_call {
 	uint64_t result_to;
 };
 
+/* Restart codes that never reach user space (include/linux/errno.h of the kernel). */
+#define K_ERESTARTSYS		512
+#define K_ERESTARTNOINTR	513
+#define K_ERESTARTNOHAND	514
+#define K_ERESTART_RESTARTBLOCK	516
+
 /* One address space's zone and the engine's view of it; shared by the threads of a process. */
 struct remote {
 	int mem_fd;		/* /proc/PID/mem */
 	uint64_t zone;		/* t_addr; 0: none yet */
 	uint8_t *mirror;	/* the engine's ZONE_BYTES: the zone itself if shared, else a copy */
 	bool shared;
-	uint64_t syscall_insn;	/* t_addr of a `syscall` instruction outside the zone */
+	uint64_t syscall_insn;	/* restore: t_addr of a `syscall` instruction outside the zone */
+	/* Dump: t_addr of the stub, in room of the task's vDSO, and what was there before. */
+	uint64_t stub;
+	uint8_t *stub_before;
 	/* Tasks born by clone during the last batch, in their first stop. */
 	pid_t born[64];
 	size_t n_born;
@@ -51,6 +61,7 @@ struct task {
 	struct user_regs_struct regs;	/* as they were (dump) or shall be (restore) */
 	uint64_t sigmask;		/* idem */
 	bool seized;
+	bool filters_suspended;		/* its seccomp filters do not see our calls */
 	int group_stop_signal;		/* > 0: was stopped by job control */
 };
 
@@ -75,16 +86,18 @@ int task_step(struct task *t) _must_check_;
  * at remote->syscall_insn. The task's registers are lost: task_put_regs() afterwards.
  */
 int task_syscall(struct task *t, int64_t *ret_result, uint64_t nr, const uint64_t arg[6]) _must_check_;
-/* Puts registers and mask in t back into the task. */
+/* Puts mask and registers in t back into the task. */
 int task_put_regs(struct task *t) _must_check_;
 
 /* Opens /proc/PID/mem: what remote_read() and all below need. Logged. */
 int remote_open(struct remote *r, pid_t pid) _must_check_;
 /*
- * Dump: maps a private zone with single calls and writes the stub. code_start/end: where to look for a `syscall` instruction. remote_unmap() takes it away.
+ * Dump: puts the stub into the vDSO at start..end and maps a private zone. Needs the leader's
+ * registers (task_get_regs()). remote_unmap() takes both away; also after a failure, and then
+ * there may be nothing to take away.
  */
-int remote_map_private(struct remote *r, struct task *leader, uint64_t code_start,
-		       uint64_t code_end) _must_check_;
+int remote_map_private(struct remote *r, struct task *leader, uint64_t vdso_start,
+		       uint64_t vdso_end) _must_check_;
 int remote_unmap(struct remote *r, struct task *leader) _must_check_;
 void remote_close(struct remote *r);
 /*
@@ -156,5 +169,8 @@ void arch_regs_for_batch(struct user_regs_struct *regs, uint64_t stub, uint64_t 
 size_t arch_regs_batch_left(const struct user_regs_struct *regs);
 void arch_regs_for_syscall(struct user_regs_struct *regs, uint64_t insn, uint64_t nr,
 			   const uint64_t arg[6]);
+uint64_t arch_regs_ip(const struct user_regs_struct *regs);
+/* An interrupted call is set back onto its instruction, to be repeated without the kernel. */
+void arch_regs_repeat_call(struct user_regs_struct *regs);
 
 #endif

@@ -90,6 +90,7 @@ int task_seize(struct task *t, unsigned long options, uint64_t timeout_usec)
 			return neg_errno();
 	}
 	t->seized = true;
+	t->filters_suspended = opts & PTRACE_O_SUSPEND_SECCOMP;
 	if (ptrace(PTRACE_INTERRUPT, t->tid, 0, 0) < 0)
 		return neg_errno();
 	r = task_wait_timeout(t, &status, timeout_usec);
@@ -140,11 +141,10 @@ int task_get_regs(struct task *t)
 
 int task_put_regs(struct task *t)
 {
-	int r = regs_set(t->tid, &t->regs);
-
-	if (r < 0)
-		return r;
-	return ptrace(PTRACE_SETSIGMASK, t->tid, 8, &t->sigmask) < 0 ? neg_errno() : 0;
+	/* The mask first: should we die now, the dump's stub sees to the registers, not to that. */
+	if (ptrace(PTRACE_SETSIGMASK, t->tid, 8, &t->sigmask) < 0)
+		return neg_errno();
+	return regs_set(t->tid, &t->regs);
 }
 
 int task_block_signals(struct task *t)

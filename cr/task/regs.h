@@ -28,12 +28,6 @@ int restart_hide_interrupt(struct dump_thread *th) _must_check_;
  */
 int restart_prepare(struct task *t, uint64_t orig_nr) _must_check_;
 
-/* Restart codes that never reach user space (include/linux/errno.h of the kernel). */
-#define K_ERESTARTSYS		512
-#define K_ERESTARTNOINTR	513
-#define K_ERESTARTNOHAND	514
-#define K_ERESTART_RESTARTBLOCK	516
-
 /*
  * vdso.c. A thread inside the vDSO would wake up in another kernel's code: it is
  * stepped out before its registers are taken. start..end: the [vdso] area.

@@ -11,7 +11,6 @@
 #include <elf.h>
 #include <string.h>
 #include <sys/ptrace.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
 
 #include "task/regs.h"
@@ -142,51 +141,20 @@ static int fpregs_dump(struct arena *a, pid_t tid, UserX86FpregsEntry **ret)
 	X(cs, cs) X(flags, eflags) X(sp, rsp) X(ss, ss) X(fs_base, fs_base)	\
 	X(gs_base, gs_base) X(ds, ds) X(es, es) X(fs, fs) X(gs, gs)
 
-/*
- * The kernel keeps a restart block (what is left of a sleep, the end of a poll) that no image
- * can carry. The call is repeated from its arguments instead: a sleep that reports what is
- * left sleeps just that, poll and futex begin their timeout anew. Only a call that was
- * continued by restart_syscall(2) before has lost its number: it ends with EINTR.
- */
-static void restart_block_undo(UserX86RegsEntry *g, const struct user_regs_struct *regs)
-{
-	if (regs->orig_rax == SYS_restart_syscall) {
-		g->ax = (uint64_t)-EINTR;
-		return;
-	}
-	if (regs->orig_rax == SYS_nanosleep && regs->rsi)
-		g->di = regs->rsi;
-	if (regs->orig_rax == SYS_clock_nanosleep && regs->r10)
-		g->dx = regs->r10;
-	g->ax = regs->orig_rax;
-	g->ip -= 2;
-}
-
 static int gpregs_dump(struct arena *a, const struct user_regs_struct *regs,
 		       UserX86RegsEntry **ret)
 {
 	UserX86RegsEntry *g = ARENA_MSG(a, UserX86RegsEntry, user_x86_regs_entry);
+	struct user_regs_struct u = *regs;
 
 	if (!g)
 		return -ENOMEM;
-#define X(image, kernel) g->image = regs->kernel;
+	arch_regs_repeat_call(&u);
+#define X(image, kernel) g->image = u.kernel;
 	EACH_GPREG(X)
 #undef X
 	g->has_mode = true;
 	g->mode = regs->cs == 0x23 ? USER_X86_REGS_MODE__COMPAT : USER_X86_REGS_MODE__NATIVE;
-	if ((int64_t)regs->orig_rax >= 0) {
-		switch (-(int64_t)regs->rax) {
-		case K_ERESTARTSYS:
-		case K_ERESTARTNOINTR:
-		case K_ERESTARTNOHAND:
-			g->ax = regs->orig_rax;
-			g->ip -= 2;	/* back onto the syscall instruction */
-			break;
-		case K_ERESTART_RESTARTBLOCK:
-			restart_block_undo(g, regs);
-			break;
-		}
-	}
 	*ret = g;
 	return 0;
 }

@@ -1,0 +1,262 @@
+/*
+ * The dump's stub and zone: see orphan.h.
+ *
+ * Order matters wherever the engine may die between two ptrace calls: what is saved is
+ * written before the registers point at the stub, the mask is closed after that and opened
+ * before they point back. The stub closes and opens it by itself.
+ */
+#include <elf.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+
+#include "remote/orphan.h"
+#include "util/io.h"
+#include "util/log.h"
+
+#define STUB_BYTES	((size_t)(orphan_end - orphan_begin))
+#define CODE_BYTES	((size_t)(orphan_saved - orphan_begin))
+#define STUB_ALIGN	16u
+#define VDSO_BYTES_MAX	(64u << 10)
+
+/* Ignored by default, without any effect but that. SIGCONT would end a job-control stop. */
+static const int harmless_signals[] = { SIGURG, SIGWINCH, SIGCHLD };
+
+static uint64_t bit(int signal)
+{
+	return 1ull << (signal - 1);
+}
+
+int64_t orphan_find_room(const uint8_t *vdso, size_t bytes)
+{
+	const Elf64_Ehdr *eh = (const void *)vdso;
+	uint64_t end = sizeof(*eh);
+
+	if (bytes < sizeof(*eh) || memcmp(eh->e_ident, ELFMAG, SELFMAG) ||
+	    eh->e_ident[EI_CLASS] != ELFCLASS64 || eh->e_phentsize != sizeof(Elf64_Phdr) ||
+	    eh->e_phoff > bytes || eh->e_phnum > (bytes - eh->e_phoff) / sizeof(Elf64_Phdr))
+		return -EBADMSG;
+	end = MAX(end, eh->e_phoff + eh->e_phnum * sizeof(Elf64_Phdr));
+	for (unsigned int i = 0; i < eh->e_phnum; i++) {
+		Elf64_Phdr ph;
+
+		memcpy(&ph, vdso + eh->e_phoff + i * sizeof(ph), sizeof(ph));
+		if (ph.p_offset > bytes || ph.p_filesz > bytes - ph.p_offset ||
+		    ph.p_vaddr > bytes || ph.p_memsz > bytes - ph.p_vaddr)
+			return -EBADMSG;
+		end = MAX(end, MAX(ph.p_offset + ph.p_filesz, ph.p_vaddr + ph.p_memsz));
+	}
+	end = ROUND_UP(end, STUB_ALIGN);
+	return end <= bytes && bytes - end >= STUB_BYTES ? (int64_t)end : -ENOSPC;
+}
+
+/*
+ * What shall be there when we go. An earlier engine that was killed has left its stub: then
+ * what the kernel has there, if the engine's own vDSO is the same, or nothing.
+ */
+static void stub_before(uint8_t *before, const uint8_t *vdso, size_t at)
+{
+	const uint8_t *own = (const uint8_t *)getauxval(AT_SYSINFO_EHDR);
+
+	memcpy(before, vdso + at, STUB_BYTES);
+	if (memcmp(before, orphan_begin, CODE_BYTES))
+		return;
+	if (own && !memcmp(own, vdso, at))
+		memcpy(before, own + at, STUB_BYTES);
+	else
+		memset(before, 0, STUB_BYTES);
+}
+
+static int stub_put(struct remote *r, struct task *leader, uint64_t start, uint64_t end)
+{
+	_cleanup_free_ uint8_t *vdso = NULL;
+	size_t bytes = MIN(end - start, (uint64_t)VDSO_BYTES_MAX);
+	int64_t at;
+	int e;
+
+	vdso = malloc(bytes);
+	r->stub_before = malloc(STUB_BYTES);
+	if (!vdso || !r->stub_before)
+		return -ENOMEM;
+	e = remote_read(leader, start, vdso, bytes);
+	if (e < 0)
+		return log_err(e, "task %d: cannot read its vDSO", leader->tid);
+	at = orphan_find_room(vdso, bytes);
+	if (at < 0)
+		return log_err((int)at, "task %d: its vDSO at 0x%lx-0x%lx has no room for a stub",
+			       leader->tid, start, end);
+	stub_before(r->stub_before, vdso, (size_t)at);
+	r->stub = start + (uint64_t)at;
+	e = remote_write(leader, r->stub, orphan_begin, STUB_BYTES);
+	return e < 0 ? log_err(e, "task %d: cannot write to its vDSO", leader->tid) : 0;
+}
+
+int remote_map_private(struct remote *r, struct task *leader, uint64_t vdso_start,
+		       uint64_t vdso_end)
+{
+	/* Never writable and executable at once: PR_SET_MDWE would refuse that. */
+	const uint64_t map[6] = { 0, ZONE_BYTES, PROT_READ | PROT_WRITE,
+				  MAP_PRIVATE | MAP_ANONYMOUS, (uint64_t)-1, 0 };
+	int64_t res;
+	int e;
+
+	r->mirror = malloc(ZONE_BYTES);
+	if (!r->mirror)
+		return -ENOMEM;
+	e = stub_put(r, leader, vdso_start, vdso_end);
+	if (e >= 0)
+		e = orphan_call(leader, &res, SYS_mmap, map);
+	if (e < 0)
+		return e;
+	if (res < 0 && res > -4096)
+		return log_err((int)res, "task %d: cannot map the call zone", leader->tid);
+	r->zone = (uint64_t)res;
+	return 0;
+}
+
+int remote_unmap(struct remote *r, struct task *leader)
+{
+	const uint64_t arg[6] = { r->zone, ZONE_BYTES };
+	int64_t res = 0;
+	int e = 0, w = 0;
+
+	if (r->zone)
+		e = orphan_call(leader, &res, SYS_munmap, arg);
+	r->zone = 0;
+	/* If the call went wrong the task may still stand in the stub. */
+	if (r->stub && e >= 0)
+		w = remote_write(leader, r->stub, r->stub_before, STUB_BYTES);
+	r->stub = 0;
+	if (e < 0)
+		return e;
+	return w < 0 ? w : (int)res;
+}
+
+/* Signals in the thread's own queue and its process's. */
+static uint64_t signals_pending(const struct task *t)
+{
+	uint64_t set = 0;
+
+	for (unsigned int queue = 0; queue < 2; queue++) {
+		struct __ptrace_peeksiginfo_args args = { .off = 0, .flags = queue, .nr = 1 };
+		siginfo_t si;
+
+		for (; ptrace(PTRACE_PEEKSIGINFO, t->tid, &args, &si) == 1; args.off++)
+			if (si.si_signo >= 1 && si.si_signo <= 64)
+				set |= bit(si.si_signo);
+	}
+	return set;
+}
+
+/* One that is not waiting already: ours would be merged with that, and both be lost. */
+static int signal_choose(const struct task *t)
+{
+	uint64_t pending = signals_pending(t);
+
+	for (size_t i = 0; i < ARRAY_SIZE(harmless_signals); i++)
+		if (!(pending & bit(harmless_signals[i])))
+			return harmless_signals[i];
+	return harmless_signals[0];
+}
+
+static int save_put(struct task *t, int signal)
+{
+	struct orphan_save s;
+
+	arch_orphan_save(&s, &t->regs);
+	s.mask = t->sigmask;
+	s.mask_asking = ~bit(signal);
+	s.mask_all = ~0ull;
+	s.signal = (uint32_t)signal;
+	s.trap_if_refused = !t->filters_suspended;
+	return remote_write(t, t->remote->stub + CODE_BYTES, &s, sizeof(s));
+}
+
+/* The stop was for somebody else's signal: it goes back into the queue. */
+static int signal_requeue(struct task *t, int signal)
+{
+	const uint64_t all = ~0ull;
+	int status, r;
+
+	if (ptrace(PTRACE_SETSIGMASK, t->tid, 8, &all) < 0 ||
+	    ptrace(PTRACE_INTERRUPT, t->tid, 0, 0) < 0 ||
+	    ptrace(PTRACE_CONT, t->tid, 0, signal) < 0)
+		return neg_errno();
+	r = task_wait(t, &status);
+	if (r < 0)
+		return r;
+	return status >> 16 == PTRACE_EVENT_STOP ? 0 : -EIO;
+}
+
+/* Waits for the stop that the stub asks for. */
+static int orphan_wait(struct task *t, int signal, struct user_regs_struct *ret_regs)
+{
+	struct iovec iov = { ret_regs, sizeof(*ret_regs) };
+	int status, r;
+
+	for (;;) {
+		r = task_wait(t, &status);
+		if (r < 0)
+			return r;
+		if (status >> 16 != PTRACE_EVENT_STOP)
+			break;
+		log_debug("task %d: event stop inside a batch", t->tid);
+		if (ptrace(PTRACE_CONT, t->tid, 0, 0) < 0)
+			return neg_errno();
+	}
+	if (ptrace(PTRACE_GETREGSET, t->tid, NT_PRSTATUS, &iov) < 0)
+		return neg_errno();
+	if (status >> 16 || WSTOPSIG(status) != signal)
+		return log_fail(-EFAULT, "task %d: stopped by signal %d in the stub, at 0x%lx of 0x%lx, %zu calls left",
+				t->tid, WSTOPSIG(status), arch_regs_ip(ret_regs), t->remote->stub,
+				arch_regs_batch_left(ret_regs));
+	/* It comes unblocked only after the calls: they are all done either way. */
+	if (arch_regs_ip(ret_regs) == t->remote->stub + (size_t)(orphan_stopped - orphan_begin))
+		return 0;
+	return signal_requeue(t, signal);
+}
+
+/* Runs the stub with these registers; they are what it ended with afterwards. */
+static int orphan_go(struct task *t, struct user_regs_struct *regs)
+{
+	struct iovec iov = { regs, sizeof(*regs) };
+	const uint64_t all = ~0ull;
+	int signal = signal_choose(t), r;
+
+	r = save_put(t, signal);
+	if (r < 0)
+		return log_err(r, "task %d: cannot write to its vDSO", t->tid);
+	if (ptrace(PTRACE_SETREGSET, t->tid, NT_PRSTATUS, &iov) < 0 ||
+	    ptrace(PTRACE_SETSIGMASK, t->tid, 8, &all) < 0 ||
+	    ptrace(PTRACE_CONT, t->tid, 0, 0) < 0)
+		return log_err(neg_errno(), "task %d: cannot start a batch", t->tid);
+	r = orphan_wait(t, signal, regs);
+	if (r < 0)
+		return log_err(r, "task %d: lost inside a batch", t->tid);
+	r = task_put_regs(t);
+	return r < 0 ? log_err(r, "task %d: cannot put registers back", t->tid) : 0;
+}
+
+int orphan_run(struct task *t, uint64_t t_calls, size_t n)
+{
+	struct user_regs_struct regs = t->regs;
+
+	arch_regs_for_batch(&regs, t->remote->stub, t_calls, n);
+	return orphan_go(t, &regs);
+}
+
+int orphan_call(struct task *t, int64_t *ret_result, uint64_t nr, const uint64_t arg[6])
+{
+	struct user_regs_struct regs = t->regs;
+	int r;
+
+	arch_regs_for_syscall(&regs, t->remote->stub + (size_t)(orphan_one - orphan_begin), nr,
+			      arg);
+	r = orphan_go(t, &regs);
+	*ret_result = (int64_t)arch_orphan_result(&regs);
+	return r;
+}
