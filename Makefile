@@ -123,7 +123,7 @@ $(B)/test/crkexec-early-standin: $(call obj,$(EARLY_C) $(SHARED_C) tests/vm/stan
 		-Wl,--start-group $(shell $(PKG_CONFIG) --static --libs $(LIBS_CR)) -Wl,--end-group
 $(B)/test/standin-pack: $(call obj,tests/vm/standin_pack.c $(BUILDER_C)) $(LIBCR)
 	$(call say,LD,$@)
-	$(Q)mkdir -p $(@D) && $(CC) $(LDFLAGS) -o $@ $^ $(call pc_libs,$(LIBS_CR))
+	$(Q)mkdir -p $(@D) && $(CC) $(LDFLAGS) -o $@ $^ $(call pc_libs,$(LIBS_CRKEXEC))
 $(B)/test/standin-service: $(call obj,tests/vm/standin_service.c)
 	$(call say,LD,$@)
 	$(Q)mkdir -p $(@D) && $(CC) -static -o $@ $^ -lpthread

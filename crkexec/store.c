@@ -94,35 +94,46 @@ int store_tree_dir(struct upgrade *u, size_t unit, size_t tree, char **ret)
 	return *ret ? 0 : -ENOMEM;
 }
 
-int store_build_initramfs(struct upgrade *u, const char *manifest, size_t manifest_bytes,
-			  int images_fd, int *ret_fd)
+/* The early program and its modules: made once, the images come behind it in the blackout. */
+static int build_own(struct upgrade *u)
 {
-	_cleanup_close_ int out = memfd_create("crkexec-initramfs", MFD_CLOEXEC);
-	_cleanup_close_ int base = -EBADF;
-	_cleanup_free_ char *early = NULL;
+	_cleanup_close_ int out = memfd_create("crkexec-early", MFD_CLOEXEC);
+	_cleanup_free_ char *early = lib_path("crkexec-early");
 	struct initramfs_spec spec = {
-		.manifest = manifest, .manifest_bytes = manifest_bytes,
-		.images_fd = images_fd, .base_fd = -1,
+		.early_path = early, .images_fd = -1, .base_fd = -1,
+		.modules = (const char *const *)u->module_paths.v, .n_modules = u->module_paths.n,
 	};
 	int r;
 
 	if (out < 0)
 		return log_err(neg_errno(), "cannot make a memory file");
-	if (u->target.own_initramfs) {
-		early = lib_path("crkexec-early");
-		if (!early)
-			return -ENOMEM;
-		spec.early_path = early;
-		spec.modules = (const char *const *)u->module_paths.v;
-		spec.n_modules = u->module_paths.n;
-	} else {
-		base = open(u->target.initrd, O_RDONLY | O_CLOEXEC);
-		if (base < 0)
-			return log_err(neg_errno(), "cannot open %s", u->target.initrd);
-		spec.base_fd = base;
-	}
+	if (!early)
+		return -ENOMEM;
 	r = initramfs_build(&spec, out);
-	if (r < 0)
-		return r;
-	return kexec_readonly(&out, ret_fd);
+	return r < 0 ? r : take_fd(&out);
+}
+
+int store_build_initramfs(struct upgrade *u, const char *manifest, size_t manifest_bytes,
+			  int images_fd, int *ret_fd)
+{
+	_cleanup_close_ int out = memfd_create("crkexec-initramfs", MFD_CLOEXEC);
+	struct initramfs_spec spec = {
+		.manifest = manifest, .manifest_bytes = manifest_bytes, .images_fd = images_fd,
+	};
+	int r;
+
+	if (out < 0)
+		return log_err(neg_errno(), "cannot make a memory file");
+	if (u->initrd_fd < 0 && u->target.own_initramfs) {
+		u->initrd_fd = build_own(u);
+		if (u->initrd_fd < 0)
+			return u->initrd_fd;
+	} else if (u->initrd_fd < 0) {
+		u->initrd_fd = open(u->target.initrd, O_RDONLY | O_CLOEXEC);
+		if (u->initrd_fd < 0)
+			return log_err(neg_errno(), "cannot open %s", u->target.initrd);
+	}
+	spec.base_fd = u->initrd_fd;
+	r = initramfs_build(&spec, out);
+	return r < 0 ? r : kexec_readonly(&out, ret_fd);
 }

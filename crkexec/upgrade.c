@@ -92,7 +92,7 @@ int upgrade_init(struct upgrade *u, const struct options *opt, const char *id, i
 
 	*u = (struct upgrade){
 		.opt = opt, .life_fd = life_fd, .run_dirfd = -EBADF, .log_fd = -EBADF,
-		.journal_fd = -EBADF, .undo = UNDO_LOG_INIT,
+		.journal_fd = -EBADF, .initrd_fd = -EBADF, .undo = UNDO_LOG_INIT,
 	};
 	progress_init(&u->progress, STDERR_FILENO);
 	u->m = manifest_new();
@@ -128,6 +128,7 @@ void upgrade_done(struct upgrade *u)
 	free(u->cmdline);
 	free(u->jump_failed_at);
 	close_fdp(&u->journal_fd);
+	close_fdp(&u->initrd_fd);
 	free(u->run_dir);
 	manifest_free(u->m);
 	sd_bus_unref(u->bus);

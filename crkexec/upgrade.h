@@ -50,6 +50,7 @@ struct upgrade {
 	size_t n_units;
 	struct target target;		/* kernel, initrd, config, modules */
 	struct strv module_paths;	/* for our own initramfs, in load order */
+	int initrd_fd;			/* what the images are appended to; negative: not open yet */
 	char *cmdline;
 	struct store store;
 	struct undo_log undo;

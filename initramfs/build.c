@@ -9,15 +9,19 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "initramfs/build_cpio.h"
+#include "initramfs/build_unpack.h"
 #include "util/io.h"
 #include "util/log.h"
 
 #define DIR_MODE	0700
 /* Deep enough for UNIT/N and then some; a loop of bind mounts must end somewhere. */
 #define DEPTH_MAX	16
+#define MODULE_MAX_BYTES (256ull << 20)
 
 static int add_file(struct cpio *c, int dirfd, const char *path, const char *name, mode_t mode)
 {
@@ -26,6 +30,46 @@ static int add_file(struct cpio *c, int dirfd, const char *path, const char *nam
 	if (fd < 0)
 		return log_err(neg_errno(), "cannot open %s for the initramfs", path);
 	return cpio_add_fd(c, name, mode, fd);
+}
+
+static int append(void *arg, const uint8_t *data, size_t n)
+{
+	const int *fd = arg;
+	uint64_t at = (uint64_t)lseek(*fd, 0, SEEK_CUR);
+
+	if (at + n > MODULE_MAX_BYTES)
+		return -EFBIG;
+	return write_full(*fd, data, n);
+}
+
+/*
+ * Unpacked now, not in the blackout, and for kernels that cannot do it themselves
+ * (CONFIG_MODULE_DECOMPRESS). A signature belongs to the unpacked bytes and stays valid.
+ */
+static int add_module(struct cpio *c, const char *path, const char *name)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+	_cleanup_close_ int plain = memfd_create("module", MFD_CLOEXEC);
+	struct stat st;
+	void *map;
+	ssize_t used;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return log_err(neg_errno(), "cannot open %s for the initramfs", path);
+	if (plain < 0)
+		return log_err(neg_errno(), "cannot make a memory file");
+	if (!S_ISREG(st.st_mode) || st.st_size == 0)
+		return log_fail(-EINVAL, "%s is no module: not a file, or empty", path);
+	map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (map == MAP_FAILED)
+		return log_err(neg_errno(), "cannot read %s", path);
+	used = unpack(map, (size_t)st.st_size, append, &plain);
+	munmap(map, (size_t)st.st_size);
+	if (used == -EOPNOTSUPP)
+		return cpio_add_fd(c, name, 0600, fd);
+	if (used < 0)
+		return log_err((int)used, "cannot unpack %s", path);
+	return cpio_add_fd(c, name, 0600, plain);
 }
 
 static int add_modules(struct cpio *c, const struct initramfs_spec *spec)
@@ -49,7 +93,7 @@ static int add_modules(struct cpio *c, const struct initramfs_spec *spec)
 		name = str_fmt("crkexec/modules/%s", base);
 		if (!name)
 			return -ENOMEM;
-		r = add_file(c, AT_FDCWD, spec->modules[i], name, 0600);
+		r = add_module(c, spec->modules[i], name);
 	}
 	return r;
 }

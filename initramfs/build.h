@@ -1,6 +1,6 @@
 /*
- * Writes an initramfs: our own (the early program is /init), or what is appended to a
- * distribution's initrd. One uncompressed newc cpio, streamed: nothing is held in memory.
+ * Writes an initramfs: our own (the early program is /init), or what is appended to another
+ * initrd. One uncompressed newc cpio, streamed: nothing is held in memory.
  */
 #ifndef INITRAMFS_BUILD_H
 #define INITRAMFS_BUILD_H
@@ -10,8 +10,8 @@
 struct initramfs_spec {
 	/* Path of the early program, becomes /init; NULL when base_fd is given. */
 	const char *early_path;
-	/* Module files as they are (.ko, .ko.xz, .ko.zst): /crkexec/modules/NAME, load order is
-	 * the manifest's. Two of the same name are refused. */
+	/* Module files (.ko, .ko.gz, .ko.xz, .ko.zst): /crkexec/modules/NAME under their names,
+	 * but unpacked; load order is the manifest's. Two of the same name are refused. */
 	const char *const *modules;
 	size_t n_modules;
 	/* Text of manifest_to_text(): /crkexec/manifest.json. NULL: none. */
@@ -19,7 +19,7 @@ struct initramfs_spec {
 	size_t manifest_bytes;
 	/* A directory whose contents come to lie below /crkexec; -1: none. Borrowed. */
 	int images_fd;
-	/* A distribution's initrd that is copied in front; -1: none. Borrowed, read from 0. */
+	/* An initrd that is copied in front; -1: none. Borrowed, read from 0. */
 	int base_fd;
 };
 

@@ -1,16 +1,18 @@
 /*
  * Kernel modules and sysctls, in the order the manifest gives.
  *
- * Modules stay compressed as the distribution ships them; the kernel unpacks them itself
- * (MODULE_INIT_COMPRESSED_FILE, Linux 5.17 with CONFIG_MODULE_DECOMPRESS). The trap: it wants
- * to be told, it does not look at the magic.
+ * The builder has unpacked them, whatever their names say. One that is compressed is for the
+ * kernel to unpack (MODULE_INIT_COMPRESSED_FILE, Linux 5.17 with CONFIG_MODULE_DECOMPRESS). The
+ * trap: it wants to be told, it does not look at the magic.
  */
 #include "initramfs/early.h"
 
 #include <dirent.h>
+#include <elf.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include "util/io.h"
 #include "util/log.h"
@@ -20,24 +22,20 @@
 /* Without a manifest the order is unknown: so often are those tried again that failed. */
 #define BLIND_ROUNDS		8
 
-static bool ends_with(const char *s, const char *end)
-{
-	size_t n = strlen(s), m = strlen(end);
-
-	return n >= m && !strcmp(s + n - m, end);
-}
-
 static int load(const char *name)
 {
 	_cleanup_free_ char *path = str_fmt(MODULES_DIR "/%s", name);
 	_cleanup_close_ int fd = -EBADF;
+	char magic[SELFMAG];
+	bool plain;
 
 	if (!path)
 		return -ENOMEM;
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return neg_errno();
-	if (syscall(SYS_finit_module, fd, "", ends_with(name, ".ko") ? 0 : INIT_COMPRESSED_FILE) &&
+	plain = pread(fd, magic, SELFMAG, 0) == SELFMAG && !memcmp(magic, ELFMAG, SELFMAG);
+	if (syscall(SYS_finit_module, fd, "", plain ? 0 : INIT_COMPRESSED_FILE) &&
 	    errno != EEXIST)
 		return neg_errno();
 	return 0;

@@ -1,6 +1,9 @@
 /* initramfs_build(): what it writes is read back as the kernel does, byte by byte. */
 #include <fcntl.h>
+#include <lzma.h>
 #include <sys/stat.h>
+#include <zlib.h>
+#include <zstd.h>
 
 #include "initramfs/build.h"
 #include "tests/unit/unit.h"
@@ -141,6 +144,60 @@ TEST("an initramfs of our own has the early program as /init, modules, manifest 
 	ASSERT(e->bytes == 4 && !memcmp(e->data, "../1", 4));
 }
 
+static const char *make_packed(const char *name, const char *text, size_t cut)
+{
+	size_t n = strlen(text), out_bytes = 0;
+	uint8_t out[512];
+	const char *path = make_file(name, "");
+	int fd;
+
+	if (strstr(name, ".xz")) {
+		ASSERT_EQ(lzma_easy_buffer_encode(6, LZMA_CHECK_CRC32, NULL, (const uint8_t *)text,
+						  n, out, &out_bytes, sizeof(out)), LZMA_OK);
+	} else if (strstr(name, ".zst")) {
+		out_bytes = ZSTD_compress(out, sizeof(out), text, n, 3);
+		ASSERT(!ZSTD_isError(out_bytes));
+	} else {
+		z_stream z = { .next_in = (Bytef *)(uintptr_t)text, .avail_in = (uInt)n,
+			       .next_out = out, .avail_out = sizeof(out) };
+
+		ASSERT_EQ(deflateInit2(&z, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY), Z_OK);
+		ASSERT_EQ(deflate(&z, Z_FINISH), Z_STREAM_END);
+		out_bytes = z.total_out;
+		deflateEnd(&z);
+	}
+	fd = open(path, O_WRONLY | O_TRUNC);
+	ASSERT_EQ(write(fd, out, out_bytes - cut), (ssize_t)(out_bytes - cut));
+	close(fd);
+	return path;
+}
+
+TEST("modules lie unpacked in the initramfs under their own names; a damaged one is refused")
+{
+	static const char *const names[] = { "a.ko.xz", "b.ko.zst", "c.ko.gz" };
+	const char text[] = "\177ELF a module, a module, a module";
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		const char *modules[] = { make_packed(names[i], text, 0) };
+		struct initramfs_spec spec = {
+			.modules = modules, .n_modules = 1, .images_fd = -1, .base_fd = -1,
+		};
+		struct entry list[8] = { 0 };
+		const struct entry *e;
+		char name[64];
+		size_t bytes;
+		char *all;
+
+		ASSERT_OK(build_into(&spec, &all, &bytes));
+		snprintf(name, sizeof(name), "crkexec/modules/%s", names[i]);
+		e = find(list, parse(all, bytes, 0, list, 8), name);
+		ASSERT_EQ(e->bytes, strlen(text));
+		ASSERT(!memcmp(e->data, text, strlen(text)));
+		modules[0] = make_packed(names[i], text, 7);
+		ASSERT_EQ(build_into(&spec, &all, &bytes), -EBADMSG);
+	}
+}
+
 TEST("every directory of an initramfs comes before what is in it, every entry is one file")
 {
 	struct initramfs_spec spec = {
@@ -221,8 +278,8 @@ TEST("two modules of one name, and missing files, are refused in an initramfs")
 	const char *missing[] = { "/nonexistent/a.ko" };
 	struct initramfs_spec spec = { .images_fd = -1, .base_fd = -1 };
 
-	make_file("a.ko", "");
-	twice[0] = make_file("a.ko", "");
+	make_file("a.ko", "a");
+	twice[0] = make_file("a.ko", "a");
 	spec.modules = twice;
 	spec.n_modules = 2;
 	ASSERT_EQ(build_into(&spec, NULL, NULL), -EEXIST);

@@ -45,6 +45,7 @@ static int init(struct probe *p, int argc, char **argv)
 	p->opt.store = CHOOSE_PMEM;
 	u->opt = &p->opt;
 	u->life_fd = -EBADF;
+	u->initrd_fd = -EBADF;
 	u->m = manifest_new();
 	u->m->id = strdup(PROBE_ID);
 	u->m->kernel_from = strdup("from");
