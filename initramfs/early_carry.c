@@ -3,7 +3,8 @@
  * before the trees that use them come back, removed again when a unit starts cold after all,
  * since it would find the pid file and the sockets of a process that is gone.
  *
- * A single file is unpacked beside its place and renamed: the archive's root has attributes
+ * In a distribution's initramfs systemd has put things of its own below /run already; ours take
+ * their place. A single file is unpacked beside its place and renamed: the archive's root has attributes
  * too, and they are not those of /run.
  */
 #include "initramfs/early_store.h"
@@ -32,7 +33,7 @@ static int extract(struct early *e, const struct manifest_unit *u, const char *a
 	r = early_images_file(e, &u->trees[0], archive, &images, &rd);
 	if (r < 0)
 		return r;
-	r = rd.bytes ? tar_extract(rd.data, rd.bytes, to, NULL) :
+	r = rd.bytes ? tar_extract_over(rd.data, rd.bytes, to, NULL) :
 		       log_fail(-EBADMSG, "archive %s is empty", archive);
 	image_reader_done(&rd);
 	early_images_close(&images);

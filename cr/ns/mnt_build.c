@@ -9,7 +9,7 @@
  *   3  attributes and propagation of each clone before it is attached: a clone still in the
  *      host's peer group would carry what is mounted on it into the host
  *   4  attach, parents first, each target opened on its parent's mount and nowhere else
- *   5  pivot_root onto the new root, drop the old one
+ *   5  pivot_root onto the new root, drop the old one; out of a chroot also up to the top
  *   6  make shared what was shared: together with slave the kernel refuses it
  */
 #define _GNU_SOURCE
@@ -180,7 +180,18 @@ static int attach(const struct rest_mount *m)
 	return r < 0 ? log_err(r, "cannot attach mount %s", m->e->mountpoint) : 0;
 }
 
-static int pivot(const struct rest_mount *root)
+/* The new root lies where the chroot was; whoever enters the namespace begins at its top. */
+static int move_to_top(struct builder *b, const struct rest_mount *root)
+{
+	int r = setns(b->own_ns, CLONE_NEWNS) < 0 ? neg_errno() :
+		sys_move_mount(root->fd, AT_FDCWD, "/", 0);
+
+	if (r >= 0 && (fchdir(root->fd) < 0 || chroot(".") < 0))
+		r = neg_errno();
+	return r < 0 ? log_err(r, "cannot move the new root to the top") : 0;
+}
+
+static int pivot(struct builder *b, const struct rest_mount *root)
 {
 	if (fchdir(root->fd) < 0)
 		return log_err(neg_errno(), "cannot enter the new root");
@@ -189,7 +200,7 @@ static int pivot(const struct rest_mount *root)
 			       "initramfs: the real root must be / before)");
 	if (umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
 		return log_err(neg_errno(), "cannot leave the old root");
-	return 0;
+	return b->chrooted ? move_to_top(b, root) : 0;
 }
 
 static int attach_all(struct builder *b)
@@ -270,6 +281,26 @@ static int share_all(struct builder *b)
 	return r < 0 ? r : share_pass(b, false);
 }
 
+/*
+ * In a distribution's initramfs the engine runs chrooted below mounts that are shared, and
+ * pivot_root wants them not to be. Entering a namespace, also one's own, leaves every chroot.
+ */
+static int cut_from_host(struct builder *b)
+{
+	_cleanup_close_ int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct statx was, top;
+
+	b->own_ns = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+	if (root < 0 || b->own_ns < 0 || setns(b->own_ns, CLONE_NEWNS) < 0 ||
+	    statx(root, "", AT_EMPTY_PATH, STATX_MNT_ID, &was) < 0 ||
+	    statx(AT_FDCWD, "/", 0, STATX_MNT_ID, &top) < 0 ||
+	    mount("", "/", "", MS_REC | MS_SLAVE, NULL) < 0 ||
+	    fchdir(root) < 0 || chroot(".") < 0)
+		return neg_errno();
+	b->chrooted = was.stx_mnt_id != top.stx_mnt_id;
+	return 0;
+}
+
 static int prepare(struct builder *b)
 {
 	int r;
@@ -279,8 +310,9 @@ static int prepare(struct builder *b)
 		return log_err(neg_errno(), "cannot open /proc/self");
 	if (unshare(CLONE_NEWNS) < 0)
 		return log_err(neg_errno(), "cannot make a mount namespace");
-	if (mount("", "/", "", MS_REC | MS_SLAVE, NULL) < 0)
-		return log_err(neg_errno(), "cannot cut the new mount namespace from the host");
+	r = cut_from_host(b);
+	if (r < 0)
+		return log_err(r, "cannot cut the new mount namespace from the host");
 	/* The directory as our copy of the namespace has it, not as the host's. */
 	b->scratch = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (b->scratch < 0)
@@ -317,7 +349,7 @@ static int build(void *arg, struct ns_reply *reply)
 	if (r >= 0)
 		r = attach_all(b);
 	if (r >= 0)
-		r = pivot(&b->mnt->mounts[0]);
+		r = pivot(b, &b->mnt->mounts[0]);
 	if (r >= 0)
 		r = share_all(b);
 	return r < 0 ? r : reply_fds(b, reply);
@@ -327,7 +359,7 @@ int mntns_build(struct restore_ctx *ctx, struct rest_mntns *mnt)
 {
 	_cleanup_helper_ struct ns_helper h = NS_HELPER_INIT;
 	struct builder b = { .ctx = ctx, .mnt = mnt, .a = &ctx->arena, .proc_self = -EBADF,
-			     .scratch = -EBADF };
+			     .scratch = -EBADF, .own_ns = -EBADF };
 	int *fds = arena_alloc(&ctx->arena, mnt->n * sizeof(*fds));
 	int r;
 

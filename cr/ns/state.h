@@ -157,6 +157,8 @@ struct builder {
 	bool *host_visible;
 	int proc_self;			/* /proc/self, before anything covers /proc */
 	int scratch;			/* a directory to hang helper mounts on */
+	int own_ns;			/* the new namespace itself */
+	bool chrooted;			/* the restorer's root is not the top of its namespace */
 	struct map own_by_dev;		/* root fd + 1 of superblocks made, by image device */
 };
 int source_open_host(struct builder *b, const struct rest_mount *m, bool hidden_too, int *ret_fd)

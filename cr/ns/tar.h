@@ -34,6 +34,9 @@ void tar_writer_free(struct tar_writer *t);
  * the member is logged.
  */
 int tar_extract(const void *data, size_t bytes, int dirfd, const struct tar_ids *ids) _must_check_;
+/* Idem, where something may be already: a directory stays, anything else is replaced. */
+int tar_extract_over(const void *data, size_t bytes, int dirfd, const struct tar_ids *ids)
+	_must_check_;
 
 /* Layout of a header block, both ways. */
 #define TAR_BLOCK	512u

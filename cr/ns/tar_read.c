@@ -55,6 +55,7 @@ struct tar_reader {
 	size_t left;			/* of the archive, behind z.next_in + z.avail_in */
 	int root;
 	const struct tar_ids *ids;
+	bool over;			/* what is there already makes way */
 	struct arena arena;		/* one member's strings and the list of directories */
 	struct dir_time *dirs;
 	size_t n_dirs;
@@ -453,6 +454,8 @@ static int make_node(struct tar_reader *t, const struct member *m, int dirfd, co
 		return make_dir(t, m, dirfd, name);
 	if (!*m->path)
 		return -EBADMSG;
+	if (t->over && unlinkat(dirfd, name, 0) < 0 && errno != ENOENT)
+		return neg_errno();
 	if (m->is_socket && !m->size)
 		return mknodat(dirfd, name, S_IFSOCK | 0600, 0) < 0 ? neg_errno() : 0;
 	if (m->type == '0')
@@ -544,7 +547,8 @@ static int extract_all(struct tar_reader *t)
 	return 0;
 }
 
-int tar_extract(const void *data, size_t bytes, int dirfd, const struct tar_ids *ids)
+static int extract(const void *data, size_t bytes, int dirfd, const struct tar_ids *ids,
+		   bool over)
 {
 	_cleanup_free_ struct tar_reader *t = calloc(1, sizeof(*t));
 	_cleanup_close_ int cwd = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -554,6 +558,7 @@ int tar_extract(const void *data, size_t bytes, int dirfd, const struct tar_ids 
 		return log_err(-ENOMEM, "cannot unpack an archive");
 	t->root = dirfd;
 	t->ids = ids;
+	t->over = over;
 	t->z.next_in = (Bytef *)data;
 	t->left = bytes;
 	if (inflateInit2(&t->z, 31) != Z_OK)
@@ -565,4 +570,14 @@ int tar_extract(const void *data, size_t bytes, int dirfd, const struct tar_ids 
 	if (cwd >= 0 && fchdir(cwd) < 0)
 		log_warn("cannot go back to the working directory: %s", strerror(errno));
 	return r;
+}
+
+int tar_extract(const void *data, size_t bytes, int dirfd, const struct tar_ids *ids)
+{
+	return extract(data, bytes, dirfd, ids, false);
+}
+
+int tar_extract_over(const void *data, size_t bytes, int dirfd, const struct tar_ids *ids)
+{
+	return extract(data, bytes, dirfd, ids, true);
 }

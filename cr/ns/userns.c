@@ -216,6 +216,11 @@ int userns_read_image(struct restore_ctx *ctx, uint32_t id)
 
 static int unshare_user(void *arg _unused_, struct ns_reply *reply _unused_)
 {
+	_cleanup_close_ int mnt = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+
+	/* In a chroot it is refused (EPERM); entering a namespace, also one's own, leaves that. */
+	if (mnt < 0 || setns(mnt, CLONE_NEWNS) < 0)
+		return log_err(neg_errno(), "cannot leave a chroot");
 	return unshare(CLONE_NEWUSER) < 0 ? neg_errno() : 0;
 }
 

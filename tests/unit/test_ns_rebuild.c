@@ -240,16 +240,28 @@ static void read_mountinfo(char *buf, size_t size)
 	close(fd);
 }
 
-static void rebuilds_equal(enum carrier carrier)
+/* As in a distribution's initramfs: the new root is not yet the namespace's. */
+static void go_below(void)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/sysroot", unit_tmpdir());
+	NS_MUST(mkdir(path, 0700) == 0 && mount("/", path, NULL, MS_BIND | MS_REC, NULL) == 0);
+	NS_MUST(chdir(path) == 0 && chroot(".") == 0);
+}
+
+static void rebuilds_equal(enum carrier carrier, bool below)
 {
 	static char before[1 << 16], after[1 << 16];
 	struct view *was, *is;
 	struct rebuilt t;
 
 	begin(&t, setup_sandbox, carrier);
-	read_mountinfo(before, sizeof(before));
 	save(&t);
 	was = original_view(&t);
+	if (below)
+		go_below();
+	read_mountinfo(before, sizeof(before));
 	ASSERT_CONTAINS(was->mounts, "hidepid=invisible");
 	ASSERT_CONTAINS(was->mounts, " slave");
 	ASSERT_OK(rebuild(&t));
@@ -270,13 +282,19 @@ static void rebuilds_equal(enum carrier carrier)
 TEST("a sandbox of forty mounts is rebuilt equal from a directory, the host untouched")
 {
 	need_root();
-	rebuilds_equal(DIRECTORY);
+	rebuilds_equal(DIRECTORY, false);
 }
 
 TEST("a sandbox of forty mounts is rebuilt equal from a bundle, the host untouched")
 {
 	need_root();
-	rebuilds_equal(BUNDLE);
+	rebuilds_equal(BUNDLE, false);
+}
+
+TEST("a sandbox is rebuilt equal by a restorer that is chrooted below shared mounts")
+{
+	need_root();
+	rebuilds_equal(DIRECTORY, true);
 }
 
 static void check_dev(void)

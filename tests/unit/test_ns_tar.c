@@ -127,6 +127,36 @@ TEST("a packed tree is unpacked with names, modes, owners, times, links and node
 	free(b.p);
 }
 
+TEST("files, nodes and links make way for an archive's, directories do not")
+{
+	int from = make_dir("from"), to = make_dir("to");
+	struct stat st;
+	struct bytes b;
+
+	ASSERT_EQ(mkdirat(from, "d", 0750), 0);
+	put_file(from, "d/f", "new", 3, 0600);
+	ASSERT_EQ(mknodat(from, "node", S_IFSOCK | 0600, 0), 0);
+	ASSERT_EQ(symlinkat("new", from, "link"), 0);
+	b = pack(from, "/");
+	ASSERT_EQ(mkdirat(to, "d", 0700), 0);
+	put_file(to, "d/f", "older", 5, 0644);
+	put_file(to, "d/other", "stays", 5, 0644);
+	put_file(to, "node", "", 0, 0644);
+	ASSERT_EQ(symlinkat("d/other", to, "link"), 0);
+	ASSERT_EQ(tar_extract(b.p, b.n, to, NULL), -EEXIST);
+	ASSERT_OK(tar_extract_over(b.p, b.n, to, NULL));
+	same_text(to, "d/f", "new");
+	same_text(to, "d/other", "stays");
+	ASSERT_EQ(fstatat(to, "d", &st, 0), 0);
+	ASSERT_EQ(st.st_mode & 07777, 0750);
+	ASSERT_EQ(fstatat(to, "node", &st, AT_SYMLINK_NOFOLLOW), 0);
+	ASSERT(S_ISSOCK(st.st_mode));
+	ASSERT_EQ(unlinkat(to, "node", 0), 0);
+	ASSERT_EQ(mkdirat(to, "node", 0700), 0);
+	ASSERT_LT(tar_extract_over(b.p, b.n, to, NULL), 0);
+	free(b.p);
+}
+
 TEST("holes stay holes and a large file is equal")
 {
 	int from = make_dir("from"), to = make_dir("to"), fd;

@@ -9,15 +9,15 @@ from vm import VM
 INITRD = "/boot/initrd-crkexec.img"
 
 
-@pytest.fixture(scope="module")
-def up(image, payload):
-    with VM("test_upgrade_dracut/shared", image=image, destdir=payload,
+@pytest.fixture(scope="module", params=["tmpfs", "pmem"])
+def up(request, image, payload):
+    with VM(f"test_upgrade_dracut/{request.param}", image=image, destdir=payload,
             memory=upgrade.MEMORY) as vm:
         vm.wait_idle()
         version = vm.image.versions["7.2"]
         vm.run(f"dracut --quiet --force --add crkexec --kver {version} {INITRD}", timeout=600)
         assert "crkexec-early" in vm.run(f"lsinitrd {INITRD} | grep crkexec", timeout=120).out
-        yield upgrade.Upgrade(vm, options=["--initrd", INITRD], store="tmpfs").run()
+        yield upgrade.Upgrade(vm, options=["--initrd", INITRD], store=request.param).run()
 
 
 class TestDracut(RedisHeld, NginxHeld, Held):
