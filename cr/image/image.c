@@ -115,6 +115,34 @@ int image_reserve(struct image_writer *w, size_t bytes, void **ret)
 	return r < 0 ? writer_fail(w, r) : 0;
 }
 
+static int fill_by_reserving(struct image_writer *w, uint64_t bytes, image_fill_fn fn, void *arg)
+{
+	int r = 0;
+
+	for (uint64_t off = 0; off < bytes && r >= 0; off += FILL_PIECE_BYTES) {
+		size_t n = (size_t)MIN(bytes - off, (uint64_t)FILL_PIECE_BYTES);
+		void *to;
+
+		r = w->store->ops->reserve(w, n, &to);
+		if (r >= 0)
+			r = fn(arg, 0, off, to, n);
+	}
+	return r;
+}
+
+int image_fill(struct image_writer *w, uint64_t bytes, image_fill_fn fn, void *arg)
+{
+	int r;
+
+	if (w->error)
+		return w->error;
+	r = writer_begin(w);
+	if (r >= 0)
+		r = bytes < FILL_BYTES_MIN ? fill_by_reserving(w, bytes, fn, arg) :
+					     w->store->ops->fill(w, bytes, fn, arg);
+	return r < 0 ? writer_fail(w, r) : 0;
+}
+
 int image_close(struct image_writer *w)
 {
 	char name[IMAGE_NAME_MAX];

@@ -109,6 +109,12 @@ int image_put_raw(struct image_writer *w, const void *p, size_t bytes) _must_che
 /* Largest message, read or written. */
 #define IMAGE_ENTRY_MAX (64u << 20)
 int image_reserve(struct image_writer *w, size_t bytes, void **ret) _must_check_;
+/*
+ * Appends bytes of payload that fn supplies in pieces, in any order and from several threads:
+ * n bytes to `to` for off bytes behind where the payload begins. worker: see util/parallel.h.
+ */
+typedef int (*image_fill_fn)(void *arg, unsigned int worker, uint64_t off, void *to, size_t n);
+int image_fill(struct image_writer *w, uint64_t bytes, image_fill_fn fn, void *arg) _must_check_;
 /* Flushes and frees; must be called, its error is the file's error. NULL is fine. */
 int image_close(struct image_writer *w) _must_check_;
 /* Frees without caring, for error paths. */

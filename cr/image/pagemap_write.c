@@ -43,16 +43,13 @@ static int flush_run(struct pagemap_writer *w)
 	return image_put(w->map, &e.base);
 }
 
-int pagemap_put(struct pagemap_writer *w, uint64_t vaddr, uint64_t n_pages, uint32_t flags,
-		void **ret_room)
+int pagemap_add(struct pagemap_writer *w, uint64_t vaddr, uint64_t n_pages, uint32_t flags)
 {
 	uint64_t end = w->vaddr + w->n_pages * PAGE_BYTES;
 	int r;
 
-	*ret_room = NULL;
 	if (vaddr % PAGE_BYTES || !n_pages || n_pages > UINT32_MAX ||
-	    vaddr > UINT64_MAX - n_pages * PAGE_BYTES || (w->n_pages && vaddr < end) ||
-	    (flags & PE_PRESENT && n_pages > PAGEMAP_RUN_MAX))
+	    vaddr > UINT64_MAX - n_pages * PAGE_BYTES || (w->n_pages && vaddr < end))
 		return log_fail(-EINVAL, "bad run of pages: 0x%" PRIx64 ", %" PRIu64 " pages, "
 				"after 0x%" PRIx64, vaddr, n_pages, end);
 	if (w->n_pages && vaddr == end && flags == w->flags &&
@@ -66,10 +63,29 @@ int pagemap_put(struct pagemap_writer *w, uint64_t vaddr, uint64_t n_pages, uint
 		w->n_pages = n_pages;
 		w->flags = flags;
 	}
-	if (!(flags & PE_PRESENT))
-		return 0;
-	w->pages_written += n_pages;
+	if (flags & PE_PRESENT)
+		w->pages_written += n_pages;
+	return 0;
+}
+
+int pagemap_put(struct pagemap_writer *w, uint64_t vaddr, uint64_t n_pages, uint32_t flags,
+		void **ret_room)
+{
+	int r;
+
+	*ret_room = NULL;
+	if (flags & PE_PRESENT && n_pages > PAGEMAP_RUN_MAX)
+		return log_fail(-EINVAL, "too long a run of pages: 0x%" PRIx64 ", %" PRIu64
+				" pages", vaddr, n_pages);
+	r = pagemap_add(w, vaddr, n_pages, flags);
+	if (r < 0 || !(flags & PE_PRESENT))
+		return r;
 	return image_reserve(w->pages, n_pages * PAGE_BYTES, ret_room);
+}
+
+int pagemap_fill(struct pagemap_writer *w, uint64_t n_pages, image_fill_fn fn, void *arg)
+{
+	return n_pages ? image_fill(w->pages, n_pages * PAGE_BYTES, fn, arg) : 0;
 }
 
 int pagemap_close(struct pagemap_writer *w)

@@ -63,6 +63,12 @@ int pagemap_create(struct image_store *s, const struct image_type *map_type, uin
  */
 int pagemap_put(struct pagemap_writer *w, uint64_t vaddr, uint64_t n_pages, uint32_t flags,
 		void **ret_room) _must_check_;
+/* Idem, but the contents of PE_PRESENT runs come later, in order, by pagemap_fill(). */
+int pagemap_add(struct pagemap_writer *w, uint64_t vaddr, uint64_t n_pages, uint32_t flags)
+	_must_check_;
+/* Contents of the next n_pages; fn's off counts from the first of them. See image_fill(). */
+int pagemap_fill(struct pagemap_writer *w, uint64_t n_pages, image_fill_fn fn, void *arg)
+	_must_check_;
 int pagemap_close(struct pagemap_writer *w) _must_check_;
 /* For error paths; also after pagemap_close(). */
 void pagemap_abandonp(struct pagemap_writer *w);

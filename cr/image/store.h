@@ -11,6 +11,11 @@
 #define IMAGE_MAGIC_COMMON	0x54564319u
 #define IMAGE_MAGIC_SERVICE	0x55105940u
 
+/* Below this the threads cost more than they do. */
+#define FILL_BYTES_MIN		(8u << 20)
+/* Stays in a processor's cache on its way. */
+#define FILL_PIECE_BYTES	(1u << 20)
+
 struct image_store {
 	const struct image_store_ops *ops;
 	struct image_store *parent;	/* borrowed, or NULL */
@@ -31,6 +36,8 @@ struct image_store_ops {
 	int (*append)(struct image_writer *w, const void *p, size_t bytes);
 	/* Appends bytes whose contents the caller sets before its next call. */
 	int (*reserve)(struct image_writer *w, size_t bytes, void **ret);
+	/* image_fill() of FILL_BYTES_MIN and more. */
+	int (*fill)(struct image_writer *w, uint64_t bytes, image_fill_fn fn, void *arg);
 	/* Makes the file be as written, or not be at all, and frees w in any case. */
 	int (*commit)(struct image_writer *w);
 	/* Removes what there is of the file and frees w. */

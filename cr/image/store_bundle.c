@@ -21,6 +21,7 @@
 
 #include "image/store.h"
 #include "util/log.h"
+#include "util/parallel.h"
 
 #define BUNDLE_MAGIC	"CRBUNDLE"
 #define BUNDLE_VERSION	1u
@@ -187,6 +188,31 @@ static int bundle_append(struct image_writer *w, const void *p, size_t bytes)
 	if (bytes)
 		memcpy(to, p, bytes);
 	return 0;
+}
+
+struct bundle_fill {
+	uint8_t *to;
+	image_fill_fn fn;
+	void *arg;
+};
+
+static int bundle_fill_piece(void *arg, unsigned int worker, uint64_t off, size_t n)
+{
+	struct bundle_fill *f = arg;
+
+	return f->fn(f->arg, worker, off, f->to + off, n);
+}
+
+static int bundle_fill(struct image_writer *w, uint64_t bytes, image_fill_fn fn, void *arg)
+{
+	struct bundle_fill f = { .fn = fn, .arg = arg };
+	void *to;
+	int r = bundle_reserve(w, bytes, &to);
+
+	if (r < 0)
+		return r;
+	f.to = to;
+	return parallel(bytes, FILL_PIECE_BYTES, bundle_fill_piece, &f);
 }
 
 /* An entry for bytes that lie at base + used. */
@@ -438,6 +464,7 @@ static const struct image_store_ops bundle_ops = {
 	.writer_new	= bundle_writer_new,
 	.append		= bundle_append,
 	.reserve	= bundle_reserve,
+	.fill		= bundle_fill,
 	.commit		= bundle_commit,
 	.abandon	= bundle_abandon,
 	.open		= bundle_open_file,

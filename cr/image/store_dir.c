@@ -15,6 +15,7 @@
 #include "image/store.h"
 #include "util/io.h"
 #include "util/log.h"
+#include "util/parallel.h"
 
 #define BUF_BYTES_MIN	(16u << 10)
 /* Below this reading is cheaper than a mapping of its own. */
@@ -149,6 +150,45 @@ static int dir_append(struct image_writer *w, const void *p, size_t bytes)
 	if (bytes)
 		memcpy(to, p, bytes);
 	return 0;
+}
+
+struct dir_fill {
+	int fd;
+	off_t begin;
+	image_fill_fn fn;
+	void *arg;
+	uint8_t *buf[PARALLEL_WORKERS_MAX];
+};
+
+static int dir_fill_piece(void *arg, unsigned int worker, uint64_t off, size_t n)
+{
+	struct dir_fill *f = arg;
+	int r;
+
+	if (!f->buf[worker] && !(f->buf[worker] = malloc(FILL_PIECE_BYTES)))
+		return -ENOMEM;
+	r = f->fn(f->arg, worker, off, f->buf[worker], n);
+	return r < 0 ? r : pwrite_full(f->fd, f->buf[worker], n, f->begin + (off_t)off);
+}
+
+static int dir_fill(struct image_writer *w, uint64_t bytes, image_fill_fn fn, void *arg)
+{
+	struct dir_writer *d = dir_writer(w);
+	struct dir_fill f = { .fn = fn, .arg = arg };
+	int r = dir_flush(d);
+
+	if (r < 0)
+		return r;
+	f.fd = d->fd;
+	f.begin = lseek(d->fd, 0, SEEK_CUR);
+	if (f.begin < 0)
+		return neg_errno();
+	r = parallel(bytes, FILL_PIECE_BYTES, dir_fill_piece, &f);
+	for (unsigned int i = 0; i < PARALLEL_WORKERS_MAX; i++)
+		free(f.buf[i]);
+	if (r >= 0 && lseek(d->fd, f.begin + (off_t)bytes, SEEK_SET) < 0)
+		r = neg_errno();
+	return r;
 }
 
 static void dir_writer_free(struct dir_writer *d)
@@ -375,6 +415,7 @@ static const struct image_store_ops dir_ops = {
 	.writer_new	= dir_writer_new,
 	.append		= dir_append,
 	.reserve	= dir_reserve,
+	.fill		= dir_fill,
 	.commit		= dir_commit,
 	.abandon	= dir_abandon,
 	.open		= dir_open,

@@ -33,37 +33,109 @@ struct scan_arg {
 #define CR_PAGE_SWAPPED	(1u << 4)
 #define CR_PAGE_PFNZERO	(1u << 5)
 
-/* Read at once: a megabyte stays in the processor's cache on its way to the image. */
-#define CHUNK_PAGES	256u
+/* Runs found before their contents are copied: what one process may cost us in memory. */
+#define RUNS_MAX	65536u
 
 #define PM_PRESENT	(1ull << 63)
 #define PM_SWAPPED	(1ull << 62)
 #define PM_FILE		(1ull << 61)
+
+struct run {
+	uint64_t start;			/* t_addr */
+	uint64_t first;			/* pages of the runs before it */
+};
 
 struct mem_dump {
 	struct dump_ctx *ctx;
 	struct dump_process *p;
 	struct pagemap_writer *w;
 	int pagemap_fd;
+	struct run *runs;
+	size_t n_runs, room;
+	uint64_t n_pages;		/* of all runs */
+	_Atomic uint64_t failed_at;	/* t_addr that could not be read */
 };
+
+/* The run that page `at` of all is in. */
+static const struct run *run_of(const struct mem_dump *m, uint64_t at)
+{
+	size_t lo = 0, hi = m->n_runs;
+
+	while (hi - lo > 1) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (m->runs[mid].first <= at)
+			lo = mid;
+		else
+			hi = mid;
+	}
+	return &m->runs[lo];
+}
+
+/* Several threads at once: see image_fill_fn. */
+static int copy_piece(void *arg, unsigned int worker, uint64_t off, void *to, size_t n)
+{
+	struct mem_dump *m = arg;
+	uint64_t at = off / PAGE_BYTES, left = n / PAGE_BYTES;
+	const struct run *run = run_of(m, at);
+	uint8_t *p = to;
+	int r = worker ? 0 : dump_check_cancelled(m->ctx);
+
+	for (; left && r >= 0; run++) {
+		uint64_t end = run + 1 < m->runs + m->n_runs ? run[1].first : m->n_pages;
+		uint64_t t_addr = run->start + (at - run->first) * PAGE_BYTES;
+		uint64_t pages = MIN(left, end - at);
+
+		r = remote_read(&m->p->threads[0].task, t_addr, p, pages * PAGE_BYTES);
+		if (r < 0)
+			m->failed_at = t_addr;
+		p += pages * PAGE_BYTES;
+		at += pages;
+		left -= pages;
+	}
+	return r;
+}
+
+static int copy_runs(struct mem_dump *m)
+{
+	int r = pagemap_fill(m->w, m->n_pages, copy_piece, m);
+
+	if (r < 0 && m->failed_at)
+		return log_err(r, "cannot read memory at 0x%lx", m->failed_at);
+	if (r < 0)
+		return log_err(r, "cannot write the pages");
+	m->n_runs = 0;
+	m->n_pages = 0;
+	return 0;
+}
 
 static int dump_run(struct mem_dump *m, uint64_t start, uint64_t end)
 {
-	m->ctx->stats.pages_scanned += (end - start) / PAGE_BYTES;
-	while (start < end) {
-		uint64_t n = MIN((end - start) / PAGE_BYTES, (uint64_t)CHUNK_PAGES);
-		void *room;
-		int r = dump_check_cancelled(m->ctx);
+	uint64_t n = (end - start) / PAGE_BYTES;
+	int r;
 
-		if (r < 0)
-			return r;
-		r = pagemap_put(m->w, start, n, PE_PRESENT, &room);
+	m->ctx->stats.pages_scanned += n;
+	while (n) {
+		uint64_t pages = MIN(n, (uint64_t)UINT32_MAX);
+
+		if (m->n_runs == m->room) {
+			size_t room = m->room ? m->room * 2 : 64;
+			struct run *more = reallocarray(m->runs, room, sizeof(*more));
+
+			if (!more)
+				return -ENOMEM;
+			m->runs = more;
+			m->room = room;
+		}
+		r = pagemap_add(m->w, start, pages, PE_PRESENT);
 		if (r < 0)
 			return log_err(r, "cannot write pages at 0x%lx", start);
-		r = remote_read(&m->p->threads[0].task, start, room, n * PAGE_BYTES);
-		if (r < 0)
-			return log_err(r, "cannot read memory at 0x%lx", start);
-		start += n * PAGE_BYTES;
+		m->runs[m->n_runs++] = (struct run){ start, m->n_pages };
+		m->n_pages += pages;
+		start += pages * PAGE_BYTES;
+		n -= pages;
+		if (m->n_runs >= RUNS_MAX && (r = copy_runs(m)) < 0)
+			return r;
 	}
 	return 0;
 }
@@ -158,7 +230,7 @@ int mem_dump(struct dump_ctx *ctx, struct dump_process *p)
 {
 	_cleanup_pagemap_writer_ struct pagemap_writer w = { 0 };
 	_cleanup_close_ int fd = openat(p->proc_fd, "pagemap", O_RDONLY | O_CLOEXEC);
-	struct mem_dump m = { ctx, p, &w, fd };
+	struct mem_dump m = { .ctx = ctx, .p = p, .w = &w, .pagemap_fd = fd };
 	uint64_t begin = usec_now();
 	int r;
 
@@ -167,11 +239,13 @@ int mem_dump(struct dump_ctx *ctx, struct dump_process *p)
 	r = pagemap_create(ctx->store, &image_pagemap, p->pid_virtual, ++ctx->next_pages_id, &w);
 	if (r < 0)
 		return log_err(r, "cannot create the page images");
-	for (size_t i = 0; i < p->n_vmas; i++) {
+	for (size_t i = 0; i < p->n_vmas && r >= 0; i++)
 		r = dump_area(&m, &p->vmas[i]);
-		if (r < 0)
-			return r;
-	}
+	if (r >= 0)
+		r = copy_runs(&m);
+	free(m.runs);
+	if (r < 0)
+		return r;
 	ctx->stats.pages_written += w.pages_written;
 	ctx->stats.memdump_usec += usec_now() - begin;
 	r = pagemap_close(&w);

@@ -1,0 +1,78 @@
+/*
+ * See parallel.h. The trap: a thread that cannot be had is no error, the others do its work.
+ * Signals stay with the caller's thread: they may have to end it.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+
+#include "util/parallel.h"
+
+struct job {
+	piece_fn fn;
+	void *arg;
+	uint64_t bytes;
+	size_t piece;
+	_Atomic uint64_t next;
+	_Atomic int error;
+};
+
+struct worker {
+	struct job *job;
+	unsigned int number;
+	pthread_t thread;
+};
+
+static void *work(void *arg)
+{
+	struct worker *w = arg;
+	struct job *j = w->job;
+
+	while (!atomic_load(&j->error)) {
+		uint64_t off = atomic_fetch_add(&j->next, j->piece);
+		int none = 0, r;
+
+		if (off >= j->bytes)
+			break;
+		r = j->fn(j->arg, w->number, off, (size_t)MIN(j->bytes - off, (uint64_t)j->piece));
+		if (r < 0)
+			atomic_compare_exchange_strong(&j->error, &none, r);
+	}
+	return NULL;
+}
+
+static unsigned int workers_wanted(uint64_t bytes, size_t piece)
+{
+	uint64_t pieces = (bytes + piece - 1) / piece;
+	unsigned int n = 1;
+	cpu_set_t set;
+
+	if (sched_getaffinity(0, sizeof(set), &set) == 0)
+		n = (unsigned int)CPU_COUNT(&set);
+	return (unsigned int)MIN(MIN((uint64_t)n, pieces), (uint64_t)PARALLEL_WORKERS_MAX);
+}
+
+int parallel(uint64_t bytes, size_t piece, piece_fn fn, void *arg)
+{
+	struct job j = { .fn = fn, .arg = arg, .bytes = bytes, .piece = piece };
+	struct worker w[PARALLEL_WORKERS_MAX];
+	unsigned int wanted = workers_wanted(bytes, piece), n = 1;
+	sigset_t all, old;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &old);
+	for (; n < wanted; n++) {
+		w[n] = (struct worker){ .job = &j, .number = n };
+		if (pthread_create(&w[n].thread, NULL, work, &w[n]))
+			break;
+	}
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	w[0] = (struct worker){ .job = &j };
+	work(&w[0]);
+	for (unsigned int i = 1; i < n; i++)
+		pthread_join(w[i].thread, NULL);
+	return atomic_load(&j.error);
+}
