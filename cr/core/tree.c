@@ -19,6 +19,7 @@
 #include "task/regs.h"
 
 #define SEIZE_TIMEOUT_USEC	(10ull * 1000000)
+#define NUDGES_MAX		100u
 
 static uint64_t timeout(const struct dump_ctx *ctx)
 {
@@ -128,6 +129,9 @@ static int thread_seize(struct dump_ctx *ctx, struct dump_process *p, pid_t tid)
 	}
 	if (r < 0)
 		return seize_failed(p, tid, r);
+	r = task_get_regs(&th->task);
+	if (r < 0)
+		return log_err(r, "cannot read the registers of task %d", tid);
 	if (th->task.group_stop_signal)
 		p->life = TASK_STOPPED;
 	th->core = ARENA_MSG(&ctx->arena, CoreEntry, core_entry);
@@ -191,7 +195,7 @@ static int process_seize(struct dump_ctx *ctx, struct dump_process *p)
 	return r < 0 ? r : leader_first(p);
 }
 
-static int children_of(struct dump_ctx *ctx, struct dump_process *p, pid_t tid);
+static int children_of(struct dump_ctx *ctx, struct dump_process *p, pid_t tid, bool again);
 
 static int tree_add(struct dump_ctx *ctx, struct dump_process *parent, pid_t pid)
 {
@@ -203,11 +207,12 @@ static int tree_add(struct dump_ctx *ctx, struct dump_process *parent, pid_t pid
 		return log_err(r, "cannot look at process %d", pid);
 	r = process_seize(ctx, p);
 	for (size_t i = 0; r >= 0 && i < p->n_threads; i++)
-		r = children_of(ctx, p, p->threads[i].task.tid);
+		r = children_of(ctx, p, p->threads[i].task.tid, false);
 	return r < 0 ? r : 0;
 }
 
-static int children_of(struct dump_ctx *ctx, struct dump_process *p, pid_t tid)
+/* again: some may be known already. */
+static int children_of(struct dump_ctx *ctx, struct dump_process *p, pid_t tid, bool again)
 {
 	_cleanup_free_ char *text = NULL;
 	char path[64], *save = NULL;
@@ -218,6 +223,8 @@ static int children_of(struct dump_ctx *ctx, struct dump_process *p, pid_t tid)
 	if (r < 0)
 		return log_err(r, "cannot read /proc/%d/%s", p->pid, path);
 	for (char *s = strtok_r(text, " ", &save); s; s = strtok_r(NULL, " ", &save)) {
+		if (again && dump_process_find(ctx, atoi(s)))
+			continue;
 		r = tree_add(ctx, p, atoi(s));
 		if (r < 0)
 			return r;
@@ -231,6 +238,77 @@ struct dump_process *dump_process_find(struct dump_ctx *ctx, pid_t pid)
 		if (ctx->procs[i]->pid == pid)
 			return ctx->procs[i];
 	return NULL;
+}
+
+/* What a process that ran once more has begun since. */
+static int look_again(struct dump_ctx *ctx, struct dump_process *p)
+{
+	int r;
+
+	do
+		r = threads_seize_once(ctx, p);
+	while (r > 0);
+	for (size_t i = 0; r >= 0 && i < p->n_threads; i++)
+		r = children_of(ctx, p, p->threads[i].task.tid, true);
+	return r < 0 ? r : 0;
+}
+
+static bool waits_in_calls(const struct dump_process *p)
+{
+	for (size_t i = 0; i < p->n_threads; i++)
+		if (!arch_regs_interrupted_call(&p->threads[i].task.regs))
+			return false;
+	return true;
+}
+
+/*
+ * Threads inside the vDSO would wake up in another kernel's code. They are let run until they
+ * are out of it, now, while nothing is saved yet: unlike single steps that leaves no trap
+ * behind if we are killed. What does not come out like this is stepped later (thread_settle()).
+ */
+static int leave_vdso(struct dump_process *p, bool *ret_ran)
+{
+	uint64_t start, end;
+	int r;
+
+	*ret_ran = false;
+	if (p->life != TASK_ALIVE || waits_in_calls(p))
+		return 0;
+	r = vdso_find(p->proc_fd, &start, &end);
+	if (r < 0)
+		return r == -ENOENT ? 0 : log_err(r, "cannot read /proc/%d/maps", p->pid);
+	for (size_t i = 0; i < p->n_threads; i++) {
+		struct task *t = &p->threads[i].task;
+
+		for (unsigned int n = 0; n < NUDGES_MAX; n++) {
+			uint64_t ip = arch_regs_ip(&t->regs);
+
+			if (ip < start || ip >= end)
+				break;
+			*ret_ran = true;
+			r = task_nudge(t);
+			if (r < 0)
+				return log_err(r, "task %d does not leave the vDSO", t->tid);
+		}
+	}
+	return 0;
+}
+
+static int leave_vdso_all(struct dump_ctx *ctx)
+{
+	bool ran;
+	int r = 0;
+
+	/* Those found anew come behind the others. */
+	for (size_t i = 0; i < ctx->n_procs && r >= 0; i++) {
+		struct dump_process *p = ctx->procs[i];
+
+		r = leave_vdso(p, &ran);
+		if (r < 0 || !ran)
+			continue;
+		r = look_again(ctx, p);
+	}
+	return r;
 }
 
 static int freeze_begin(struct dump_ctx *ctx)
@@ -259,19 +337,12 @@ int tree_seize(struct dump_ctx *ctx)
 	r = tree_add(ctx, NULL, ctx->opts->pid);
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < ctx->n_procs; i++)
-		for (size_t k = 0; k < ctx->procs[i]->n_threads; k++) {
-			r = task_get_regs(&ctx->procs[i]->threads[k].task);
-			if (r < 0)
-				return log_err(r, "cannot read the registers of task %d",
-					       ctx->procs[i]->threads[k].task.tid);
-		}
 	if (ctx->opts->freeze_cgroup) {
 		r = freezer_set(ctx->opts->freeze_cgroup, 0);
 		if (r < 0)
 			return log_err(r, "cannot thaw %s", ctx->opts->freeze_cgroup);
 	}
-	return 0;
+	return leave_vdso_all(ctx);
 }
 
 static int process_kill(struct dump_process *p)

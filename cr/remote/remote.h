@@ -82,6 +82,11 @@ int task_wait(struct task *t, int *ret_status) _must_check_;
 /* One instruction. */
 int task_step(struct task *t) _must_check_;
 /*
+ * Lets a stopped task run for some microseconds and stops it again; its registers are read
+ * anew. Signals that come meanwhile take effect. -ESRCH: it has ended.
+ */
+int task_nudge(struct task *t) _must_check_;
+/*
  * One system call without any SIGTRAP (SIG_IGN and pending SIGTRAPs stay as they are), made
  * at remote->syscall_insn. The task's registers are lost: task_put_regs() afterwards.
  */
@@ -169,6 +174,8 @@ void arch_regs_for_batch(struct user_regs_struct *regs, uint64_t stub, uint64_t 
 size_t arch_regs_batch_left(const struct user_regs_struct *regs);
 void arch_regs_for_syscall(struct user_regs_struct *regs, uint64_t insn, uint64_t nr,
 			   const uint64_t arg[6]);
+/* Stopped in the middle of a call, not in code or at a call's end. */
+bool arch_regs_interrupted_call(const struct user_regs_struct *regs);
 uint64_t arch_regs_ip(const struct user_regs_struct *regs);
 /* An interrupted call is set back onto its instruction, to be repeated without the kernel. */
 void arch_regs_repeat_call(struct user_regs_struct *regs);

@@ -24,6 +24,7 @@
 #define MASK_IN_BATCH (~(1ull << (SIGTRAP - 1)))
 
 #define GROUP_STOP_REPORTS 4u
+#define NUDGE_TIMEOUT_USEC (10ull * 1000000)
 
 static uint64_t now_usec(void)
 {
@@ -164,6 +165,30 @@ int task_step(struct task *t)
 	if (r < 0)
 		return r;
 	return WSTOPSIG(status) == SIGTRAP ? 0 : -EIO;
+}
+
+int task_nudge(struct task *t)
+{
+	int status, signal = 0, r;
+	bool asked = false;
+
+	for (;;) {
+		if (ptrace(PTRACE_CONT, t->tid, 0, signal) < 0)
+			return neg_errno();
+		/* Asked for before it runs, the stop would come at once. */
+		if (!asked) {
+			nanosleep(&(struct timespec){ .tv_nsec = 1000 }, NULL);
+			if (ptrace(PTRACE_INTERRUPT, t->tid, 0, 0) < 0)
+				return neg_errno();
+			asked = true;
+		}
+		r = task_wait_timeout(t, &status, NUDGE_TIMEOUT_USEC);
+		if (r < 0)
+			return r;
+		if (status >> 16 == PTRACE_EVENT_STOP)
+			return task_get_regs(t);
+		signal = status >> 16 ? 0 : WSTOPSIG(status);
+	}
 }
 
 int task_syscall(struct task *t, int64_t *ret_result, uint64_t nr, const uint64_t arg[6])

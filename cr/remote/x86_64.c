@@ -218,6 +218,21 @@ void arch_orphan_save(struct orphan_save *s, const struct user_regs_struct *regs
 	s->r15 = u.r15;
 }
 
+bool arch_regs_interrupted_call(const struct user_regs_struct *regs)
+{
+	if ((int64_t)regs->orig_rax < 0)
+		return false;
+	switch (-(int64_t)regs->rax) {
+	case EINTR:
+	case K_ERESTARTSYS:
+	case K_ERESTARTNOINTR:
+	case K_ERESTARTNOHAND:
+	case K_ERESTART_RESTARTBLOCK:
+		return true;
+	}
+	return false;
+}
+
 uint64_t arch_regs_ip(const struct user_regs_struct *regs)
 {
 	return regs->rip;

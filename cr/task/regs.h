@@ -29,9 +29,10 @@ int restart_hide_interrupt(struct dump_thread *th) _must_check_;
 int restart_prepare(struct task *t, uint64_t orig_nr) _must_check_;
 
 /*
- * vdso.c. A thread inside the vDSO would wake up in another kernel's code: it is
+ * vdso.c. vdso_find(): the [vdso] area of a process; -ENOENT. A thread inside the vDSO would wake up in another kernel's code: it is
  * stepped out before its registers are taken. start..end: the [vdso] area.
  */
+int vdso_find(int proc_fd, uint64_t *ret_start, uint64_t *ret_end) _must_check_;
 int vdso_step_out(struct dump_thread *th, uint64_t start, uint64_t end) _must_check_;
 
 struct vdso_image;

@@ -227,6 +227,22 @@ int vdso_patch(uint8_t *old_copy, const struct vdso_image *old, uint64_t old_add
 	return 0;
 }
 
+int vdso_find(int proc_fd, uint64_t *ret_start, uint64_t *ret_end)
+{
+	_cleanup_free_ char *text = NULL;
+	char *line;
+	int r = read_file_at(proc_fd, "maps", READ_FILE_MAX, &text, NULL);
+
+	if (r < 0)
+		return r;
+	line = strstr(text, " [vdso]\n");
+	if (!line)
+		return -ENOENT;
+	while (line > text && line[-1] != '\n')
+		line--;
+	return sscanf(line, "%lx-%lx", ret_start, ret_end) == 2 ? 0 : -EBADMSG;
+}
+
 int vdso_step_out(struct dump_thread *th, uint64_t start, uint64_t end)
 {
 	uint64_t mask = th->task.sigmask;
