@@ -181,6 +181,7 @@ static const struct {
 	bool check;	/* also part of looking for obstacles */
 } steps[] = {
 	{ "stop the tree",	step_seize,	true },
+	{ "sessions",		sessions_check,	true },
 	/* Before the first queue is read; removed by the restore, or here if the tree goes on. */
 	{ "network lock",	step_network_lock, false },
 	/* Ids and the user namespace's maps: every later uid needs them. */

@@ -34,6 +34,7 @@ struct dump_process {
 	struct dump_process *parent;	/* NULL: root */
 	pid_t pid;
 	uint32_t pid_virtual, pgid, sid;
+	uint32_t sid_born;		/* session it was born into: sessions.c */
 	enum task_life life;
 	uint32_t exit_code;		/* wait status of a zombie */
 	struct dump_thread *threads;	/* [0] is the leader */
