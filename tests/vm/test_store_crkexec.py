@@ -1,11 +1,13 @@
 """The pmem store in whole upgrades, where the others do not look: in the distribution's initramfs,
-whose udev binds drivers to the memory, and where the memory cannot be had after all."""
+whose udev binds drivers to the memory, and where the memory cannot be had after all. Only nginx
+is kept here: redis is stopped, saves, and comes back with the boot."""
 
 import re
 
 import pytest
 
 import upgrade
+from upgrade_checks import held
 from vm import VM
 
 INITRD = "/boot/initrd-crkexec.img"
@@ -26,6 +28,9 @@ def up(guest):
     guest.run(f"dracut --quiet --force --add crkexec --kver {guest.image.versions['7.2']}"
               " --add-drivers 'nd_e820 nd_pmem dax_hmem device_dax kmem'"
               f" {INITRD}", timeout=600)
+    with guest.connect(6379, retry=60) as sock:
+        sock.sendall(b"SET crk:kept yes\r\n")
+        assert sock.recv(64) == b"+OK\r\n"
     return upgrade.Upgrade(guest, ["nginx"], options=["--initrd", INITRD], store="pmem").run()
 
 
@@ -52,6 +57,19 @@ def test_services_come_back_though_the_initramfs_has_a_driver_for_the_memory(up)
     assert up.report["store"] == "pmem"
     # Bound in the middle of a restore, it would take the memory from under it.
     assert "nd_e820" not in up.vm.run("lsmod").out
+
+
+def test_one_service_alone_is_kept_with_its_clients(up):
+    held(up.troubles())
+    assert up.results
+
+
+def test_service_that_was_not_chosen_ended_orderly_and_runs_again(up):
+    log = up.vm.run("journalctl --no-pager -u redis-server").out
+    assert log.count("Stopped redis-server") == 1 and log.count("Started redis-server") == 2, log
+    with up.vm.connect(6379, retry=60) as sock:
+        sock.sendall(b"GET crk:kept\r\n")
+        assert sock.recv(64) == b"$3\r\nyes\r\n"
 
 
 def test_memory_that_stays_away_is_reported_with_its_size(up):
