@@ -7,6 +7,8 @@
 #include "util/io.h"
 #include "util/log.h"
 
+#define RAM_BUFFER_BYTES	(64ull << 20)	/* arch/x86: what System RAM is filled up to */
+
 _Static_assert(sizeof(struct pmem_header) <= PMEM_MANIFEST_OFF, "the header has a page");
 
 static uint64_t header_hash(const struct pmem_header *h)
@@ -130,6 +132,14 @@ uint64_t pmem_returnable_bytes(const struct manifest_range *ranges, size_t n,
 		if (ranges[i].addr % block_bytes == 0)
 			total += ranges[i].bytes / block_bytes * block_bytes;
 	return total;
+}
+
+bool pmem_may_convert(const struct manifest_range *ranges, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (ranges[i].addr % RAM_BUFFER_BYTES)
+			return false;
+	return true;
 }
 
 /*

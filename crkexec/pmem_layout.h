@@ -65,6 +65,12 @@ int pmem_spec_parse(const char *text, struct pmem_spec *ret) _must_check_;
  */
 uint64_t pmem_returnable_bytes(const struct manifest_range *ranges, size_t n,
 			       uint64_t block_bytes);
+/*
+ * May the ranges be soft-reserved? Where System RAM ends, the kernel fills up to the next 64 MiB
+ * with a "RAM buffer", and 7.2 does not yet list soft-reserved memory then: the buffer covers it
+ * and /dev/mem refuses it (IO_STRICT_DEVMEM). Persistent memory is listed before.
+ */
+bool pmem_may_convert(const struct manifest_range *ranges, size_t n);
 
 /*
  * In the distribution's initramfs, in front of memmap=: udev must not bind nd_pmem, which takes

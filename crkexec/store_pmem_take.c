@@ -132,6 +132,8 @@ int pmem_take(struct pmem_state *p, uint64_t need, const struct manifest_range *
 		free(t.ranges);
 		return r;
 	}
+	if (!pmem_may_convert(t.ranges, t.n))
+		p->block_bytes = 0;	/* one conversion for all: rather lost memory than images */
 	p->give_back = pmem_returnable_bytes(t.ranges, t.n, p->block_bytes) != 0;
 	*ret = t.ranges;
 	*ret_n = t.n;

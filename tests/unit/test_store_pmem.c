@@ -363,3 +363,17 @@ TEST("only whole blocks of well-placed ranges count as given back")
 	ASSERT_EQ(pmem_returnable_bytes(r, 3, 0), 0);
 	ASSERT_EQ(pmem_returnable_bytes(NULL, 0, BLOCK), 0);
 }
+
+TEST("a range that the kernel's RAM buffer would cover forbids the conversion")
+{
+	/* The second is as found in a VM: not readable from 0x25a00000 to 0x27ffffff. */
+	const struct manifest_range r[] = {
+		{ 0x18000000, BLOCK }, { 0x25a00000, 132 * MIB }, { 0x30000000, BLOCK },
+	};
+	const struct manifest_range half[] = { { 0x18000000, BLOCK }, { 0x24000000, 6 * MIB } };
+
+	ASSERT(!pmem_may_convert(r, 3));
+	ASSERT(!pmem_may_convert(r + 1, 1));
+	ASSERT(pmem_may_convert(r, 1));
+	ASSERT(pmem_may_convert(half, 2));
+}
