@@ -11,6 +11,7 @@ import time
 import pytest
 
 import vm_image
+from upgrade import wait_for
 from vm import VM
 
 TEST = vm_image.ROOT / "build" / "test"
@@ -98,7 +99,9 @@ def test_all_is_given_back_when_the_jump_does_not_happen(guest):
     assert rc == 0, out
     assert "committed" in out and "given back later: 1" in out
     assert_untouched(guest)
-    assert meminfo(guest, "MemAvailable") > before - (128 << 10)
+    # Freed pages stay on the processors' own lists, not counted as free, for some seconds.
+    wait_for(lambda: meminfo(guest, "MemAvailable") > before - (64 << 10), 60,
+             f"nearly all of {before} KiB are available again")
 
 
 def test_huge_pages_of_others_stay_theirs(guest):
