@@ -11,6 +11,7 @@
 #include "core/tree.h"
 #include "kind/sk_common.h"
 #include "ns/cgroup.h"
+#include "ns/ipc.h"
 #include "ns/ns.h"
 #include "task/parts.h"
 
@@ -190,8 +191,10 @@ static const struct {
 	/* Filters point into each other over the whole tree. */
 	{ "seccomp",		seccomp_dump,	true },
 	{ "files",		step_files,	true },
+	{ "System V IPC",	ipc_check,	true },
 	/* The long step: nothing that could still be refused comes after it. */
 	{ "memory",		step_memory,	false },
+	{ "System V memory",	ipc_dump,	false },
 	{ "namespace images",	ns_dump_all,	false },
 	{ "control groups",	step_cgroups,	false },
 	{ "cores",		step_cores,	false },

@@ -10,6 +10,7 @@
 #include "core/files.h"
 #include "core/restore_steps.h"
 #include "ns/cgroup.h"
+#include "ns/ipc.h"
 #include "ns/ns.h"
 
 static uint64_t usec_now(void)
@@ -68,6 +69,7 @@ static const struct {
 	{ "control groups",	step_cgroups },
 	/* From here on our children are born into the tree's time namespace. */
 	{ "namespaces",		ns_restore_prepare },
+	{ "System V IPC",	ipc_restore },
 	{ "call zone",		restore_zone },
 	{ "tasks and memory",	step_tasks },
 	/* setpgid() wants the leader to exist, and both in one session. */
@@ -76,6 +78,7 @@ static const struct {
 	{ "post-restore",	step_post_restore },
 	/* Clocks tick and privileges go from here on. */
 	{ "late state",		restore_late },
+	{ "System V IPC, last",	ipc_restore_late },
 	{ "network unlock",	step_network_unlock },
 	{ "files, last",	restore_files_finish },
 	{ "registers",		restore_registers },
@@ -105,7 +108,7 @@ static int wait_for_root(pid_t root)
 	return 0;
 }
 
-static void restore_done(struct restore_ctx *ctx)
+static void restore_done(struct restore_ctx *ctx, bool failed)
 {
 	if (ctx->zone_mirror)
 		munmap(ctx->zone_mirror, ZONE_BYTES);
@@ -113,6 +116,7 @@ static void restore_done(struct restore_ctx *ctx)
 		if (ctx->procs[i].remote)
 			close_fdp(&ctx->procs[i].remote->mem_fd);
 	close_fdp(&ctx->pidfd_self);
+	ipc_restore_done(ctx, failed);
 	restore_files_done(ctx);
 	cgroup_restore_done(ctx->cgroup_state);
 	ns_restore_done(ctx);
@@ -144,7 +148,7 @@ int cr_restore(const struct cr_opts *opts, pid_t *ret_root, struct cr_stats *ret
 		*ret_stats = ctx->stats;
 	if (ret_root)
 		*ret_root = root;
-	restore_done(ctx);
+	restore_done(ctx, r < 0);
 	free(ctx);
 	if (r >= 0 && !opts->detached)
 		r = wait_for_root(root);

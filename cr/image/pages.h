@@ -69,6 +69,10 @@ int pagemap_add(struct pagemap_writer *w, uint64_t vaddr, uint64_t n_pages, uint
 /* Contents of the next n_pages; fn's off counts from the first of them. See image_fill(). */
 int pagemap_fill(struct pagemap_writer *w, uint64_t n_pages, image_fill_fn fn, void *arg)
 	_must_check_;
+/* The file's first size bytes (read at their offsets), without its holes. Silent. */
+int pages_put_file(struct pagemap_writer *w, int fd, uint64_t size) _must_check_;
+/* The other way, into a file of size bytes; what lies behind them is left out. Adds to *pages. */
+int pages_fill_file(struct pages_reader *p, int fd, uint64_t size, uint64_t *pages) _must_check_;
 int pagemap_close(struct pagemap_writer *w) _must_check_;
 /* For error paths; also after pagemap_close(). */
 void pagemap_abandonp(struct pagemap_writer *w);

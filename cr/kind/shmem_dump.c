@@ -1,8 +1,7 @@
 /*
  * Contents of a shared memory object → memfd.img, pagemap-shmem-N.img, pages-N.img.
  *
- * SEEK_DATA finds what is present or swapped; holes are not stored. hugetlbfs knows no holes
- * that way: there, huge pages that are all zero are left out. Reading goes through a struct
+ * Holes are not stored. hugetlbfs knows none: there, huge pages that are all zero are left out. Reading goes through a struct
  * file of our own, or the target's position would move.
  */
 #include <fcntl.h>
@@ -14,6 +13,8 @@
 
 #include "image/pages.h"
 #include "kind/shmem.h"
+
+#define SHMID_NOT_SYSV	0x80000000u
 
 struct shmem_seen {
 	struct shmem_seen *next;
@@ -36,52 +37,6 @@ static struct shmem_dump_state *shmem_state(struct dump_ctx *ctx)
 		s = ctx->kind_state[FD_TYPES__MEMFD] = ARENA_NEW(&ctx->arena,
 								 struct shmem_dump_state);
 	return s;
-}
-
-static int put_run(struct pagemap_writer *w, int fd, uint64_t off, uint64_t end)
-{
-	int r;
-
-	while (off < end) {
-		uint64_t n = MIN((end - off + PAGE_BYTES - 1) / PAGE_BYTES,
-				 (uint64_t)PAGEMAP_RUN_MAX);
-		size_t bytes = (size_t)MIN(n * PAGE_BYTES, end - off);
-		void *room;
-
-		r = pagemap_put(w, off, n, PE_PRESENT, &room);
-		if (r < 0)
-			return r;
-		memset((char *)room + bytes, 0, n * PAGE_BYTES - bytes);
-		r = pread_full(fd, room, bytes, (off_t)off);
-		if (r < 0)
-			return r;
-		off += n * PAGE_BYTES;
-	}
-	return 0;
-}
-
-static int put_data(struct pagemap_writer *w, int fd, uint64_t size)
-{
-	uint64_t off = 0;
-
-	while (off < size) {
-		off_t data = lseek(fd, (off_t)off, SEEK_DATA), hole;
-		int r;
-
-		if (data < 0)
-			return errno == ENXIO ? 0 : neg_errno();
-		hole = lseek(fd, data, SEEK_HOLE);
-		if (hole < 0)
-			return neg_errno();
-		/* Never across the end of a page, whatever the file system says. */
-		off = (uint64_t)data / PAGE_BYTES * PAGE_BYTES;
-		hole = (off_t)MIN(ROUND_UP((uint64_t)hole, PAGE_BYTES), size);
-		r = put_run(w, fd, off, (uint64_t)hole);
-		if (r < 0)
-			return r;
-		off = ROUND_UP((uint64_t)hole, PAGE_BYTES);
-	}
-	return 0;
 }
 
 static int put_huge(struct pagemap_writer *w, int fd, uint64_t size, uint64_t huge_bytes)
@@ -115,19 +70,16 @@ static int contents_dump(struct dump_ctx *ctx, int fd, const MemfdInodeEntry *e,
 {
 	_cleanup_pagemap_writer_ struct pagemap_writer w = { 0 };
 	_cleanup_close_ int own = -EBADF;
-	uint32_t pages_id;
 	int r;
 
-	if (!ctx->next_pages_id)
-		ctx->next_pages_id = 1;
-	pages_id = ctx->next_pages_id++;
 	r = reopen_for_read(fd, &own);
 	if (r < 0)
 		return log_err(r, "cannot open %s for reading", e->name);
-	r = pagemap_create(ctx->store, &image_pagemap_shmem, e->shmid, pages_id, &w);
+	r = pagemap_create(ctx->store, &image_pagemap_shmem, e->shmid,
+			   ++ctx->next_pages_id, &w);
 	if (r < 0)
 		return log_err(r, "cannot create pagemap-shmem-%u.img", e->shmid);
-	r = huge_bytes ? put_huge(&w, own, e->size, huge_bytes) : put_data(&w, own, e->size);
+	r = huge_bytes ? put_huge(&w, own, e->size, huge_bytes) : pages_put_file(&w, own, e->size);
 	if (r < 0)
 		return log_err(r, "cannot save the contents of %s", e->name);
 	ctx->stats.pages_written += w.pages_written;
@@ -135,13 +87,16 @@ static int contents_dump(struct dump_ctx *ctx, int fd, const MemfdInodeEntry *e,
 	return r < 0 ? log_err(r, "cannot write the contents of %s", e->name) : 0;
 }
 
-/* Inode numbers are 64 bits wide, the image's are 32, and must not meet. */
+/*
+ * Inode numbers are 64 bits wide, the image's are 32, and must not meet; nor System V segments,
+ * whose ids are the lower half.
+ */
 static int shmid_new(struct shmem_dump_state *s, uint64_t ino, uint32_t *ret)
 {
-	uint32_t id = (uint32_t)ino;
+	uint32_t id = (uint32_t)ino | SHMID_NOT_SYSV;
 
-	while (!id || map_get(&s->shmids, id))
-		id++;
+	while (map_get(&s->shmids, id))
+		id = (id + 1) | SHMID_NOT_SYSV;
 	*ret = id;
 	return map_put(&s->shmids, id, s);
 }

@@ -161,31 +161,14 @@ static int memfd_make(const MemfdInodeEntry *e, int *ret_fd)
 static int contents_fill(struct restore_ctx *ctx, const MemfdInodeEntry *e, int fd)
 {
 	_cleanup_pages_ struct pages_reader *p = NULL;
-	uint64_t end = ROUND_UP(e->size, PAGE_BYTES);
-	struct page_run run;
 	int r;
 
 	r = pages_open(ctx->store, &image_pagemap_shmem, e->shmid, &p);
 	if (r == -ENOENT)
 		return 0;	/* nothing was ever written to it */
-	if (r < 0)
-		return r;
-	while ((r = pages_next(p, &run)) > 0) {
-		uint64_t bytes = run.n_pages * PAGE_BYTES;
-
-		if (run.vaddr >= end)
-			return 0;
-		if (!run.data)
-			continue;
-		/* The last page may be saved whole, the file ends inside. */
-		bytes = MIN(bytes, e->size - MIN(run.vaddr, e->size));
-		r = pwrite_full(fd, run.data, (size_t)bytes, (off_t)run.vaddr);
-		if (r < 0)
-			return log_err(r, "cannot fill \"%s\" at %llu", e->name,
-				       (unsigned long long)run.vaddr);
-		ctx->stats.pages_restored += run.n_pages;
-	}
-	return r;
+	if (r >= 0)
+		r = pages_fill_file(p, fd, e->size, &ctx->stats.pages_restored);
+	return r < 0 ? log_err(r, "cannot fill \"%s\"", e->name) : 0;
 }
 
 /* write(2) to hugetlbfs does not exist. */

@@ -17,6 +17,7 @@
 #include <sys/syscall.h>
 
 #include "core/files.h"
+#include "ns/ipc.h"
 #include "task/mem.h"
 #include "task/regs.h"
 #include "task/vma.h"
@@ -43,8 +44,7 @@ static bool entry_has_file(const VmaEntry *e)
 
 int mem_check(const struct restore_process *p)
 {
-	const uint32_t unsupported = VMA_SYSVIPC | VMA_SOCKET | VMA_AIORING | VMA_SHSTK | VMA_GUARD |
-				     VMA_ANON_SHARED;
+	const uint32_t unsupported = VMA_SOCKET | VMA_AIORING | VMA_SHSTK | VMA_GUARD;
 	uint64_t end = 0;
 
 	for (size_t i = 0; i < p->mm->n_vmas; i++) {
@@ -56,7 +56,8 @@ int mem_check(const struct restore_process *p)
 		    e->start < end || (e->start | e->end | e->pgoff) & (PAGE_BYTES - 1))
 			return log_fail(-EBADMSG, "mm-%u.img: malformed area 0x%lx-0x%lx",
 					p->pst->pid, e->start, e->end);
-		if (e->status & unsupported)
+		if (e->status & unsupported ||
+		    !(e->status & VMA_ANON_SHARED) != !(e->status & VMA_SYSVIPC))
 			return log_fail(-EOPNOTSUPP, "area 0x%lx-0x%lx of status 0x%x cannot be restored",
 					e->start, e->end, e->status);
 		end = e->end;
@@ -288,8 +289,16 @@ static int map_area(struct mapper *m, const VmaEntry *e)
 			return r;
 		fd = 0;
 	}
-	batch_call(m->b, SYS_mmap, e->start, e->end - e->start, e->prot, map_flags(e), fd,
-		   entry_has_file(e) ? e->pgoff : 0);
+	if (e->status & VMA_SYSVIPC) {
+		r = ipc_check_area(m->ctx, e);
+		if (r < 0)
+			return r;
+		batch_call(m->b, SYS_shmat, e->shmid, e->start, ipc_attach_flags(e));
+		batch_call(m->b, SYS_mprotect, e->start, e->end - e->start, e->prot);
+	} else {
+		batch_call(m->b, SYS_mmap, e->start, e->end - e->start, e->prot, map_flags(e), fd,
+			   entry_has_file(e) ? e->pgoff : 0);
+	}
 	advise(m->b, e);
 	return 0;
 }

@@ -155,8 +155,6 @@ static int vma_classify(struct vma *v)
 	}
 	if (str_starts(v->path, "anon_inode:"))
 		refused = "a mapping of a kernel object that has no file";
-	else if (str_starts(v->path, "/SYSV"))
-		refused = "System V shared memory";
 	else if (str_starts(v->path, "/[aio]"))
 		refused = "a kernel AIO ring";
 	else if (str_starts(v->path, "socket:"))
@@ -173,6 +171,12 @@ static int vma_classify(struct vma *v)
 		return log_obstacle("stop using it in this service, or do not choose the service",
 				    "memory at 0x%lx-0x%lx is %s (%s)", v->start, v->end, refused,
 				    v->path[0] ? v->path : "anonymous");
+	/* The inode's number is the segment's id; 0 is one too. */
+	if (str_starts(v->path, "/SYSV")) {
+		v->status |= VMA_REGULAR | VMA_ANON_SHARED | VMA_SYSVIPC;
+		v->flags |= MAP_ANONYMOUS;
+		return 0;
+	}
 	if (!v->ino)
 		return vma_classify_anon(v);
 	if (v->flags & MAP_SHARED)
@@ -272,6 +276,8 @@ int vma_dump(struct dump_ctx *ctx, struct dump_process *p)
 		e->start = v->start;
 		e->end = v->end;
 		e->pgoff = v->ino ? v->pgoff : 0;
+		if (v->status & VMA_SYSVIPC)
+			e->shmid = v->ino;
 		e->prot = v->prot;
 		e->flags = v->flags;
 		e->status = v->status;
@@ -280,7 +286,7 @@ int vma_dump(struct dump_ctx *ctx, struct dump_process *p)
 			e->has_madv = true;
 			e->madv = v->madv;
 		}
-		if (v->ino) {
+		if (v->ino && !(v->status & VMA_SYSVIPC)) {
 			r = vma_dump_file(ctx, p, v, e);
 			if (r < 0)
 				return r;
