@@ -100,8 +100,9 @@ def test_no_line_of_output_is_lost_or_doubled(guest):
     for unit in UNITS[:2]:
         lines = journal(guest, unit.name, f"main {unit.pid} 60")
         assert f"restored {unit.pid}" in lines
-        # systemd stops and continues every process before it leaves the initramfs.
-        assert lines.count("epoll_wait failed") == (1 if guest.carrier == "dracut" else 0)
+        # systemd stops and continues every process before it leaves the initramfs; one that
+        # happens to wait sees that.
+        assert lines.count("epoll_wait failed") <= (1 if guest.carrier == "dracut" else 0)
         for who in ("main", "thread", "child"):
             counters = numbers(lines, who)
             assert len(counters) == 1, (unit.name, who, list(counters))

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 
 PROPERTIES = ["Id", "ActiveState", "SubState", "MainPID", "ControlGroup", "NRestarts", "Result",
               "Type", "NotifyAccess", "DropInPaths", "NeedDaemonReload", "FragmentPath"]
@@ -64,6 +65,17 @@ def redis_run_id():
     except OSError as e:
         return f"no answer: {e}"
     return "?"
+
+
+def lasting_zombies():
+    """Those that nobody reaps; every process is one for a moment at its end."""
+    found = set(zombies())
+    for _ in range(30):
+        if not found:
+            break
+        time.sleep(0.2)
+        found &= set(zombies())
+    return sorted(found)
 
 
 def zombies():
@@ -159,7 +171,7 @@ def main():
         "crkexec_units": [line.split()[0] for line in output(
             "systemctl", "list-units", "crkexec*", "--plain",
             "--no-legend").splitlines() if line.split()],
-        "zombies": zombies(),
+        "zombies": lasting_zombies(),
         "mounts": mounts(),
         "nft": output("nft", "list", "ruleset").strip(),
         "xdp": xdp(),
