@@ -20,7 +20,9 @@ def tracer_of(pid):
         text = Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return None
-    return int(re.search(r"^TracerPid:\s*(\d+)", text, re.M)[1])
+    tracer = int(re.search(r"^TracerPid:\s*(\d+)", text, re.M)[1])
+    # While it is attached or detached the kernel shows the real parent for a moment: us.
+    return 0 if tracer == os.getpid() else tracer
 
 
 def anonymous_bytes(pid):
