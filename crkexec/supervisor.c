@@ -213,9 +213,12 @@ int command_upgrade(const struct options *opt)
 	if (fd < 0)
 		return say(EXIT_FAILURE, "cannot take the lock %s/lock: %s", CRKEXEC_RUN_DIR,
 			   strerror(-fd));
-	if (recover_all(old) < 0)
-		say(0, "not all of the interrupted upgrade %s could be undone", old);
-	else if (*old)
+	if (recover_all(old) < 0) {
+		lock_drop(&fd);
+		return say(EXIT_FAILURE, "not all of the interrupted upgrade %s could be undone; see above, "
+			   "put it right (systemctl --failed), then try again", old);
+	}
+	if (*old)
 		say(0, "undid what the interrupted upgrade %s had left", old);
 	if (make_id(id) < 0 || lock_write(fd, id) < 0 ||
 	    !(dir = str_fmt("%s/%s", CRKEXEC_RUN_DIR, id)) || mkdir(dir, 0700) < 0)

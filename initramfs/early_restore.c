@@ -35,6 +35,7 @@
 /* Beyond this plus 0.1 s per MiB a restore does not work, it hangs; and all others wait. */
 #define RESTORE_BASE_USEC	(30ull * 1000000u)
 #define RESTORE_MIB_USEC	100000u
+#define REAP_USEC		(5ull * 1000000u)
 /* The kernel's fs.nr_open: PID 1 begins with 1,024, a tree may have more files than that. */
 #define FILES_MAX		(1u << 20)
 
@@ -196,13 +197,27 @@ static int start(struct early *e, struct job *j)
 	return 0;
 }
 
+/* One that hangs in the kernel is left behind: the machine must come up. */
+static void reap(const struct job *j)
+{
+	uint64_t until = early_now_usec(CLOCK_BOOTTIME) + REAP_USEC;
+
+	while (waitpid(j->pid, NULL, WNOHANG) == 0) {
+		if (early_now_usec(CLOCK_BOOTTIME) > until) {
+			log_warn("restoring process %d does not end, going on without it", j->pid);
+			return;
+		}
+		usleep(1000);
+	}
+}
+
 static void close_job(struct early *e, struct job *j)
 {
 	close(take_fd(&j->fd));
 	close_fdp(&j->go_fd);
 	j->go_fd = -EBADF;
 	if (!e->initrd)
-		waitpid(j->pid, NULL, 0);
+		reap(j);
 }
 
 static void hear(struct early *e, struct job *j)

@@ -203,6 +203,18 @@ static const struct {
 	{ "post-dump",		step_post_dump,	false },
 };
 
+/*
+ * A dump is complete when its inventory is there, and that comes last: one of an earlier dump
+ * in the same directory would vouch for a mixture of both.
+ */
+static int inventory_forget(struct dump_ctx *ctx)
+{
+	struct image_writer *w;
+	int r = image_create(ctx->store, &image_inventory, &w);
+
+	return r < 0 ? r : image_close(w);
+}
+
 static int dump_init(struct dump_ctx *ctx, const struct cr_opts *opts)
 {
 	arena_init(&ctx->arena);
@@ -232,6 +244,9 @@ static int dump_run(struct dump_ctx *ctx, bool check)
 		r = dump_check_cancelled(ctx);
 		if (r >= 0)
 			r = steps[i].run(ctx);
+		/* Without the tree there is nothing more to look at. */
+		if (r == -EOPNOTSUPP && check && !i)
+			return r;
 		if (r == -EOPNOTSUPP && check)
 			refused = r;
 		else if (r < 0)
@@ -251,6 +266,8 @@ static int dump_or_check(const struct cr_opts *opts, bool check, struct cr_stats
 	r = dump_init(&ctx, opts);
 	if (r >= 0)
 		r = notify(&ctx, "pre-dump");
+	if (r >= 0 && !check)
+		r = inventory_forget(&ctx);
 	if (r >= 0)
 		r = dump_run(&ctx, check);
 	if (r >= 0)

@@ -26,10 +26,11 @@ static uint64_t timeout(const struct dump_ctx *ctx)
 	return ctx->opts->timeout_usec ? ctx->opts->timeout_usec : SEIZE_TIMEOUT_USEC;
 }
 
-/* state, ppid, pgrp, session and exit_code of /proc/PID/stat. */
+/* state, ppid, pgrp, session, num_threads and exit_code of /proc/PID/stat. */
 struct stat_line {
 	char state;
 	int ppid, pgrp, session;
+	unsigned int n_threads;
 	uint32_t exit_code;
 };
 
@@ -50,9 +51,12 @@ static int stat_read(int proc_fd, struct stat_line *st, char comm[16])
 	if (sscanf(e + 2, "%c %d %d %d", &st->state, &st->ppid, &st->pgrp, &st->session) != 4)
 		return -EBADMSG;
 	st->exit_code = 0;
+	st->n_threads = 1;
 	field = 3;
 	for (s = strtok_r(e + 2, " \n", &save); s; s = strtok_r(NULL, " \n", &save), field++)
-		if (field == 52)
+		if (field == 20)
+			st->n_threads = (unsigned int)strtoul(s, NULL, 10);
+		else if (field == 52)
 			st->exit_code = (uint32_t)strtoul(s, NULL, 10);
 	return 0;
 }
@@ -84,6 +88,11 @@ static int process_open(struct dump_ctx *ctx, struct dump_process *parent, pid_t
 	p->pid_virtual = (uint32_t)pid;
 	p->pgid = (uint32_t)st.pgrp;
 	p->sid = (uint32_t)st.session;
+	/* A main thread that ended by itself is a zombie until the others end. */
+	if (st.state == 'Z' && st.n_threads > 1)
+		return log_obstacle("stop the service before the upgrade",
+				    "process %d (%s): its main thread has ended, %u others run", pid,
+				    p->comm, st.n_threads - 1);
 	p->life = st.state == 'Z' || st.state == 'X' ? TASK_DEAD : TASK_ALIVE;
 	p->exit_code = st.exit_code;
 	*ret = p;

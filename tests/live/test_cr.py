@@ -177,6 +177,10 @@ def test_a_traced_process_is_refused_by_naming_its_tracer(sleeper, tmp_path):
         done = run("dump", "-t", str(sleeper.pid), "-D", tmp_path)
         assert done.returncode == 1
         assert f"traced by process {tracer.pid}" in done.stderr
+        done = run("check", "-t", str(sleeper.pid))
+        text = done.stdout + done.stderr
+        assert done.returncode == 1 and f"traced by process {tracer.pid}" in text
+        assert "No such process" not in text and sleeper.poll() is None
     finally:
         tracer.kill()
         tracer.wait()

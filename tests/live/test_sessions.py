@@ -68,3 +68,53 @@ def test_root_that_does_not_lead_its_session_needs_shell_job(tmp_path):
     finally:
         p.kill()
         p.wait()
+
+
+# The main thread ends by itself; /proc shows the process as a zombie while the other one runs.
+DEAD_LEADER = """
+import ctypes, os, threading, time
+os.setsid()
+threading.Thread(target=lambda: (print("ready", flush=True), time.sleep(1e6))).start()
+time.sleep(0.2)
+ctypes.CDLL(None).syscall(60, 0)
+"""
+
+
+def test_process_whose_main_thread_has_ended_is_refused_not_saved_as_dead(tmp_path):
+    p = subprocess.Popen([sys.executable, "-c", DEAD_LEADER], stdin=subprocess.DEVNULL,
+                         stdout=subprocess.PIPE, text=True)
+    try:
+        assert p.stdout.readline() == "ready\n"
+        wait_for(lambda: proc_state(p.pid) == "Z", 10, "the main thread ends")
+        images = tmp_path / "images"
+        images.mkdir()
+        check = subprocess.run([CR, "check", "-t", str(p.pid)], capture_output=True, text=True,
+                               timeout=60, check=False)
+        assert check.returncode == 1 and "its main thread has ended" in check.stdout + check.stderr
+        done = cr("dump", images, "-t", str(p.pid))
+        assert done.returncode == 1 and "its main thread has ended, 1 others run" in done.log
+        assert p.poll() is None
+    finally:
+        p.kill()
+        p.wait(20)
+        p.stdout.close()
+
+
+def test_a_failed_dump_takes_an_older_ones_inventory_away(tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    p = subprocess.Popen(["sleep", "1000"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                         stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        assert cr("dump", images, "-t", str(p.pid), "--leave-running").returncode == 0
+        assert (images / "inventory.img").exists()
+        done = cr("dump", images, "-t", str(p.pid), "--action-script", "/bin/false")
+        assert done.returncode == 1
+        # pre-dump comes before anything is touched, a limit is met in the middle.
+        done = subprocess.run(["prlimit", "--fsize=4096", CR, "dump", "-D", images, "-t", str(p.pid)],
+                              capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode != 0 and p.poll() is None
+        assert not (images / "inventory.img").exists()
+    finally:
+        p.kill()
+        p.wait()
