@@ -47,7 +47,7 @@ static int open_dir(int at, const char *path)
 	return fd < 0 ? neg_errno() : fd;
 }
 
-static void remove_at(int at, const char *name, dev_t dev, int depth)
+void early_remove_at(int at, const char *name, dev_t dev, int depth)
 {
 	_cleanup_closedir_ DIR *dir = NULL;
 	struct dirent *de;
@@ -65,7 +65,7 @@ static void remove_at(int at, const char *name, dev_t dev, int depth)
 		return;
 	while ((de = readdir(dir)))
 		if (strcmp(de->d_name, ".") && strcmp(de->d_name, ".."))
-			remove_at(fd, de->d_name, dev, depth + 1);
+			early_remove_at(fd, de->d_name, dev, depth + 1);
 	unlinkat(at, name, AT_REMOVEDIR);
 }
 
@@ -101,7 +101,7 @@ static int carry_single(struct early *e, const struct manifest_unit *u,
 	r = aside < 0 ? aside : extract(e, u, c->archive, aside);
 	if (r == 0 && renameat(aside, name, parent, name) < 0)
 		r = log_err(neg_errno(), "archive %s does not hold %s", c->archive, name);
-	remove_at(parent, ASIDE_NAME, st.st_dev, 0);
+	early_remove_at(parent, ASIDE_NAME, st.st_dev, 0);
 	return r;
 }
 
@@ -179,6 +179,6 @@ void early_carry_remove(struct early *e, const struct manifest_unit *u)
 			continue;
 		parent = open_parent(path, &name);
 		if (parent >= 0 && fstat(parent, &st) == 0)
-			remove_at(parent, name, st.st_dev, 0);
+			early_remove_at(parent, name, st.st_dev, 0);
 	}
 }

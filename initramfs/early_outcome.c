@@ -8,9 +8,11 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <glob.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -153,6 +155,34 @@ static int keep_tree(struct early *e, const char *base, const struct manifest_tr
 	return early_images_keep(e, t, to);
 }
 
+/*
+ * Images are for looking into; what starts cold needs the room more. /run is memory: at most
+ * half of what is free there and on disk.
+ */
+static int room_for(const struct manifest_unit *u, const char *base)
+{
+	struct statvfs v;
+	uint64_t free_bytes;
+
+	if (statvfs(base, &v) < 0)
+		return neg_errno();
+	free_bytes = (uint64_t)v.f_bavail * v.f_frsize;
+	if (u->image_bytes > free_bytes / 2)
+		return log_fail(-ENOSPC, "%" PRIu64 " bytes of images, %" PRIu64 " bytes free",
+				u->image_bytes, free_bytes);
+	return 0;
+}
+
+/* Half a copy is of no use to anybody. */
+static void drop_images(const char *base, const struct manifest_unit *u)
+{
+	_cleanup_close_ int fd = open(base, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	struct stat st;
+
+	if (fd >= 0 && fstat(fd, &st) == 0)
+		early_remove_at(fd, u->name, st.st_dev, 0);
+}
+
 /* To disk when that is writable, else to /run; the reason says where. */
 static void keep_images(struct early *e, struct manifest_unit *u)
 {
@@ -169,10 +199,14 @@ static void keep_images(struct early *e, struct manifest_unit *u)
 
 		if (r == 0)
 			r = early_mkdirs(base, 0700);
+		if (r == 0)
+			r = room_for(u, base);
 		for (size_t i = 0; i < u->n_trees && r == 0; i++)
 			r = keep_tree(e, base, &u->trees[i]);
 		if (r < 0) {
 			log_err(r, "cannot keep the images of %s in %s", u->name, places[p]);
+			if (base)
+				drop_images(base, u);
 			continue;
 		}
 		reason = str_fmt("%s; images kept in %s/%s", u->reason ? u->reason : "?", base,

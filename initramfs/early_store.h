@@ -43,4 +43,7 @@ int early_images_keep(struct early *e, const struct manifest_tree *t, int to_dir
 int64_t early_images_clock_advance(struct early *e, const struct manifest_unit *u,
 				   const struct manifest_tree *t, struct early_images *images);
 
+/* A file, or a directory with all that is in it on file system dev. Goes on where it cannot. */
+void early_remove_at(int at, const char *name, dev_t dev, int depth);
+
 #endif
