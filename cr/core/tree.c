@@ -384,7 +384,8 @@ static int process_release(struct dump_process *p, enum cr_final_state state)
 
 		if (!t->seized)
 			continue;
-		r = task_put_regs(t);
+		/* One that stopped only after our time was up has none of ours. */
+		r = t->regs_read ? task_put_regs(t) : 0;
 		bad = r < 0 ? r : bad;
 		r = task_detach(t);
 		bad = r < 0 ? r : bad;

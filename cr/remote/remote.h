@@ -61,6 +61,7 @@ struct task {
 	struct user_regs_struct regs;	/* as they were (dump) or shall be (restore) */
 	uint64_t sigmask;		/* idem */
 	bool seized;
+	bool regs_read;			/* regs and sigmask are the task's: may be put back */
 	bool filters_suspended;		/* its seccomp filters do not see our calls */
 	int group_stop_signal;		/* > 0: was stopped by job control */
 };

@@ -137,7 +137,10 @@ int task_get_regs(struct task *t)
 
 	if (r < 0)
 		return r;
-	return ptrace(PTRACE_GETSIGMASK, t->tid, 8, &t->sigmask) < 0 ? neg_errno() : 0;
+	if (ptrace(PTRACE_GETSIGMASK, t->tid, 8, &t->sigmask) < 0)
+		return neg_errno();
+	t->regs_read = true;
+	return 0;
 }
 
 int task_put_regs(struct task *t)
