@@ -45,6 +45,10 @@ static int add_properties(sd_bus_message *m, const char *self, const char *id)
 		r = add_u64(m, "RestartUSec", 200000);
 	if (r >= 0)
 		r = add_u64(m, "StartLimitIntervalUSec", 0);
+	/* It has tried again and again by itself. */
+	if (r >= 0)
+		r = sd_bus_message_append(m, "(sv)", "RestartPreventExitStatus", "(aiai)", 1,
+					  EXIT_NOT_UNDONE, 0);
 	if (r >= 0)
 		r = sd_bus_message_append(m, "(sv)", "OOMScoreAdjust", "i", -900);
 	if (r >= 0)

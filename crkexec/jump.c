@@ -47,17 +47,17 @@ static int list_file_systems(struct arena *a, struct strv *ret)
 static int freeze_one(struct upgrade *u, const char *path)
 {
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	off_t mark = undo_mark(&u->undo);
 	int r;
 
 	if (fd < 0)
 		return neg_errno();
 	r = undo_push(&u->undo, "fsthaw", path);
-	if (r < 0)
+	if (r < 0 || ioctl(fd, FIFREEZE, 0) == 0)
 		return r;
-	/* Those that cannot freeze (vfat of old kernels) have been synced. */
-	if (ioctl(fd, FIFREEZE, 0) < 0 && errno != EOPNOTSUPP && errno != EBUSY)
-		return neg_errno();
-	return 0;
+	/* Those that cannot freeze (vfat of old kernels) have been synced; thawing what
+	 * somebody else has frozen is not for us. */
+	return errno == EOPNOTSUPP || errno == EBUSY ? undo_forget(&u->undo, mark) : neg_errno();
 }
 
 int upgrade_jump(void *arg)

@@ -18,6 +18,8 @@
 #include <sys/types.h>
 
 #define CRKEXEC_RUN_DIR		"/run/crkexec"
+/* First line of settings in /run/tmpfiles.d that hold for one boot. */
+#define CRKEXEC_TMPFILES_MARK	"# Made by crkexec"
 #define CRKEXEC_STATE_DIR	"/var/lib/crkexec"	/* reports, kept images of failed trees */
 #define CRKEXEC_LOG_DIR		"/var/log/crkexec"
 #define CRKEXEC_LIB_DIR		"/usr/lib/crkexec"	/* helpers, early program */

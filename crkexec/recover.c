@@ -13,12 +13,14 @@
 #include "util/io.h"
 #include "util/log.h"
 
+#define GUARD_LAST_PAUSE	16	/* seconds */
+
 int recover_upgrade(const char *id)
 {
 	_cleanup_free_ char *dir = str_fmt("%s/%s", CRKEXEC_RUN_DIR, id);
 	_cleanup_close_ int dirfd = -EBADF;
 	struct undo_log undo = UNDO_LOG_INIT;
-	int r, r2;
+	int r;
 
 	if (!dir)
 		return -ENOMEM;
@@ -31,9 +33,21 @@ int recover_upgrade(const char *id)
 	else if (r == -ENOENT)
 		r = 0;	/* killed before it had done anything */
 	undo_close(&undo);
-	/* What could not be undone stays described only if the directory stays. */
-	r2 = remove_tree(dir);
-	return r < 0 ? r : r2;
+	/* What could not be undone stays written down. */
+	return r < 0 ? r : remove_tree(dir);
+}
+
+int recover_pending(char *ret_id)
+{
+	_cleanup_closedir_ DIR *d = opendir(CRKEXEC_RUN_DIR);
+	struct dirent *e;
+
+	while (d && (e = readdir(d)))
+		if (lock_id_is_valid(e->d_name)) {
+			memcpy(ret_id, e->d_name, LOCK_ID_BYTES);
+			return 1;
+		}
+	return 0;
 }
 
 int recover_all(char *ret_id)
@@ -56,7 +70,22 @@ int recover_all(char *ret_id)
 	return first;
 }
 
-/* Waits until no process of the upgrade is left; with --guard for ever, else not at all. */
+/*
+ * systemd itself may have been too busy to answer: the guard tries again, for half a minute in
+ * all. Then a person is needed, and what is left stays written down for `crkexec recover`.
+ */
+static int recover_as_guard(char *ret_id)
+{
+	int r = recover_all(ret_id);
+
+	for (unsigned seconds = 1; r < 0 && seconds <= GUARD_LAST_PAUSE; seconds *= 2) {
+		sleep(seconds);
+		r = recover_all(ret_id);
+	}
+	return r;
+}
+
+/* With --guard: waits until no process of the upgrade is left. */
 int command_recover(const struct options *opt)
 {
 	char id[LOCK_ID_BYTES];
@@ -75,11 +104,13 @@ int command_recover(const struct options *opt)
 		fprintf(stderr, "crkexec: cannot take the lock: %s\n", strerror(-fd));
 		return EXIT_FAILURE;
 	}
-	r = recover_all(id);
+	r = opt->guard ? recover_as_guard(id) : recover_all(id);
 	lock_drop(&fd);
-	if (*id)
-		printf("upgrade %s was interrupted; %s\n", id,
-		       r < 0 ? "not all of it could be undone" : "all of it was undone");
+	if (r < 0)
+		printf("upgrade %s was interrupted; not all of it could be undone: put right what is named "
+		       "above, then `crkexec recover`\n", id);
+	else if (*id)
+		printf("upgrade %s was interrupted; all of it was undone\n", id);
 	else if (!opt->guard)
 		printf("There is nothing to recover.\n");
 	return r < 0 ? EXIT_NOT_UNDONE : EXIT_SUCCESS;

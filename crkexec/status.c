@@ -13,6 +13,7 @@
 #include "crkexec/paths.h"
 #include "crkexec/report.h"
 #include "crkexec/store_pmem.h"
+#include "crkexec/undo.h"
 #include "util/io.h"
 #include "util/log.h"
 
@@ -56,6 +57,14 @@ static int print_running(bool json)
 
 	if (lock_holder(&pid, id) <= 0)
 		return -ENOENT;
+	/* The guard, or `crkexec recover`, does not sign the lock. */
+	if (!pid) {
+		if (json)
+			printf("{ \"state\": \"recovering\" }\n");
+		else
+			printf("An interrupted upgrade is being undone.\n");
+		return 0;
+	}
 	path = str_fmt("%s/%s/phase", CRKEXEC_RUN_DIR, id);
 	if (!path || read_file_at(AT_FDCWD, path, 64, &phase, NULL) < 0)
 		phase = strdup("?");
@@ -67,6 +76,40 @@ static int print_running(bool json)
 	return 0;
 }
 
+/* What an interrupted upgrade has left: the lines of its undo log. */
+static int print_interrupted(bool json)
+{
+	char id[LOCK_ID_BYTES], *line, *rest;
+	_cleanup_free_ char *path = NULL, *text = NULL;
+	struct json_object *o, *left;
+
+	if (!recover_pending(id))
+		return -ENOENT;
+	path = str_fmt("%s/%s/undo", CRKEXEC_RUN_DIR, id);
+	if (!path || read_file_at(AT_FDCWD, path, UNDO_MAX_BYTES, &text, NULL) < 0)
+		text = strdup("");
+	if (!text)
+		return -ENOMEM;
+	if (!json)
+		printf("Upgrade %s was interrupted, and not all of it is undone. `crkexec recover` tries again.\n"
+		       "Left:\n", id);
+	o = json_object_new_object();
+	left = json_object_new_array();
+	for (line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
+		if (json)
+			json_object_array_add(left, json_object_new_string(line));
+		else
+			printf("  to undo: %s\n", line);
+	json_object_object_add(o, "state", json_object_new_string("interrupted"));
+	json_object_object_add(o, "id", json_object_new_string(id));
+	json_object_object_add(o, "left", left);
+	if (json)
+		printf("%s\n", json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY |
+							       JSON_C_TO_STRING_NOSLASHESCAPE));
+	json_object_put(o);
+	return 0;
+}
+
 int command_status(const struct options *opt)
 {
 	_cleanup_(manifest_freep) struct manifest *m = NULL;
@@ -75,6 +118,8 @@ int command_status(const struct options *opt)
 
 	if (print_running(opt->json) == 0)
 		return EXIT_SUCCESS;
+	if (print_interrupted(opt->json) == 0)
+		return EXIT_FAILURE;
 	r = manifest_load(AT_FDCWD, RUN_MANIFEST, &m);
 	if (r == -ENOENT) {
 		finished = true;

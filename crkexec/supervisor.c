@@ -151,7 +151,8 @@ static int after_kill(const char *id, int status, const char *phase)
 	r = recover_upgrade(id);
 	say(0, "the worker was killed by signal %d in phase %s", WTERMSIG(status), phase);
 	if (r < 0)
-		return say(EXIT_NOT_UNDONE, "NOT everything could be undone: %s", strerror(-r));
+		return say(EXIT_NOT_UNDONE, "NOT everything could be undone: %s; crkexec-guard-%s tries again, "
+			   "see `crkexec status`", strerror(-r), id);
 	return say(EXIT_FAILURE, "Nothing was changed: the services run as before.");
 }
 
@@ -189,8 +190,8 @@ static int front(const struct options *opt, const char *id, const char *dir)
 	status = wait_worker(pid, p[1]);
 	if (WIFEXITED(status)) {
 		close(p[1]);
-		/* Nothing of it is left to undo, or what could not be undone has been said. */
-		if (remove_tree(dir) < 0)
+		/* What could not be undone has been said; the guard finds it here and tries again. */
+		if (WEXITSTATUS(status) != EXIT_NOT_UNDONE && remove_tree(dir) < 0)
 			say(0, "cannot remove %s", dir);
 		return WEXITSTATUS(status);
 	}
@@ -215,8 +216,9 @@ int command_upgrade(const struct options *opt)
 			   strerror(-fd));
 	if (recover_all(old) < 0) {
 		lock_drop(&fd);
-		return say(EXIT_FAILURE, "not all of the interrupted upgrade %s could be undone; see above, "
-			   "put it right (systemctl --failed), then try again", old);
+		return say(EXIT_FAILURE, "not all of the interrupted upgrade %s could be undone; put right what "
+			   "is named above, then try again. To forget about it: rm -r %s/%s", old,
+			   CRKEXEC_RUN_DIR, old);
 	}
 	if (*old)
 		say(0, "undid what the interrupted upgrade %s had left", old);

@@ -6,8 +6,6 @@
 #include "util/io.h"
 #include "util/log.h"
 
-#define UNDO_MAX_BYTES	(4 << 20)
-
 int undo_open(struct undo_log *log, int dirfd, bool create)
 {
 	struct stat st;
@@ -67,19 +65,36 @@ static int undo_line(const char *line, const struct undo_kind *kinds)
 	return 0;
 }
 
+int undo_forget(struct undo_log *log, off_t mark)
+{
+	if (ftruncate(log->fd, mark) < 0)
+		return log_err(neg_errno(), "cannot shorten the list of what to undo");
+	log->end = mark;
+	return 0;
+}
+
+/* What could not be undone goes back into the file, in the order of its steps. */
+static int undo_keep(struct undo_log *log, off_t mark, const char *lines, size_t n)
+{
+	int r = pwrite_full(log->fd, lines, n, mark);
+
+	return r < 0 ? log_err(r, "cannot write down what is left to undo") :
+	       undo_forget(log, mark + (off_t)n);
+}
+
 int undo_rewind(struct undo_log *log, off_t mark, const struct undo_kind *kinds)
 {
-	_cleanup_free_ char *text = malloc((size_t)log->end + 1);
-	off_t end = log->end;
+	size_t all = (size_t)log->end, end = all, kept_at = all;
+	_cleanup_free_ char *text = malloc(all + 1), *kept = malloc(all + 1);
 	int r, first = 0;
 
-	if (!text)
+	if (!text || !kept)
 		return -ENOMEM;
-	r = pread_full(log->fd, text, (size_t)end, 0);
+	r = pread_full(log->fd, text, all, 0);
 	if (r < 0)
 		return log_err(r, "cannot read what to undo");
-	while (end > mark) {
-		off_t begin = end;
+	while (end > (size_t)mark) {
+		size_t begin = end;
 		bool whole = text[end - 1] == '\n';
 
 		text[end - whole] = '\0';
@@ -88,12 +103,21 @@ int undo_rewind(struct undo_log *log, off_t mark, const struct undo_kind *kinds)
 		while (begin > 0 && text[begin - 1] != '\n');
 		/* A line cut short by a full /run: its step was not begun. */
 		r = whole ? undo_line(text + begin, kinds) : 0;
-		if (r < 0 && !first)
-			first = r;
+		if (r < 0) {
+			kept_at -= end - begin;
+			memcpy(kept + kept_at, text + begin, end - begin);
+			kept[kept_at + end - begin - 1] = '\n';
+			if (!first)
+				first = r;
+		}
 		end = begin;
-		if (ftruncate(log->fd, end) < 0)
-			log_warn("cannot shorten the list of what to undo: %m");
-		log->end = end;
+		/* A kill from here on has less to repeat. */
+		if (!first && undo_forget(log, (off_t)end) < 0)
+			first = -EIO;
+	}
+	if (kept_at < all) {
+		r = undo_keep(log, mark, kept + kept_at, all - kept_at);
+		return r < 0 ? r : first;
 	}
 	return first;
 }

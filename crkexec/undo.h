@@ -14,6 +14,8 @@
 
 #include "util/macro.h"
 
+#define UNDO_MAX_BYTES	(4 << 20)
+
 struct undo_log {
 	int fd;
 	off_t end;
@@ -42,9 +44,12 @@ static inline off_t undo_mark(const struct undo_log *log)
 
 /*
  * Undoes everything after mark (0: all), last first. Goes on after errors; the first one is
- * returned, each is logged. A line is taken out of the file when its undoing has been tried.
+ * returned, each is logged. What could not be undone stays in the file, to be tried again.
  */
 int undo_rewind(struct undo_log *log, off_t mark, const struct undo_kind *kinds) _must_check_;
+
+/* The steps after mark turned out not to have been taken. */
+int undo_forget(struct undo_log *log, off_t mark) _must_check_;
 
 /* Which phase it is in, for whoever finds the directory: file "phase" in dirfd. */
 int undo_note_phase(int dirfd, const char *name) _must_check_;

@@ -172,7 +172,7 @@ TEST("another process undoes what a killed one has written down")
 	ASSERT_EQ(lseek(log.fd, 0, SEEK_END), 0);
 }
 
-TEST("a step that cannot be undone is told, the others are undone")
+TEST("a step that cannot be undone is told and kept, the others are undone")
 {
 	struct undo_log log;
 
@@ -182,6 +182,12 @@ TEST("a step that cannot be undone is told, the others are undone")
 	ASSERT_EQ(undo_push(&log, "take", "last"), 0);
 	ASSERT_EQ(undo_rewind(&log, 0, kinds), -EIO);
 	ASSERT_STREQ(undone, "last;bad;first;");
+	ASSERT_EQ(undo_push(&log, "take", "later"), 0);
+	undone[0] = '\0';
+	/* Whoever tries next finds just that. */
+	ASSERT_EQ(undo_rewind(&log, 0, kinds), -EIO);
+	ASSERT_STREQ(undone, "later;bad;");
+	ASSERT_EQ(undo_mark(&log), (off_t)strlen("take bad\n"));
 }
 
 TEST("a damaged undo log neither crashes nor runs what it does not know")

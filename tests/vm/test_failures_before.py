@@ -8,6 +8,7 @@ the test's command instead of jumping.
 import json
 import re
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 
@@ -314,6 +315,26 @@ def test_killed_in_a_phase_leaves_everything_as_before(guest, load, kill):
     assert "\n".join(changes(guest)) == "", said["output"]
     for client in load.values():
         assert client.result.errors == [], client.name
+
+
+def test_what_cannot_be_undone_stays_written_down_until_it_can(guest):
+    other = OTHERS[0]
+    guest.run(f"systemctl mask -q --runtime {other}")
+    try:
+        # It is stopped all the same, and cannot be started again.
+        said = kill_in(guest, "freeze", 0, "worker", "SIGKILL", "tmpfs")
+        assert said["status"] == 3 and "could be undone" in said["output"], said
+        status = guest.run("crkexec status --json", check=False)
+        assert json.loads(status.out) == {"state": "interrupted", "id": ANY,
+                                          "left": [f"start {other}.service"]}
+        assert status.rc == 1
+        refused(guest, "--services", "redis-server", patterns=[rf"{other}.service.*masked", "put right"])
+        assert guest.run("crkexec recover", check=False).rc == 3
+    finally:
+        guest.run(f"systemctl unmask -q --runtime {other}")
+    assert "all of it was undone" in guest.run("crkexec recover").out
+    wait_for(lambda: others_run(guest), 60, "the other services run again")
+    assert "\n".join(changes(guest)) == ""
 
 
 def test_second_upgrade_at_the_same_time_is_refused_with_the_firsts_pid(guest):
