@@ -70,7 +70,7 @@ static bool removes_private_dirs(const char *line)
 /*
  * systemd's own settings have an R! line for private directories of earlier boots, which x lines do
  * not hold back (tmpfiles.d(5)). A file of the same name in /run without that line takes their
- * place; it matters during this boot only, which is when R! lines act.
+ * place, while systemd boots: that is when R! lines act.
  */
 static int override_removal(const char *name)
 {
@@ -101,13 +101,13 @@ static int override_removal(const char *name)
 	f = fopen(to, "we");
 	if (!f)
 		return neg_errno();
-	fputs(kept, f);
+	fprintf(f, CRKEXEC_TMPFILES_MARK " from %s\n%s", from, kept);
 	return fclose(f) ? neg_errno() : 0;
 }
 
 /*
  * tmpfiles empties /tmp and removes private directories of earlier boots: not those that
- * restored processes use. The file stays as long as the boot, and does not exist without need.
+ * restored processes use. What is written here goes when the units are adopted (adopt_tmp.c).
  */
 static int write_tmpfiles(const struct manifest *m)
 {
@@ -119,7 +119,7 @@ static int write_tmpfiles(const struct manifest *m)
 	f = fopen(TMPFILES "/crkexec.conf", "we");
 	if (!f)
 		return neg_errno();
-	fputs("# Made by crkexec: restored processes use these.\n", f);
+	fputs(CRKEXEC_TMPFILES_MARK ": restored processes use these.\n", f);
 	for (size_t i = 0; i < m->n_units; i++)
 		if (m->units[i].outcome == OUTCOME_RESTORED)
 			n += add_private_dirs(f, &m->units[i]) + add_carried(f, &m->units[i]);

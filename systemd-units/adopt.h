@@ -42,4 +42,10 @@ int adopt_run(const char *const argv[]) _must_check_;
 int adopt_finish(void) _must_check_;
 int adopt_cleanup(void) _must_check_;
 
+/* adopt_tmp.c */
+/* Gives private directories the present boot's id and removes our tmpfiles settings; logs. */
+void adopt_tmp(void);
+/* One of them; boot_id: 32 hexadecimal digits. 0 too for a path that is none. */
+int adopt_rename_private(const char *path, const char *boot_id) _must_check_;
+
 #endif

@@ -1,7 +1,7 @@
 /*
  * After all units are adopted: `--finish` notes it in the manifest, `--cleanup` gives the units
  * their own settings back (one daemon-reload, for which the generator finds nothing any more)
- * and empties /run/crkexec.
+ * and empties /run/crkexec. By then systemd-tmpfiles has done its work of the boot.
  *
  * Units of Type=dbus keep their drop-in until the next boot (generator_dropin.c says why): the
  * manifest stays for them.
@@ -138,6 +138,7 @@ int adopt_cleanup(void)
 	bool keep = keeps_dropins();
 	int fd = open(CRKEXEC_RUN_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 
+	adopt_tmp();
 	if (fd < 0)
 		return errno == ENOENT ? 0 : log_err(neg_errno(), "cannot open " CRKEXEC_RUN_DIR);
 	empty_dir(fd, keep ? "manifest.json" : NULL, 0);

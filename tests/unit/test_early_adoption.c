@@ -156,3 +156,32 @@ TEST("membership of a control group is by whole names")
 	ASSERT_EQ(proc_in_cgroup(getpid(), part), 0);
 	ASSERT_EQ(proc_in_cgroup(getpid(), "/no-such.slice"), 0);
 }
+
+TEST("a private directory gets this boot's id; no other path is renamed")
+{
+	static const char id[] = "0123456789abcdef0123456789abcdef";
+	static const char *const others[] = {
+		"/tmp/systemd-private-short-a.service-x", "/tmp/file", "/tmp/systemd-private-",
+		"/tmp/systemd-private-ffffffffffffffffffffffffffffffff-a.service-x/tmp",
+		"/tmp/systemd-private-ffffffffffffffffffffffffffffffff_a.service-x",
+	};
+	char top[] = "/tmp/crk-unit-XXXXXX";
+	char *from, *to;
+	struct stat st;
+
+	ASSERT(mkdtemp(top));
+	from = keep(str_fmt("%s/systemd-private-ffffffffffffffffffffffffffffffff-a.service-Ab12", top));
+	to = keep(str_fmt("%s/systemd-private-%s-a.service-Ab12", top, id));
+	ASSERT(mkdir(from, 0700) == 0);
+	ASSERT_EQ(adopt_rename_private(from, id), 0);
+	ASSERT(stat(from, &st) < 0 && stat(to, &st) == 0);
+	/* Done already; gone. */
+	ASSERT_EQ(adopt_rename_private(to, id), 0);
+	ASSERT_EQ(adopt_rename_private(from, id), 0);
+	/* Never onto another one. */
+	ASSERT(mkdir(from, 0700) == 0);
+	ASSERT_EQ(adopt_rename_private(from, id), -EEXIST);
+	ASSERT(rmdir(from) == 0 && rmdir(to) == 0 && rmdir(top) == 0);
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
+		ASSERT_EQ(adopt_rename_private(others[i], id), 0);
+}

@@ -11,7 +11,6 @@ import time
 PROPERTIES = ["Id", "ActiveState", "SubState", "MainPID", "ControlGroup", "NRestarts", "Result",
               "Type", "NotifyAccess", "DropInPaths", "NeedDaemonReload", "FragmentPath"]
 # Stays as long as the restored use directories that bear the old boot's id.
-TMPFILES = "/run/tmpfiles.d/crkexec.conf"
 
 
 def output(*argv):
@@ -121,17 +120,20 @@ def listening():
 def files_in_run():
     patterns = ["/run/crkexec*", "/run/*/*crkexec*", "/run/systemd/*/*crkexec*",
                 "/run/systemd/*/*/*crkexec*", "/tmp/*crk*", "/var/tmp/*crk*", "/dev/shm/*crk*"]
-    # The harness' own agent is crk-agent, and our tests' files are crk-test*. The one file that
-    # stays on purpose keeps tmpfiles from ageing restored units' private /tmp directories.
+    # The harness' own agent is crk-agent, and our tests' files are crk-test*.
     return sorted({path for pattern in patterns for path in glob.glob(pattern)
-                   if path != "/run/tmpfiles.d/crkexec.conf" and "crk-agent" not in path and "crk-payload" not in path
+                   if "crk-agent" not in path and "crk-payload" not in path
                    and "crk-test" not in path})
 
 
-def tmpfiles():
-    """Paths that are kept from systemd-tmpfiles for the restored, but are not there."""
-    return [line.split()[1] for line in read(TMPFILES).splitlines()
-            if line.strip() and not line.startswith("#") and not glob.glob(line.split()[1])]
+def tmpfiles(units):
+    """Settings of ours, and private directories of the units that systemd-tmpfiles would age
+    because another boot's id is in their names."""
+    boot = read("/proc/sys/kernel/random/boot_id").strip().replace("-", "")
+    return [path for path in glob.glob("/run/tmpfiles.d/*") if "crkexec" in read(path)] + \
+        [path for top in ("/tmp", "/var/tmp") for unit in units
+         for path in glob.glob(f"{top}/systemd-private-*-{unit}.service-*")
+         if f"-{boot}-" not in path]
 
 
 def meminfo():
@@ -178,7 +180,7 @@ def main():
         "frozen": frozen_groups(),
         "listening": listening(),
         "run": files_in_run(),
-        "tmpfiles": tmpfiles(),
+        "tmpfiles": tmpfiles(sys.argv[1:]),
         "kexec_loaded": read("/sys/kernel/kexec_loaded").strip(),
         "crkexec_processes": output("pgrep", "-a", "crkexec").strip(),
         "memory": meminfo(),
