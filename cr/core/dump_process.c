@@ -29,6 +29,18 @@ static const struct vma *vma_named(const struct dump_process *p, const char *nam
 	return NULL;
 }
 
+/*
+ * Looking for obstacles goes on after one of them: one run names all. Only behind what does no
+ * harm unread; a thread that cannot be settled, for one, must not run our calls.
+ */
+static int noted(struct dump_ctx *ctx, int *refused, int r)
+{
+	if (r != -EOPNOTSUPP || !ctx->opts->log_obstacles_only)
+		return r;
+	*refused = r;
+	return 0;
+}
+
 /* Registers as the images shall have them, and as the task goes on if it does. */
 static int thread_settle(struct dump_ctx *ctx, struct dump_process *p, struct dump_thread *th)
 {
@@ -58,16 +70,16 @@ static int thread_settle(struct dump_ctx *ctx, struct dump_process *p, struct du
 static int parts_dump_outside(struct dump_ctx *ctx, struct dump_process *p, struct dump_thread *th)
 {
 	bool leader = th == &p->threads[0];
-	int r;
+	int r, refused = 0;
 
 	for (size_t i = 0; task_parts[i]; i++) {
 		if (!task_parts[i]->dump || !part_is_for_leader(task_parts[i], leader))
 			continue;
-		r = task_parts[i]->dump(ctx, p, th);
+		r = noted(ctx, &refused, task_parts[i]->dump(ctx, p, th));
 		if (r < 0)
 			return r;
 	}
-	return 0;
+	return refused;
 }
 
 static int parts_dump_calls(struct dump_ctx *ctx, struct dump_process *p, struct dump_thread *th)
@@ -75,7 +87,7 @@ static int parts_dump_calls(struct dump_ctx *ctx, struct dump_process *p, struct
 	static struct batch b;
 	void *cookies[64] = { 0 };
 	bool leader = th == &p->threads[0];
-	int brk = -1, r;
+	int brk = -1, r, refused = 0;
 
 	batch_begin(&b, &th->task);
 	if (leader)
@@ -95,11 +107,11 @@ static int parts_dump_calls(struct dump_ctx *ctx, struct dump_process *p, struct
 	for (size_t i = 0; task_parts[i]; i++) {
 		if (!task_parts[i]->dump_results || !part_is_for_leader(task_parts[i], leader))
 			continue;
-		r = task_parts[i]->dump_results(ctx, p, th, &b, cookies[i]);
+		r = noted(ctx, &refused, task_parts[i]->dump_results(ctx, p, th, &b, cookies[i]));
 		if (r < 0)
 			return r;
 	}
-	return 0;
+	return refused;
 }
 
 /* All that needs the task to run our calls. */
@@ -107,25 +119,25 @@ static int process_dump_inside(struct dump_ctx *ctx, struct dump_process *p)
 {
 	struct task *leader = &p->threads[0].task;
 	const struct vma *vdso = vma_named(p, "[vdso]");
-	int r;
+	int r, refused = 0;
 
 	if (!vdso)
 		return log_obstacle("do not choose the service", "it has no vDSO mapped");
 	r = remote_map_private(&p->remote, leader, vdso->start, vdso->end);
 	for (size_t i = 0; r >= 0 && i < p->n_threads; i++) {
 		LOG_SCOPE("thread %d", p->threads[i].task.tid);
-		r = parts_dump_calls(ctx, p, &p->threads[i]);
+		r = noted(ctx, &refused, parts_dump_calls(ctx, p, &p->threads[i]));
 	}
 	if (r < 0)
 		return r;
 	r = remote_unmap(&p->remote, leader);
-	return r < 0 ? log_err(r, "cannot take the call zone away") : 0;
+	return r < 0 ? log_err(r, "cannot take the call zone away") : refused;
 }
 
 static int process_dump_state(struct dump_ctx *ctx, struct dump_process *p)
 {
 	TaskCoreEntry *tc;
-	int r;
+	int r, refused = 0;
 
 	if (!part_mm(ctx, p))
 		return -ENOMEM;
@@ -149,11 +161,12 @@ static int process_dump_state(struct dump_ctx *ctx, struct dump_process *p)
 
 		th->core->thread_core->has_blk_sigset = true;
 		th->core->thread_core->blk_sigset = th->task.sigmask;
-		r = parts_dump_outside(ctx, p, th);
+		r = noted(ctx, &refused, parts_dump_outside(ctx, p, th));
 		if (r < 0)
 			return r;
 	}
-	return process_dump_inside(ctx, p);
+	r = process_dump_inside(ctx, p);
+	return r < 0 ? r : refused;
 }
 
 static long sys_kcmp(pid_t a, pid_t b, int type)
@@ -229,23 +242,23 @@ int dump_process_collect(struct dump_ctx *ctx, struct dump_process *p)
 
 int dump_process_state(struct dump_ctx *ctx, struct dump_process *p)
 {
-	int r;
+	int r, refused = 0;
 
 	LOG_SCOPE("process %d (%s)", p->pid, p->comm);
 	if (p->life == TASK_DEAD)
 		return dump_zombie(ctx, p);
 	r = remote_open(&p->remote, p->pid);
 	if (r >= 0)
-		r = vma_read(ctx, p);
+		r = noted(ctx, &refused, vma_read(ctx, p));
 	if (r >= 0)
-		r = process_dump_state(ctx, p);
+		r = noted(ctx, &refused, process_dump_state(ctx, p));
 	if (r >= 0)
-		r = mm_dump(ctx, p);
+		r = noted(ctx, &refused, mm_dump(ctx, p));
 	if (r >= 0)
-		r = dump_fds(ctx, p);
+		r = noted(ctx, &refused, dump_fds(ctx, p));
 	if (r >= 0)
 		r = process_dump_fs(ctx, p);
-	return r;
+	return r < 0 ? r : refused;
 }
 
 int dump_process_memory(struct dump_ctx *ctx, struct dump_process *p)

@@ -262,6 +262,9 @@ int vma_dump(struct dump_ctx *ctx, struct dump_process *p)
 		struct vma *v = &p->vmas[i];
 		VmaEntry *e;
 
+		/* Refused; we are only looking for more of that. */
+		if (!v->status)
+			continue;
 		/* Neighbouring vvar areas are one entry in the images. */
 		if (prev && v->status & VMA_VVAR && prev->status & VMA_VVAR &&
 		    prev->end == v->start) {
