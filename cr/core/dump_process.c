@@ -123,6 +123,7 @@ static int process_dump_inside(struct dump_ctx *ctx, struct dump_process *p)
 
 	if (!vdso)
 		return log_obstacle("do not choose the service", "it has no vDSO mapped");
+	p->remote.caught = p->threads[0].status->sig_cgt;
 	r = remote_map_private(&p->remote, leader, vdso->start, vdso->end);
 	for (size_t i = 0; r >= 0 && i < p->n_threads; i++) {
 		LOG_SCOPE("thread %d", p->threads[i].task.tid);

@@ -298,6 +298,8 @@ static int leave_vdso(struct dump_process *p, bool *ret_ran)
 			r = task_nudge(t);
 			if (r < 0)
 				return log_err(r, "task %d does not leave the vDSO", t->tid);
+			if (t->group_stop_signal)
+				p->life = TASK_STOPPED;
 		}
 	}
 	return 0;
@@ -372,12 +374,15 @@ static int process_kill(struct dump_process *p)
 
 static int process_release(struct dump_process *p, enum cr_final_state state)
 {
+	bool stop = state == CR_LEAVE_STOPPED;
 	int r = 0, bad = 0;
 
 	remote_close(&p->remote);
 	if (state == CR_KILL)
 		return process_kill(p);
-	if (state == CR_LEAVE_STOPPED && p->n_threads)
+	for (size_t i = 0; i < p->n_threads; i++)
+		stop |= p->threads[i].task.stop_held_back > 0;
+	if (stop && p->n_threads)
 		kill(p->pid, SIGSTOP);
 	for (size_t i = 0; i < p->n_threads; i++) {
 		struct task *t = &p->threads[i].task;

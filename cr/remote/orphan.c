@@ -152,14 +152,19 @@ static uint64_t signals_pending(const struct task *t)
 	return set;
 }
 
-/* One that is not waiting already: ours would be merged with that, and both be lost. */
+/*
+ * One that is not waiting already: ours would be merged with that, and both be lost. Best one
+ * without a handler, which would run if we died.
+ */
 static int signal_choose(const struct task *t)
 {
-	uint64_t pending = signals_pending(t);
+	const uint64_t pending = signals_pending(t);
+	const uint64_t bad[] = { pending | t->remote->caught, pending };
 
-	for (size_t i = 0; i < ARRAY_SIZE(harmless_signals); i++)
-		if (!(pending & bit(harmless_signals[i])))
-			return harmless_signals[i];
+	for (size_t k = 0; k < ARRAY_SIZE(bad); k++)
+		for (size_t i = 0; i < ARRAY_SIZE(harmless_signals); i++)
+			if (!(bad[k] & bit(harmless_signals[i])))
+				return harmless_signals[i];
 	return harmless_signals[0];
 }
 
@@ -202,9 +207,12 @@ static int orphan_wait(struct task *t, int signal, struct user_regs_struct *ret_
 		r = task_wait(t, &status);
 		if (r < 0)
 			return r;
-		if (status >> 16 != PTRACE_EVENT_STOP)
+		/* Somebody stops it, which cannot be blocked: after our calls, not in the middle. */
+		if (!(status >> 16) && WSTOPSIG(status) == SIGSTOP)
+			t->stop_held_back = SIGSTOP;
+		else if (status >> 16 != PTRACE_EVENT_STOP)
 			break;
-		log_debug("task %d: event stop inside a batch", t->tid);
+		log_debug("task %d: stopped inside a batch", t->tid);
 		if (ptrace(PTRACE_CONT, t->tid, 0, 0) < 0)
 			return neg_errno();
 	}

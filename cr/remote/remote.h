@@ -50,6 +50,7 @@ struct remote {
 	/* Dump: t_addr of the stub, in room of the task's vDSO, and what was there before. */
 	uint64_t stub;
 	uint8_t *stub_before;
+	uint64_t caught;	/* dump: signals that the process has handlers for, bit n-1 for signal n */
 	/* Tasks born by clone during the last batch, in their first stop. */
 	pid_t born[64];
 	size_t n_born;
@@ -64,6 +65,7 @@ struct task {
 	bool regs_read;			/* regs and sigmask are the task's: may be put back */
 	bool filters_suspended;		/* its seccomp filters do not see our calls */
 	int group_stop_signal;		/* > 0: was stopped by job control */
+	int stop_held_back;		/* > 0: a stop signal that came while it ran our calls */
 };
 
 /*

@@ -77,6 +77,14 @@ static int task_wait_timeout(struct task *t, int *ret_status, uint64_t timeout_u
 	return -ESRCH;
 }
 
+/* A task stopped by job control reports its stop signal with the event. */
+static void note_group_stop(struct task *t, int status)
+{
+	bool stopped = status >> 16 == PTRACE_EVENT_STOP && WSTOPSIG(status) != SIGTRAP;
+
+	t->group_stop_signal = stopped ? WSTOPSIG(status) : 0;
+}
+
 int task_seize(struct task *t, unsigned long options, uint64_t timeout_usec)
 {
 	unsigned long opts = PTRACE_O_TRACESYSGOOD | PTRACE_O_SUSPEND_SECCOMP | options;
@@ -97,10 +105,7 @@ int task_seize(struct task *t, unsigned long options, uint64_t timeout_usec)
 	r = task_wait_timeout(t, &status, timeout_usec);
 	if (r < 0)
 		return r;
-	/* A task stopped by job control reports its stop signal with the event. */
-	t->group_stop_signal = 0;
-	if (status >> 16 == PTRACE_EVENT_STOP && WSTOPSIG(status) != SIGTRAP)
-		t->group_stop_signal = WSTOPSIG(status);
+	note_group_stop(t, status);
 	return 0;
 }
 
@@ -188,8 +193,10 @@ int task_nudge(struct task *t)
 		r = task_wait_timeout(t, &status, NUDGE_TIMEOUT_USEC);
 		if (r < 0)
 			return r;
-		if (status >> 16 == PTRACE_EVENT_STOP)
+		if (status >> 16 == PTRACE_EVENT_STOP) {
+			note_group_stop(t, status);
 			return task_get_regs(t);
+		}
 		signal = status >> 16 ? 0 : WSTOPSIG(status);
 	}
 }

@@ -58,6 +58,45 @@ def kill_tracer(pid, images, delay):
     return killed
 
 
+def state_of(pid):
+    return re.search(r"^State:\s*(\w)", Path(f"/proc/{pid}/status").read_text(), re.M)[1]
+
+
+def test_a_stop_signal_in_the_middle_of_a_dump_takes_effect_after_it(tmp_path):
+    """SIGSTOP cannot be blocked: it comes while tasks run our calls, too."""
+    delays = random.Random(20261121)
+    m = Maker("killed", tmp_path)
+    log = tmp_path / "stopped.log"
+    try:
+        m.start()
+        images = tmp_path / "stopped"
+        images.mkdir()
+        inside = 0
+        for n in range(ROUNDS_MAX):
+            if inside >= 5 and n >= 20:
+                break
+            dump = subprocess.Popen([CR, "dump", "-R", "-v4", "-o", log, "-t", str(m.pid), "-D",
+                                     images], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            wait_for(lambda: tracer_of(m.pid) or dump.poll() is not None, 10, "the tracer")
+            end = time.perf_counter() + delays.uniform(0, 0.006)
+            while time.perf_counter() < end:
+                pass
+            os.kill(m.pid, signal.SIGSTOP)
+            error = dump.communicate(timeout=20)[1]
+            assert dump.returncode == 0, error.decode() + log.read_text(errors="replace")
+            wait_for(lambda: state_of(m.pid) == "T", 10, "it is stopped")
+            os.kill(m.pid, signal.SIGCONT)
+            wait_for(lambda: state_of(m.pid) != "T", 10, "it goes on")
+            inside += "stopped inside a batch" in log.read_text(errors="replace")
+        assert inside >= 5, f"only {inside} stops met a batch"
+        m.dump()
+        m.reap()
+        m.restore()
+        m.verify()
+    finally:
+        m.end()
+
+
 def test_a_tree_survives_its_tracer_at_any_moment(tmp_path):
     seed = 20261121
     delays = random.Random(seed)
