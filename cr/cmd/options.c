@@ -17,7 +17,7 @@ enum long_only {
 	OPT_SKIP_IN_FLIGHT, OPT_EXTERNAL, OPT_INHERIT_FD, OPT_LINK_REMAP, OPT_GHOST_LIMIT,
 	OPT_MANAGE_CGROUPS, OPT_CGROUP_ROOT, OPT_ACTION_SCRIPT, OPT_NO_DEFAULT_CONFIG,
 	OPT_PRE_DUMP_MODE, OPT_NETWORK_LOCK, OPT_FEATURE, OPT_FREEZE_CGROUP, OPT_EXTRA, OPT_ALL,
-	OPT_IGNORED, OPT_UNSUPPORTED, OPT_UNSUPPORTED_ARG, OPT_NO_TIME_NS, OPT_JSON,
+	OPT_IGNORED, OPT_UNSUPPORTED, OPT_UNSUPPORTED_ARG, OPT_NO_TIME_NS, OPT_CLOCK_ADVANCE, OPT_JSON,
 };
 
 static const struct option long_options[] = {
@@ -57,6 +57,7 @@ static const struct option long_options[] = {
 	{ "experimental", no_argument, NULL, OPT_ALL },
 	{ "json", no_argument, NULL, OPT_JSON },
 	{ "no-time-namespace", no_argument, NULL, OPT_NO_TIME_NS },
+	{ "clock-advance", required_argument, NULL, OPT_CLOCK_ADVANCE },
 	{ "help", no_argument, NULL, 'h' },
 	{ "version", no_argument, NULL, 'V' },
 	/* No effect here: what they permit is always done, or cannot happen. */
@@ -110,6 +111,7 @@ void cmd_usage(FILE *to)
 	      "  -S, --restore-sibling    the root becomes a sibling of cr (needs -d)\n"
 	      "      --inherit-fd fd[N]:RES  use descriptor N for a resource\n"
 	      "      --no-time-namespace  do not continue the monotonic clocks\n"
+	      "      --clock-advance SEC  let clocks and timers show SEC seconds more than at the dump\n"
 	      "      --manage-cgroups[=M] ignore, none, props, soft (default), full, strict\n"
 	      "      --cgroup-root PATH   put the groups below PATH\n"
 	      "\nBoth:\n"
@@ -289,6 +291,11 @@ static int take_option(struct cmd_opts *o, int c, const char *name)
 			return bad_value("--pre-dump-mode", optarg);
 		break;
 	case OPT_NO_TIME_NS: o->cr.time_namespace = false; break;
+	case OPT_CLOCK_ADVANCE:
+		if (parse_u32(optarg, 10, &n) < 0)
+			return bad_value("--clock-advance", optarg);
+		o->cr.clock_advance_nsec = n * 1000000000ll;
+		break;
 	case OPT_EXTRA: o->extra = true; break;
 	case OPT_ALL: o->all = true; break;
 	case OPT_JSON: o->json = true; break;

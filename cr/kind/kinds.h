@@ -86,10 +86,5 @@ struct inotify_line {
 	bool has_handle;
 };
 int inotify_line_parse(const char *line, struct inotify_line *ret) _must_check_;
-/*
- * What a timer that had value left (0: run out) and unread ticks shows adv nanoseconds later.
- * *value_nsec 0 afterwards: disarmed.
- */
-void timer_advance(uint64_t *value_nsec, uint64_t interval_nsec, uint64_t *ticks, uint64_t adv);
 
 #endif

@@ -19,11 +19,11 @@
 #include <time.h>
 
 #include "kind/kinds.h"
+#include "util/timer.h"
 
 #ifndef TFD_IOC_SET_TICKS
 #define TFD_IOC_SET_TICKS _IOW('T', 0, uint64_t)
 #endif
-#define NSEC_PER_SEC 1000000000ull
 /* Some 290 years: beyond that the kernel saturates as well. */
 #define SEC_MAX (INT64_MAX / NSEC_PER_SEC)
 
@@ -131,34 +131,9 @@ static int timerfd_restore(struct restore_ctx *ctx _unused_, struct restore_file
 	return 0;
 }
 
-void timer_advance(uint64_t *value_nsec, uint64_t interval_nsec, uint64_t *ticks, uint64_t adv)
-{
-	uint64_t late;
-
-	if (!*value_nsec)
-		return;
-	if (adv < *value_nsec) {
-		*value_nsec -= adv;
-		return;
-	}
-	late = adv - *value_nsec;
-	if (!interval_nsec) {
-		*value_nsec = 0;
-		*ticks += 1;
-		return;
-	}
-	*ticks += 1 + late / interval_nsec;
-	*value_nsec = interval_nsec - late % interval_nsec;
-}
-
-static struct timespec nsec_to_timespec(uint64_t nsec)
-{
-	return (struct timespec){ (time_t)(nsec / NSEC_PER_SEC), (long)(nsec % NSEC_PER_SEC) };
-}
-
 static int timerfd_arm(int fd, const TimerfdEntry *e, uint64_t value, uint64_t interval)
 {
-	struct itimerspec its = { .it_interval = nsec_to_timespec(interval) };
+	struct itimerspec its = { .it_interval = timer_timespec(interval) };
 	struct timespec now = { 0 };
 	uint64_t now_nsec;
 
@@ -168,7 +143,7 @@ static int timerfd_arm(int fd, const TimerfdEntry *e, uint64_t value, uint64_t i
 		now_nsec = (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
 		value = MIN(value, (uint64_t)INT64_MAX - now_nsec) + now_nsec;
 	}
-	its.it_value = nsec_to_timespec(value);
+	its.it_value = timer_timespec(value);
 	return timerfd_settime(fd, (int)e->settime_flags, &its, NULL) < 0 ? neg_errno() : 0;
 }
 

@@ -84,6 +84,11 @@ void ns_restore_done(struct restore_ctx *ctx);
  */
 int ns_restore_enter_calls(struct restore_ctx *ctx, struct restore_process *p,
 			   struct batch *b) _must_check_;
+/*
+ * What the clock of this id shows in the tree just now, in nanoseconds. -EINVAL: no such clock, or
+ * one that does not go on by itself (CPU time).
+ */
+int ns_restore_clock(struct restore_ctx *ctx, clockid_t clock, int64_t *ret_nsec) _must_check_;
 /* The tree has a user namespace of its own. */
 bool ns_restore_has_userns(struct restore_ctx *ctx);
 /* Ids in images are the user namespace's; what they are outside. */

@@ -75,6 +75,7 @@ struct ns_restore {
 	UsernsEntry *userns;
 	int user_fd, uts_fd;		/* -EBADF: none of its own */
 	int old_time_fd;		/* our children's time namespace before */
+	int64_t monotonic_ahead_nsec, boottime_ahead_nsec;	/* of our clocks: the tree's */
 	int host_mnt_fd, host_root_fd, host_cwd_fd;	/* while in the tree's */
 };
 

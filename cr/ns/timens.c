@@ -118,7 +118,7 @@ static void split_nsec(int64_t v, int64_t *sec, int64_t *nsec)
 	}
 }
 
-static int write_offsets(const struct clocks *image, int64_t advance_nsec)
+static int write_offsets(struct ns_restore *ns, const struct clocks *image, int64_t advance_nsec)
 {
 	int64_t m_sec, m_nsec, b_sec, b_nsec;
 	struct clocks now;
@@ -129,6 +129,8 @@ static int write_offsets(const struct clocks *image, int64_t advance_nsec)
 	r = initial_clocks(&now);
 	if (r < 0)
 		return r;
+	ns->monotonic_ahead_nsec = image->monotonic_nsec + advance_nsec - clock_nsec(CLOCK_MONOTONIC);
+	ns->boottime_ahead_nsec = image->boottime_nsec + advance_nsec - clock_nsec(CLOCK_BOOTTIME);
 	split_nsec(image->monotonic_nsec + advance_nsec - now.monotonic_nsec, &m_sec, &m_nsec);
 	split_nsec(image->boottime_nsec + advance_nsec - now.boottime_nsec, &b_sec, &b_nsec);
 	snprintf(text, sizeof(text), "monotonic %" PRId64 " %" PRId64 "\nboottime %" PRId64 " %"
@@ -157,9 +159,36 @@ int timens_enter(struct restore_ctx *ctx, uint32_t id)
 			       "would jump");
 	if (unshare(CLONE_NEWTIME) < 0)
 		return log_err(neg_errno(), "cannot make a time namespace");
-	r = write_offsets(&image, ctx->opts->clock_advance_nsec);
+	r = write_offsets(ns, &image, ctx->opts->clock_advance_nsec);
 	if (r < 0)
 		return log_err(r, "cannot set the clocks of the time namespace");
+	return 0;
+}
+
+int ns_restore_clock(struct restore_ctx *ctx, clockid_t clock, int64_t *ret_nsec)
+{
+	const struct ns_restore *ns = ctx->ns_state;
+	int64_t ahead = 0;
+
+	switch (clock) {
+	case CLOCK_MONOTONIC:
+	case CLOCK_MONOTONIC_RAW:
+	case CLOCK_MONOTONIC_COARSE:
+		ahead = ns ? ns->monotonic_ahead_nsec : 0;
+		break;
+	case CLOCK_BOOTTIME:
+	case CLOCK_BOOTTIME_ALARM:
+		ahead = ns ? ns->boottime_ahead_nsec : 0;
+		break;
+	case CLOCK_REALTIME:
+	case CLOCK_REALTIME_COARSE:
+	case CLOCK_REALTIME_ALARM:
+	case CLOCK_TAI:
+		break;
+	default:
+		return -EINVAL;
+	}
+	*ret_nsec = clock_nsec(clock) + ahead;
 	return 0;
 }
 

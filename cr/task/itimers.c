@@ -5,13 +5,16 @@
  *   restore  setitimer(2), late
  *
  * A running timer never reads as zero; an image with an interval but no value is armed with the
- * interval, as CRIU does it.
+ * interval, as CRIU does it. The real timer went on while the tree was away, if its clocks did
+ * (cr_opts.clock_advance_nsec): what ran out meanwhile is one SIGALRM, as the kernel merges them.
  */
 #include <limits.h>
+#include <signal.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 
 #include "task/parts.h"
+#include "util/timer.h"
 
 #define N_ITIMERS 3
 
@@ -72,8 +75,29 @@ static int itimers_dump_results(struct dump_ctx *ctx, struct dump_process *p,
 	return 0;
 }
 
-static int itimer_restore(struct batch *b, int which, const ItimerEntry *e)
+/* Takes the time off; 1 if SIGALRM came due. */
+static int itimer_advance(struct itimerval *v, int64_t adv)
 {
+	uint64_t value = timer_nsec((uint64_t)v->it_value.tv_sec,
+				    (uint64_t)v->it_value.tv_usec * 1000);
+	uint64_t interval = timer_nsec((uint64_t)v->it_interval.tv_sec,
+				       (uint64_t)v->it_interval.tv_usec * 1000);
+	struct timespec left;
+	uint64_t ticks = 0;
+
+	if (adv <= 0)
+		return 0;
+	timer_advance(&value, interval, &ticks, (uint64_t)adv);
+	left = timer_timespec(value);
+	/* 0 would disarm it. */
+	v->it_value = (struct timeval){ left.tv_sec, left.tv_nsec / 1000 + (value && value < 1000) };
+	return ticks > 0;
+}
+
+static int itimer_restore(struct restore_ctx *ctx, struct restore_process *p, struct batch *b, int which,
+			  const ItimerEntry *e)
+{
+	siginfo_t due = { .si_signo = SIGALRM, .si_code = SI_KERNEL };
 	struct itimerval v;
 
 	if (!e || !(e->isec | e->iusec | e->vsec | e->vusec))
@@ -86,6 +110,9 @@ static int itimer_restore(struct batch *b, int which, const ItimerEntry *e)
 	v.it_value.tv_usec = (suseconds_t)e->vusec;
 	if (!(e->vsec | e->vusec))
 		v.it_value = v.it_interval;
+	if (which == ITIMER_REAL && itimer_advance(&v, ctx->opts->clock_advance_nsec))
+		batch_call(b, SYS_rt_sigqueueinfo, p->pst->pid, SIGALRM,
+			   batch_put(b, &due, sizeof(due)));
 	batch_call(b, SYS_setitimer, which, batch_put(b, &v, sizeof(v)), 0);
 	return 0;
 }
@@ -96,17 +123,15 @@ static int itimers_restore_calls(struct restore_ctx *ctx, struct restore_process
 	const TaskTimersEntry *timers = th->core->tc ? th->core->tc->timers : NULL;
 	int r;
 
-	(void)ctx;
-	(void)p;
 	if (!timers)
 		return 0;
-	r = itimer_restore(b, ITIMER_REAL, timers->real);
+	r = itimer_restore(ctx, p, b, ITIMER_REAL, timers->real);
 	if (r < 0)
 		return r;
-	r = itimer_restore(b, ITIMER_VIRTUAL, timers->virt);
+	r = itimer_restore(ctx, p, b, ITIMER_VIRTUAL, timers->virt);
 	if (r < 0)
 		return r;
-	return itimer_restore(b, ITIMER_PROF, timers->prof);
+	return itimer_restore(ctx, p, b, ITIMER_PROF, timers->prof);
 }
 
 const struct task_part part_itimers = {

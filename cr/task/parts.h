@@ -96,8 +96,8 @@ int lsm_restore_write_calls(struct restore_ctx *ctx, const char *label, struct b
 			    int t_fd) _must_check_;
 
 /* by_id: PR_TIMER_CREATE_RESTORE_IDS works; list is ascending. */
-int posix_timers_restore(struct batch *b, PosixTimerEntry *const *list, size_t n, bool by_id)
-	_must_check_;
+int posix_timers_restore(struct restore_ctx *ctx, struct batch *b, PosixTimerEntry *const *list,
+			 size_t n, bool by_id) _must_check_;
 
 /* A damaged image, named: returns -EBADMSG. */
 #define part_bad(...) log_fail(-EBADMSG, __VA_ARGS__)

@@ -19,7 +19,9 @@
 #include <sys/syscall.h>
 #include <time.h>
 
+#include "ns/ns.h"
 #include "task/parts.h"
+#include "util/timer.h"
 
 #ifndef PR_TIMER_CREATE_RESTORE_IDS
 #define PR_TIMER_CREATE_RESTORE_IDS	77
@@ -165,7 +167,28 @@ static int timer_check(const PosixTimerEntry *e)
 	return 0;
 }
 
-static void timer_create_calls(struct batch *b, const PosixTimerEntry *e)
+/*
+ * Takes off the time that the tree was away, if its clocks went on meanwhile. What ran out is set
+ * to the moment in the past when it did: the kernel then signals it at once, counts the overrun and
+ * keeps the rhythm. Returns the flags for timer_settime(2).
+ */
+static int timer_catch_up(struct restore_ctx *ctx, const PosixTimerEntry *e, struct itimerspec *spec)
+{
+	uint64_t value = timer_nsec((uint64_t)spec->it_value.tv_sec, (uint64_t)spec->it_value.tv_nsec);
+	int64_t adv = ctx->opts->clock_advance_nsec, now;
+
+	if (adv <= 0 || !value || ns_restore_clock(ctx, (clockid_t)e->clock_id, &now) < 0)
+		return 0;
+	if (value > (uint64_t)adv) {
+		spec->it_value = timer_timespec(value - (uint64_t)adv);
+		return 0;
+	}
+	now -= adv - (int64_t)value;
+	spec->it_value = timer_timespec(now > 0 ? (uint64_t)now : 1);
+	return TIMER_ABSTIME;
+}
+
+static void timer_create_calls(struct restore_ctx *ctx, struct batch *b, const PosixTimerEntry *e)
 {
 	struct kernel_sigevent ev = {
 		.value = e->sival_ptr, .signo = (int32_t)e->si_signo,
@@ -177,13 +200,15 @@ static void timer_create_calls(struct batch *b, const PosixTimerEntry *e)
 		.it_value = { (time_t)e->vsec, (long)e->vnsec },
 	};
 	int32_t id = (int32_t)e->it_id;
+	int flags;
 
 	if (!(e->vsec | e->vnsec))
 		spec.it_value = spec.it_interval;
+	flags = timer_catch_up(ctx, e, &spec);
 	batch_call(b, SYS_timer_create, (int64_t)(int32_t)e->clock_id,
 		   batch_put(b, &ev, sizeof(ev)), batch_put(b, &id, sizeof(id)));
 	/* Also for a disarmed one: fails if the id did not come back. */
-	batch_call(b, SYS_timer_settime, id, 0, batch_put(b, &spec, sizeof(spec)), 0);
+	batch_call(b, SYS_timer_settime, id, flags, batch_put(b, &spec, sizeof(spec)), 0);
 }
 
 /* Ids from *next up to id are created and deleted; Linux before 6.15. */
@@ -205,7 +230,8 @@ static int timer_skip_ids(struct batch *b, uint32_t *next, uint32_t id)
 	return 0;
 }
 
-int posix_timers_restore(struct batch *b, PosixTimerEntry *const *list, size_t n, bool by_id)
+int posix_timers_restore(struct restore_ctx *ctx, struct batch *b, PosixTimerEntry *const *list,
+			 size_t n, bool by_id)
 {
 	uint32_t next = 0;
 	int r;
@@ -230,7 +256,7 @@ int posix_timers_restore(struct batch *b, PosixTimerEntry *const *list, size_t n
 		r = batch_make_room(b, 2, 256);
 		if (r < 0)
 			return r;
-		timer_create_calls(b, list[i]);
+		timer_create_calls(ctx, b, list[i]);
 	}
 	if (by_id)
 		batch_call(b, SYS_prctl, PR_TIMER_CREATE_RESTORE_IDS,
@@ -264,7 +290,7 @@ static int posix_timers_restore_calls(struct restore_ctx *ctx, struct restore_pr
 	in = task_inherit(ctx);
 	if (!in)
 		return -EIO;
-	return posix_timers_restore(b, list, timers->n_posix, in->timers_by_id);
+	return posix_timers_restore(ctx, b, list, timers->n_posix, in->timers_by_id);
 }
 
 const struct task_part part_posix_timers = {

@@ -4,6 +4,7 @@
 #include <sys/inotify.h>
 
 #include "kind/kinds.h"
+#include "util/timer.h"
 #include "unit.h"
 
 static const char epoll_text[] =

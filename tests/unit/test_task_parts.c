@@ -1,5 +1,6 @@
 /* cr/task: parsers, and what restore makes of damaged images. No task is needed for either. */
 #include <linux/filter.h>
+#include <time.h>
 
 #include "task/parts.h"
 #include "unit.h"
@@ -83,6 +84,7 @@ static struct {
 	struct restore_thread th;
 	struct remote remote;
 	struct batch b;
+	struct cr_opts opts;
 	CoreEntry core;
 	TaskCoreEntry tc;
 	ThreadCoreEntry thc;
@@ -110,6 +112,7 @@ static void fixture(void)
 	f.pst.pid = 4711;
 	f.pst.threads = &f.tid;
 	f.pst.n_threads = 1;
+	f.ctx.opts = &f.opts;
 	f.p.ctx = &f.ctx;
 	f.p.threads = &f.th;
 	f.p.n_threads = 1;
@@ -219,6 +222,14 @@ static void fill_timer(PosixTimerEntry *e, uint32_t id)
 	e->it_sigev_notify = SIGEV_NONE;
 }
 
+/* The n-th timer's timer_settime(2). */
+static const struct batch_call *settime(size_t n)
+{
+	const struct batch_call *c = (const void *)(f.remote.mirror + ZONE_CALLS_OFF);
+
+	return &c[2 * n + 1];
+}
+
 TEST("before Linux 6.15 timer ids are reached by creating and deleting, up to a bound")
 {
 	PosixTimerEntry t[2], *list[2] = { &t[0], &t[1] };
@@ -226,15 +237,15 @@ TEST("before Linux 6.15 timer ids are reached by creating and deleting, up to a 
 	fixture();
 	fill_timer(&t[0], 2);
 	fill_timer(&t[1], 5);
-	ASSERT_OK(posix_timers_restore(&f.b, list, 2, false));
+	ASSERT_OK(posix_timers_restore(&f.ctx, &f.b, list, 2, false));
 	/* 0, 1, 3, 4 are made and deleted; 2 and 5 made and set. */
 	ASSERT_EQ(f.b.n_calls, 12);
 	t[1].it_id = 2;
-	ASSERT_EQ(posix_timers_restore(&f.b, list, 2, false), -EBADMSG);
+	ASSERT_EQ(posix_timers_restore(&f.ctx, &f.b, list, 2, false), -EBADMSG);
 	t[1].it_id = 1000000;
-	ASSERT_EQ(posix_timers_restore(&f.b, list, 2, false), -EOPNOTSUPP);
+	ASSERT_EQ(posix_timers_restore(&f.ctx, &f.b, list, 2, false), -EOPNOTSUPP);
 	t[1].it_id = 0x80000000u;
-	ASSERT_EQ(posix_timers_restore(&f.b, list, 2, true), -EBADMSG);
+	ASSERT_EQ(posix_timers_restore(&f.ctx, &f.b, list, 2, true), -EBADMSG);
 }
 
 TEST("timers with impossible signals, times or threads are refused")
@@ -245,18 +256,46 @@ TEST("timers with impossible signals, times or threads are refused")
 	fill_timer(&t, 0);
 	t.it_sigev_notify = SIGEV_SIGNAL;
 	t.si_signo = 65;
-	ASSERT_EQ(posix_timers_restore(&f.b, &list, 1, true), -EBADMSG);
+	ASSERT_EQ(posix_timers_restore(&f.ctx, &f.b, &list, 1, true), -EBADMSG);
 	t.si_signo = 1;
 	t.it_sigev_notify = 3;
-	ASSERT_EQ(posix_timers_restore(&f.b, &list, 1, true), -EBADMSG);
+	ASSERT_EQ(posix_timers_restore(&f.ctx, &f.b, &list, 1, true), -EBADMSG);
 	t.it_sigev_notify = SIGEV_THREAD_ID;
-	ASSERT_EQ(posix_timers_restore(&f.b, &list, 1, true), -EBADMSG);
+	ASSERT_EQ(posix_timers_restore(&f.ctx, &f.b, &list, 1, true), -EBADMSG);
 	t.it_sigev_notify = SIGEV_SIGNAL;
 	t.vnsec = 1000000000;
-	ASSERT_EQ(posix_timers_restore(&f.b, &list, 1, true), -EBADMSG);
+	ASSERT_EQ(posix_timers_restore(&f.ctx, &f.b, &list, 1, true), -EBADMSG);
 	t.vnsec = 0;
 	t.isec = 1ull << 63;
-	ASSERT_EQ(posix_timers_restore(&f.b, &list, 1, true), -EBADMSG);
+	ASSERT_EQ(posix_timers_restore(&f.ctx, &f.b, &list, 1, true), -EBADMSG);
+}
+
+TEST("a timer that ran out while the tree was away is set to that moment, CPU time stands still")
+{
+	PosixTimerEntry t, *list = &t;
+	const struct itimerspec *its;
+	struct timespec now;
+
+	fixture();
+	fill_timer(&t, 0);
+	t.clock_id = CLOCK_MONOTONIC;
+	t.vsec = 10;
+	f.opts.clock_advance_nsec = 4000000000;
+	ASSERT_OK(posix_timers_restore(&f.ctx, &f.b, &list, 1, false));
+	its = (const void *)(f.remote.mirror + (settime(0)->arg[2] - f.remote.zone));
+	ASSERT_EQ(settime(0)->arg[1], 0);
+	ASSERT_EQ(its->it_value.tv_sec, 6);
+	f.opts.clock_advance_nsec = 13000000000;
+	ASSERT_OK(posix_timers_restore(&f.ctx, &f.b, &list, 1, false));
+	its = (const void *)(f.remote.mirror + (settime(1)->arg[2] - f.remote.zone));
+	ASSERT_EQ(settime(1)->arg[1], TIMER_ABSTIME);
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	ASSERT(its->it_value.tv_sec >= now.tv_sec - 60 && its->it_value.tv_sec <= now.tv_sec - 3);
+	t.clock_id = CLOCK_PROCESS_CPUTIME_ID;
+	ASSERT_OK(posix_timers_restore(&f.ctx, &f.b, &list, 1, false));
+	its = (const void *)(f.remote.mirror + (settime(2)->arg[2] - f.remote.zone));
+	ASSERT_EQ(settime(2)->arg[1], 0);
+	ASSERT_EQ(its->it_value.tv_sec, 10);
 }
 
 static CredsEntry creds;

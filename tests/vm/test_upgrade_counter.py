@@ -18,6 +18,7 @@ COUNTERS = {
                        "ProtectHostname=yes\nMemoryMax=100M\nTasksMax=20"),
 }
 NAMES = list(COUNTERS)
+TIMERS = "crk-test-timers"
 
 
 class Empty:
@@ -38,7 +39,7 @@ def guest(image, payload):
     with VM("test_upgrade_counter/shared", image=image, destdir=payload,
             memory=upgrade.MEMORY) as vm:
         vm.wait_idle()
-        upgrade_counter.install(vm, COUNTERS)
+        upgrade_counter.install(vm, {**COUNTERS, TIMERS: (PROGRAM + "-timers", "")})
         # Not chosen: stopped before, started by the new boot.
         vm.run("sleep 3")
         vm.jumps = []
@@ -46,7 +47,7 @@ def guest(image, payload):
 
 
 def jump(vm, series, store):
-    up = upgrade.Upgrade(vm, NAMES, series=series, store=store, load=Empty())
+    up = upgrade.Upgrade(vm, [*NAMES, TIMERS], series=series, store=store, load=Empty())
     up.run()
     vm.jumps.append(up)
     return up
@@ -93,6 +94,20 @@ def test_clocks_of_the_restored_go_on_with_the_time_of_the_world(upgraded):
         # The greatest step is the blackout: both clocks saw all of it.
         (mono, real), (mono_next, real_next) = max(steps, key=lambda s: s[1][1] - s[0][1])
         assert abs((mono_next - mono) - (real_next - real)) < 0.5, name
+
+
+def test_timers_go_on_with_the_time_they_had_left(upgraded):
+    period = upgrade_counter.PERIOD
+    blackout = max(u["blackout_usec"] for u in upgraded.jumps[0].report["units"]) / 1e6
+    upgraded.run(f"sleep {2 * period}", timeout=60)
+    seen = upgrade_counter.ticks(upgraded, TIMERS)
+    assert {name for name, _, _ in seen} == {"monotonic", "boottime", "itimer"}
+    late = [(name, n, t) for name, n, t in seen if not -0.5 < t - n * period < 1.5]
+    # One that expired in the blackout comes when that is over; the next one is in time again.
+    for name in ("monotonic", "boottime", "itimer"):
+        mine = [x for x in late if x[0] == name]
+        assert len(mine) <= 1 and all(t - n * period < blackout + 1.5 for _, n, t in mine), seen
+        assert max(t for other, _, t in seen if other == name) > 3 * period, seen
 
 
 def test_status_shows_the_unit_running_with_its_output(upgraded):

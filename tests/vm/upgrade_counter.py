@@ -21,6 +21,30 @@ while :; do
 done
 """
 
+# Timers of every sort, all with one period; each tick says when it came.
+TIMERS = b"""#!/usr/bin/python3
+import os, select, signal, time
+PERIOD = 7
+begin = time.time()
+ticks = {}
+def tick(name, count):
+    ticks[name] = ticks.get(name, 0) + count
+    print("tick", name, ticks[name], "%.3f" % (time.time() - begin), flush=True)
+signal.signal(signal.SIGALRM, lambda *_: tick("itimer", 1))
+signal.setitimer(signal.ITIMER_REAL, PERIOD, PERIOD)
+poll = select.epoll()
+names = {}
+for name, clock in (("monotonic", time.CLOCK_MONOTONIC), ("boottime", time.CLOCK_BOOTTIME)):
+    fd = os.timerfd_create(clock)
+    os.timerfd_settime(fd, initial=PERIOD, interval=PERIOD)
+    poll.register(fd, select.EPOLLIN)
+    names[fd] = name
+while True:
+    for fd, _ in poll.poll():
+        tick(names[fd], int.from_bytes(os.read(fd, 8), "little"))
+"""
+PERIOD = 7
+
 UNIT = """[Unit]
 Description=Counter of the upgrade tests
 [Service]
@@ -35,10 +59,19 @@ def install(vm, units):
     """units: {name: (program, settings)}; they are enabled and started."""
     vm.put(SOURCE, PROGRAM, 0o755)
     vm.put(SHELL, PROGRAM + "-sh", 0o755)
+    vm.put(TIMERS, PROGRAM + "-timers", 0o755)
     for name, (program, settings) in units.items():
         vm.put(UNIT.format(program=program, settings=settings).encode(),
                f"/etc/systemd/system/{name}.service")
     vm.run("systemctl daemon-reload && systemctl enable -q --now " + " ".join(units))
+
+
+def ticks(vm, unit):
+    """[(timer, how often it has expired, seconds since it was set)], in order."""
+    vm.run("journalctl --sync")
+    lines = vm.run(f"journalctl -u {unit} -o cat").out.splitlines()
+    words = [line.split() for line in lines if line.startswith("tick ")]
+    return [(name, int(n), float(t)) for _, name, n, t in words]
 
 
 class Lines:

@@ -1,0 +1,33 @@
+#include "util/timer.h"
+
+void timer_advance(uint64_t *value_nsec, uint64_t interval_nsec, uint64_t *ticks, uint64_t adv)
+{
+	uint64_t late;
+
+	if (!*value_nsec)
+		return;
+	if (adv < *value_nsec) {
+		*value_nsec -= adv;
+		return;
+	}
+	late = adv - *value_nsec;
+	if (!interval_nsec) {
+		*value_nsec = 0;
+		*ticks += 1;
+		return;
+	}
+	*ticks += 1 + late / interval_nsec;
+	*value_nsec = interval_nsec - late % interval_nsec;
+}
+
+uint64_t timer_nsec(uint64_t sec, uint64_t nsec)
+{
+	if (sec >= INT64_MAX / NSEC_PER_SEC)
+		return INT64_MAX;
+	return sec * NSEC_PER_SEC + nsec;
+}
+
+struct timespec timer_timespec(uint64_t nsec)
+{
+	return (struct timespec){ (time_t)(nsec / NSEC_PER_SEC), (long)(nsec % NSEC_PER_SEC) };
+}

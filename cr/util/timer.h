@@ -1,0 +1,20 @@
+/* What time does to a timer. */
+#ifndef CR_UTIL_TIMER_H
+#define CR_UTIL_TIMER_H
+
+#include <stdint.h>
+#include <time.h>
+
+#define NSEC_PER_SEC	1000000000ull
+
+/*
+ * What a timer that had value left (0: run out) and unread ticks shows adv nanoseconds later.
+ * *value_nsec 0 afterwards: disarmed.
+ */
+void timer_advance(uint64_t *value_nsec, uint64_t interval_nsec, uint64_t *ticks, uint64_t adv);
+
+/* Saturates where the kernel does: a timer that far away never runs out. */
+uint64_t timer_nsec(uint64_t sec, uint64_t nsec);
+struct timespec timer_timespec(uint64_t nsec);
+
+#endif
