@@ -39,7 +39,7 @@ static int dump_tree(struct upgrade *u, size_t i, size_t k, struct manifest_unit
 		r = cr_dump(&setup.opts, &stats);
 		/* With the first tree: archives are named there. */
 		if (r == 0 && k == 0)
-			r = carry_write(u->run_dirfd, mu, images);
+			r = carry_write(mu, images);
 		r2 = u->store.ops->tree_done(&u->store, images, r == 0 ? t : NULL);
 		r = r < 0 ? r : r2;
 	}

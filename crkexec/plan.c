@@ -53,21 +53,13 @@ static int unit_refuse(struct upgrade *u, const struct unit *un)
 	return 0;
 }
 
-static int plan_unit(struct upgrade *u, const char *given)
+/* Takes it over. */
+static int plan_add(struct upgrade *u, struct unit *unit)
 {
-	_cleanup_free_ char *name = unit_name_full(given);
-	_cleanup_(unit_freep) struct unit *un = NULL;
+	_cleanup_(unit_freep) struct unit *un = unit;
 	struct unit **v;
 	int r;
 
-	if (!name)
-		return upgrade_problem(u, -EINVAL, NULL, NULL, "\"%s\" is not a unit name", given);
-	r = unit_load(u->bus, name, &un);
-	if (r == -ENOENT)
-		return upgrade_problem(u, r, name, "see: systemctl list-units --type=service",
-				       "there is no such unit");
-	if (r < 0)
-		return upgrade_problem(u, r, name, NULL, "cannot read the unit: %s", strerror(-r));
 	r = unit_refuse(u, un);
 	if (r < 0)
 		return r;
@@ -87,6 +79,60 @@ static int plan_unit(struct upgrade *u, const char *given)
 	u->units = v;
 	u->units[u->n_units++] = take_ptr(un);
 	return 0;
+}
+
+/*
+ * Debian's postgresql.service runs nothing itself: its clusters are units that are PartOf= it. Such
+ * a name stands for those of them that run. *ret_n: how many.
+ */
+static int plan_parts(struct upgrade *u, const struct unit *un, size_t *ret_n)
+{
+	struct strv parts = { 0 };
+	int r = bus_get_strv(u->bus, un->path, SD_UNIT, "ConsistsOf", &parts), first = 0;
+
+	*ret_n = 0;
+	for (size_t i = 0; r >= 0 && i < parts.n; i++) {
+		struct unit *part = NULL;
+
+		if (unit_load(u->bus, parts.v[i], &part) < 0)
+			continue;
+		if (!part->cgroup_dir || strcmp(part->active_state, "active")) {
+			unit_free(part);
+			continue;
+		}
+		++*ret_n;
+		r = plan_add(u, part);
+		if (r < 0 && !first)
+			first = r;
+		r = 0;
+	}
+	strv_done(&parts);
+	return first;
+}
+
+static int plan_unit(struct upgrade *u, const char *given)
+{
+	_cleanup_free_ char *name = unit_name_full(given);
+	struct unit *un = NULL;
+	size_t n_parts;
+	int r;
+
+	if (!name)
+		return upgrade_problem(u, -EINVAL, NULL, NULL, "\"%s\" is not a unit name", given);
+	r = unit_load(u->bus, name, &un);
+	if (r == -ENOENT)
+		return upgrade_problem(u, r, name, "see: systemctl list-units --type=service",
+				       "there is no such unit");
+	if (r < 0)
+		return upgrade_problem(u, r, name, NULL, "cannot read the unit: %s", strerror(-r));
+	if (!un->cgroup_dir && !strcmp(un->active_state, "active")) {
+		r = plan_parts(u, un, &n_parts);
+		if (n_parts) {
+			unit_free(un);
+			return r;
+		}
+	}
+	return plan_add(u, un);
 }
 
 static int plan_units(struct upgrade *u)
@@ -143,12 +189,18 @@ int upgrade_needs(struct upgrade *u, struct store_need **ret, size_t *ret_n)
 	if (!needs)
 		return -ENOMEM;
 	u->estimate_bytes = 0;
-	for (size_t i = 0; i < u->n_units && r == 0; i++)
+	for (size_t i = 0; i < u->n_units && r == 0; i++) {
+		uint64_t carried = 0;
+
+		r = carry_check(u, u->units[i], &carried);
 		for (size_t k = 0; k < u->units[i]->n_trees && r == 0; k++, at++) {
 			needs[at] = (struct store_need){ .unit = i, .tree = k };
 			r = memory_estimate_tree(&u->units[i]->trees[k], &needs[at].bytes);
+			/* Archives lie with the first tree. */
+			needs[at].bytes += k ? 0 : carried;
 			u->estimate_bytes += needs[at].bytes;
 		}
+	}
 	if (r < 0) {
 		free(needs);
 		return r;

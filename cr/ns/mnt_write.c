@@ -97,7 +97,7 @@ static int write_contents(struct dump_ctx *ctx, const struct dump_mntns *mnt, ui
 
 	if (r < 0)
 		return r;
-	r = tar_writer_new(write_image, w, &ids, &tar);
+	r = tar_writer_new(write_image, w, &ids, TAR_FAST, &tar);
 	if (r < 0)
 		return log_err(r, "cannot save the contents of a tmpfs");
 	for (size_t i = 0; i < mnt->table.n; i++) {

@@ -20,10 +20,14 @@ struct tar_ids {
 };
 
 struct tar_writer;
-int tar_writer_new(tar_write_fn fn, void *arg, const struct tar_ids *ids,
+/* zlib's levels. Both are for writers whose tree stands still meanwhile. */
+enum tar_level { TAR_STORED = 0, TAR_FAST = 1 };
+int tar_writer_new(tar_write_fn fn, void *arg, const struct tar_ids *ids, enum tar_level level,
 		   struct tar_writer **ret) _must_check_;
 /* The tree below dirfd (or the one file), without what is mounted on it. at: "/" or "/a/b". */
 int tar_add_tree(struct tar_writer *t, int dirfd, const char *at) _must_check_;
+/* Only this: a name in dirfd, a directory without what is in it; or ".", dirfd itself. */
+int tar_add_one(struct tar_writer *t, int dirfd, const char *name) _must_check_;
 /* What was worked on last, for messages. */
 const char *tar_writer_path(const struct tar_writer *t);
 int tar_writer_finish(struct tar_writer *t) _must_check_;

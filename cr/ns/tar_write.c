@@ -384,12 +384,26 @@ int tar_add_tree(struct tar_writer *t, int dirfd, const char *at)
 	return add_dir(t, dirfd, &st);
 }
 
+int tar_add_one(struct tar_writer *t, int dirfd, const char *name)
+{
+	bool self = !strcmp(name, ".");
+	struct stat st;
+
+	if (snprintf(t->path, sizeof(t->path), "./%s", self ? "" : name) >= (int)sizeof(t->path))
+		return -ENAMETOOLONG;
+	if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) < 0)
+		return neg_errno();
+	return S_ISDIR(st.st_mode) ? put_member(t, dirfd, name, &st, '5', NULL) :
+	       add_node(t, dirfd, name, &st);
+}
+
 const char *tar_writer_path(const struct tar_writer *t)
 {
 	return t->path;
 }
 
-int tar_writer_new(tar_write_fn fn, void *arg, const struct tar_ids *ids, struct tar_writer **ret)
+int tar_writer_new(tar_write_fn fn, void *arg, const struct tar_ids *ids, enum tar_level level,
+		   struct tar_writer **ret)
 {
 	struct tar_writer *t = calloc(1, sizeof(*t));
 
@@ -400,8 +414,8 @@ int tar_writer_new(tar_write_fn fn, void *arg, const struct tar_ids *ids, struct
 	if (ids)
 		t->ids = *ids;
 	arena_init(&t->arena);
-	/* 31: gzip framing. Level 1: this is done while the tree stands still. */
-	if (deflateInit2(&t->z, 1, Z_DEFLATED, 31, 8, Z_DEFAULT_STRATEGY) != Z_OK) {
+	/* 31: gzip framing. */
+	if (deflateInit2(&t->z, level, Z_DEFLATED, 31, 8, Z_DEFAULT_STRATEGY) != Z_OK) {
 		free(t);
 		return -ENOMEM;
 	}

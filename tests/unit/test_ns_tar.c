@@ -53,7 +53,7 @@ static struct bytes pack(int dirfd, const char *at)
 	struct bytes b = { 0 };
 	struct tar_writer *t;
 
-	ASSERT_OK(tar_writer_new(keep, &b, NULL, &t));
+	ASSERT_OK(tar_writer_new(keep, &b, NULL, TAR_FAST, &t));
 	ASSERT_OK(tar_add_tree(t, dirfd, at));
 	ASSERT_OK(tar_writer_finish(t));
 	tar_writer_free(t);
@@ -69,6 +69,50 @@ static void same_text(int dirfd, const char *name, const char *text)
 	ASSERT_EQ(read(fd, buf, sizeof(buf) - 1), strlen(text));
 	ASSERT_STREQ(buf, text);
 	close(fd);
+}
+
+static struct bytes pack_one(int dirfd, const char *name)
+{
+	struct bytes b = { 0 };
+	struct tar_writer *t;
+
+	ASSERT_OK(tar_writer_new(keep, &b, NULL, TAR_STORED, &t));
+	ASSERT_OK(tar_add_one(t, dirfd, name));
+	ASSERT_OK(tar_writer_finish(t));
+	tar_writer_free(t);
+	return b;
+}
+
+TEST("one member is packed without what is beside and below it")
+{
+	int from = make_dir("from"), to = make_dir("to");
+	struct bytes b;
+	struct stat st;
+
+	put_file(from, "a", "text", 4, 0640);
+	put_file(from, "b", "other", 5, 0600);
+	ASSERT_EQ(mkdirat(from, "d", 0711), 0);
+	put_file(from, "d/x", "in d", 4, 0400);
+	ASSERT_EQ(mknodat(from, "fifo", S_IFIFO | 0600, 0), 0);
+	ASSERT_EQ(fchmodat(from, "fifo", 0620, 0), 0);
+	ASSERT_EQ(fchmodat(from, "d", 0711, 0), 0);
+	ASSERT_EQ(fchmod(from, 0751), 0);
+	b = pack_one(from, "a");
+	ASSERT_OK(tar_extract(b.p, b.n, to, NULL));
+	b = pack_one(from, "d");
+	ASSERT_OK(tar_extract_over(b.p, b.n, to, NULL));
+	b = pack_one(from, "fifo");
+	ASSERT_OK(tar_extract_over(b.p, b.n, to, NULL));
+	b = pack_one(from, ".");
+	ASSERT_OK(tar_extract_over(b.p, b.n, to, NULL));
+	same_text(to, "a", "text");
+	ASSERT_EQ(fstatat(to, "fifo", &st, 0), 0);
+	ASSERT(S_ISFIFO(st.st_mode) && (st.st_mode & 0777) == 0620);
+	ASSERT_EQ(fstatat(to, "d", &st, 0), 0);
+	ASSERT_EQ(st.st_mode & 0777, 0711);
+	ASSERT(faccessat(to, "b", F_OK, 0) < 0 && faccessat(to, "d/x", F_OK, 0) < 0);
+	ASSERT_EQ(fstat(to, &st), 0);
+	ASSERT_EQ(st.st_mode & 0777, 0751);
 }
 
 TEST("a packed tree is unpacked with names, modes, owners, times, links and nodes")

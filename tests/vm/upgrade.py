@@ -75,7 +75,9 @@ class Upgrade:
     report (crkexec's), marks (host times of console lines)."""
 
     def __init__(self, vm, services=("redis-server", "nginx"), options=(), series=SERIES_TO,
-                 store=None, load=None, say=lambda text: None):
+                 store=None, load=None, named=None, say=lambda text: None):
+        """named: what the command line says instead of the units' own names."""
+        self.named = named or services
         self.vm, self.services, self.series, self.say = vm, list(services), series, say
         self.options = ([f"--store={store}"] if store else []) + list(options)
         self.load = load if load is not None else Load(vm, self.services)
@@ -90,7 +92,7 @@ class Upgrade:
         self.marks["command"] = time.monotonic()
         try:
             self.vm.run_until_restart(on_console(command(
-                self.vm, self.services, *self.options, series=self.series)), timeout=300)
+                self.vm, self.named, *self.options, series=self.series)), timeout=300)
         except CommandError as e:
             raise_later = e
         if raise_later:
@@ -130,7 +132,7 @@ class Upgrade:
         return self
 
     def _wait_ready(self):
-        ports = {"redis-server": 6379, "nginx": 80}
+        ports = {"redis-server": 6379, "nginx": 80, "postgresql@17-main": 5432}
         for service in self.services:
             if service in ports:
                 self.vm.connect(ports[service], retry=60).close()

@@ -14,10 +14,12 @@ import time
 
 from .base import PATIENCE, Client, Result
 from .connect import NewConnections, Prober
+from .postgres import PgCounter, PgOpen
 from .redis import RedisBlocked, RedisCounter, RedisIdle, RedisSender
 from .web import KeepAlive, SlowDownload
 
-__all__ = ["Client", "Result", "Load", "NewConnections", "Prober", "RedisBlocked", "RedisCounter",
+__all__ = ["Client", "Result", "Load", "NewConnections", "PgCounter", "PgOpen", "Prober",
+           "RedisBlocked", "RedisCounter",
            "RedisIdle", "RedisSender", "KeepAlive", "SlowDownload"]
 
 V6 = "fd77::2"
@@ -38,6 +40,12 @@ class Load:
                 RedisIdle(vm, "redis idle v6", V6),
                 RedisBlocked(vm, "redis BLPOP 30"),
                 NewConnections(vm, "redis new", "redis"),
+            ]
+        if "postgresql" in services:
+            self.clients += [
+                PgCounter(vm, "postgres counter"),
+                PgCounter(vm, "postgres counter v6", V6),
+                PgOpen(vm, "postgres transaction"),
             ]
         if "nginx" in services:
             self.clients += [
