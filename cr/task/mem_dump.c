@@ -318,7 +318,11 @@ int mm_dump(struct dump_ctx *ctx, struct dump_process *p)
 	r = read_file_at(p->proc_fd, "auxv", 65536, &auxv, &bytes);
 	if (r < 0)
 		return log_err(r, "cannot read /proc/%d/auxv", p->pid);
-	mm->n_mm_saved_auxv = bytes / 8;
+	/*
+	 * Without the AT_NULL pair, which PR_SET_MM_MAP puts behind what it is given: CRIU takes
+	 * no more than 46 words, which is what Linux 6.18 has without it.
+	 */
+	mm->n_mm_saved_auxv = bytes >= 16 ? (bytes - 16) / 8 : 0;
 	mm->mm_saved_auxv = arena_memdup(&ctx->arena, auxv, bytes);
 	if (!mm->mm_saved_auxv)
 		return -ENOMEM;
