@@ -241,12 +241,9 @@ static int vma_dump_file(struct dump_ctx *ctx, struct dump_process *p, struct vm
 	e->shmid = f->id;
 	e->has_fdflags = true;
 	e->fdflags = flags;
-	if (f->fe->type == FD_TYPES__MEMFD) {
-		e->status &= ~(uint32_t)(VMA_FILE_SHARED | VMA_FILE_PRIVATE);
+	/* Beside the file's bit, by which CRIU knows that it has to open something. */
+	if (f->fe->type == FD_TYPES__MEMFD)
 		e->status |= VMA_MEMFD;
-		if (v->flags & MAP_PRIVATE)
-			e->status |= VMA_FILE_PRIVATE;
-	}
 	return 0;
 }
 
