@@ -43,6 +43,7 @@ struct cr_opts {
 	bool no_cgroups;
 	uint64_t ghost_limit_bytes;	/* 0: 1 MiB */
 	enum cr_network_lock network_lock;
+	const char *run_id;		/* dump: a UUID for the inventory; NULL: a new one */
 	int cgroup_mode;		/* CRIU's bits; -1: default */
 	const char *cgroup_root;
 	const char *root;

@@ -7,6 +7,8 @@
 #include <sys/wait.h>
 
 #include "cmd/cmd.h"
+#include "image/image.h"
+#include "image/proto.h"
 #include "netlock/hostlock.h"
 
 static int run_script(const struct cmd_opts *o, const char *path, const char *event, pid_t root)
@@ -43,6 +45,24 @@ static int run_script(const struct cmd_opts *o, const char *path, const char *ev
 	return 0;
 }
 
+/* Whoever dumped it: the inventory tells how its connections were locked. */
+static int unlock_restored(const struct cmd_opts *o, pid_t root)
+{
+	InventoryEntry *inv;
+	struct arena a;
+	int r;
+
+	arena_init(&a);
+	r = image_read_one(o->cr.store, &a, &image_inventory, inventory_entry, &inv);
+	if (r >= 0)
+		r = hostlock_unlock(inv->dump_criu_run_id, root);
+	/* Without the field it is an old CRIU's, which knew no other way. */
+	if (r >= 0 && inv->network_lock_method == CR_LOCK_IPTABLES)
+		r = hostlock_unlock_iptables(root);
+	arena_done(&a);
+	return r;
+}
+
 /*
  * Scripts see the network events only of trees with a network namespace of their own, which
  * are refused; the connections of others are locked one by one.
@@ -51,7 +71,9 @@ static int network_event(const struct cmd_opts *o, bool lock, pid_t root)
 {
 	if (!o->cr.tcp_established || o->cr.network_lock == CR_LOCK_SKIP)
 		return 0;
-	return lock ? hostlock_lock(root) : hostlock_unlock(root);
+	if (lock)
+		return hostlock_lock(o->cr.run_id, root);
+	return o->cr.run_id ? hostlock_unlock(o->cr.run_id, root) : unlock_restored(o, root);
 }
 
 int cmd_run_scripts(void *arg, const char *event, pid_t root)

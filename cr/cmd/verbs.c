@@ -9,6 +9,7 @@
 #include "image/image.h"
 #include "image/proto.h"
 #include "util/io.h"
+#include "util/uuid.h"
 
 /* What the log has, the user at the terminal needs too: the first error. */
 static int failed(const struct cmd_opts *o, const char *what, int r)
@@ -117,11 +118,15 @@ static int in_child(struct cmd_opts *o, int (*fn)(struct cmd_opts *o))
 static int dump_in_child(struct cmd_opts *o)
 {
 	_cleanup_image_store_ struct image_store *store = NULL;
+	char run_id[UUID_TEXT_BYTES];
 	struct cr_stats stats;
 	int r;
 
 	r = image_store_open_dir(o->images_fd, &store);
+	if (r >= 0)
+		r = uuid_random(run_id);
 	if (r >= 0) {
+		o->cr.run_id = run_id;
 		o->cr.store = store;
 		r = cr_dump(&o->cr, &stats);
 	}

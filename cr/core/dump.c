@@ -2,7 +2,6 @@
  * A dump, as a table of steps. Every step may fail; then the tree is let go as it was.
  */
 #include <string.h>
-#include <sys/random.h>
 #include <time.h>
 
 #include "core/dump_process.h"
@@ -14,6 +13,7 @@
 #include "ns/ipc.h"
 #include "ns/ns.h"
 #include "task/parts.h"
+#include "util/uuid.h"
 
 static uint64_t usec_now(void)
 {
@@ -137,36 +137,33 @@ static int step_pstree(struct dump_ctx *ctx)
 	return r < 0 ? r : image_close(take_ptr(w));
 }
 
-static char *make_run_id(struct dump_ctx *ctx)
-{
-	uint8_t b[16];
-
-	if (getrandom(b, sizeof(b), 0) != sizeof(b))
-		return NULL;
-	b[6] = (b[6] & 0x0f) | 0x40;	/* RFC 9562, version 4 */
-	b[8] = (b[8] & 0x3f) | 0x80;
-	return arena_printf(&ctx->arena,
-			    "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x",
-			    b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10],
-			    b[11], b[12], b[13], b[14], b[15]);
-}
-
 /* Last: an image directory without it is no dump. */
 static int step_inventory(struct dump_ctx *ctx)
 {
 	InventoryEntry *inv = ctx->inventory;
+	char uuid[UUID_TEXT_BYTES];
+	int r;
 
 	inv->img_version = 2;
 	inv->has_fdinfo_per_id = inv->fdinfo_per_id = true;
 	inv->has_ns_per_id = inv->ns_per_id = true;
 	inv->root_ids = ctx->root_ids;
 	inv->has_network_lock_method = true;
-	inv->network_lock_method = ctx->opts->network_lock;
+	/* Whatever was asked for, it is a table of nftables (netlock/hostlock.h). */
+	inv->network_lock_method = CR_LOCK_NFTABLES;
+	if (ctx->opts->network_lock == CR_LOCK_SKIP)
+		inv->network_lock_method = CR_LOCK_SKIP;
 	if (ctx->opts->tcp_close)
 		inv->has_tcp_close = inv->tcp_close = true;
 	inv->plugins_entry = ARENA_MSG(&ctx->arena, PluginsEntry, plugins_entry);
-	inv->dump_criu_run_id = make_run_id(ctx);
-	if (!inv->plugins_entry || !inv->dump_criu_run_id)
+	inv->dump_criu_run_id = (char *)ctx->opts->run_id;
+	if (!inv->dump_criu_run_id) {
+		r = uuid_random(uuid);
+		if (r < 0)
+			return log_err(r, "no random number for the inventory");
+		inv->dump_criu_run_id = uuid;
+	}
+	if (!inv->plugins_entry)
 		return -ENOMEM;
 	return image_write_one(ctx->store, &image_inventory, &inv->base);
 }

@@ -9,10 +9,10 @@
 #include <sys/socket.h>
 
 #include "kernel/sockdiag.h"
+#include "netlock/iptables.h"
 #include "util/io.h"
 #include "util/log.h"
 
-#define LOCK_MARK	"0xc114"
 #define DEPTH_MAX	1000
 
 enum { STATE_CLOSE = 7, STATE_LISTEN = 10 };
@@ -101,7 +101,7 @@ static int add_tree(pid_t pid, const struct map *all, struct map *mine, unsigned
 	return 0;
 }
 
-static bool is_v4(const struct sockdiag *d)
+bool hostlock_is_v4(const struct sockdiag *d)
 {
 	struct in6_addr a;
 
@@ -109,31 +109,30 @@ static bool is_v4(const struct sockdiag *d)
 	return d->family == AF_INET || IN6_IS_ADDR_V4MAPPED(&a);
 }
 
-static void put_address(FILE *f, const struct sockdiag *d, const uint8_t *addr, uint16_t port)
+const char *hostlock_address(const struct sockdiag *d, const uint8_t *addr,
+			     char text[INET6_ADDRSTRLEN])
 {
-	char text[INET6_ADDRSTRLEN];
-	bool v4 = is_v4(d);
+	bool v4 = hostlock_is_v4(d);
 
 	if (v4 && d->family == AF_INET6)
 		addr += 12;
-	inet_ntop(v4 ? AF_INET : AF_INET6, addr, text, sizeof(text));
-	fprintf(f, "%s . %u", text, port);
+	return inet_ntop(v4 ? AF_INET : AF_INET6, addr, text, INET6_ADDRSTRLEN);
 }
 
 /* One set per family: remote address and port, own address and port. */
 static size_t put_set(FILE *f, const char *table, const struct map *all, bool v4)
 {
+	char dst[INET6_ADDRSTRLEN], src[INET6_ADDRSTRLEN];
 	size_t n = 0;
 
 	for (size_t i = 0; i < all->room; i++) {
 		const struct sockdiag *d = all->slots[i].val;
 
-		if (!d || is_v4(d) != v4)
+		if (!d || hostlock_is_v4(d) != v4)
 			continue;
 		fprintf(f, n++ ? ", " : "add element inet %s %s { ", table, v4 ? "c4" : "c6");
-		put_address(f, d, d->dst, d->dst_port);
-		fputs(" . ", f);
-		put_address(f, d, d->src, d->src_port);
+		fprintf(f, "%s . %u . %s . %u", hostlock_address(d, d->dst, dst), d->dst_port,
+			hostlock_address(d, d->src, src), d->src_port);
 	}
 	if (n)
 		fputs(" }\n", f);
@@ -148,15 +147,14 @@ static void put_rules(FILE *f, const char *t, const char *ip, const char *set)
 		t, ip, ip, set);
 }
 
-char *hostlock_rules(pid_t root, const struct map *connections, size_t *ret_n)
+char *hostlock_rules(const char *table, const struct map *connections, size_t *ret_n)
 {
-	char table[32], *text = NULL;
+	char *text = NULL;
 	size_t len;
 	FILE *f = open_memstream(&text, &len);
 
 	if (!f)
 		return NULL;
-	snprintf(table, sizeof(table), "CRIU-%d", root);
 	fprintf(f, "add table inet %s\n", table);
 	for (int v = 4; v <= 6; v += 2)
 		fprintf(f, "add set inet %s c%d { type ipv%d_addr . inet_service . ipv%d_addr . "
@@ -241,10 +239,14 @@ static int nft_run(struct nft *n, const char *rules, const char *what)
 			(int)strcspn(e, "\n"), e);
 }
 
-static int lock_found(pid_t root, const struct map *mine)
+/* CRIU 4.1 cuts the run's UUID short. */
+#define TABLE_OF_RUN	"CRIU-%.21s"
+
+static int lock_found(const char *run_id, const struct map *mine)
 {
+	_cleanup_free_ char *table = str_fmt(TABLE_OF_RUN, run_id);
 	size_t n_connections;
-	_cleanup_free_ char *rules = hostlock_rules(root, mine, &n_connections);
+	_cleanup_free_ char *rules = table ? hostlock_rules(table, mine, &n_connections) : NULL;
 	_cleanup_(nft_close) struct nft n = { 0 };
 	int r;
 
@@ -261,12 +263,13 @@ static int lock_found(pid_t root, const struct map *mine)
 	/* One transaction: all rules or none. */
 	r = nft_run(&n, rules, "lock");
 	if (!r)
-		log_info("network locked for %zu connection(s): table inet CRIU-%d", n_connections,
-			 root);
+		log_info("network locked for %zu connection(s): table inet %s", n_connections,
+			 table);
 	return r;
 }
 
-int hostlock_lock(pid_t root)
+static int with_connections(pid_t root, int (*fn)(const char *run_id, const struct map *mine),
+			    const char *run_id)
 {
 	struct map all = { 0 }, mine = { 0 };
 	struct arena a;
@@ -276,24 +279,45 @@ int hostlock_lock(pid_t root)
 	r = sockdiag_sweep(SOCKDIAG_TCP, -1, &a, &all);
 	if (!r)
 		r = add_tree(root, &all, &mine, 0);
-	r = r < 0 ? log_err(r, "cannot find the tree's connections") : lock_found(root, &mine);
+	r = r < 0 ? log_err(r, "cannot find the tree's connections") : fn(run_id, &mine);
 	map_done(&all);
 	map_done(&mine);
 	arena_done(&a);
 	return r;
 }
 
-int hostlock_unlock(pid_t root)
+int hostlock_lock(const char *run_id, pid_t root)
 {
-	_cleanup_free_ char *list = str_fmt("list table inet CRIU-%d\n", root);
-	_cleanup_free_ char *delete = str_fmt("delete table inet CRIU-%d\n", root);
+	return with_connections(root, lock_found, run_id);
+}
+
+static int unlock_table(struct nft *n, char *table)
+{
+	_cleanup_free_ char *name = table;
+	_cleanup_free_ char *list = name ? str_fmt("list table inet %s\n", name) : NULL;
+	_cleanup_free_ char *delete = name ? str_fmt("delete table inet %s\n", name) : NULL;
+
+	if (!list || !delete)
+		return log_err(-ENOMEM, "cannot unlock the network");
+	return n->run(n->ctx, list) ? 0 : nft_run(n, delete, "unlock");
+}
+
+int hostlock_unlock(const char *run_id, pid_t root)
+{
 	_cleanup_(nft_close) struct nft n = { 0 };
 	int r = nft_open(&n);
 
 	/* Without the library there was no lock either. */
 	if (r == -ENOPKG)
 		return 0;
-	if (!list || !delete || r < 0)
-		return log_err(r < 0 ? r : -ENOMEM, "cannot unlock the network");
-	return n.run(n.ctx, list) ? 0 : nft_run(&n, delete, "unlock");
+	if (r < 0)
+		return log_err(r, "cannot unlock the network");
+	if (run_id)
+		r = unlock_table(&n, str_fmt(TABLE_OF_RUN, run_id));
+	return r < 0 ? r : unlock_table(&n, str_fmt("CRIU-%d", root));
+}
+
+int hostlock_unlock_iptables(pid_t root)
+{
+	return with_connections(root, iptables_unlock, NULL);
 }

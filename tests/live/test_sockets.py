@@ -1,5 +1,6 @@
 """Sockets, what the makers cannot show: refusals, the network lock, long pauses."""
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -18,11 +19,23 @@ def tables():
     return done.stdout
 
 
+def lock_table(images):
+    """The table that its dump made; it has the name of the dump's run, as CRIU's has."""
+    log = images / "dump.log"
+    found = log.exists() and re.search(r"table inet (CRIU-[0-9a-f-]{21})\n", log.read_text())
+    return found[1] if found else None
+
+
+def is_locked(images):
+    return f"table inet {lock_table(images)}\n" in tables()
+
+
 @pytest.fixture
 def maker(request, tmp_path):
     m = Maker(request.param, tmp_path)
     yield m
-    subprocess.run(["nft", "delete", "table", "inet", f"CRIU-{m.pid}"], capture_output=True)
+    if lock_table(m.images):
+        subprocess.run(["nft", "delete", "table", "inet", lock_table(m.images)], capture_output=True)
     m.end()
 
 
@@ -37,7 +50,7 @@ def test_a_connection_without_the_option_is_refused_by_name_and_lives_on(maker):
     assert done.returncode == 1
     assert "connected TCP socket" in done.stderr
     assert "--tcp-established" in done.stderr
-    assert f"CRIU-{maker.pid}" not in tables()
+    assert not is_locked(maker.images)
     maker.verify()
 
 
@@ -64,14 +77,14 @@ def test_a_check_names_every_connection(maker):
 @pytest.mark.parametrize("maker", ["tcp_peer"], indirect=True)
 def test_the_network_is_locked_between_dump_and_restore(maker):
     maker.start()
-    assert f"CRIU-{maker.pid}" not in tables()
+    assert not is_locked(maker.images)
     maker.dump()
-    assert f"CRIU-{maker.pid}" in tables()
+    assert is_locked(maker.images)
     maker.reap()
     # Long enough for retransmissions and for the peers' windows to fill.
     time.sleep(4)
     maker.restore()
-    assert f"CRIU-{maker.pid}" not in tables()
+    assert not is_locked(maker.images)
     maker.verify(timeout=60)
 
 
@@ -88,16 +101,16 @@ def test_a_failed_restore_keeps_the_lock_and_can_be_repeated(maker):
     done = cr("restore", maker.images, "-d", "--tcp-established")
     assert done.returncode == 1
     assert f"127.0.0.1:{port}" in done.stderr
-    assert f"CRIU-{maker.pid}" in tables()
+    assert is_locked(maker.images)
     other.close()
     maker.restore()
     maker.verify(timeout=60)
-    assert f"CRIU-{maker.pid}" not in tables()
+    assert not is_locked(maker.images)
 
 
 def listening_port(m):
     """The port of the IPv4 connection in the lock's rules, on our side."""
-    done = subprocess.run(["nft", "list", "set", "inet", f"CRIU-{m.pid}", "c4"],
+    done = subprocess.run(["nft", "list", "set", "inet", lock_table(m.images), "c4"],
                           capture_output=True, text=True, check=True)
     elements = done.stdout.partition("elements = {")[2].split("}")[0]
     return int(elements.split(".")[-1])
@@ -110,7 +123,7 @@ def test_a_dump_that_fails_late_leaves_connections_and_network_as_they_were(make
     (maker.images / "inventory.img").mkdir()
     done = dump(maker, "--tcp-established")
     assert done.returncode == 1
-    assert f"CRIU-{maker.pid}" not in tables()
+    assert not is_locked(maker.images)
     maker.verify()
 
 
@@ -282,4 +295,4 @@ def test_a_peer_deep_in_its_backoff_is_answered_at_once(target, tmp_path, family
         assert busy.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
         idle.sendall(b"still")
         assert idle.recv(5) == b"still"
-    assert f"CRIU-{p.pid}" not in tables()
+    assert lock_table(images) and not is_locked(images)

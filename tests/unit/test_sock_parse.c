@@ -12,6 +12,7 @@
 #include "kind/sk_inet.h"
 #include "kind/sk_unix.h"
 #include "netlock/hostlock.h"
+#include "netlock/iptables.h"
 #include "unit.h"
 
 struct msg {
@@ -326,13 +327,22 @@ TEST("the network lock names each connection, mapped addresses as IPv4")
 	ASSERT_OK(map_put(&all, 1, &v4));
 	ASSERT_OK(map_put(&all, 2, &mapped));
 	ASSERT_OK(map_put(&all, 3, &v6));
-	rules = hostlock_rules(77, &all, &n);
+	rules = hostlock_rules("CRIU-77", &all, &n);
 	ASSERT_EQ(n, 3);
 	ASSERT_CONTAINS(rules, "add table inet CRIU-77\n");
 	ASSERT_CONTAINS(rules, "10.0.0.2 . 4000 . 10.0.0.1 . 80");
 	ASSERT_CONTAINS(rules, "10.0.0.4 . 4001 . 10.0.0.3 . 81");
 	ASSERT_CONTAINS(rules, "2001:db8::2 . 4002 . 2001:db8::1 . 82");
 	ASSERT_CONTAINS(rules, "mark 0xc114 accept");
+	free(rules);
+	rules = iptables_rules(&all, true);
+	ASSERT_CONTAINS(rules, "*filter\n-D INPUT");
+	ASSERT_CONTAINS(rules, "-s 10.0.0.2 --sport 4000 -d 10.0.0.1 --dport 80 -j DROP\n");
+	ASSERT_CONTAINS(rules, "-s 10.0.0.3 --sport 81 -d 10.0.0.4 --dport 4001 -j DROP\n");
+	ASSERT(!strstr(rules, "2001:db8"));
+	free(rules);
+	rules = iptables_rules(&all, false);
+	ASSERT_CONTAINS(rules, "-s 2001:db8::1 --sport 82 -d 2001:db8::2 --dport 4002 -j DROP\n");
 	free(rules);
 	map_done(&all);
 }
