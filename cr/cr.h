@@ -30,6 +30,12 @@ struct cr_opts {
 	struct image_store *store;	/* borrowed */
 	int work_dir_fd;
 	pid_t pid;			/* dump: root of the tree */
+	/*
+	 * Dump: roots of other trees that belong to it (daemons that a service has left to PID 1):
+	 * saved and restored together, whatever they share. Children of the restore's caller, too.
+	 */
+	const pid_t *more_pids;
+	size_t n_more_pids;
 	enum cr_final_state final_state;
 	const char *freeze_cgroup;	/* directory of the tree's cgroup, or NULL */
 	uint64_t timeout_usec;		/* for freezing; 0: ten seconds */
@@ -74,7 +80,7 @@ struct cr_stats {
 int cr_dump(const struct cr_opts *opts, struct cr_stats *ret_stats);
 
 /*
- * Rebuilds the tree from opts->store. On failure nothing of it is left. *ret_root is the root
+ * Rebuilds the tree, or trees, from opts->store. On failure nothing of it is left. *ret_root is the root
  * task's pid. With sibling the root's parent is the caller's parent.
  */
 int cr_restore(const struct cr_opts *opts, pid_t *ret_root, struct cr_stats *ret_stats);

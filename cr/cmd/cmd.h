@@ -7,6 +7,8 @@
 
 #define SCRIPTS_MAX 16
 
+#define ROOTS_MAX	64
+
 struct cmd_opts {
 	struct cr_opts cr;
 	const char *verb;
@@ -17,6 +19,7 @@ struct cmd_opts {
 	size_t n_scripts;
 	const char *features[32];
 	size_t n_features;
+	pid_t more_pids[ROOTS_MAX];
 	int images_fd, work_fd, log_fd;
 	enum log_level level;
 	bool extra, all;

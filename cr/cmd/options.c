@@ -87,7 +87,7 @@ void cmd_usage(FILE *to)
 	      "       cr check [-t PID] [--feature NAME] [--extra] [--all]\n"
 	      "       cr show [--json] FILE|DIR...\n"
 	      "\n"
-	      "  -t, --tree PID           root of the tree to dump or check\n"
+	      "  -t, --tree PID           root of the tree to dump or check; again: another, with it\n"
 	      "  -D, --images-dir DIR     images (default: .)\n"
 	      "  -W, --work-dir DIR       log and pid file (default: the images directory)\n"
 	      "  -o, --log-file FILE      log, relative to the work directory (default: stderr)\n"
@@ -226,11 +226,18 @@ static int parse_verbosity(struct cmd_opts *o, const char *arg, bool is_short)
 	return 0;
 }
 
-static int parse_pid(const char *s, pid_t *ret)
+/* The first is the root, others are saved with it. */
+static int parse_pid(struct cmd_opts *o, const char *s)
 {
-	int r = parse_int(s, ret);
+	pid_t *to = o->cr.pid ? &o->more_pids[o->cr.n_more_pids] : &o->cr.pid;
+	int r;
 
-	return r < 0 || *ret <= 0 ? bad_value("--tree", s) : 0;
+	if (o->cr.n_more_pids == ROOTS_MAX)
+		return bad_value("--tree", s);
+	o->cr.n_more_pids += to != &o->cr.pid;
+	o->cr.more_pids = o->more_pids;
+	r = parse_int(s, to);
+	return r < 0 || *to <= 0 ? bad_value("--tree", s) : 0;
 }
 
 static int take_option(struct cmd_opts *o, int c, const char *name)
@@ -238,7 +245,7 @@ static int take_option(struct cmd_opts *o, int c, const char *name)
 	uint32_t n;
 
 	switch (c) {
-	case 't': return parse_pid(optarg, &o->cr.pid);
+	case 't': return parse_pid(o, optarg);
 	case 'D': o->images_dir = optarg; break;
 	case 'W': o->work_dir = optarg; break;
 	case 'o': o->log_file = optarg; break;

@@ -179,11 +179,11 @@ static const struct {
 	bool check;	/* also part of looking for obstacles */
 } steps[] = {
 	{ "stop the tree",	step_seize,	true },
-	{ "sessions",		sessions_check,	true },
 	/* Before the first queue is read; removed by the restore, or here if the tree goes on. */
 	{ "network lock",	step_network_lock, false },
 	/* Ids and the user namespace's maps: every later uid needs them. */
 	{ "namespaces",		step_collect,	true },
+	{ "sessions",		sessions_check,	true },
 	{ "processes",		step_state,	true },
 	/* Filters point into each other over the whole tree. */
 	{ "seccomp",		seccomp_dump,	true },
@@ -224,6 +224,7 @@ static int dump_init(struct dump_ctx *ctx, const struct cr_opts *opts)
 static void dump_done(struct dump_ctx *ctx)
 {
 	ns_dump_done(ctx);
+	map_done(&ctx->procs_by_pid);
 	map_done(&ctx->files_by_key);
 	map_done(&ctx->ns_by_key);
 	map_done(&ctx->sockets_by_ino);

@@ -32,9 +32,9 @@ enum task_life { TASK_ALIVE = 1, TASK_DEAD = 2, TASK_STOPPED = 3 };	/* task_core
 struct dump_process {
 	struct dump_ctx *ctx;
 	struct dump_process *parent;	/* NULL: root */
+	uint32_t number;		/* in procs, from 1 */
 	pid_t pid;
 	uint32_t pid_virtual, pgid, sid;
-	uint32_t sid_born;		/* session it was born into: sessions.c */
 	enum task_life life;
 	uint32_t exit_code;		/* wait status of a zombie */
 	struct dump_thread *threads;	/* [0] is the leader */
@@ -71,6 +71,7 @@ struct dump_ctx {
 	struct image_store *store;
 	struct dump_process **procs;	/* parents before children, root first */
 	size_t n_procs;
+	struct map procs_by_pid;
 	struct dump_file **files;	/* in id order */
 	size_t n_files;
 	struct map files_by_key;	/* files.c */

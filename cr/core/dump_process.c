@@ -176,14 +176,12 @@ static long sys_kcmp(pid_t a, pid_t b, int type)
 }
 
 /* vm, files, fs, sighand: unique numbers, except a descriptor table shared with the parent. */
-static int process_ids(struct dump_ctx *ctx, struct dump_process *p)
+static int process_ids(struct dump_process *p)
 {
 	TaskKobjIdsEntry *ids = p->ids;
-	uint32_t n = 2;		/* 1 is the dumper */
 
-	while (ctx->procs[n - 2] != p)
-		n++;
-	ids->vm_id = ids->fs_id = ids->sighand_id = ids->files_id = n;
+	/* 1 is the dumper. */
+	ids->vm_id = ids->fs_id = ids->sighand_id = ids->files_id = p->number + 1;
 	if (!p->parent || p->parent->life == TASK_DEAD)
 		return 0;
 	if (sys_kcmp(p->pid, p->parent->pid, KCMP_VM) == 0)
@@ -238,7 +236,7 @@ int dump_process_collect(struct dump_ctx *ctx, struct dump_process *p)
 	if (p->life == TASK_DEAD)
 		return 0;
 	r = ns_dump_ids(ctx, p);
-	return r < 0 ? r : process_ids(ctx, p);
+	return r < 0 ? r : process_ids(p);
 }
 
 int dump_process_state(struct dump_ctx *ctx, struct dump_process *p)

@@ -72,7 +72,7 @@ static const struct {
 	{ "System V IPC",	ipc_restore },
 	{ "call zone",		restore_zone },
 	{ "tasks and memory",	step_tasks },
-	/* setpgid() wants the leader to exist, and both in one session. */
+	/* setpgid() wants the leader to exist, and both in one session. Helpers end with it. */
 	{ "process groups",	restore_groups },
 	{ "files and state",	restore_settle },
 	{ "post-restore",	step_post_restore },
@@ -120,6 +120,8 @@ static void restore_done(struct restore_ctx *ctx, bool failed)
 	restore_files_done(ctx);
 	cgroup_restore_done(ctx->cgroup_state);
 	ns_restore_done(ctx);
+	lineage_done(&ctx->lineage);
+	map_done(&ctx->procs_by_pid);
 	map_done(&ctx->files_by_id);
 	arena_done(&ctx->arena);
 }
@@ -134,6 +136,7 @@ int cr_restore(const struct cr_opts *opts, pid_t *ret_root, struct cr_stats *ret
 	if (!ctx)
 		return -ENOMEM;
 	arena_init(&ctx->arena);
+	lineage_init(&ctx->lineage, &ctx->arena);
 	ctx->opts = opts;
 	ctx->store = opts->store;
 	ctx->pidfd_self = -EBADF;

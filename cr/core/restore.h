@@ -9,6 +9,7 @@
 #ifndef CR_CORE_RESTORE_H
 #define CR_CORE_RESTORE_H
 
+#include "core/lineage.h"
 #include "cr.h"
 #include "image/image.h"
 #include "image/pages.h"
@@ -32,7 +33,9 @@ struct restore_thread {
 
 struct restore_process {
 	struct restore_ctx *ctx;
-	struct restore_process *parent;
+	struct restore_process *parent;	/* NULL: a root */
+	/* Whose memory its task began with, unchanged since. NULL: the engine's. */
+	struct restore_process *mem_from;
 	PstreeEntry *pst;		/* pid, pgid, sid, threads */
 	CoreEntry *core;		/* the leader's */
 	TaskKobjIdsEntry *ids;
@@ -68,6 +71,8 @@ struct restore_ctx {
 	InventoryEntry *inventory;
 	struct restore_process *procs;	/* parents before children */
 	size_t n_procs;
+	struct map procs_by_pid;
+	struct lineage lineage;		/* all of procs and helpers; kin->process is a restore_process */
 	struct map files_by_id;		/* struct restore_file * */
 	struct restore_file **files;	/* in files.img's order */
 	size_t n_files;

@@ -1,12 +1,12 @@
 /*
  * Restore, second part: the tasks.
  *
- * The engine clones a seed with the root's pid; everything else is cloned by the task that is
- * its parent, after that parent's memory is in place. A new task stands in a ptrace stop
+ * The engine clones a seed with the root's pid; nearly everything else is cloned by the task that
+ * is its parent, after that parent's memory is in place. A new task stands in a ptrace stop
  * before its first instruction and runs nothing but our batches until the end.
  *
- * A session id can only be inherited or made (setsid): children of the session a task was born
- * into are cloned before it calls setsid(), the others after.
+ * A session id can only be inherited or made (setsid). Who makes whom, and when, so that all have
+ * theirs and their parents, is planned beforehand: lineage.h.
  */
 #include <fcntl.h>
 #include <linux/sched.h>
@@ -19,12 +19,14 @@
 #include <sys/wait.h>
 
 #include "core/restore_steps.h"
+#include "kernel/stat.h"
 #include "ns/cgroup.h"
 #include "task/mem.h"
 #include "task/parts.h"
 #include "task/regs.h"
 
 #define SEED_OPTIONS	(PTRACE_O_EXITKILL | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK)
+#define SIGNAL_LAST	64
 #define SEED_TIMEOUT_USEC (10ull * 1000000)
 
 static struct remote *remote_for(struct restore_ctx *ctx)
@@ -110,23 +112,30 @@ static int seed_create(struct restore_ctx *ctx, struct restore_process *p)
 	if (r < 0)
 		return clone_failed(p->pst->pid, neg_errno());
 	p->task_made = true;
-	t->remote = p->remote = remote_for(ctx);
-	if (!p->remote)
-		return -ENOMEM;
+	*t = (struct task){ .tid = pid, .remote = p->remote };
 	r = task_seize(t, SEED_OPTIONS, SEED_TIMEOUT_USEC);
 	if (r >= 0)
 		r = task_get_regs(t);
 	return r < 0 ? log_err((int)r, "cannot control the seed of process %u", p->pst->pid) : 0;
 }
 
-/* The engine's own traces in its clone: rseq area, robust list, tid address, descriptors. */
+/*
+ * The engine's own traces in its clone: rseq area, robust list, tid address, descriptors, and
+ * what it does with signals: a SIGCHLD that is ignored would make zombies vanish.
+ */
 static int seed_strip(struct restore_ctx *ctx, struct restore_process *p)
 {
+	static const struct kernel_sigaction dfl = { 0 };
 	struct task *t = &p->threads[0].task;
 	struct __ptrace_rseq_configuration rseq = { 0 };
 	struct batch *b = &ctx->batch;
+	uint64_t t_dfl;
 
 	batch_begin(b, t);
+	t_dfl = batch_put(b, &dfl, sizeof(dfl));
+	for (int sig = 1; sig <= SIGNAL_LAST; sig++)
+		if (sig != SIGKILL && sig != SIGSTOP)
+			batch_call(b, SYS_rt_sigaction, sig, t_dfl, 0, 8);
 	if (ptrace(PTRACE_GET_RSEQ_CONFIGURATION, t->tid, sizeof(rseq), &rseq) >= 0 &&
 	    rseq.rseq_abi_pointer)
 		batch_call(b, SYS_rseq, rseq.rseq_abi_pointer, rseq.rseq_abi_size, 1, rseq.signature);
@@ -137,39 +146,115 @@ static int seed_strip(struct restore_ctx *ctx, struct restore_process *p)
 	return batch_run(b);
 }
 
-/* A child cloned by its own parent; -> stopped, registers read. */
-static int child_create(struct restore_ctx *ctx, struct restore_process *c)
+/*
+ * A clone made by a task. pid 0: any will do. -> stopped, registers read. Its remote is set
+ * already if it may become a maker itself.
+ */
+static int clone_by(struct restore_ctx *ctx, struct task *maker, uint64_t flags, pid_t pid,
+		    struct remote *remote, struct task *ret)
 {
-	struct restore_process *p = c->parent;
+	struct clone_args args = {
+		.flags = flags,
+		/* With CLONE_PARENT the signal is the maker's own. */
+		.exit_signal = flags & CLONE_PARENT ? 0 : SIGCHLD,
+	};
 	struct batch *b = &ctx->batch;
-	struct clone_args args = { .exit_signal = SIGCHLD, .set_tid_size = 1 };
-	int32_t pid = (int32_t)c->pst->pid;
 	int call, r;
 
-	if (c->shares_fds)
-		args.flags |= CLONE_FILES;
-	batch_begin(b, &p->threads[0].task);
-	args.set_tid = batch_put(b, &pid, sizeof(pid));
+	batch_begin(b, maker);
+	if (pid) {
+		args.set_tid = batch_put(b, &pid, sizeof(pid));
+		args.set_tid_size = 1;
+	}
 	call = batch_try(b, SYS_clone3, batch_put(b, &args, sizeof(args)), sizeof(args));
 	r = batch_run(b);
 	if (r < 0)
 		return r;
 	if (batch_ret(b, call) < 0)
-		return clone_failed(c->pst->pid, (int)batch_ret(b, call));
-	if (p->remote->n_born != 1 || p->remote->born[0] != pid)
-		return log_fail(-EIO, "process %u: clone3 did not yield it", c->pst->pid);
-	c->task_made = true;
-	c->remote = remote_for(ctx);
-	if (!c->remote)
-		return -ENOMEM;
-	if (!c->threads) {	/* a zombie to be has no thread state */
-		c->threads = ARENA_NEW(&ctx->arena, struct restore_thread);
-		if (!c->threads)
-			return -ENOMEM;
-		c->n_threads = 1;
-	}
-	task_adopt(&c->threads[0].task, pid, c->remote);
-	return task_get_regs(&c->threads[0].task);
+		return clone_failed((uint32_t)pid, (int)batch_ret(b, call));
+	if (maker->remote->n_born != 1 || (pid && maker->remote->born[0] != pid))
+		return log_fail(-EIO, "process %u: clone3 did not yield it", pid);
+	task_adopt(ret, maker->remote->born[0], remote);
+	return task_get_regs(ret);
+}
+
+/* Whoever is above the maker gets orphans only if it is a reaper; tasks get their own value later. */
+static int reaper_set(struct restore_ctx *ctx, struct kin *heir, bool on)
+{
+	struct restore_process *p;
+
+	if (!heir)
+		return ctx->opts->sibling ? 0 : prctl(PR_SET_CHILD_SUBREAPER, on) < 0 ? neg_errno() : 0;
+	p = heir->process;
+	batch_begin(&ctx->batch, &p->threads[0].task);
+	batch_call(&ctx->batch, SYS_prctl, PR_SET_CHILD_SUBREAPER, on);
+	return batch_run(&ctx->batch);
+}
+
+static int check_parent(struct restore_ctx *ctx, const struct kin *k)
+{
+	pid_t want = k->parent ? (pid_t)k->parent->pid : ctx->opts->sibling ? getppid() : getpid();
+	struct proc_stat st;
+	int r = proc_stat_of((pid_t)k->pid, &st);
+
+	if (r < 0)
+		return log_err(r, "cannot read /proc/%u/stat", k->pid);
+	if (st.ppid != want)
+		return log_fail(-EINVAL, "it fell to process %d and not to %d, which is no reaper",
+				st.ppid, want);
+	return 0;
+}
+
+/*
+ * The task between: made by the maker, makes the orphan, ends. It takes whatever pid comes; one
+ * that is the orphan's own is in the way, then the next one is not.
+ */
+static int orphan_create(struct restore_ctx *ctx, struct kin *k)
+{
+	struct restore_process *p = k->process, *maker = k->maker->process;
+	const uint64_t none[6] = { 0 };
+	struct task between;
+	bool again;
+	int r;
+
+	r = reaper_set(ctx, k->parent, true);
+	do {
+		struct remote *remote = remote_for(ctx);
+
+		if (r >= 0)
+			r = remote ? clone_by(ctx, &maker->threads[0].task, 0, 0, remote, &between) : -ENOMEM;
+		if (r < 0)
+			return r;
+		again = between.tid == (pid_t)k->pid;
+		if (!again)
+			r = clone_by(ctx, &between, 0, (pid_t)k->pid, p->remote, &p->threads[0].task);
+		p->task_made = !again && r >= 0;
+		if (r >= 0)
+			r = task_end(&between, SYS_exit_group, none);
+		if (r < 0)
+			return r;
+		batch_begin(&ctx->batch, &maker->threads[0].task);
+		batch_call(&ctx->batch, SYS_wait4, between.tid, 0, __WALL, 0);
+		r = batch_run(&ctx->batch);
+	} while (r >= 0 && again);
+	if (r >= 0)
+		r = check_parent(ctx, k);
+	return r < 0 ? r : reaper_set(ctx, k->parent, false);
+}
+
+static int child_create(struct restore_ctx *ctx, struct kin *k)
+{
+	struct restore_process *p = k->process, *maker = k->maker->process;
+	/* A helper makes its maker's children: they may share what it shares. */
+	bool shares = p->shares_fds || k->helper;
+	uint64_t flags = k->maker == k->parent ? 0 : CLONE_PARENT;
+	int r;
+
+	if (shares)
+		flags |= CLONE_FILES;
+	r = clone_by(ctx, &maker->threads[0].task, flags, (pid_t)k->pid, p->remote, &p->threads[0].task);
+	p->task_made = r >= 0;
+	return r;
 }
 
 static int move_to_cgroup(struct restore_ctx *ctx, struct restore_process *p)
@@ -179,138 +264,91 @@ static int move_to_cgroup(struct restore_ctx *ctx, struct restore_process *p)
 	if (!ctx->cgroup_state || !p->alive)
 		return 0;
 	to = p->threads[0].core->thread_core->cg_set;
-	if (p->parent && p->parent->alive)
-		from = p->parent->threads[0].core->thread_core->cg_set;
+	if (p->mem_from)
+		from = p->mem_from->threads[0].core->thread_core->cg_set;
 	return cgroup_restore_process(ctx, ctx->cgroup_state, (pid_t)p->pst->pid, to, from);
 }
 
-static int build_children(struct restore_ctx *ctx, struct restore_process *p, uint32_t sid,
-			  bool of_sid);
-
-/* sid: the session the task was born into. */
-static int build_process(struct restore_ctx *ctx, struct restore_process *p, uint32_t sid)
+static int process_create(struct restore_ctx *ctx, struct kin *k)
 {
+	struct restore_process *p = k->process, *maker = k->maker ? k->maker->process : NULL;
 	int r;
 
-	LOG_SCOPE("process %u", p->pst->pid);
+	p->remote = remote_for(ctx);
+	if (p->remote && !p->threads) {	/* a helper or zombie to be has no thread state */
+		p->threads = ARENA_NEW(&ctx->arena, struct restore_thread);
+		p->n_threads = 1;
+	}
+	if (!p->remote || !p->threads)
+		return -ENOMEM;
+	if (!maker) {
+		r = seed_create(ctx, p);
+		return r < 0 ? r : seed_strip(ctx, p);
+	}
+	p->mem_from = maker->alive ? maker : maker->mem_from;
+	if (!kin_may_share_files(k) && p->shares_fds)
+		return log_fail(-EOPNOTSUPP, "it shares its descriptors with its parent and cannot be made by it");
+	if (k->maker == k->parent || k->maker->parent == k->parent)
+		return child_create(ctx, k);
+	return orphan_create(ctx, k);
+}
+
+static int process_make(struct restore_ctx *ctx, struct kin *k)
+{
+	struct restore_process *p = k->process;
+	int r;
+
+	r = process_create(ctx, k);
+	if (r < 0 || !p->alive)
+		return r;
 	r = move_to_cgroup(ctx, p);
-	if (r < 0)
-		return r;
-	r = remote_open(p->remote, (pid_t)p->pst->pid);
 	if (r >= 0)
-		r = mem_restore(ctx, p);
-	if (r < 0)
-		return r;
-	if (p->pst->sid == p->pst->pid && sid != p->pst->pid) {
-		r = build_children(ctx, p, sid, true);
-		if (r < 0)
-			return r;
-		batch_begin(&ctx->batch, &p->threads[0].task);
-		batch_call(&ctx->batch, SYS_setsid);
-		r = batch_run(&ctx->batch);
-		if (r < 0)
-			return r;
-		return build_children(ctx, p, sid, false);
-	}
-	if (p->pst->sid != sid)
-		return log_fail(-EOPNOTSUPP, "its session %u has lost its leader and cannot be made again here",
-				p->pst->sid);
-	r = build_children(ctx, p, sid, true);
-	return r < 0 ? r : build_children(ctx, p, sid, false);
+		r = remote_open(p->remote, (pid_t)k->pid);
+	return r < 0 ? r : mem_restore(ctx, p);
 }
 
-/*
- * The children born into session `sid` (of_sid), or the others: those make a session of
- * their own or belong to p's.
- */
-static int build_children(struct restore_ctx *ctx, struct restore_process *p, uint32_t sid,
-			  bool of_sid)
+static int session_make(struct restore_ctx *ctx, struct kin *k)
 {
-	for (size_t i = 0; i < ctx->n_procs; i++) {
-		struct restore_process *c = &ctx->procs[i];
-		bool early = c->pst->sid == sid && c->pst->sid != c->pst->pid;
-		int r;
+	struct restore_process *p = k->process;
 
-		if (c->parent != p || early != of_sid)
-			continue;
-		r = child_create(ctx, c);
-		if (r >= 0 && c->alive)
-			r = build_process(ctx, c, of_sid ? sid : p->pst->sid);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-/* The session the seed inherits, in the image's terms: with --shell-job the engine's stands in. */
-static uint32_t seed_session(struct restore_ctx *ctx, const struct restore_process *root)
-{
-	if (ctx->opts->shell_job)
-		return root->pst->sid;
-	return (uint32_t)getsid(0);
+	batch_begin(&ctx->batch, &p->threads[0].task);
+	batch_call(&ctx->batch, SYS_setsid);
+	return batch_run(&ctx->batch);
 }
 
 int restore_tasks(struct restore_ctx *ctx)
 {
-	struct restore_process *root = &ctx->procs[0];
-	uint32_t sid = seed_session(ctx, root);
+	const struct lineage *l = &ctx->lineage;
 	int r;
 
-	/* A leader whose group of its own the images show, in a session that is gone: see below. */
-	if (root->pst->sid != root->pst->pid && !ctx->opts->shell_job)
-		return log_fail(-EOPNOTSUPP, "process %u: the leader of its session %u is outside the tree",
-				root->pst->pid, root->pst->sid);
 	r = rlimits_prepare(ctx);
-	if (r >= 0)
-		r = seed_create(ctx, root);
-	if (r >= 0)
-		r = seed_strip(ctx, root);
-	return r < 0 ? r : build_process(ctx, root, sid);
-}
+	for (size_t i = 0; r >= 0 && i < l->n_steps; i++) {
+		struct kin *k = l->steps[i].kin;
 
-/* 0: pgid's leader is a live member of the tree or outside (shell job). */
-int restore_groups(struct restore_ctx *ctx)
-{
-	for (unsigned int pass = 0; pass < 2; pass++) {
-		for (size_t i = 0; i < ctx->n_procs; i++) {
-			struct restore_process *p = &ctx->procs[i];
-			bool leads = p->pst->pgid == p->pst->pid;
-			int r;
-
-			/* A session leader leads its group already; a shell job keeps the shell's. */
-			if (!p->task_made || leads != !pass || p->pst->sid == p->pst->pid)
-				continue;
-			if (!leads && !restore_process_find(ctx, p->pst->pgid)) {
-				if (ctx->opts->shell_job)
-					continue;
-				return log_fail(-EOPNOTSUPP, "process %u: the leader of its group %u is gone",
-						p->pst->pid, p->pst->pgid);
-			}
-			batch_begin(&ctx->batch, &p->threads[0].task);
-			batch_call(&ctx->batch, SYS_setpgid, 0, p->pst->pgid);
-			r = batch_run(&ctx->batch);
-			if (r < 0)
-				return r;
-		}
+		LOG_SCOPE("process %u", k->pid);
+		if (l->steps[i].op == LINEAGE_MAKE)
+			r = process_make(ctx, k);
+		else
+			r = session_make(ctx, k);
 	}
-	return 0;
+	return r;
 }
 
 void restore_kill(struct restore_ctx *ctx)
 {
+	const struct lineage *l = &ctx->lineage;
 	int status;
 
-	for (size_t i = ctx->n_procs; i-- > 0;) {
-		struct restore_process *p = &ctx->procs[i];
+	for (size_t i = l->n; i-- > 0;) {
+		struct restore_process *p = l->kin[i]->process;
 
-		if (!p->task_made)
-			continue;
-		kill((pid_t)p->pst->pid, SIGKILL);
+		if (p && p->task_made)
+			kill((pid_t)p->pst->pid, SIGKILL);
 	}
-	for (size_t i = ctx->n_procs; i-- > 0;) {
-		struct restore_process *p = &ctx->procs[i];
+	for (size_t i = l->n; i-- > 0;) {
+		struct restore_process *p = l->kin[i]->process;
 
-		for (size_t k = p->task_made ? p->n_threads : 0; k-- > 0;)
+		for (size_t k = p && p->task_made ? p->n_threads : 0; k-- > 0;)
 			while (waitpid(p->threads[k].task.tid, &status, __WALL) < 0 && errno == EINTR)
 				;
 	}

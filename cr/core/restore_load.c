@@ -5,10 +5,12 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 
 #include "core/files.h"
 #include "core/restore_steps.h"
+#include "kernel/stat.h"
 #include "task/mem.h"
 #include "task/parts.h"
 #include "task/regs.h"
@@ -19,10 +21,7 @@
 
 struct restore_process *restore_process_find(struct restore_ctx *ctx, uint32_t pid)
 {
-	for (size_t i = 0; i < ctx->n_procs; i++)
-		if (ctx->procs[i].pst->pid == pid)
-			return &ctx->procs[i];
-	return NULL;
+	return map_get(&ctx->procs_by_pid, pid);
 }
 
 static int load_inventory(struct restore_ctx *ctx)
@@ -48,8 +47,9 @@ static int check_entry(struct restore_ctx *ctx, const PstreeEntry *e)
 		return log_fail(-EBADMSG, "pstree.img: entry of process %u is malformed", e->pid);
 	if (restore_process_find(ctx, e->pid))
 		return log_fail(-EBADMSG, "pstree.img: process %u is there twice", e->pid);
-	if (!e->ppid != !ctx->n_procs)
-		return log_fail(-EBADMSG, "pstree.img: the root must come first and alone");
+	/* Roots that were saved together may follow the first. */
+	if (e->ppid && !ctx->n_procs)
+		return log_fail(-EBADMSG, "pstree.img: the root must come first");
 	if (e->ppid && !restore_process_find(ctx, e->ppid))
 		return log_fail(-EBADMSG, "pstree.img: process %u before its parent %u", e->pid, e->ppid);
 	return 0;
@@ -88,6 +88,9 @@ static int load_pstree(struct restore_ctx *ctx)
 			.ctx = ctx, .pst = entries[i],
 			.parent = restore_process_find(ctx, entries[i]->ppid),
 		};
+		k = map_put(&ctx->procs_by_pid, entries[i]->pid, p);
+		if (k < 0)
+			return k;
 		ctx->n_procs++;
 	}
 	return 0;
@@ -119,6 +122,20 @@ static int load_threads(struct restore_ctx *ctx, struct restore_process *p)
 	return 0;
 }
 
+/* Its status is repeated by an end of the same kind: a signal must be one that ends it. */
+static int check_zombie(const struct restore_process *p)
+{
+	const uint64_t harmless = 1ull << SIGCHLD | 1ull << SIGCONT | 1ull << SIGURG | 1ull << SIGWINCH |
+				  1ull << SIGSTOP | 1ull << SIGTSTP | 1ull << SIGTTIN | 1ull << SIGTTOU;
+	uint32_t status = p->core->tc->exit_code;
+
+	if (status > 0xffff || (WIFSIGNALED(status) && (status >> 8 || WTERMSIG(status) > 64 ||
+							harmless >> (WTERMSIG(status) & 63) & 1)) ||
+	    (!WIFSIGNALED(status) && !WIFEXITED(status)))
+		return log_fail(-EBADMSG, "core-%u.img: 0x%x is no exit status", p->pst->pid, status);
+	return 0;
+}
+
 static int load_process(struct restore_ctx *ctx, struct restore_process *p)
 {
 	uint32_t pid = p->pst->pid;
@@ -131,7 +148,7 @@ static int load_process(struct restore_ctx *ctx, struct restore_process *p)
 	if (!p->core->tc)
 		return log_fail(-EBADMSG, "core-%u.img has no task state", pid);
 	if (p->core->tc->task_state == TASK_DEAD)
-		return 0;
+		return check_zombie(p);
 	p->alive = true;
 	r = image_read_one(ctx->store, &ctx->arena, &image_ids, task_kobj_ids_entry, &p->ids, pid);
 	if (r >= 0)
@@ -147,14 +164,10 @@ static int load_process(struct restore_ctx *ctx, struct restore_process *p)
 
 static bool is_zombie(uint32_t pid)
 {
-	_cleanup_free_ char *text = NULL;
-	char path[32], *s;
+	struct proc_stat st;
 
-	snprintf(path, sizeof(path), "/proc/%u/stat", pid);
-	if (read_file_at(AT_FDCWD, path, 4096, &text, NULL) < 0)
-		return true;	/* gone meanwhile */
-	s = strrchr(text, ')');
-	return s && s[1] && s[2] == 'Z';
+	/* Or gone meanwhile. */
+	return proc_stat_of((pid_t)pid, &st) < 0 || st.state == 'Z';
 }
 
 /* A pid that is taken: by whom, since that is what the operator must know. */
@@ -192,7 +205,9 @@ int restore_load(struct restore_ctx *ctx)
 		if (r >= 0)
 			r = check_pid_free(ctx->procs[i].pst->pid);
 	}
-	if (r >= 0 && !ctx->procs[0].alive)
-		return log_fail(-EINVAL, "the root task is dead");
+	if (r >= 0)
+		r = restore_lineage(ctx);
+	for (size_t i = ctx->n_procs; r >= 0 && i < ctx->lineage.n; i++)
+		r = check_pid_free(ctx->lineage.kin[i]->pid);
 	return r;
 }

@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -135,22 +136,13 @@ static int threads_create(struct restore_ctx *ctx, struct restore_process *p)
 /* A thread with the wrong id: ends, and we see it end. */
 static int thread_dismiss(struct restore_process *p, pid_t tid)
 {
+	const uint64_t none[6] = { 0 };
 	struct task t;
-	struct user_regs_struct *regs = &t.regs;
-	const uint64_t arg[6] = { 0 };
-	int status, r;
+	int r;
 
 	task_adopt(&t, tid, p->remote);
 	r = task_get_regs(&t);
-	if (r < 0)
-		return r;
-	arch_regs_for_syscall(regs, p->remote->syscall_insn, SYS_exit, arg);
-	r = task_put_regs(&t);
-	if (r >= 0 && ptrace(PTRACE_CONT, tid, 0, 0) < 0)
-		r = neg_errno();
-	while (r >= 0 && waitpid(tid, &status, __WALL) < 0 && errno == EINTR)
-		;
-	return r;
+	return r < 0 ? r : task_end(&t, SYS_exit, none);
 }
 
 /*
@@ -251,34 +243,33 @@ static int settle_process(struct restore_ctx *ctx, struct restore_process *p)
 	return r;
 }
 
-/* A zombie comes back by dying again with its status; its parent has not run yet. */
+/*
+ * A zombie comes back by dying again with its status; its parent has not run yet, and the SIGCHLD
+ * is flushed with the parent's signal handlers. There is no second core dump.
+ */
 static int zombie_end(struct restore_ctx *ctx, struct restore_process *p)
 {
 	uint32_t status = p->core->tc->exit_code;
 	struct task *t = &p->threads[0].task;
 	uint64_t arg[6] = { status >> 8 & 0xff };
-	uint64_t nr = SYS_exit_group;
+	struct batch *b = &ctx->batch;
 	int r;
 
-	p->remote->syscall_insn = p->parent->remote->syscall_insn;
-	batch_begin(&ctx->batch, t);
-	batch_call(&ctx->batch, SYS_close_range, 0, ~0u, 0);
-	batch_call(&ctx->batch, SYS_prctl, 15 /* PR_SET_NAME */, batch_str(&ctx->batch, p->core->tc->comm));
-	r = batch_run(&ctx->batch);
+	LOG_SCOPE("process %u", p->pst->pid);
+	if (WCOREDUMP(status))
+		log_warn("its parent will not be told that it left a core file");
+	batch_begin(b, t);
+	batch_call(b, SYS_close_range, 0, ~0u, 0);
+	batch_call(b, SYS_prctl, PR_SET_NAME, batch_str(b, p->core->tc->comm));
+	batch_call(b, SYS_prctl, PR_SET_DUMPABLE, 0);
+	r = batch_run(b);
 	if (r < 0)
 		return r;
-	if (WIFSIGNALED(status)) {
-		nr = SYS_kill;
-		arg[0] = p->pst->pid;
-		arg[1] = status & 0x7f;
-	}
-	r = task_get_regs(t);
-	if (r < 0)
-		return r;
-	arch_regs_for_syscall(&t->regs, p->remote->syscall_insn, nr, arg);
-	t->sigmask = 0;
-	r = task_put_regs(t);
-	return r < 0 ? r : task_detach(t);
+	if (WIFEXITED(status))
+		return task_end(t, SYS_exit_group, arg);
+	arg[0] = p->pst->pid;
+	arg[1] = (uint64_t)WTERMSIG(status);
+	return task_end(t, SYS_kill, arg);
 }
 
 int restore_settle(struct restore_ctx *ctx)

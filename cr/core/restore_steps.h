@@ -6,10 +6,13 @@
 
 /* restore_load.c: inventory, pstree, core, ids, mm, fs, fdinfo; all checked; pids free. */
 int restore_load(struct restore_ctx *ctx) _must_check_;
+/* restore_lineage.c: a plan who makes whom; makes a restore_process for each helper. */
+int restore_lineage(struct restore_ctx *ctx) _must_check_;
 
-/* restore_build.c: tasks with their memory, sessions and groups; parents before children. */
+/* restore_build.c: tasks with their memory and sessions; parents before children. */
 int restore_zone(struct restore_ctx *ctx) _must_check_;
 int restore_tasks(struct restore_ctx *ctx) _must_check_;
+/* restore_lineage.c: process groups; ends helpers. */
 int restore_groups(struct restore_ctx *ctx) _must_check_;
 /* Kills and reaps what restore_tasks() made. */
 void restore_kill(struct restore_ctx *ctx);

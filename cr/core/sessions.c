@@ -1,65 +1,122 @@
 /*
  * Sessions and process groups: can they be made again? Looked at when the tree has stopped, by
- * the rules that restore_build.c follows.
+ * the plan that restore will follow (lineage.h).
  *
- * The trap: a session can only be made by its leader or inherited at birth, so one whose leader
- * has ended exists as long as its members but cannot be entered again.
+ * The trap: the number of a session or group whose leader is gone is taken as long as it has
+ * members. Should one of them be outside the tree, nobody could lead it again.
  */
+#include <dirent.h>
+
 #include "core/dump_process.h"
+#include "core/lineage.h"
+#include "kernel/stat.h"
 
-#define REMEDY	"restart it so that its processes keep their leaders (no double fork), or leave it out"
-
-/* The session p was born into, as far as restore can tell: its parent's, then or now. */
-static uint32_t session_born(const struct dump_ctx *ctx, const struct dump_process *p)
+static int kin_add(struct lineage *l, struct dump_process *p)
 {
-	const struct dump_process *parent = p->parent;
+	const struct kin kin = { .pid = (uint32_t)p->pid, .sid = p->sid, .pgid = p->pgid,
+				 .dead = p->life == TASK_DEAD, .process = p };
+	struct kin *k;
 
-	if (!parent)
-		return ctx->opts->shell_job ? p->sid : 0;
-	return p->sid == parent->sid_born && p->sid != (uint32_t)p->pid ? p->sid : parent->sid;
+	if (kin.dead && !p->parent)
+		return log_fail(-ESRCH, "process %d (%s) has ended", p->pid, p->comm);
+	return lineage_add(l, p->parent ? lineage_find(l, (uint32_t)p->parent->pid) : NULL, &kin, &k);
 }
 
-static int session_check(struct dump_ctx *ctx, struct dump_process *p)
+static int check_kin(const struct kin *k)
 {
-	p->sid_born = session_born(ctx, p);
-	if (p->life == TASK_DEAD || p->sid == (uint32_t)p->pid || p->sid == p->sid_born)
-		return 0;
-	if (!p->parent)
-		return log_obstacle("start it so that it leads its session (setsid), or leave it "
-				    "out; for a job of a shell give --shell-job",
-				    "process %d (%s): the leader of its session %u is outside the tree, or has ended",
+	const struct dump_process *p = k->process;
+
+	if (k->problem)
+		return log_obstacle("restart the service",
+				    "process %d (%s), session %u, group %u: %s", p->pid, p->comm, p->sid,
+				    p->pgid, k->problem);
+	if (!kin_may_share_files(k) && p->ids && p->parent && p->parent->ids &&
+	    p->ids->files_id == p->parent->ids->files_id)
+		return log_obstacle("restart the service",
+				    "process %d (%s) shares its descriptors with its parent, but its session %u is not from there",
 				    p->pid, p->comm, p->sid);
-	return log_obstacle(REMEDY, "process %d (%s): its session %u has lost its leader", p->pid,
-			    p->comm, p->sid);
+	return 0;
 }
 
-static int group_check(struct dump_ctx *ctx, const struct dump_process *p)
+/* A process outside in a session or group that a helper would have to lead. */
+static int check_stranger(const struct lineage *l, pid_t pid)
 {
-	const struct dump_process *leader;
+	const struct kin *session, *group;
+	struct proc_stat st;
 
-	if (p->life == TASK_DEAD || p->sid == (uint32_t)p->pid || p->pgid == (uint32_t)p->pid ||
-	    ctx->opts->shell_job)
+	if (proc_stat_of(pid, &st) < 0)
 		return 0;
-	/* Its parent has been looked at. */
-	if (p->parent && p->parent->pgid == p->pgid)
+	session = lineage_find(l, (uint32_t)st.session);
+	group = lineage_find(l, (uint32_t)st.pgrp);
+	if ((session && session->helper) || (group && group->helper))
+		return log_obstacle("end it, or save both together",
+				    "process %d (%s) is outside the tree, but in session %d and group %d of processes of it",
+				    pid, st.comm, st.session, st.pgrp);
+	return 0;
+}
+
+/* For a job of a shell the leader is one of these. */
+static int check_strangers(const struct dump_ctx *ctx, const struct lineage *l)
+{
+	_cleanup_closedir_ DIR *d = opendir("/proc");
+	struct dirent *e;
+	int refused = 0;
+
+	if (!d)
+		return log_err(neg_errno(), "cannot read /proc");
+	while ((e = readdir(d))) {
+		pid_t pid = atoi(e->d_name);
+
+		if (pid > 0 && !map_get(&ctx->procs_by_pid, (uint64_t)pid) && check_stranger(l, pid) < 0)
+			refused = -EOPNOTSUPP;
+	}
+	return refused;
+}
+
+static int check_all(const struct dump_ctx *ctx, const struct lineage *l)
+{
+	bool helpers = false;
+	int refused = 0, r;
+
+	for (size_t i = 0; i < l->n; i++) {
+		if (l->kin[i]->helper)
+			helpers = true;
+		else if (check_kin(l->kin[i]) < 0)
+			refused = -EOPNOTSUPP;
+	}
+	r = helpers ? check_strangers(ctx, l) : 0;
+	return r < 0 ? r : refused;
+}
+
+/* Nobody in the tree leads it, but somebody does. */
+static int check_root(const struct dump_process *root)
+{
+	struct proc_stat st;
+
+	if (root->sid == (uint32_t)root->pid || proc_stat_of((pid_t)root->sid, &st) < 0 || st.state == 'Z')
 		return 0;
-	leader = dump_process_find(ctx, (pid_t)p->pgid);
-	if (leader)
-		return 0;
-	return log_obstacle(REMEDY, "process %d (%s): its process group %u has lost its leader", p->pid,
-			    p->comm, p->pgid);
+	return log_obstacle("start it so that it leads its session (setsid), or leave it out; for a job of a shell give --shell-job",
+			    "process %d (%s): the leader of its session, process %u (%s), is outside the tree",
+			    root->pid, root->comm, root->sid, st.comm);
 }
 
 int sessions_check(struct dump_ctx *ctx)
 {
-	int refused = 0;
+	const struct dump_process *root = ctx->procs[0];
+	struct lineage l;
+	int r = 0;
 
-	/* Parents come before their children. */
-	for (size_t i = 0; i < ctx->n_procs; i++) {
-		if (session_check(ctx, ctx->procs[i]) < 0)
-			refused = -EOPNOTSUPP;
-		if (group_check(ctx, ctx->procs[i]) < 0)
-			refused = -EOPNOTSUPP;
-	}
-	return refused;
+	if (!ctx->opts->shell_job && check_root(root) < 0)
+		return -EOPNOTSUPP;
+	lineage_init(&l, &ctx->arena);
+	if (ctx->opts->shell_job && root->sid != (uint32_t)root->pid)
+		l.outside = root->sid;
+	for (size_t i = 0; r >= 0 && i < ctx->n_procs; i++)
+		r = kin_add(&l, ctx->procs[i]);
+	if (r >= 0)
+		r = lineage_plan(&l);
+	if (r >= 0 || r == -EOPNOTSUPP)
+		r = check_all(ctx, &l);
+	lineage_done(&l);
+	return r;
 }

@@ -16,6 +16,7 @@
 
 #include "core/freezer.h"
 #include "core/tree.h"
+#include "kernel/stat.h"
 #include "task/regs.h"
 
 #define SEIZE_TIMEOUT_USEC	(10ull * 1000000)
@@ -26,46 +27,11 @@ static uint64_t timeout(const struct dump_ctx *ctx)
 	return ctx->opts->timeout_usec ? ctx->opts->timeout_usec : SEIZE_TIMEOUT_USEC;
 }
 
-/* state, ppid, pgrp, session, num_threads and exit_code of /proc/PID/stat. */
-struct stat_line {
-	char state;
-	int ppid, pgrp, session;
-	unsigned int n_threads;
-	uint32_t exit_code;
-};
-
-static int stat_read(int proc_fd, struct stat_line *st, char comm[16])
-{
-	_cleanup_free_ char *text = NULL;
-	char *s, *e, *save = NULL;
-	int r, field;
-
-	r = read_file_at(proc_fd, "stat", 8192, &text, NULL);
-	if (r < 0)
-		return r;
-	s = strchr(text, '(');
-	e = strrchr(text, ')');
-	if (!s || !e || e[1] != ' ')
-		return -EBADMSG;
-	snprintf(comm, 16, "%.*s", (int)MIN(e - s - 1, 15), s + 1);
-	if (sscanf(e + 2, "%c %d %d %d", &st->state, &st->ppid, &st->pgrp, &st->session) != 4)
-		return -EBADMSG;
-	st->exit_code = 0;
-	st->n_threads = 1;
-	field = 3;
-	for (s = strtok_r(e + 2, " \n", &save); s; s = strtok_r(NULL, " \n", &save), field++)
-		if (field == 20)
-			st->n_threads = (unsigned int)strtoul(s, NULL, 10);
-		else if (field == 52)
-			st->exit_code = (uint32_t)strtoul(s, NULL, 10);
-	return 0;
-}
-
 static int process_open(struct dump_ctx *ctx, struct dump_process *parent, pid_t pid,
 			struct dump_process **ret)
 {
 	struct dump_process *p = ARENA_NEW(&ctx->arena, struct dump_process), **slot;
-	struct stat_line st;
+	struct proc_stat st;
 	char path[32];
 	int r;
 
@@ -73,8 +39,12 @@ static int process_open(struct dump_ctx *ctx, struct dump_process *parent, pid_t
 	if (!slot)
 		return -ENOMEM;
 	*slot = p;
-	*p = (struct dump_process){ .ctx = ctx, .parent = parent, .pid = pid, .proc_fd = -EBADF,
+	*p = (struct dump_process){ .ctx = ctx, .parent = parent,
+				    .number = (uint32_t)ctx->n_procs, .pid = pid, .proc_fd = -EBADF,
 				    .pidfd = -EBADF, .remote.mem_fd = -EBADF };
+	r = map_put(&ctx->procs_by_pid, (uint64_t)pid, p);
+	if (r < 0)
+		return r;
 	snprintf(path, sizeof(path), "/proc/%d", pid);
 	p->proc_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (p->proc_fd < 0)
@@ -82,9 +52,10 @@ static int process_open(struct dump_ctx *ctx, struct dump_process *parent, pid_t
 	p->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	if (p->pidfd < 0)
 		return neg_errno();
-	r = stat_read(p->proc_fd, &st, p->comm);
+	r = proc_stat_read(p->proc_fd, &st);
 	if (r < 0)
 		return r;
+	memcpy(p->comm, st.comm, sizeof(p->comm));
 	p->pid_virtual = (uint32_t)pid;
 	p->pgid = (uint32_t)st.pgrp;
 	p->sid = (uint32_t)st.session;
@@ -243,10 +214,7 @@ static int children_of(struct dump_ctx *ctx, struct dump_process *p, pid_t tid, 
 
 struct dump_process *dump_process_find(struct dump_ctx *ctx, pid_t pid)
 {
-	for (size_t i = 0; i < ctx->n_procs; i++)
-		if (ctx->procs[i]->pid == pid)
-			return ctx->procs[i];
-	return NULL;
+	return map_get(&ctx->procs_by_pid, (uint64_t)pid);
 }
 
 /* What a process that ran once more has begun since. */
@@ -346,6 +314,9 @@ int tree_seize(struct dump_ctx *ctx)
 	if (r < 0)
 		return r;
 	r = tree_add(ctx, NULL, ctx->opts->pid);
+	for (size_t i = 0; r >= 0 && i < ctx->opts->n_more_pids; i++)
+		if (!dump_process_find(ctx, ctx->opts->more_pids[i]))
+			r = tree_add(ctx, NULL, ctx->opts->more_pids[i]);
 	if (r < 0)
 		return r;
 	if (ctx->opts->freeze_cgroup) {

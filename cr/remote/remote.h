@@ -94,6 +94,11 @@ int task_nudge(struct task *t) _must_check_;
  * at remote->syscall_insn. The task's registers are lost: task_put_regs() afterwards.
  */
 int task_syscall(struct task *t, int64_t *ret_result, uint64_t nr, const uint64_t arg[6]) _must_check_;
+/*
+ * A call that ends the task (exit, exit_group, a deadly signal to itself), with no signal blocked.
+ * Waits for its end: its parent has been notified then. Its last thread if it is the main one.
+ */
+int task_end(struct task *t, uint64_t nr, const uint64_t arg[6]) _must_check_;
 /* Puts mask and registers in t back into the task. */
 int task_put_regs(struct task *t) _must_check_;
 

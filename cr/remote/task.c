@@ -201,6 +201,31 @@ int task_nudge(struct task *t)
 	}
 }
 
+int task_end(struct task *t, uint64_t nr, const uint64_t arg[6])
+{
+	int64_t off = code_find_syscall(stub_begin, (size_t)(stub_end - stub_begin));
+	int status, signal = 0, r;
+
+	if (off < 0)
+		return (int)off;
+	t->sigmask = 0;
+	arch_regs_for_syscall(&t->regs, t->remote->zone + (uint64_t)off, nr, arg);
+	r = task_put_regs(t);
+	while (r >= 0) {
+		if (ptrace(PTRACE_CONT, t->tid, 0, signal) < 0)
+			return neg_errno();
+		while (waitpid(t->tid, &status, __WALL) < 0)
+			if (errno != EINTR)
+				return neg_errno();
+		if (!WIFSTOPPED(status)) {
+			t->seized = false;
+			break;
+		}
+		signal = status >> 16 ? 0 : WSTOPSIG(status);
+	}
+	return r;
+}
+
 int task_syscall(struct task *t, int64_t *ret_result, uint64_t nr, const uint64_t arg[6])
 {
 	struct user_regs_struct regs;

@@ -19,7 +19,7 @@ int mem_check(const struct restore_process *p) _must_check_;
 int mem_find_free(struct restore_ctx *ctx, size_t spare_bytes, uint64_t *ret) _must_check_;
 /*
  * The areas of p into its task: a seed (only the zone matters, the rest is unmapped) or a fresh
- * clone of p->parent, whose equal areas and pages stay shared. Ends with PR_SET_MM_MAP. Sets
+ * clone of p->mem_from, whose equal areas and pages stay shared. Ends with PR_SET_MM_MAP. Sets
  * p->vdso_at and p->remote->syscall_insn.
  */
 int mem_restore(struct restore_ctx *ctx, struct restore_process *p) _must_check_;

@@ -5,9 +5,9 @@
  * addresses with their final protection, and the pages written through /proc/PID/mem, which
  * may write to private memory whatever its protection.
  *
- * A child is cloned from its parent after the parent's memory is in place. Areas both have
- * stay as they are; only pages that differ are written, so copy-on-write sharing between
- * parent and workers comes back by itself.
+ * A child is cloned from its parent (seldom another: core/lineage.h) after the parent's memory is
+ * in place. Areas both have stay as they are; only pages that differ are written, so
+ * copy-on-write sharing between parent and workers comes back by itself.
  */
 #include <fcntl.h>
 #include <linux/prctl.h>
@@ -192,7 +192,7 @@ static int vdso_plan(struct restore_ctx *ctx, struct restore_process *p, struct 
 /* The clone's vDSO is the parent's; one that executed another program has it elsewhere. */
 static int place_vdso(struct restore_process *p, struct batch *b, const struct vdso_plan *v)
 {
-	const struct restore_process *parent = p->parent;
+	const struct restore_process *parent = p->mem_from;
 	int64_t off = vdso_syscall_offset(v->own);
 
 	if (off < 0)
@@ -314,7 +314,7 @@ static bool areas_equal(const VmaEntry *a, const VmaEntry *b)
 static const VmaEntry *area_inherited(const struct restore_process *p, const VmaEntry *e)
 {
 	const uint64_t not_cloned = 1ull << MADV_DONTFORK | 1ull << MADV_WIPEONFORK;
-	const MmEntry *mm = p->parent ? p->parent->mm : NULL;
+	const MmEntry *mm = p->mem_from ? p->mem_from->mm : NULL;
 	size_t lo = 0, hi = mm ? mm->n_vmas : 0;
 
 	while (lo < hi) {
@@ -334,8 +334,8 @@ static const VmaEntry *area_inherited(const struct restore_process *p, const Vma
 /* What the clone brought and the child does not have. */
 static int unmap_foreign(struct restore_process *p, struct batch *b, const struct vdso_plan *v)
 {
-	for (size_t i = 0; i < p->parent->mm->n_vmas; i++) {
-		const VmaEntry *e = p->parent->mm->vmas[i];
+	for (size_t i = 0; i < p->mem_from->mm->n_vmas; i++) {
+		const VmaEntry *e = p->mem_from->mm->vmas[i];
 		bool found = false;
 		int r;
 
@@ -434,7 +434,7 @@ static int fill_run(struct restore_ctx *ctx, struct restore_process *p, const st
 		if (!e || !vma_entry_is_private(e) || entry_is_kernels(e))
 			return log_fail(-EBADMSG, "pagemap-%u.img: page at 0x%lx lies in no private area",
 					p->pst->pid, addr);
-		if (!p->parent) {
+		if (!p->mem_from) {
 			/* Nothing to compare: on to the end of this area at once. */
 			i = MIN(run->n_pages, (e->end - run->vaddr) / PAGE_BYTES) - 1;
 			continue;
@@ -466,8 +466,8 @@ static int fill_all(struct restore_ctx *ctx, struct restore_process *p)
 	r = pages_open(ctx->store, &image_pagemap, p->pst->pid, &own);
 	if (r < 0)
 		return log_err(r, "process %u: no saved memory", p->pst->pid);
-	if (p->parent) {
-		r = pages_open(ctx->store, &image_pagemap, p->parent->pst->pid, &theirs);
+	if (p->mem_from) {
+		r = pages_open(ctx->store, &image_pagemap, p->mem_from->pst->pid, &theirs);
 		if (r < 0)
 			return r;
 		cursor.reader = theirs;
@@ -496,7 +496,7 @@ static int drop_parents_pages(struct restore_ctx *ctx, struct restore_process *p
 
 	r = pages_open(ctx->store, &image_pagemap, p->pst->pid, &own);
 	if (r >= 0)
-		r = pages_open(ctx->store, &image_pagemap, p->parent->pst->pid, &theirs);
+		r = pages_open(ctx->store, &image_pagemap, p->mem_from->pst->pid, &theirs);
 	if (r < 0)
 		return r;
 	mine.reader = own;
@@ -556,7 +556,7 @@ static int set_mm_map(struct restore_ctx *ctx, struct restore_process *p, struct
 		.env_end = mm->mm_env_end,		.exe_fd = (uint32_t)-1,
 	};
 	/* A child that still maps its parent's executable may not set it again (EBUSY). */
-	bool set_exe = !p->parent || p->parent->mm->exe_file_id != mm->exe_file_id;
+	bool set_exe = !p->mem_from || p->mem_from->mm->exe_file_id != mm->exe_file_id;
 	int fd, r;
 
 	r = batch_make_room(b, 4, 8192);
@@ -604,12 +604,12 @@ int mem_restore(struct restore_ctx *ctx, struct restore_process *p)
 	if (r < 0)
 		return r;
 	batch_begin(b, &p->threads[0].task);
-	r = p->parent ? unmap_foreign(p, b, &v) : seed_clear(p, b);
+	r = p->mem_from ? unmap_foreign(p, b, &v) : seed_clear(p, b);
 	if (r >= 0)
 		r = place_vdso(p, b, &v);
 	if (r >= 0)
 		r = map_all(ctx, p, b, &v);
-	if (r >= 0 && p->parent)
+	if (r >= 0 && p->mem_from)
 		r = drop_parents_pages(ctx, p, b);
 	if (r >= 0)
 		r = batch_run(b);

@@ -1,58 +1,115 @@
-"""Sessions and groups that cannot be made again are named before anything has changed."""
+"""Sessions and groups: made again also without their leaders, or refused by name.
 
+The trees inside one root are the maker "lineage"; here are roots that are orphans themselves, several
+roots at once, and what is refused.
+"""
+
+import os
+import resource
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from live import CR, cr, proc_state, wait_for
+from live import CR, check, cr, proc_state, reap_orphans, wait_for
 
-# A subreaper with two children whose leaders have ended: of a session, of a process group.
-ORPHANS = """
-import ctypes, os, time
+# Daemons that a service's first process leaves behind when it ends, in its session and group, which
+# have lost their leader then; the second one after a fork more, in a session that lost its leader, too.
+# They share a pipe: what goes in at one end comes out at the other.
+DAEMONS = """
+import os, signal, sys, time
 os.setsid()
-ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
-for lead in (os.setsid, os.setpgrp):
+r, w = os.pipe()
+def serve(name, work):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with open(name, "w") as f:
+        print(os.getpid(), file=f, flush=True)
+    signal.signal(signal.SIGUSR1, lambda *_: None)
+    while True:
+        signal.pause()
+        with open(name + ".answer", "w") as f:
+            print(os.getppid(), os.getsid(0), os.getpgrp(), work(), file=f)
+        os.rename(name + ".answer", name + ".now")
+if os.fork() == 0:
+    serve("first", lambda: os.write(w, b"x"))
+if os.fork() == 0:
+    os.setsid()
     if os.fork() == 0:
-        lead()
-        if os.fork() == 0:
-            time.sleep(1e6)
-        os._exit(0)
-    os.wait()
-print("ready", flush=True)
-time.sleep(1e6)
+        serve("second", lambda: os.read(r, 9).decode())
+    os._exit(0)
+os.wait()
+if os.fork() == 0:
+    serve("third", lambda: "")
 """
+NAMES = ("first", "second", "third")
+
+
+def children():
+    return set(map(int, Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()))
+
+
+class Daemons:
+    def __init__(self, where):
+        self.dir = where
+        self.images = where / "images"
+        self.images.mkdir()
+        subprocess.run([sys.executable, "-c", DAEMONS], cwd=where, check=True,
+                       stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for(lambda: all((where / n).exists() and (where / n).read_text().strip()
+                             for n in NAMES), 10, "daemons")
+        self.pids = [int((where / n).read_text()) for n in NAMES]
+        wait_for(lambda: all(pid in children() for pid in self.pids), 10, "orphans fall to us")
+
+    def ask(self):
+        answers = []
+        for name, pid in zip(NAMES, self.pids):
+            now = self.dir / f"{name}.now"
+            now.unlink(missing_ok=True)
+            os.kill(pid, signal.SIGUSR1)
+            wait_for(now.exists, 10, f"{name} answers")
+            answers.append(now.read_text().split())
+        return answers
+
+    def end(self):
+        for pid in self.pids:
+            if proc_state(pid):
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
 
 
 @pytest.fixture
-def tree():
-    p = subprocess.Popen([sys.executable, "-c", ORPHANS], stdin=subprocess.DEVNULL,
-                         stdout=subprocess.PIPE, text=True)
-    assert p.stdout.readline() == "ready\n"
-    with open(f"/proc/{p.pid}/task/{p.pid}/children") as f:
-        children = [int(c) for c in f.read().split()]
-    yield p, children
-    for pid in [p.pid, *children]:
-        subprocess.run(["kill", "-9", str(pid)], check=False)
-    p.wait(20)
-    p.stdout.close()
+def daemons(tmp_path):
+    d = Daemons(tmp_path)
+    yield d
+    d.end()
 
 
-def test_check_names_every_lost_leader_and_the_dump_refuses(tree, tmp_path):
-    p, children = tree
-    assert len(children) == 2
-    done = subprocess.run([CR, "check", "-t", str(p.pid)], capture_output=True, text=True,
-                          timeout=60)
-    assert done.returncode != 0
-    text = done.stdout + done.stderr
-    assert all(f"process {pid} (" in text for pid in children)
-    assert "its session" in text and "its process group" in text and "lost its leader" in text
-    images = tmp_path / "images"
-    images.mkdir()
-    done = cr("dump", images, "-t", str(p.pid))
-    assert done.returncode == 1 and "lost its leader" in done.log
-    assert {f.name for f in images.iterdir()} <= {"dump.log"}
-    wait_for(lambda: all(proc_state(pid) == "S" for pid in [p.pid, *children]), 10, "the tree goes on")
+@pytest.mark.parametrize("way", [["-d"], ["-d", "-S"]], ids=["children of cr", "siblings of cr"])
+def test_daemons_left_to_their_reaper_come_back_together(daemons, way):
+    before = daemons.ask()
+    assert all(parent == str(os.getpid()) for parent, *_ in before)
+    assert not any(proc_state(int(session)) for _, session, *_ in before), "leaders are gone"
+    roots = [arg for pid in daemons.pids for arg in ("-t", str(pid))]
+    check(cr("dump", daemons.images, *roots), "dump")
+    for pid in daemons.pids:
+        os.waitpid(pid, 0)
+    check(cr("restore", daemons.images, *way), "restore")
+    wait_for(lambda: all(pid in children() for pid in daemons.pids), 10, "they are ours")
+    assert daemons.ask() == before
+    reap_orphans()
+    assert not {c for c in children() if proc_state(c) == "Z"}
+
+
+def test_a_member_outside_of_a_lost_session_is_named(daemons):
+    first, second, third = daemons.pids
+    done = cr("dump", daemons.images, "-t", str(first))
+    assert done.returncode == 1
+    assert f"process {third} (python3) is outside the tree, but in session" in done.log
+    assert f"process {second} " not in done.log
+    assert {f.name for f in daemons.images.iterdir()} <= {"dump.log"}
+    daemons.ask()
 
 
 def test_root_that_does_not_lead_its_session_needs_shell_job(tmp_path):
@@ -68,6 +125,44 @@ def test_root_that_does_not_lead_its_session_needs_shell_job(tmp_path):
     finally:
         p.kill()
         p.wait()
+
+
+def test_a_zombie_does_not_leave_its_core_file_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    limit = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (limit[1], limit[1]))
+    images = tmp_path / "images"
+    images.mkdir()
+    p = subprocess.Popen([sys.executable, "-c", """
+import os, signal, sys
+child = os.fork()
+if not child:
+    os.kill(os.getpid(), signal.SIGSEGV)
+os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+signal.signal(signal.SIGUSR1, lambda *_: None)
+print("ready", flush=True)
+signal.pause()
+with open("status", "w") as f:
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), file=f)
+"""], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        assert p.stdout.readline() == "ready\n"
+        p.stdout.close()
+        for core in tmp_path.glob("core*"):
+            core.unlink()
+        check(cr("dump", images, "-t", str(p.pid)), "dump")
+        p.wait(20)
+        check(cr("restore", images, "-d"), "restore")
+        os.kill(p.pid, signal.SIGUSR1)
+        status = tmp_path / "status"
+        wait_for(lambda: status.exists() and status.read_text(), 10, "it looks for its zombie")
+        assert status.read_text() == f"{-signal.SIGSEGV}\n"
+        assert not [f for f in tmp_path.rglob("core*") if f.suffix != ".img"]
+    finally:
+        resource.setrlimit(resource.RLIMIT_CORE, limit)
+        if p.returncode is None:
+            p.kill()
+            p.wait()
 
 
 # The main thread ends by itself; /proc shows the process as a zombie while the other one runs.

@@ -1,0 +1,27 @@
+/* /proc/PID/stat: what a process is to others. See proc_pid_stat(5). */
+#ifndef CR_KERNEL_STAT_H
+#define CR_KERNEL_STAT_H
+
+#include <sys/types.h>
+
+#include "util/macro.h"
+
+struct proc_stat {
+	char comm[16];
+	char state;			/* of the main thread: 'R', 'S', 'T', 't', 'Z' ... */
+	pid_t ppid, pgrp, session;
+	unsigned int n_threads;
+	/*
+	 * A wait status: of a zombie; of a process that job control has stopped, 0 when its parent
+	 * has been told by wait. 0 for those who may not ptrace the process.
+	 */
+	uint32_t exit_code;
+};
+
+int proc_stat_parse(const char *text, struct proc_stat *ret) _must_check_;
+/* proc_fd: a descriptor of /proc/PID. */
+int proc_stat_read(int proc_fd, struct proc_stat *ret) _must_check_;
+/* -ENOENT or -ESRCH: there is no such process. */
+int proc_stat_of(pid_t pid, struct proc_stat *ret) _must_check_;
+
+#endif
