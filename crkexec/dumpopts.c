@@ -24,6 +24,7 @@ static int fill_externals(struct dump_setup *s, const struct manifest_unit *mu)
 
 int dump_setup_init(struct dump_setup *s, struct upgrade *u, size_t i, size_t k)
 {
+	const struct unit_tree *tree = &u->units[i]->trees[k];
 	int r;
 
 	*s = (struct dump_setup){ .work_fd = -EBADF };
@@ -35,7 +36,9 @@ int dump_setup_init(struct dump_setup *s, struct upgrade *u, size_t i, size_t k)
 	s->work_fd = openat(u->run_dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	s->opts = (struct cr_opts){
 		.work_dir_fd = s->work_fd,
-		.pid = u->units[i]->trees[k].root,
+		.pid = tree->root,
+		.more_pids = tree->pids + 1,
+		.n_more_pids = tree->n_roots - 1,
 		.final_state = CR_LEAVE_FROZEN,
 		.freeze_cgroup = u->units[i]->cgroup_dir,
 		.tcp_established = true,

@@ -10,7 +10,6 @@
 
 struct proc {
 	pid_t pid, ppid;
-	size_t root;			/* index of its tree's root, in the array of procs */
 };
 
 struct procs {
@@ -132,55 +131,27 @@ static int procs_read_parents(struct procs *p)
 	return 0;
 }
 
-static size_t find_root(const struct procs *p, size_t i)
+static bool is_root(const struct procs *p, size_t i)
 {
-	/* A pid reused while we read could make a circle: bounded by the number of processes. */
-	for (size_t steps = 0; steps < p->n; steps++) {
-		const struct proc key = { .pid = p->v[i].ppid };
-		const struct proc *up = bsearch(&key, p->v, p->n, sizeof(key), compare);
+	const struct proc key = { .pid = p->v[i].ppid };
 
-		if (!up)
-			break;
-		i = (size_t)(up - p->v);
-	}
-	return i;
+	return !bsearch(&key, p->v, p->n, sizeof(key), compare);
 }
 
-static int tree_fill(const struct procs *p, size_t root, struct unit_tree *t)
+static int tree_build(const struct procs *p, struct unit_tree *t)
 {
 	t->pids = calloc(p->n, sizeof(*t->pids));
 	if (!t->pids)
 		return -ENOMEM;
-	t->root = p->v[root].pid;
-	t->pids[t->n_pids++] = t->root;
-	for (size_t i = 0; i < p->n; i++)
-		if (i != root && p->v[i].root == root)
-			t->pids[t->n_pids++] = p->v[i].pid;
-	return 0;
-}
-
-static int trees_build(struct procs *p, struct unit_tree **ret, size_t *ret_n)
-{
-	struct unit_tree *trees = calloc(p->n + 1, sizeof(*trees));
-	size_t n = 0;
-	int r = 0;
-
-	if (!trees)
-		return -ENOMEM;
-	for (size_t i = 0; i < p->n; i++)
-		p->v[i].root = find_root(p, i);
-	for (size_t i = 0; i < p->n && r == 0; i++)
-		if (p->v[i].root == i)
-			r = tree_fill(p, i, &trees[n++]);
-	if (r < 0) {
-		while (n)
-			free(trees[--n].pids);
-		free(trees);
-		return r;
-	}
-	*ret = trees;
-	*ret_n = n;
-	return 0;
+	for (int roots = 1; roots >= 0; roots--)
+		for (size_t i = 0; i < p->n; i++)
+			if (is_root(p, i) == roots) {
+				t->pids[t->n_pids++] = p->v[i].pid;
+				t->n_roots += (size_t)roots;
+			}
+	t->root = t->pids[0];
+	/* A pid reused while we read could make a circle. */
+	return t->n_roots ? 0 : -EAGAIN;
 }
 
 int trees_find(const char *cgroup_dir, struct unit_tree **ret, size_t *ret_n)
@@ -194,8 +165,18 @@ int trees_find(const char *cgroup_dir, struct unit_tree **ret, size_t *ret_n)
 			qsort(p.v, p.n, sizeof(*p.v), compare);
 		r = procs_read_parents(&p);
 	}
-	if (r == 0)
-		r = trees_build(&p, ret, ret_n);
+	*ret = NULL;
+	*ret_n = 0;
+	if (r == 0 && p.n) {
+		*ret = calloc(1, sizeof(**ret));
+		r = *ret ? tree_build(&p, *ret) : -ENOMEM;
+		*ret_n = r == 0;
+	}
+	if (r < 0 && *ret) {
+		free((*ret)->pids);
+		free(*ret);
+		*ret = NULL;
+	}
 	free(p.v);
 	return r;
 }

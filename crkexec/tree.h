@@ -1,4 +1,4 @@
-/* Process trees: the processes of a control group, by who is whose child. */
+/* The processes of a control group, by who is whose child. */
 #ifndef CRKEXEC_TREE_H
 #define CRKEXEC_TREE_H
 
@@ -6,7 +6,9 @@
 
 /*
  * All processes in the group and the groups below it. A process whose parent is not among
- * them is a root. *ret_n may be 0. The caller frees the array and each pids.
+ * them is a root: daemons that a service has left to PID 1. They are one tree for us (*ret_n is 0
+ * or 1), for they may have a session, pipes or memory in common. The caller frees the array and
+ * its pids.
  */
 int trees_find(const char *cgroup_dir, struct unit_tree **ret, size_t *ret_n) _must_check_;
 

@@ -10,9 +10,9 @@
 #include "crkexec/strv.h"
 
 struct unit_tree {
-	pid_t root;
-	pid_t *pids;			/* all of the tree, root first */
-	size_t n_pids;
+	pid_t root;			/* the first one */
+	pid_t *pids;			/* all of the tree, roots first */
+	size_t n_pids, n_roots;
 };
 
 struct unit {

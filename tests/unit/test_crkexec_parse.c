@@ -1,5 +1,6 @@
 /* Small parsers of the orchestrator, on what kernels print and on what nobody should. */
 #include <fcntl.h>
+#include <signal.h>
 
 #include "crkexec/clock.h"
 #include "crkexec/keep.h"
@@ -24,6 +25,56 @@ TEST("the parent in /proc/PID/stat is found behind any name")
 	ASSERT_EQ(stat_parse_ppid("5 (a) S", &p), -EBADMSG);
 	ASSERT_EQ(stat_parse_ppid("5 (a) S x", &p), -EBADMSG);
 	ASSERT_EQ(stat_parse_ppid("5 (a) S -4", &p), -EBADMSG);
+}
+
+/* A group of two daemons whose parent is not in it, and a child of the second one. */
+static void write_group(const char *dir, const pid_t pids[3])
+{
+	char path[256];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/cgroup.procs", dir);
+	f = fopen(path, "w");
+	ASSERT(f);
+	for (int i = 0; i < 3; i++)
+		fprintf(f, "%d\n", pids[i]);
+	/* One that has ended meanwhile. */
+	fprintf(f, "%d\n", INT32_MAX);
+	fclose(f);
+}
+
+TEST("all roots of a control group are one tree, roots first")
+{
+	struct unit_tree *t;
+	pid_t pids[3];
+	int p[2];
+	size_t n;
+
+	ASSERT_EQ(pipe(p), 0);
+	pids[0] = fork();
+	if (!pids[0])
+		for (;;)
+			pause();
+	pids[1] = fork();
+	if (!pids[1]) {
+		pid_t child = fork();
+
+		if (child && write(p[1], &child, sizeof(child)) < 0)
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	ASSERT_EQ(read(p[0], &pids[2], sizeof(pids[2])), (ssize_t)sizeof(pids[2]));
+	write_group(unit_tmpdir(), pids);
+	ASSERT_EQ(trees_find(unit_tmpdir(), &t, &n), 0);
+	ASSERT_EQ(n, 1u);
+	ASSERT_EQ(t->n_pids, 3u);
+	ASSERT_EQ(t->n_roots, 2u);
+	ASSERT(t->root == t->pids[0] && (t->root == pids[0] || t->root == pids[1]));
+	ASSERT_EQ(t->pids[0] + t->pids[1], pids[0] + pids[1]);
+	ASSERT_EQ(t->pids[2], pids[2]);
+	for (int i = 2; i >= 0; i--)
+		kill(pids[i], SIGKILL);
 }
 
 TEST("a control group names the outermost unit")
