@@ -36,7 +36,7 @@ struct dump_process {
 	pid_t pid;
 	uint32_t pid_virtual, pgid, sid;
 	enum task_life life;
-	uint32_t exit_code;		/* wait status of a zombie */
+	uint32_t exit_code;		/* kernel/stat.h */
 	struct dump_thread *threads;	/* [0] is the leader */
 	size_t n_threads;
 	int proc_fd;			/* O_PATH directory /proc/PID */

@@ -156,6 +156,8 @@ static int process_dump_state(struct dump_ctx *ctx, struct dump_process *p)
 	if (p->life == TASK_STOPPED) {
 		tc->has_stop_signo = true;
 		tc->stop_signo = (uint32_t)p->threads[0].task.group_stop_signal;
+		tc->has_stop_waited = true;
+		tc->stop_waited = !p->exit_code;
 	}
 	for (size_t i = 0; i < p->n_threads; i++) {
 		struct dump_thread *th = &p->threads[i];

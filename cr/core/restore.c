@@ -75,6 +75,7 @@ static const struct {
 	/* setpgid() wants the leader to exist, and both in one session. Helpers end with it. */
 	{ "process groups",	restore_groups },
 	{ "files and state",	restore_settle },
+	{ "stopped processes",	restore_stopped },
 	{ "post-restore",	step_post_restore },
 	/* Clocks tick and privileges go from here on. */
 	{ "late state",		restore_late },

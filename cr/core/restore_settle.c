@@ -360,7 +360,7 @@ int restore_release(struct restore_ctx *ctx)
 
 		if (!p->alive)
 			continue;
-		if (p->core->tc->task_state == TASK_STOPPED || ctx->opts->leave_stopped)
+		if (ctx->opts->leave_stopped)
 			kill((pid_t)p->pst->pid, SIGSTOP);
 		for (size_t k = p->n_threads; k-- > 0;) {
 			r = task_detach(&p->threads[k].task);

@@ -17,6 +17,8 @@ int restore_groups(struct restore_ctx *ctx) _must_check_;
 /* Kills and reaps what restore_tasks() made. */
 void restore_kill(struct restore_ctx *ctx);
 
+/* restore_stopped.c: after all threads exist, before any signal handler does. */
+int restore_stopped(struct restore_ctx *ctx) _must_check_;
 /* restore_settle.c: descriptors, namespaces, threads, the parts' state. */
 int restore_settle(struct restore_ctx *ctx) _must_check_;
 int restore_late(struct restore_ctx *ctx) _must_check_;

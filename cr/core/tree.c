@@ -8,6 +8,7 @@
  */
 #include <dirent.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/ptrace.h>
@@ -78,14 +79,34 @@ static struct dump_thread *thread_find(struct dump_process *p, pid_t tid)
 	return NULL;
 }
 
+/* Of a task that does not stop: is it a call that makes children it is in? */
+static bool waits_for_vfork(const struct dump_process *p, pid_t tid)
+{
+	_cleanup_free_ char *text = NULL;
+	unsigned long flags;
+	char path[48];
+	int nr;
+
+	snprintf(path, sizeof(path), "task/%d/syscall", tid);
+	if (read_file_at(p->proc_fd, path, 4096, &text, NULL) < 0 ||
+	    sscanf(text, "%d 0x%lx", &nr, &flags) != 2)
+		return false;
+	return nr == SYS_vfork || nr == SYS_clone3 || (nr == SYS_clone && flags & CLONE_VFORK);
+}
+
 static int seize_failed(struct dump_process *p, pid_t tid, int r)
 {
 	_cleanup_free_ char *status = NULL;
 	char *tracer;
 
+	if (r == -ETIMEDOUT && waits_for_vfork(p, tid))
+		return log_obstacle("wait until its child has started its program",
+				    "task %d waits in vfork() for its child to execute a program or to end",
+				    tid);
 	if (r == -ETIMEDOUT)
-		return log_fail(r, "task %d does not stop: it waits in the kernel without interruption, or in vfork() for a child to exec",
-				tid);
+		return log_obstacle("see ps -o pid,wchan and dmesg for what it waits for",
+				    "task %d does not stop: it waits in the kernel without interruption",
+				    tid);
 	if (r == -EPERM && read_file_at(p->proc_fd, "status", 65536, &status, NULL) >= 0 &&
 	    (tracer = strstr(status, "TracerPid:\t")) && tracer[11] != '0')
 		return log_obstacle("end the tracer (debugger, strace)", "task %d is traced by process %d",

@@ -201,16 +201,32 @@ int task_nudge(struct task *t)
 	}
 }
 
-int task_end(struct task *t, uint64_t nr, const uint64_t arg[6])
+/* Of the restore's stub: a task that runs on from there would do what is behind it in the zone. */
+static int regs_for_call(struct task *t, uint64_t mask, uint64_t nr, const uint64_t arg[6])
 {
 	int64_t off = code_find_syscall(stub_begin, (size_t)(stub_end - stub_begin));
-	int status, signal = 0, r;
+	struct user_regs_struct regs = t->regs;
 
 	if (off < 0)
 		return (int)off;
-	t->sigmask = 0;
-	arch_regs_for_syscall(&t->regs, t->remote->zone + (uint64_t)off, nr, arg);
-	r = task_put_regs(t);
+	arch_regs_for_syscall(&regs, t->remote->zone + (uint64_t)off, nr, arg);
+	if (ptrace(PTRACE_SETSIGMASK, t->tid, 8, &mask) < 0)
+		return neg_errno();
+	return regs_set(t->tid, &regs);
+}
+
+int task_park(struct task *t, int open)
+{
+	const uint64_t none[6] = { 0 };
+
+	return regs_for_call(t, open ? ~(1ull << (open - 1)) : ~0ull, SYS_pause, none);
+}
+
+int task_end(struct task *t, uint64_t nr, const uint64_t arg[6])
+{
+	int status, signal = 0, r;
+
+	r = regs_for_call(t, 0, nr, arg);
 	while (r >= 0) {
 		if (ptrace(PTRACE_CONT, t->tid, 0, signal) < 0)
 			return neg_errno();

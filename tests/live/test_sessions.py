@@ -165,6 +165,39 @@ with open("status", "w") as f:
             p.wait()
 
 
+# The child of a vfork that does not execute anything: they share their memory, the parent stands still.
+VFORK = """
+import ctypes, os, signal
+os.setsid()
+ctypes.CDLL(None).syscall(56, 0x4100 | signal.SIGCHLD, 0, 0, 0, 0)
+print("ready", flush=True)
+while True:
+    signal.pause()
+"""
+
+
+def test_parent_in_vfork_is_named_and_goes_on(tmp_path):
+    p = subprocess.Popen([sys.executable, "-c", VFORK], stdin=subprocess.DEVNULL,
+                         stdout=subprocess.PIPE, text=True)
+    child = None
+    try:
+        assert p.stdout.readline() == "ready\n"
+        child = int(Path(f"/proc/{p.pid}/task/{p.pid}/children").read_text())
+        images = tmp_path / "images"
+        images.mkdir()
+        done = cr("dump", images, "-t", str(p.pid), "--timeout", "1")
+        assert done.returncode == 1 and f"task {p.pid} waits in vfork()" in done.log
+        done = subprocess.run([CR, "check", "-t", str(p.pid), "--timeout", "1"], capture_output=True,
+                              text=True, timeout=60, check=False)
+        assert done.returncode == 1 and "waits in vfork()" in done.stdout and "remedy" in done.stdout
+        assert proc_state(p.pid) == "D" and proc_state(child) == "S"
+    finally:
+        for pid in (child, p.pid):
+            os.kill(pid or p.pid, signal.SIGKILL)
+        p.wait(20)
+        p.stdout.close()
+
+
 # The main thread ends by itself; /proc shows the process as a zombie while the other one runs.
 DEAD_LEADER = """
 import ctypes, os, threading, time

@@ -52,6 +52,7 @@ static struct node look(void)
 static void node(int i)
 {
 	struct node *n = &sh->node[i], is;
+	int reaper = 0;
 
 	mine = i;
 	n->pid = getpid();
@@ -62,9 +63,10 @@ static void node(int i)
 	*n = is;
 	await(&sh->phase, 3);
 	is = look();
-	if (is.pid != n->pid || is.ppid != n->ppid || is.sid != n->sid || is.pgid != n->pgid || mine != i)
-		snprintf(n->error, sizeof(n->error), "pid %d ppid %d sid %d pgid %d memory %d", is.pid,
-			 is.ppid, is.sid, is.pgid, mine);
+	prctl(PR_GET_CHILD_SUBREAPER, &reaper);
+	if (reaper || is.pid != n->pid || is.ppid != n->ppid || is.sid != n->sid || is.pgid != n->pgid || mine != i)
+		snprintf(n->error, sizeof(n->error), "pid %d ppid %d sid %d pgid %d memory %d reaper %d",
+			 is.pid, is.ppid, is.sid, is.pgid, mine, reaper);
 	__atomic_store_n(&n->phase, 3, __ATOMIC_RELEASE);
 	for (;;)
 		await(&sh->phase, 4);
@@ -213,7 +215,7 @@ int main(int argc, char **argv)
 		     { main_thread_first, 5 << 8 }, { leader_that_is_a_zombie, 0 } };
 	enum { ENDS = sizeof(ends) / sizeof(ends[0]) };
 	pid_t zombie[ENDS];
-	int told_before;
+	int told_before, reaper = 0;
 
 	maker_begin(argc, argv);
 	sh = mmap(NULL, sizeof(*sh), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -238,6 +240,8 @@ int main(int argc, char **argv)
 	maker_wait();
 
 	tell_all(3);
+	prctl(PR_GET_CHILD_SUBREAPER, &reaper);
+	MAKER_SAME("subreaper", reaper, 1);
 	MAKER_SAME("SIGCHLD", told, told_before);
 	for (int i = 1; i < NODES; i++)
 		if (*sh->node[i].error)
