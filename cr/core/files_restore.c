@@ -225,6 +225,17 @@ static int fds_attach(struct restore_ctx *ctx, struct restore_process *p, struct
 	return 0;
 }
 
+int restore_files_begin(struct restore_ctx *ctx)
+{
+	for (size_t i = 0; kinds[i]; i++) {
+		int r = kinds[i]->begin ? kinds[i]->begin(ctx) : 0;
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 int restore_fds_install(struct restore_ctx *ctx, struct restore_process *p)
 {
 	_cleanup_free_ struct batch *b = NULL;

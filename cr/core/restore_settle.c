@@ -274,8 +274,10 @@ static int zombie_end(struct restore_ctx *ctx, struct restore_process *p)
 
 int restore_settle(struct restore_ctx *ctx)
 {
-	int r;
+	int r = restore_files_begin(ctx);
 
+	if (r < 0)
+		return r;
 	for (size_t i = 0; i < ctx->n_procs; i++) {
 		struct restore_process *p = &ctx->procs[i];
 

@@ -283,6 +283,7 @@ const struct kind kind_inet = {
 	.match = inet_match,
 	.dump = inet_dump,
 	.dump_done = inet_dump_done,
+	.begin = inet_begin,
 	.restore = inet_restore,
 	.finish = inet_finish,
 	.restore_done = inet_restore_done,

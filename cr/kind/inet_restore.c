@@ -244,20 +244,30 @@ static int tcp_options(int fd, const InetSkEntry *e)
 	return r;
 }
 
-static int new_socket(const InetSkEntry *e, int *ret_fd)
+static int inet_sort(struct restore_ctx *ctx _unused_, const struct restore_file *f,
+		     struct sk_sort *ret)
 {
-	int type = (int)e->type | SOCK_CLOEXEC | SOCK_NONBLOCK;
-	int fd = socket((int)e->family, type, (int)e->proto);
+	const InetSkEntry *e = f->fe->isk;
+	int r = inet_check_entry(e);
 
-	if (fd < 0 && e->proto == IPPROTO_MPTCP && e->state == TCP_LISTEN) {
-		log_warn("this kernel has no Multipath TCP: a listener is plain TCP now");
-		fd = socket((int)e->family, type, IPPROTO_TCP);
+	if (r < 0)
+		return r;
+	*ret = (struct sk_sort){ (int)e->family, (int)e->type, (int)e->proto };
+	if (e->proto == IPPROTO_MPTCP && e->state == TCP_LISTEN) {
+		_cleanup_close_ int probe = socket(ret->family, ret->type | SOCK_CLOEXEC,
+						   ret->proto);
+
+		if (probe < 0) {
+			log_warn("this kernel has no Multipath TCP: a listener is plain TCP now");
+			ret->proto = IPPROTO_TCP;
+		}
 	}
-	if (fd < 0)
-		return log_err(neg_errno(), "cannot make a socket of family %u, type %u, "
-			       "protocol %u", e->family, e->type, e->proto);
-	*ret_fd = fd;
-	return 0;
+	return 1;
+}
+
+int inet_begin(struct restore_ctx *ctx)
+{
+	return sk_make(ctx, FD_TYPES__INETSK, inet_sort);
 }
 
 int inet_restore(struct restore_ctx *ctx, struct restore_file *f, int *ret_fd)
@@ -273,13 +283,8 @@ int inet_restore(struct restore_ctx *ctx, struct restore_file *f, int *ret_fd)
 	m->inherited = r > 0;
 	if (r)
 		return MIN(r, 0);
-	r = inet_check_entry(e);
-	if (r < 0)
-		return r;
-	r = new_socket(e, &fd);
-	/* SO_REUSEPORT groups are by owner: before bind(2). */
-	if (!r)
-		r = sk_restore_owner(ctx, f, fd);
+	/* With its owner: SO_REUSEPORT groups are by that, before bind(2). */
+	r = sk_take(ctx, f, &fd);
 	if (!r)
 		r = early_options(fd, e);
 	/* Receive buffers decide the window scale at connect(2), Nagle how queues are cut. */

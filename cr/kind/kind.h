@@ -31,6 +31,13 @@ struct kind {
 	int (*prepare)(struct restore_ctx *ctx);
 
 	/*
+	 * Before any restore() that is not for memory's sake: every task exists, with an empty
+	 * table and still outside the tree's namespaces. What a task must make itself because
+	 * the kernel notes who does. Once. Optional.
+	 */
+	int (*begin)(struct restore_ctx *ctx);
+
+	/*
 	 * Makes the object in the engine; *ret_fd is owned by the core. May ask for other files
 	 * by restore_file_get(). Position, owner and O_NONBLOCK are the kind's business.
 	 */

@@ -114,6 +114,18 @@ static int bind_and_connect(int fd, const NetlinkSkEntry *e)
 	return join_groups(fd, e);
 }
 
+static int netlink_sort(struct restore_ctx *ctx _unused_, const struct restore_file *f,
+			struct sk_sort *ret)
+{
+	*ret = (struct sk_sort){ AF_NETLINK, SOCK_RAW, (int)f->fe->nlsk->protocol };
+	return 1;
+}
+
+static int netlink_begin(struct restore_ctx *ctx)
+{
+	return sk_make(ctx, FD_TYPES__NETLINKSK, netlink_sort);
+}
+
 static int netlink_restore(struct restore_ctx *ctx, struct restore_file *f, int *ret_fd)
 {
 	const NetlinkSkEntry *e = f->fe->nlsk;
@@ -122,11 +134,7 @@ static int netlink_restore(struct restore_ctx *ctx, struct restore_file *f, int 
 
 	if (r)
 		return MIN(r, 0);
-	fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, (int)e->protocol);
-	if (fd < 0)
-		return log_err(neg_errno(), "cannot make a netlink socket of protocol %u",
-			       e->protocol);
-	r = sk_restore_owner(ctx, f, fd);
+	r = sk_take(ctx, f, &fd);
 	if (!r)
 		r = bind_and_connect(fd, e);
 	if (!r)
@@ -149,5 +157,7 @@ const struct kind kind_netlink = {
 	.type = FD_TYPES__NETLINKSK,
 	.match = netlink_match,
 	.dump = netlink_dump,
+	.begin = netlink_begin,
 	.restore = netlink_restore,
+	.restore_done = sk_make_done,
 };

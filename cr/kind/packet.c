@@ -163,6 +163,22 @@ static int bind_to(int fd, const PacketSockEntry *e)
 	return 0;
 }
 
+static int packet_sort(struct restore_ctx *ctx _unused_, const struct restore_file *f,
+		       struct sk_sort *ret)
+{
+	const PacketSockEntry *e = f->fe->psk;
+
+	if (e->type != SOCK_RAW && e->type != SOCK_DGRAM)
+		return log_fail(-EBADMSG, "packet socket of type %u", e->type);
+	*ret = (struct sk_sort){ AF_PACKET, (int)e->type, 0 };
+	return 1;
+}
+
+static int packet_begin(struct restore_ctx *ctx)
+{
+	return sk_make(ctx, FD_TYPES__PACKETSK, packet_sort);
+}
+
 static int packet_restore(struct restore_ctx *ctx, struct restore_file *f, int *ret_fd)
 {
 	const PacketSockEntry *e = f->fe->psk;
@@ -171,12 +187,7 @@ static int packet_restore(struct restore_ctx *ctx, struct restore_file *f, int *
 
 	if (e->rx_ring || e->tx_ring || (e->has_fanout && e->fanout != UINT32_MAX))
 		return log_fail(-EOPNOTSUPP, "a packet socket with a memory ring or fanout group");
-	if (e->type != SOCK_RAW && e->type != SOCK_DGRAM)
-		return log_fail(-EBADMSG, "packet socket of type %u", e->type);
-	fd = socket(AF_PACKET, (int)e->type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return log_err(neg_errno(), "cannot make a packet socket");
-	r = sk_restore_owner(ctx, f, fd);
+	r = sk_take(ctx, f, &fd);
 	if (!r)
 		r = set_options(fd, e);
 	if (!r)
@@ -204,5 +215,6 @@ const struct kind kind_packet = {
 	.type = FD_TYPES__PACKETSK,
 	.match = packet_match,
 	.dump = packet_dump,
+	.begin = packet_begin,
 	.restore = packet_restore,
 };

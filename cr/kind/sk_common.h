@@ -60,6 +60,19 @@ const struct cr_external *sk_external(const struct cr_opts *opts, const char *so
  */
 int sk_inherit(struct restore_ctx *ctx, uint32_t ino, int *ret_fd) _must_check_;
 
+/*
+ * sk_make.c. In kind->begin: the sockets of this type, each made by a task of its control group.
+ * sort says how: 1, 0 for none, or -errno (logged). sk_take() gives one, owned like the
+ * original; logged.
+ */
+struct sk_sort {
+	int family, type, proto;
+};
+typedef int sk_sort_fn(struct restore_ctx *ctx, const struct restore_file *f, struct sk_sort *ret);
+int sk_make(struct restore_ctx *ctx, FdTypes type, sk_sort_fn *sort) _must_check_;
+int sk_take(struct restore_ctx *ctx, const struct restore_file *f, int *ret_fd) _must_check_;
+void sk_make_done(struct restore_ctx *ctx);
+
 /* sk_uid: who the kernel takes for the socket's owner (SO_REUSEPORT, nft skuid, netstat). */
 int sk_restore_owner(struct restore_ctx *ctx, const struct restore_file *f, int fd) _must_check_;
 

@@ -122,6 +122,7 @@ int tcp_dead_make(int fd, uint32_t family, const union inet_addr *src, const uin
 		  size_t inq_bytes, bool reset) _must_check_;
 
 /* inet_restore.c */
+int inet_begin(struct restore_ctx *ctx) _must_check_;
 int inet_restore(struct restore_ctx *ctx, struct restore_file *f, int *ret_fd) _must_check_;
 int inet_finish(struct restore_ctx *ctx, struct restore_file *f) _must_check_;
 void inet_restore_done(struct restore_ctx *ctx);

@@ -1,0 +1,170 @@
+/*
+ * Fresh sockets, made by the tasks that will hold them.
+ *
+ * A socket belongs for good to the control group of whoever calls socket(2): its packets are
+ * under that group's rules (IPAddressDeny=, nft "socket cgroupv2") and its buffers are charged
+ * there. Handing a descriptor over changes neither, so the engine must not make it itself.
+ *
+ * All sockets of a process by one batch, before its table has anything else in it.
+ */
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "kind/sk_common.h"
+
+#define AT_ONCE		256u
+
+/* What waits to be taken, by file id. In the slot of the netlink sockets, which have no state. */
+struct sk_made {
+	int fd, error;
+	struct sk_sort sort;
+};
+
+struct sk_restore {
+	struct map made;
+};
+
+static struct sk_restore *state_get(struct restore_ctx *ctx)
+{
+	if (!ctx->kind_state[FD_TYPES__NETLINKSK])
+		ctx->kind_state[FD_TYPES__NETLINKSK] = ARENA_NEW(&ctx->arena, struct sk_restore);
+	return ctx->kind_state[FD_TYPES__NETLINKSK];
+}
+
+struct wanted {
+	const struct restore_file *f;
+	struct sk_sort sort;
+	int call;
+};
+
+static int remember(struct restore_ctx *ctx, const struct wanted *w, int fd, int error)
+{
+	struct sk_restore *s = state_get(ctx);
+	struct sk_made *m = s ? ARENA_NEW(&ctx->arena, struct sk_made) : NULL;
+
+	if (m)
+		*m = (struct sk_made){ fd, error, w->sort };
+	if (m && !map_put(&s->made, w->f->id, m))
+		return 0;
+	close_fdp(&fd);
+	return -ENOMEM;
+}
+
+static int fetch(struct restore_ctx *ctx, const struct restore_process *p, const struct wanted *w,
+		 size_t n)
+{
+	_cleanup_close_ int pidfd = (int)syscall(SYS_pidfd_open, p->pst->pid, 0);
+	int r = pidfd < 0 ? neg_errno() : 0;
+
+	for (size_t i = 0; !r && i < n; i++) {
+		int64_t t_fd = batch_ret(&ctx->batch, w[i].call);
+		int fd = t_fd < 0 ? -EBADF : (int)syscall(SYS_pidfd_getfd, pidfd, (int)t_fd, 0);
+
+		if (t_fd >= 0 && fd < 0)
+			return neg_errno();
+		r = remember(ctx, &w[i], fd, t_fd < 0 ? (int)t_fd : 0);
+	}
+	return r;
+}
+
+static int make(struct restore_ctx *ctx, struct restore_process *p, struct wanted *w, size_t n)
+{
+	struct batch *b = &ctx->batch;
+	int64_t t_fds[AT_ONCE];
+	int r;
+
+	LOG_SCOPE("process %u", p->pst->pid);
+	batch_begin(b, &p->threads[0].task);
+	for (size_t i = 0; i < n; i++)
+		w[i].call = batch_try(b, SYS_socket, w[i].sort.family,
+				      w[i].sort.type | SOCK_CLOEXEC | SOCK_NONBLOCK,
+				      w[i].sort.proto);
+	r = batch_run(b);
+	if (!r)
+		r = fetch(ctx, p, w, n);
+	if (r < 0)
+		return log_err(r, "cannot make its sockets");
+	for (size_t i = 0; i < n; i++)
+		t_fds[i] = batch_ret(b, w[i].call);
+	batch_begin(b, &p->threads[0].task);
+	for (size_t i = 0; i < n; i++)
+		if (t_fds[i] >= 0)
+			batch_call(b, SYS_close, t_fds[i]);
+	return batch_run(b);
+}
+
+/* One that is only in another socket's queue has no holder: the root's group is as good as any. */
+static const struct restore_process *maker_of(struct restore_ctx *ctx, const struct restore_file *f)
+{
+	return f->owner ? f->owner : &ctx->procs[0];
+}
+
+static int make_for(struct restore_ctx *ctx, struct restore_process *p, FdTypes type, sk_sort_fn *sort)
+{
+	struct wanted w[AT_ONCE];
+	size_t n = 0;
+	int r;
+
+	for (size_t i = 0; i < ctx->n_files; i++) {
+		struct restore_file *f = ctx->files[i];
+
+		if (f->fe->type != type || maker_of(ctx, f) != p)
+			continue;
+		r = sort(ctx, f, &w[n].sort);
+		if (r < 0)
+			return r;
+		if (!r)
+			continue;
+		w[n++].f = f;
+		if (n < AT_ONCE)
+			continue;
+		r = make(ctx, p, w, n);
+		if (r < 0)
+			return r;
+		n = 0;
+	}
+	return n ? make(ctx, p, w, n) : 0;
+}
+
+int sk_make(struct restore_ctx *ctx, FdTypes type, sk_sort_fn *sort)
+{
+	for (size_t i = 0; i < ctx->n_procs; i++) {
+		int r = ctx->procs[i].alive ? make_for(ctx, &ctx->procs[i], type, sort) : 0;
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int sk_take(struct restore_ctx *ctx, const struct restore_file *f, int *ret_fd)
+{
+	struct sk_restore *s = state_get(ctx);
+	struct sk_made *m = s ? map_get(&s->made, f->id) : NULL;
+	int r;
+
+	if (!m)
+		return log_fail(-EBADMSG, "file %u is no socket of its kind", f->id);
+	if (m->error)
+		return log_err(m->error, "cannot make a socket of family %d, type %d, protocol %d",
+			       m->sort.family, m->sort.type, m->sort.proto);
+	r = sk_restore_owner(ctx, f, m->fd);
+	if (r < 0)
+		return r;
+	*ret_fd = take_fd(&m->fd);
+	return 0;
+}
+
+void sk_make_done(struct restore_ctx *ctx)
+{
+	struct sk_restore *s = ctx->kind_state[FD_TYPES__NETLINKSK];
+
+	for (size_t i = 0; s && i < s->made.room; i++) {
+		struct sk_made *m = s->made.slots[i].val;
+
+		if (m)
+			close_fdp(&m->fd);
+	}
+	if (s)
+		map_done(&s->made);
+}
