@@ -2,8 +2,16 @@
 #ifndef CR_KIND_SK_UNIX_H
 #define CR_KIND_SK_UNIX_H
 
+#include <linux/sockios.h>
+#include <string.h>
+
 #include "kind/kinds.h"
+#include "kind/sk_caller.h"
 #include "kind/sk_common.h"
+
+#ifndef SIOCUNIXFILE
+#define SIOCUNIXFILE	(SIOCPROTOPRIVATE + 0)
+#endif
 
 enum { UNIX_ESTABLISHED = 1, UNIX_CLOSE = 7, UNIX_LISTEN = 10 };
 enum { USK_EXTERN = 1, USK_SERVICE = 2, USK_CALLBACK = 4 };
@@ -25,15 +33,27 @@ struct unix_packet {
 	const void *data;
 };
 
+/* What a socket begins as. */
+enum usk_how {
+	USK_NONE,			/* not the tree's, or handed in */
+	USK_SOCKET,			/* socket(2) */
+	USK_PAIR,			/* socketpair(2) with its peer */
+	USK_HALF,			/* idem, the other end is dropped */
+	USK_ACCEPTED,			/* accept(2): has the listener's name */
+	USK_CONNECTS,			/* socket(2); the other end of that */
+};
+
 /* One socket to be made. */
 struct usk {
 	struct restore_file *f;
 	const UnixSkEntry *e;
+	enum usk_how how;
+	size_t door;			/* unix_pairs.c */
 	struct usk *peer;		/* entry of e->peer, NULL none */
 	int fd;				/* made, not yet handed to the core */
 	int handed;			/* the core's, once it has it; else -1 */
 	int fake;			/* an end to be closed at the end, or -1 */
-	bool inherited;
+	bool inherited, bound;
 	struct unix_packet *queue, **queue_end;
 	size_t queue_bytes;
 };
@@ -45,6 +65,12 @@ struct unix_restore {
 	struct image_reader queues;
 	bool queues_open, finished;
 };
+
+static inline bool usk_same_name(const UnixSkEntry *a, const UnixSkEntry *b)
+{
+	return a->name.len == b->name.len &&
+	       (!a->name.len || !memcmp(a->name.data, b->name.data, a->name.len));
+}
 
 static inline bool usk_is_stream(const struct usk *u)
 {
@@ -63,8 +89,8 @@ static inline int usk_fd(const struct usk *u)
 	return u->handed >= 0 ? u->handed : u->fd;
 }
 
-/* A fresh socket of u's type, owned like the original. */
-int usk_socket(struct restore_ctx *ctx, const struct usk *u, int *ret_fd) _must_check_;
+/* Whom u's kernel names as its other end; without that in the image, the holder of end. */
+const SkCredsEntry *usk_creds(struct restore_ctx *ctx, const struct usk *u, const struct usk *end);
 /* bind(2) to u's name as the tree sees the file system; connect(2) to another's name. */
 int usk_bind(struct restore_ctx *ctx, const struct usk *u, int fd) _must_check_;
 int usk_connect(struct restore_ctx *ctx, const struct usk *u, int fd, const struct usk *to)
@@ -72,8 +98,10 @@ int usk_connect(struct restore_ctx *ctx, const struct usk *u, int fd, const stru
 int usk_sockaddr(const UnixSkEntry *e, struct sockaddr_un *ret, socklen_t *ret_len)
 	_must_check_;
 
-/* unix_pairs.c: all pairs with a named end, in a file system view of their own. */
-int usk_named_pairs(struct restore_ctx *ctx, struct unix_restore *s) _must_check_;
+/* unix_pairs.c: what was accepted, and who connected to it. */
+int usk_connections(struct restore_ctx *ctx, struct unix_restore *s) _must_check_;
+/* unix_begin.c: every call of which the kernel notes the caller. */
+int unix_begin(struct restore_ctx *ctx) _must_check_;
 /* unix_send.c: the queue of u, sent through fd (connected to u). */
 int usk_fill_queue(struct restore_ctx *ctx, struct usk *u, int fd) _must_check_;
 

@@ -2,7 +2,7 @@
  * Unix domain sockets.
  *
  *   dump     sock_diag: state, peer, name, shutdown, who waits to be accepted; the queue by
- *            MSG_PEEK with SO_PEEK_OFF, descriptors in it included
+ *            MSG_PEEK with SO_PEEK_OFF, descriptors in it included; whom SO_PEERCRED names
  *   restore  see unix_restore.c
  *
  * A peer outside the tree cannot be kept: a named datagram peer is connected to again by its
@@ -210,6 +210,43 @@ static int dump_diag(struct dump_ctx *ctx, struct dump_file *f, UnixSkEntry *e,
 	return 0;
 }
 
+#define LABEL_MAX	4096
+
+/* Empty where the kernel gives none. */
+static void peer_label(int fd, char *ret)
+{
+	socklen_t len = LABEL_MAX - 1;
+
+	memset(ret, 0, LABEL_MAX);
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERSEC, ret, &len) < 0)
+		ret[0] = '\0';
+}
+
+/* The security module labels sockets when they are made: by what the restored tree is then. */
+static void check_label(const struct dump_file *f)
+{
+	char is[LABEL_MAX], will_be[LABEL_MAX];
+	int fds[2];
+
+	peer_label(f->fd, is);
+	if (!is[0] || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
+		return;
+	peer_label(fds[0], will_be);
+	close(fds[0]);
+	close(fds[1]);
+	if (strcmp(is, will_be))
+		log_warn("the security label of the unix socket's other end (SO_PEERSEC), \"%s\", is lost: "
+			 "it will be \"%s\"", is, will_be);
+}
+
+static int dump_creds(struct dump_ctx *ctx, struct dump_file *f, UnixSkEntry *e)
+{
+	int r = sk_creds_dump(ctx, f->fd, &e->peer_creds);
+
+	check_label(f);
+	return r < 0 ? log_err(r, "cannot read SO_PEERCRED") : 0;
+}
+
 static int unix_dump(struct dump_ctx *ctx, struct dump_file *f)
 {
 	UnixSkEntry *e = ARENA_MSG(&ctx->arena, UnixSkEntry, unix_sk_entry);
@@ -236,6 +273,8 @@ static int unix_dump(struct dump_ctx *ctx, struct dump_file *f)
 	if (!r)
 		r = unix_path_dump(ctx, f, d, e);
 	if (!r)
+		r = dump_creds(ctx, f, e);
+	if (!r)
 		r = sk_in_tree_add(ctx, e->ino);
 	if (!r)
 		r = note_peer(ctx, f, e);
@@ -243,7 +282,9 @@ static int unix_dump(struct dump_ctx *ctx, struct dump_file *f)
 		r = check_waiting(ctx, e, d);
 	if (!r)
 		r = check_oob(f);
-	if (r < 0 || e->state == UNIX_LISTEN || ctx->opts->log_obstacles_only)
+	/* A stream that is not connected has no queue. */
+	if (r < 0 || ctx->opts->log_obstacles_only ||
+	    (e->type != SOCK_DGRAM && e->state != UNIX_ESTABLISHED))
 		return r;
 	return unix_queue_dump(ctx, f, e);
 }
@@ -264,6 +305,7 @@ const struct kind kind_unix = {
 	.dump_end = unix_dump_end,
 	.dump_done = unix_dump_done,
 	.prepare = unix_prepare,
+	.begin = unix_begin,
 	.restore = unix_restore,
 	.finish = unix_finish,
 	.restore_done = unix_restore_done,

@@ -11,10 +11,6 @@
 
 #include "kind/sk_unix.h"
 
-#ifndef SIOCUNIXFILE
-#define SIOCUNIXFILE	(SIOCPROTOPRIVATE + 0)
-#endif
-
 /* The directory in which a relative name was bound: the file's path without that name. */
 static int dump_dir(struct dump_ctx *ctx, const char *path, UnixSkEntry *e)
 {

@@ -1,8 +1,9 @@
 /*
  * Unix domain sockets, the restoring half.
  *
- *   prepare  files.img's unix entries by inode; the queues; pairs with a named end
- *   restore  unnamed pairs by socketpair(2), the others by socket and bind; connected last
+ *   prepare  files.img's unix entries by inode; the queues
+ *   begin    what tells who made it: see unix_begin.c
+ *   restore  datagram sockets bound and connected; options
  *   finish   queues first (their descriptors exist now), then shutdowns, then the ends that
  *            stand for closed peers are dropped, then options that change what arrives
  *
@@ -107,81 +108,39 @@ int unix_prepare(struct restore_ctx *ctx)
 	r = index_sockets(ctx, s);
 	if (r < 0 || !s->n_socks)
 		return r;
-	r = load_queues(ctx, s);
-	if (!r)
-		r = usk_named_pairs(ctx, s);
-	return r;
+	return load_queues(ctx, s);
 }
 
-int usk_socket(struct restore_ctx *ctx, const struct usk *u, int *ret_fd)
+/* Queued from unknown senders: before a connect(2) that would refuse them. */
+static int fill_bound(struct restore_ctx *ctx, struct usk *u)
 {
-	_cleanup_close_ int fd = socket(AF_UNIX, (int)u->e->type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	_cleanup_close_ int sender = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	int r;
 
-	if (fd < 0)
+	if (!u->e->name.len)
+		return log_fail(-EBADMSG, "messages for a nameless unix socket without peer");
+	if (sender < 0)
 		return log_err(neg_errno(), "cannot make a unix socket");
-	r = sk_restore_owner(ctx, u->f, fd);
+	r = usk_connect(ctx, u, sender, u);
 	if (r < 0)
-		return r;
-	*ret_fd = take_fd(&fd);
-	return 0;
-}
-
-static int make_pair(struct restore_ctx *ctx, struct usk *u, int *ret_other)
-{
-	int fds[2], r;
-
-	if (socketpair(AF_UNIX, (int)u->e->type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0)
-		return log_err(neg_errno(), "cannot make a pair of unix sockets");
-	u->fd = fds[0];
-	*ret_other = fds[1];
-	r = sk_restore_owner(ctx, u->f, fds[0]);
-	/* A pair's datagram ends may have names; a stream's were made by usk_named_pairs(). */
-	if (!r && u->e->name.len && !usk_is_stream(u))
-		r = usk_bind(ctx, u, fds[0]);
+		return log_err(r, "cannot connect to unix socket %u", u->e->ino);
+	r = usk_fill_queue(ctx, u, sender);
+	u->queue = NULL;
 	return r;
 }
 
-static int make_both(struct restore_ctx *ctx, struct usk *u)
+/* Once, whether for its own sake or because another one connects to it. */
+static int bind_receiver(struct restore_ctx *ctx, struct usk *u)
 {
-	struct usk *p = u->peer;
-	int r = make_pair(ctx, u, &p->fd);
+	int r = 0;
 
-	if (!r)
-		r = sk_restore_owner(ctx, p->f, p->fd);
-	if (!r && p->e->name.len && !usk_is_stream(p))
-		r = usk_bind(ctx, p, p->fd);
-	return r;
-}
-
-/* The peer is gone: an end that is closed when the queue is filled. */
-static int make_half(struct restore_ctx *ctx, struct usk *u)
-{
-	return make_pair(ctx, u, &u->fake);
-}
-
-static int make_bound(struct restore_ctx *ctx, struct usk *u)
-{
-	int r = usk_socket(ctx, u, &u->fd);
-
-	if (!r && u->e->name.len)
+	if (u->bound || u->how != USK_SOCKET || u->e->state == UNIX_LISTEN)
+		return 0;
+	u->bound = true;
+	if (u->e->name.len)
 		r = usk_bind(ctx, u, u->fd);
-	/* Queued from unknown senders: before a connect(2) that would refuse them. */
-	if (!r && u->queue && !usk_is_stream(u)) {
-		_cleanup_close_ int sender = -EBADF;
-
-		if (!u->e->name.len)
-			return log_fail(-EBADMSG, "messages for a nameless unix socket without "
-					"peer");
-		r = usk_socket(ctx, u, &sender);
-		if (!r)
-			r = usk_connect(ctx, u, sender, u);
-		if (!r)
-			r = usk_fill_queue(ctx, u, sender);
-		u->queue = NULL;
-	}
-	if (!r && u->e->state == UNIX_LISTEN && listen(u->fd, (int)MIN(u->e->backlog, 65535u)) < 0)
-		r = log_err(neg_errno(), "cannot listen");
+	if (!r && u->queue && !usk_is_stream(u))
+		r = fill_bound(ctx, u);
 	return r;
 }
 
@@ -198,53 +157,30 @@ static int connect_one_way(struct restore_ctx *ctx, struct usk *u)
 				 unix_name_text(u->peer->e->name.data, u->peer->e->name.len, name));
 		return 0;
 	}
-	if (usk_fd(u->peer) < 0) {
-		r = make_bound(ctx, u->peer);
-		if (r < 0)
-			return r;
-	}
+	r = bind_receiver(ctx, u->peer);
+	if (r < 0)
+		return r;
 	r = usk_connect(ctx, u, u->fd, u->peer);
 	return r < 0 ? log_err(r, "cannot connect to unix socket %u", u->e->peer) : 0;
 }
 
-/* Connected, but still in the accept queue of a listener of the tree. */
-static int connect_waiting(struct restore_ctx *ctx, struct usk *u)
-{
-	int fd, r = restore_file_get(ctx, u->peer->f->id, &fd);
-
-	if (!r)
-		r = usk_socket(ctx, u, &u->fd);
-	if (r < 0)
-		return r;
-	r = usk_connect(ctx, u, u->fd, u->peer);
-	return r < 0 ? log_err(r, "cannot connect to listening unix socket %u", u->e->peer) : 0;
-}
-
-static int make(struct restore_ctx *ctx, struct usk *u)
+/* What unix_begin() has left to do. */
+static int complete(struct restore_ctx *ctx, struct usk *u)
 {
 	int r;
 
-	if (usk_is_pair(u))
-		return make_both(ctx, u);
-	if (u->e->state == UNIX_LISTEN || (u->e->state == UNIX_CLOSE && !u->e->peer))
-		return make_bound(ctx, u);
-	/* The kernel calls a datagram receiver established when somebody connects to it. */
-	if (!usk_is_stream(u) && !u->e->peer && u->e->name.len)
-		return make_bound(ctx, u);
+	if (u->fd < 0)
+		return log_fail(-EBADMSG, "unix socket %u is not of the tree", u->e->ino);
 	if (u->e->peer && !u->peer)
 		return log_fail(-EBADMSG, "unix socket %u: its peer %u is not in files.img",
 				u->e->ino, u->e->peer);
-	if (u->peer && u->peer->e->state == UNIX_LISTEN && usk_is_stream(u) &&
-	    !(u->peer->e->uflags & USK_EXTERN))
-		return connect_waiting(ctx, u);
-	if (u->peer && !usk_is_stream(u)) {
-		r = make_bound(ctx, u);
-		return r < 0 ? r : connect_one_way(ctx, u);
-	}
-	if (u->peer)
+	if (u->peer && usk_is_stream(u) && u->peer->e->uflags & USK_EXTERN)
 		log_warn("unix socket %u: its peer is outside the tree; it comes back as closed "
 			 "by it", u->e->ino);
-	return make_half(ctx, u);
+	r = bind_receiver(ctx, u);
+	if (!r && u->how == USK_SOCKET && u->peer && !usk_is_stream(u))
+		r = connect_one_way(ctx, u);
+	return r;
 }
 
 int unix_restore(struct restore_ctx *ctx, struct restore_file *f, int *ret_fd)
@@ -261,11 +197,9 @@ int unix_restore(struct restore_ctx *ctx, struct restore_file *f, int *ret_fd)
 		*ret_fd = u->handed;
 		return MIN(r, 0);
 	}
-	if (u->fd < 0) {
-		r = make(ctx, u);
-		if (r < 0)
-			return r;
-	}
+	r = complete(ctx, u);
+	if (r < 0)
+		return r;
 	r = sk_opts_restore(u->fd, u->e->opts);
 	if (!r) {
 		r = restore_flags_fown(u->fd, u->e->flags, u->e->fown);
