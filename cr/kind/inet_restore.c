@@ -198,11 +198,13 @@ static int make(struct restore_ctx *ctx, struct inet_made *m, int fd)
 
 static int early_options(int fd, const InetSkEntry *e)
 {
-	int r = sk_opts_restore_early(fd, e->opts);
+	int v6only, r = sk_opts_restore_early(fd, e->opts);
 
 	if (!r)
 		r = inet_freebind_set(fd, e->family, true);
-	if (!r && e->family == AF_INET6 && e->has_v6only)
+	/* Raw sockets do not let it be set, not even to what it is. */
+	if (!r && e->family == AF_INET6 && e->has_v6only &&
+	    (sk_get_int(fd, SOL_IPV6, IPV6_V6ONLY, &v6only) < 0 || !v6only != !e->v6only))
 		r = SK_SET(fd, SOL_IPV6, IPV6_V6ONLY, e->v6only);
 	return r;
 }

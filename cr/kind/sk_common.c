@@ -46,6 +46,7 @@ struct sk_dump {
 	size_t n_swept;
 	struct map in_tree;		/* by inode */
 	bool tree_listed;
+	struct sk_defaults *defaults;
 };
 
 /* In the slot of the netlink sockets, which have no state of their own. */
@@ -54,6 +55,13 @@ static struct sk_dump *sk_dump(struct dump_ctx *ctx)
 	if (!ctx->kind_state[FD_TYPES__NETLINKSK])
 		ctx->kind_state[FD_TYPES__NETLINKSK] = ARENA_NEW(&ctx->arena, struct sk_dump);
 	return ctx->kind_state[FD_TYPES__NETLINKSK];
+}
+
+struct sk_defaults **sk_defaults_slot(struct dump_ctx *ctx)
+{
+	struct sk_dump *d = sk_dump(ctx);
+
+	return d ? &d->defaults : NULL;
 }
 
 void sk_dump_done(struct dump_ctx *ctx)

@@ -12,6 +12,10 @@
 #include "kernel/sockdiag.h"
 #include "kind/kind.h"
 
+struct sk_sort {
+	int family, type, proto;
+};
+int sk_sort_of(int fd, struct sk_sort *ret) _must_check_;
 /* AF_* of the socket behind f, -1 if it is none or not known. */
 int sk_family(const struct dump_file *f);
 
@@ -36,6 +40,9 @@ int sk_in_tree_add(struct dump_ctx *ctx, uint32_t ino) _must_check_;
 /* The network namespace's id for the image; 0 when not known. */
 uint32_t sk_ns_id(const struct dump_file *f);
 
+/* Where a dump keeps the defaults; NULL without memory. */
+struct sk_defaults **sk_defaults_slot(struct dump_ctx *ctx);
+
 /* Options. Before the kind's own changes to the socket (TCP repair changes SO_REUSEADDR). */
 int sk_opts_dump(struct dump_ctx *ctx, struct dump_file *f, SkOptsEntry **ret) _must_check_;
 /* Those bind(2) and connect(2) depend on; SO_REUSEADDR is set until sk_opts_restore_late(). */
@@ -47,9 +54,14 @@ int sk_opts_restore_late(int fd, const SkOptsEntry *o) _must_check_;
 /* Room for queues of that many bytes, until sk_opts_restore_late(). */
 int sk_buffers_for(int fd, size_t rcv_bytes, size_t snd_bytes) _must_check_;
 
-/* sk_extra.c: options CRIU's format has no field for. */
-int sk_extra_dump(struct dump_ctx *ctx, struct dump_file *f, SkOptsEntry *o) _must_check_;
-int sk_extra_restore(int fd, const SkOptsEntry *o) _must_check_;
+/*
+ * sk_extra.c: options CRIU's format has no field for. known: what fresh sockets have, NULL at
+ * first, in the arena. late: those that sk_opts_restore_late() is for.
+ */
+struct sk_defaults;
+int sk_extra_dump(struct dump_ctx *ctx, struct dump_file *f, struct sk_defaults **known,
+		  SkOptsEntry *o) _must_check_;
+int sk_extra_restore(int fd, const SkOptsEntry *o, bool late) _must_check_;
 
 /* An external by its key, e.g. sort "unix": "unix[12]"; NULL if not named. */
 const struct cr_external *sk_external(const struct cr_opts *opts, const char *sort,
@@ -65,9 +77,6 @@ int sk_inherit(struct restore_ctx *ctx, uint32_t ino, int *ret_fd) _must_check_;
  * sort says how: 1, 0 for none, or -errno (logged). sk_take() gives one, owned like the
  * original; logged.
  */
-struct sk_sort {
-	int family, type, proto;
-};
 typedef int sk_sort_fn(struct restore_ctx *ctx, const struct restore_file *f, struct sk_sort *ret);
 int sk_make(struct restore_ctx *ctx, FdTypes type, sk_sort_fn *sort) _must_check_;
 int sk_take(struct restore_ctx *ctx, const struct restore_file *f, int *ret_fd) _must_check_;

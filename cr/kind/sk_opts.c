@@ -102,6 +102,13 @@ static void dump_keepalive(int fd, SkOptsEntry *o)
 	get_u32(fd, SOL_TCP, TCP_KEEPINTVL, &o->has_tcp_keepintvl, &o->tcp_keepintvl);
 }
 
+static int dump_extra(struct dump_ctx *ctx, struct dump_file *f, SkOptsEntry *o)
+{
+	struct sk_defaults **known = sk_defaults_slot(ctx);
+
+	return known ? sk_extra_dump(ctx, f, known, o) : log_err(-ENOMEM, "socket options");
+}
+
 int sk_opts_dump(struct dump_ctx *ctx, struct dump_file *f, SkOptsEntry **ret)
 {
 	SkOptsEntry *o = ARENA_MSG(&ctx->arena, SkOptsEntry, sk_opts_entry);
@@ -146,21 +153,18 @@ int sk_opts_dump(struct dump_ctx *ctx, struct dump_file *f, SkOptsEntry **ret)
 	if (!r)
 		r = dump_filter(ctx, fd, o);
 	if (!r)
-		r = sk_extra_dump(ctx, f, o);
+		r = dump_extra(ctx, f, o);
 	if (r < 0)
 		return r;
 	*ret = o;
 	return 0;
 }
 
-int sk_opts_restore_early(int fd, const SkOptsEntry *o)
+/* What decides about routes. */
+static int restore_ways(int fd, const SkOptsEntry *o)
 {
-	int r = SK_SET(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+	int r = o->so_mark ? SK_SET(fd, SOL_SOCKET, SO_MARK, (int)o->so_mark) : 0;
 
-	if (!r && o->so_reuseport)
-		r = SK_SET(fd, SOL_SOCKET, SO_REUSEPORT, 1);
-	if (!r && o->so_mark)
-		r = SK_SET(fd, SOL_SOCKET, SO_MARK, (int)o->so_mark);
 	if (r < 0 || !o->so_bound_dev || !o->so_bound_dev[0])
 		return r;
 	if (strlen(o->so_bound_dev) >= IFNAMSIZ)
@@ -170,6 +174,15 @@ int sk_opts_restore_early(int fd, const SkOptsEntry *o)
 		return log_err(neg_errno(), "cannot bind the socket to interface %s",
 			       o->so_bound_dev);
 	return 0;
+}
+
+int sk_opts_restore_early(int fd, const SkOptsEntry *o)
+{
+	int r = SK_SET(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+
+	if (!r && o->so_reuseport)
+		r = SK_SET(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+	return r < 0 ? r : restore_ways(fd, o);
 }
 
 static int set_timeout(int fd, int name, uint64_t sec, uint64_t usec)
@@ -213,7 +226,7 @@ int sk_opts_restore(int fd, const SkOptsEntry *o)
 		{ o->so_broadcast, SO_BROADCAST, "SO_BROADCAST" },
 		{ o->so_oobinline != 0, SO_OOBINLINE, "SO_OOBINLINE" },
 	};
-	int r = 0;
+	int r = restore_ways(fd, o);	/* again, where there was an early part */
 
 	for (size_t i = 0; !r && i < ARRAY_SIZE(bools); i++)
 		if (bools[i].on)
@@ -231,8 +244,9 @@ int sk_opts_restore(int fd, const SkOptsEntry *o)
 			r = log_err(neg_errno(), "cannot set socket option SO_LINGER");
 	}
 	if (!r)
-		r = sk_extra_restore(fd, o);
-	if (!r && o->so_priority)
+		r = sk_extra_restore(fd, o, false);
+	/* Last: IP_TOS sets it, too. */
+	if (!r && o->has_so_priority)
 		r = SK_SET(fd, SOL_SOCKET, SO_PRIORITY, (int)o->so_priority);
 	return r;
 }
@@ -312,5 +326,7 @@ int sk_opts_restore_late(int fd, const SkOptsEntry *o)
 	/* Not before the queues are filled: these change what arrives. */
 	if (!r && o->so_passcred)
 		r = SK_SET(fd, SOL_SOCKET, SO_PASSCRED, 1);
-	return r < 0 ? r : restore_filter(fd, o);
+	if (!r)
+		r = restore_filter(fd, o);
+	return r < 0 ? r : sk_extra_restore(fd, o, true);
 }

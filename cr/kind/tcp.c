@@ -248,19 +248,37 @@ void tcp_stream_done(struct tcp_stream *s)
 	s->inq = s->outq = NULL;
 }
 
+/* Of a listener, too: its keys go to what it accepts. */
+static int check_authentication(int fd)
+{
+	char probe[64] = { 0 };
+	socklen_t len = sizeof(probe);
+
+	if (!getsockopt(fd, SOL_TCP, TCP_AO_INFO, probe, &len))
+		return log_obstacle("remove the keys or close the socket first",
+				    "TCP socket with authentication option (TCP-AO)");
+	return 0;
+}
+
+/* Asked for no byte of it, the kernel keeps it and says how much there is. */
+static void warn_saved_syn(int fd)
+{
+	char none;
+	socklen_t len = 0;
+
+	if (getsockopt(fd, SOL_TCP, TCP_SAVED_SYN, &none, &len) < 0 && errno == EINVAL && len)
+		log_warn("the connection's SYN that nobody has read (TCP_SAVED_SYN) is lost");
+}
+
 static int check_protocol(int fd)
 {
-	char ulp[16] = "", probe[64] = { 0 };
+	char ulp[16] = "";
 	socklen_t len = sizeof(ulp) - 1;
 	struct pollfd p = { .fd = fd, .events = POLLPRI };
 
 	if (!getsockopt(fd, SOL_TCP, TCP_ULP, ulp, &len) && len && ulp[0])
 		return log_obstacle("switch kernel TLS off in the service's configuration",
 				    "TCP connection with upper layer protocol \"%s\"", ulp);
-	len = sizeof(probe);
-	if (!getsockopt(fd, SOL_TCP, TCP_AO_INFO, probe, &len))
-		return log_obstacle("close the connection first",
-				    "TCP connection with authentication option (TCP-AO)");
 	if (poll(&p, 1, 0) > 0 && p.revents & POLLPRI)
 		return log_obstacle("try again when the service has read it",
 				    "TCP connection with unread urgent data");
@@ -294,8 +312,12 @@ int tcp_check(struct dump_ctx *ctx, struct dump_file *f, uint32_t state)
 	if (d && d->md5)
 		return log_obstacle("remove the key or close the socket first",
 				    "TCP socket with MD5 signatures (TCP_MD5SIG)");
+	r = check_authentication(f->fd);
+	if (r < 0)
+		return r;
 	if (state == TCP_LISTEN)
 		return check_queue(ctx, f);
+	warn_saved_syn(f->fd);
 	r = check_protocol(f->fd);
 	if (r < 0)
 		return r;

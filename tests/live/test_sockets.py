@@ -250,6 +250,33 @@ def test_a_stream_gets_the_replacement_that_is_handed_in(target, tmp_path):
     wait_for(lambda: b"tick" in (tmp_path / "output").read_bytes(), 10, "no output")
 
 
+BPF_FILTER = """
+import ctypes, socket, struct, sys, time
+code = struct.pack("<BBhi", 0xb7, 0, 0, 1) + struct.pack("<BBhi", 0x95, 0, 0, 0)
+buf, gpl = ctypes.create_string_buffer(code), ctypes.create_string_buffer(b"GPL")
+attr = ctypes.create_string_buffer(struct.pack("<IIQQ", 1, 2, ctypes.addressof(buf),
+                                               ctypes.addressof(gpl)), 128)
+fd = ctypes.CDLL(None).syscall(321, 5, attr, 128)
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+if fd >= 0:
+    s.setsockopt(socket.SOL_SOCKET, 50, fd)
+    import os; os.close(fd)
+print(fd, flush=True)
+time.sleep(3600)
+"""
+
+
+def test_an_ebpf_program_on_a_socket_is_refused_by_name(target, tmp_path):
+    p = target(BPF_FILTER, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    if int(p.stdout.readline()) < 0:
+        pytest.skip("BPF_PROG_LOAD does not work here")
+    p.stdout.close()
+    done = cr("dump", tmp_path, "-t", str(p.pid), "-j")
+    assert done.returncode == 1
+    assert "an eBPF program is attached to the socket (SO_ATTACH_BPF)" in done.stderr
+    assert p.poll() is None
+
+
 ECHO = """
 import selectors, socket
 l = socket.create_server(("::1" if V6 else "127.0.0.1", 0), family=FAMILY)

@@ -282,6 +282,37 @@ TEST("TCP stream entries that cannot be are refused")
 	REFUSES(good_stream, tcp_check_entry, e.has_rcv_wnd = false);
 }
 
+static int extra_restore(uint32_t level, uint32_t name, size_t len, char *ifname, int fd, bool late)
+{
+	static uint8_t value[4096] = { 1 };
+	SkExtraOptEntry e = SK_EXTRA_OPT_ENTRY__INIT, *list = &e;
+	SkOptsEntry o = SK_OPTS_ENTRY__INIT;
+
+	e.level = level;
+	e.name = name;
+	e.value = (ProtobufCBinaryData){ len, value };
+	e.ifname = ifname;
+	o.n_extra = 1;
+	o.extra = &list;
+	return sk_extra_restore(fd, &o, late);
+}
+
+TEST("socket options that are not in the table or too long are refused, others only warned of")
+{
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	char none[] = "no-such-dev", lo[] = "lo";
+
+	ASSERT_EQ(extra_restore(SOL_SOCKET, 9999, 4, NULL, fd, false), -EBADMSG);
+	ASSERT_EQ(extra_restore(SOL_IP, IP_ADD_MEMBERSHIP, 8, NULL, fd, false), -EBADMSG);
+	ASSERT_EQ(extra_restore(SOL_IP, IP_RECVERR, 2049, NULL, fd, false), -EBADMSG);
+	ASSERT_EQ(extra_restore(SOL_IP, IP_RECVERR, 4096, NULL, fd, true), -EBADMSG);
+	ASSERT_OK(extra_restore(SOL_IP, IP_RECVERR, 0, NULL, fd, false));
+	ASSERT_OK(extra_restore(SOL_IP, IP_UNICAST_IF, 4, none, fd, false));
+	ASSERT_OK(extra_restore(SOL_IP, IP_UNICAST_IF, 2, lo, fd, false));
+	ASSERT_OK(extra_restore(SOL_IP, IP_UNICAST_IF, 2048, lo, fd, false));
+	close(fd);
+}
+
 TEST("unix names become addresses with the length bind(2) was given")
 {
 	UnixSkEntry e = UNIX_SK_ENTRY__INIT;

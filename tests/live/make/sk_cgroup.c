@@ -5,7 +5,6 @@
  *
  * cr-options: --tcp-established
  */
-#define _GNU_SOURCE
 #include <linux/inet_diag.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>

@@ -3,7 +3,6 @@
  * listeners, connections and those still waiting, made by processes of several users, some of
  * which have ended; a connection whose client has closed keeps its name, too.
  */
-#define _GNU_SOURCE
 #include <grp.h>
 #include <sched.h>
 #include <sys/prctl.h>
