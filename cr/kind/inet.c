@@ -200,6 +200,8 @@ static int dump_udp(struct dump_ctx *ctx, struct dump_file *f, InetSkEntry *e)
 
 	if (!r)
 		r = udp_check(ctx, f, e->type, e->proto, (uint16_t)e->src_port);
+	if (!r)
+		r = mcast_dump(ctx, f, e);
 	e->state = e->dst_port ? TCP_ESTABLISHED : TCP_CLOSE;
 	/* Only a connected one can be shut down. */
 	if (!r && e->dst_port && e->proto == IPPROTO_UDP)

@@ -298,6 +298,8 @@ int inet_restore(struct restore_ctx *ctx, struct restore_file *f, int *ret_fd)
 		r = inet_freebind_set(fd, e->family, e->ip_opts && e->ip_opts->freebind);
 	if (!r)
 		r = ip_options(fd, e);
+	if (!r && e->type != SOCK_STREAM)
+		r = mcast_restore(fd, e);
 	if (!r)
 		r = sk_opts_restore(fd, e->opts);
 	if (!r && !m->stream) {

@@ -19,23 +19,50 @@ static bool packet_match(const struct dump_file *f)
 	return sk_family(f) == AF_PACKET;
 }
 
-static int dump_mclist(struct dump_ctx *ctx, const struct sockdiag *d, PacketSockEntry *e)
-{
-	for (size_t i = 0; i < d->n_mc; i++) {
-		PacketMclist *m = ARENA_MSG(&ctx->arena, PacketMclist, packet_mclist);
-		PacketMclist **slot = ARENA_PUSH(&ctx->arena, e->mclist, e->n_mclist);
+#define JOINS_MAX	1024u	/* of one address */
 
-		if (!m || !slot)
-			return log_err(-ENOMEM, "packet socket");
-		m->index = (uint32_t)d->mc[i].ifindex;
-		m->type = d->mc[i].type;
-		m->addr.data = arena_memdup(&ctx->arena, d->mc[i].addr, sizeof(d->mc[i].addr));
-		m->addr.len = d->mc[i].addr_len;
-		if (!m->addr.data)
+/* Numbers of interfaces are this kernel's. */
+static int name_of(struct dump_ctx *ctx, int ifindex, char **ret)
+{
+	char name[IF_NAMESIZE];
+
+	if (ifindex <= 0)
+		return 0;
+	if (!if_indextoname((unsigned int)ifindex, name))
+		return log_err(neg_errno(), "no name for interface %d", ifindex);
+	*ret = arena_strdup(&ctx->arena, name);
+	return *ret ? 0 : log_err(-ENOMEM, "packet socket");
+}
+
+static int dump_membership(struct dump_ctx *ctx, const struct sockdiag_mc *mc, PacketSockEntry *e)
+{
+	PacketMclist *m = ARENA_MSG(&ctx->arena, PacketMclist, packet_mclist), **slot;
+
+	if (!m)
+		return log_err(-ENOMEM, "packet socket");
+	m->index = (uint32_t)mc->ifindex;
+	m->type = mc->type;
+	m->addr.data = arena_memdup(&ctx->arena, mc->addr, sizeof(mc->addr));
+	m->addr.len = mc->addr_len;
+	if (!m->addr.data)
+		return log_err(-ENOMEM, "packet socket");
+	/* It ends when it was left as often as it was joined. */
+	for (uint32_t i = 0; i < MAX(1u, MIN(mc->count, JOINS_MAX)); i++) {
+		slot = ARENA_PUSH(&ctx->arena, e->mclist, e->n_mclist);
+		if (!slot)
 			return log_err(-ENOMEM, "packet socket");
 		*slot = m;
 	}
-	return 0;
+	return name_of(ctx, mc->ifindex, &m->ifname);
+}
+
+static int dump_mclist(struct dump_ctx *ctx, const struct sockdiag *d, PacketSockEntry *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; !r && i < d->n_mc; i++)
+		r = dump_membership(ctx, &d->mc[i], e);
+	return r;
 }
 
 static uint32_t get(int fd, int name)
@@ -70,11 +97,14 @@ static int packet_dump(struct dump_ctx *ctx, struct dump_file *f)
 	r = sk_diag(ctx, f, SOCKDIAG_PACKET, false, &d);
 	if (r < 0)
 		return r;
-	if (d && (d->rx_ring || d->tx_ring))
+	if (!d)
+		return log_fail(-ENOENT, "sock_diag does not list packet socket %llu",
+				(unsigned long long)f->st.st_ino);
+	if (d->rx_ring || d->tx_ring)
 		return log_obstacle("let the program capture without a ring, or stop it",
 				    "packet socket with a memory ring (PACKET_%s_RING)",
 				    d->rx_ring ? "RX" : "TX");
-	if (d && d->fanout)
+	if (d->fanout)
 		return log_obstacle("stop the program that captures", "packet socket in a fanout "
 				    "group");
 	r = sk_get_int(f->fd, SOL_SOCKET, SO_TYPE, &type);
@@ -91,7 +121,9 @@ static int packet_dump(struct dump_ctx *ctx, struct dump_file *f)
 	e->has_ns_id = e->ns_id != 0;
 	dump_options(f->fd, e);
 	f->fe->psk = e;
-	r = d ? dump_mclist(ctx, d, e) : 0;
+	r = name_of(ctx, own.sll_ifindex, &e->ifname);
+	if (!r)
+		r = dump_mclist(ctx, d, e);
 	if (!r)
 		r = dump_fown(ctx, f, &e->fown);
 	return r < 0 ? r : sk_opts_dump(ctx, f, &e->opts);
@@ -125,6 +157,15 @@ static int set_options(int fd, const PacketSockEntry *e)
 	return 0;
 }
 
+/* By name, where the image has one: CRIU's do not. */
+static int index_of(uint32_t index, const char *name, int *ret)
+{
+	*ret = name && name[0] ? (int)if_nametoindex(name) : (int)index;
+	if (name && name[0] && !*ret)
+		return log_err(neg_errno(), "interface %s of a packet socket", name);
+	return 0;
+}
+
 static int join_multicast(int fd, const PacketSockEntry *e)
 {
 	for (size_t i = 0; i < e->n_mclist; i++) {
@@ -133,9 +174,11 @@ static int join_multicast(int fd, const PacketSockEntry *e)
 			int ifindex;
 			unsigned short type, alen;
 			uint8_t addr[32];
-		} mreq = { (int)m->index, (unsigned short)m->type, (unsigned short)m->addr.len,
-			   { 0 } };
+		} mreq = { 0, (unsigned short)m->type, (unsigned short)m->addr.len, { 0 } };
+		int r = index_of(m->index, m->ifname, &mreq.ifindex);
 
+		if (r < 0)
+			return r;
 		if (m->addr.len > sizeof(mreq.addr))
 			return log_fail(-EBADMSG, "multicast address of %zu bytes", m->addr.len);
 		memcpy(mreq.addr, m->addr.data, m->addr.len);
@@ -152,11 +195,11 @@ static int join_multicast(int fd, const PacketSockEntry *e)
 static int bind_to(int fd, const PacketSockEntry *e)
 {
 	struct sockaddr_ll a = { .sll_family = AF_PACKET,
-				 .sll_protocol = (uint16_t)e->protocol,
-				 .sll_ifindex = (int)e->ifindex };
+				 .sll_protocol = (uint16_t)e->protocol };
+	int r = index_of(e->ifindex, e->ifname, &a.sll_ifindex);
 
-	if (!e->protocol && !e->ifindex)
-		return 0;
+	if (r < 0 || (!e->protocol && !e->ifindex))
+		return r;
 	if (bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
 		return log_err(neg_errno(), "cannot bind a packet socket to interface %u",
 			       e->ifindex);

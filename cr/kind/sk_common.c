@@ -47,6 +47,7 @@ struct sk_dump {
 	struct map in_tree;		/* by inode */
 	bool tree_listed;
 	struct sk_defaults *defaults;
+	struct mcast_groups *groups;
 };
 
 /* In the slot of the netlink sockets, which have no state of their own. */
@@ -62,6 +63,13 @@ struct sk_defaults **sk_defaults_slot(struct dump_ctx *ctx)
 	struct sk_dump *d = sk_dump(ctx);
 
 	return d ? &d->defaults : NULL;
+}
+
+struct mcast_groups **sk_groups_slot(struct dump_ctx *ctx)
+{
+	struct sk_dump *d = sk_dump(ctx);
+
+	return d ? &d->groups : NULL;
 }
 
 void sk_dump_done(struct dump_ctx *ctx)

@@ -130,6 +130,22 @@ void inet_restore_done(struct restore_ctx *ctx);
 int inet_check_entry(const InetSkEntry *e) _must_check_;
 int tcp_check_entry(const TcpStreamEntry *e) _must_check_;
 
+/* sk_mcast.c. The groups of all sockets: candidates. */
+struct mcast_groups {
+	struct mcast_group {
+		int family;
+		unsigned int ifindex;
+		char ifname[16];	/* IFNAMSIZ, of two headers that clash */
+		uint8_t address[16];
+	} *list;
+	size_t n;
+};
+int mcast_dump(struct dump_ctx *ctx, struct dump_file *f, InetSkEntry *e) _must_check_;
+int mcast_restore(int fd, const InetSkEntry *e) _must_check_;
+/* /proc/net/igmp and igmp6; for tests, too. -EBADMSG. */
+int mcast_parse_v4(struct arena *a, const char *text, struct mcast_groups *ret) _must_check_;
+int mcast_parse_v6(struct arena *a, const char *text, struct mcast_groups *ret) _must_check_;
+
 /* udp.c: what cannot be dumped about a UDP or raw socket. */
 int udp_check(struct dump_ctx *ctx, struct dump_file *f, uint32_t type, uint32_t proto,
 	      uint16_t port) _must_check_;

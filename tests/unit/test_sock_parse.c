@@ -282,6 +282,80 @@ TEST("TCP stream entries that cannot be are refused")
 	REFUSES(good_stream, tcp_check_entry, e.has_rcv_wnd = false);
 }
 
+static const char igmp[] =
+	"Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter\n"
+	"1\tlo        :     1      V3\n"
+	"\t\t\t\t010000E0     1 0:00000000\t\t0\n"
+	"4\teth0.100  :     2      V2\n"
+	"\t\t\t\tFB0000E0     1 0:00000000\t\t1\n"
+	"\t\t\t\t010000E0     1 0:00000000\t\t0\n";
+static const char igmp6[] =
+	"1    lo              ff020000000000000000000000000001     1 0000000C 0\n"
+	"12   wlan0           ff0200000000000000000000000000fb     1 00000004 0\n";
+
+TEST("multicast groups are read from /proc, damaged lists are refused")
+{
+	struct mcast_groups g = { 0 };
+	char cut[sizeof(igmp)];
+	struct arena a;
+
+	arena_init(&a);
+	ASSERT_OK(mcast_parse_v4(&a, igmp, &g));
+	ASSERT_EQ(g.n, 3);
+	ASSERT_EQ(g.list[1].ifindex, 4);
+	ASSERT_STREQ(g.list[1].ifname, "eth0.100");
+	ASSERT(!memcmp(g.list[1].address, "\xe0\0\0\xfb", 4));
+	ASSERT_OK(mcast_parse_v6(&a, igmp6, &g));
+	ASSERT_EQ(g.n, 5);
+	ASSERT_EQ(g.list[4].ifindex, 12);
+	ASSERT_EQ(g.list[4].address[15], 0xfb);
+	ASSERT_EQ(mcast_parse_v4(&a, "\t\t\t\t010000E0 1\n", &g), -EBADMSG);
+	ASSERT_EQ(mcast_parse_v4(&a, "nonsense\n", &g), -EBADMSG);
+	ASSERT_EQ(mcast_parse_v4(&a, "1\tlo :\n\tzz\n", &g), -EBADMSG);
+	ASSERT_EQ(mcast_parse_v6(&a, "1 lo ff02\n", &g), -EBADMSG);
+	ASSERT_EQ(mcast_parse_v6(&a, "1 lo\n", &g), -EBADMSG);
+	for (size_t n = 0; n < sizeof(igmp); n++) {
+		int r;
+
+		snprintf(cut, n + 1, "%s", igmp);
+		r = mcast_parse_v4(&a, cut, &g);
+		ASSERT(!r || r == -EBADMSG);
+	}
+	arena_done(&a);
+}
+
+static InetSkEntry member = INET_SK_ENTRY__INIT;
+
+static int mcast_with(uint32_t family, size_t group, size_t sources, uint32_t mode, char *ifname)
+{
+	static uint8_t bytes[4100 * 16] = { 224 };
+	SkMcastEntry m = SK_MCAST_ENTRY__INIT, *list = &m;
+
+	m.family = family;
+	m.group = (ProtobufCBinaryData){ group, bytes };
+	m.sources = (ProtobufCBinaryData){ sources, bytes };
+	m.mode = mode;
+	m.ifname = ifname;
+	member.mcast = &list;
+	member.n_mcast = 1;
+	return mcast_restore(-1, &member);
+}
+
+TEST("multicast memberships that cannot be are refused")
+{
+	char lo[] = "lo", none[] = "no-such-dev", too_long[] = "a-name-of-17-char";
+
+	ASSERT_EQ(mcast_with(AF_UNIX, 4, 0, 0, lo), -EBADMSG);
+	ASSERT_EQ(mcast_with(AF_INET, 16, 0, 0, lo), -EBADMSG);
+	ASSERT_EQ(mcast_with(AF_INET6, 4, 0, 0, lo), -EBADMSG);
+	ASSERT_EQ(mcast_with(AF_INET, 4, 6, 1, lo), -EBADMSG);
+	ASSERT_EQ(mcast_with(AF_INET, 4, 4, 2, lo), -EBADMSG);
+	ASSERT_EQ(mcast_with(AF_INET, 4, 4097 * 4, 1, lo), -EBADMSG);
+	ASSERT_EQ(mcast_with(AF_INET, 4, 0, 0, too_long), -EBADMSG);
+	ASSERT_EQ(mcast_with(AF_INET, 4, 0, 0, none), -ENODEV);
+	ASSERT_EQ(mcast_with(AF_INET, 4, 4, 1, lo), -EBADF);
+}
+
 static int extra_restore(uint32_t level, uint32_t name, size_t len, char *ifname, int fd, bool late)
 {
 	static uint8_t value[4096] = { 1 };
