@@ -37,7 +37,7 @@ def snapshot(pid):
     def text(name):
         with open(f"/proc/{pid}/{name}") as f:
             return f.read()
-    status = re.sub(r"(?m)^(voluntary|nonvoluntary|Vm|Rss|Seccomp_|State|x86_|untag|HugetlbPages).*$", "",
+    status = re.sub(r"(?m)^(voluntary|nonvoluntary|Vm|Rss|SigQ|Seccomp_|State|x86_|untag|HugetlbPages).*$", "",
                     text("status"))
     fds = {fd: (os.readlink(f"/proc/{pid}/fd/{fd}"), text(f"fdinfo/{fd}"))
            for fd in os.listdir(f"/proc/{pid}/fd")}
