@@ -184,6 +184,7 @@ static const struct {
 	/* Ids and the user namespace's maps: every later uid needs them. */
 	{ "namespaces",		step_collect,	true },
 	{ "sessions",		sessions_check,	true },
+	{ "System V semaphores", ipc_find_semaphores, true },
 	{ "processes",		step_state,	true },
 	/* Filters point into each other over the whole tree. */
 	{ "seccomp",		seccomp_dump,	true },
@@ -191,7 +192,7 @@ static const struct {
 	{ "System V IPC",	ipc_check,	true },
 	/* The long step: nothing that could still be refused comes after it. */
 	{ "memory",		step_memory,	false },
-	{ "System V memory",	ipc_dump,	false },
+	{ "System V images",	ipc_dump,	false },
 	{ "namespace images",	ns_dump_all,	false },
 	{ "control groups",	step_cgroups,	false },
 	{ "cores",		step_cores,	false },

@@ -80,7 +80,9 @@ struct dump_ctx {
 	TaskKobjIdsEntry *root_ids;	/* the dumper's own */
 	InventoryEntry *inventory;
 	struct image_writer *w_files, *w_remap, *w_pipes_data, *w_fifo_data, *w_sk_queues;
-	struct segment *ipc_segments;	/* ns/ipc_dump.c */
+	struct segment *ipc_segments;	/* ns/ipc_*_dump.c: the tree's, but for ipc_sets */
+	struct sem_set *ipc_sets;	/* until ipc_check(): all there are */
+	struct msg_queue *ipc_queues;
 	void *kind_state[32];		/* a kind's own memory during the dump, by FdTypes number */
 	void *ns_state;			/* ns/dump.h */
 	struct cr_stats stats;

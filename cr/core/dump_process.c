@@ -11,6 +11,7 @@
 
 #include "core/dump_process.h"
 #include "core/files.h"
+#include "ns/ipc.h"
 #include "ns/ns.h"
 #include "task/mem.h"
 #include "task/part.h"
@@ -129,6 +130,8 @@ static int process_dump_inside(struct dump_ctx *ctx, struct dump_process *p)
 		LOG_SCOPE("thread %d", p->threads[i].task.tid);
 		r = noted(ctx, &refused, parts_dump_calls(ctx, p, &p->threads[i]));
 	}
+	if (r >= 0)
+		r = ipc_undo_read(ctx, p);
 	if (r < 0)
 		return r;
 	r = remote_unmap(&p->remote, leader);

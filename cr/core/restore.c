@@ -74,6 +74,8 @@ static const struct {
 	{ "tasks and memory",	step_tasks },
 	/* setpgid() wants the leader to exist, and both in one session. Helpers end with it. */
 	{ "process groups",	restore_groups },
+	/* As their last users; what a process would give back (SEM_UNDO), before threads share it. */
+	{ "System V IPC, users", ipc_restore_users },
 	{ "files and state",	restore_settle },
 	{ "stopped processes",	restore_stopped },
 	{ "post-restore",	step_post_restore },

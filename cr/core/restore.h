@@ -80,7 +80,9 @@ struct restore_ctx {
 	int pidfd_t_fd;			/* its number in every task, above all of the images' */
 	struct mapped_node *mapped_files; /* files_restore.c */
 	struct late_fown *late_fowns;	/* idem */
-	struct rest_segment *ipc_segments; /* ns/ipc_restore.c */
+	struct rest_segment *ipc_segments; /* ns/ipc_*_restore.c */
+	struct rest_set *ipc_sets;
+	struct rest_queue *ipc_queues;
 	void *kind_state[32];		/* a kind's own memory, by FdTypes number */
 	void *ns_state;			/* ns/ns.h */
 	struct task_inherit *inherit;	/* what tasks get from us, read by task/inherit.c */

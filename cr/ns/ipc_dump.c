@@ -1,181 +1,116 @@
 /*
- * System V shared memory of a tree → ipcns-shm-N.img, pagemap-shmem-ID, pages-N.
+ * System V IPC of a tree: whose is an object?
  *
- * Which objects belong to a tree the kernel does not say. A segment does if processes of the
- * tree have it attached, and nobody else has. Semaphores and queues are not attached to
- * anything: those that a process of the tree was the last to use are refused, since they
- * would be missing in the new kernel.
+ * The kernel does not say. A segment is the tree's if processes of the tree have it attached, and
+ * nobody else has. Semaphores and queues are not attached to anything. They are the tree's if one
+ * of its processes was the last to use them, waits in them, or has adjustments (SEM_UNDO). Those
+ * whose last user is dead are the tree's if one of its processes has their owner's user id; root's
+ * would be everybody's and are left alone.
  */
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/ipc.h>
-#include <sys/msg.h>
-#include <sys/sem.h>
-#include <sys/shm.h>
 
-#include "image/pages.h"
-#include "image/proto.h"
-#include "ns/ipc.h"
+#include "ns/ipc_state.h"
 #include "ns/ns.h"
-#include "task/vma.h"
+#include "task/parts.h"
 
-/* ipc(5): the kernel's own limit of one namespace is 32,768 (ipcmni_extend: 16 million). */
-#define OBJECTS_MAX	65536
-
-struct segment {
-	struct segment *next;
-	int id;
-	struct dump_process *p;		/* one that has it attached, there: */
-	const struct vma *v;
-	uint64_t attached;		/* by the tree */
-	struct shmid_ds ds;
-};
-
-static struct segment *segment_find(struct dump_ctx *ctx, int id)
+static char pid_state(pid_t pid)
 {
-	for (struct segment *s = ctx->ipc_segments; s; s = s->next)
-		if (s->id == id)
-			return s;
-	return NULL;
+	_cleanup_free_ char *stat = NULL;
+	const char *end;
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	if (read_file_at(AT_FDCWD, path, 4096, &stat, NULL) < 0)
+		return 'X';
+	end = strrchr(stat, ')');
+	return end && end[1] == ' ' ? end[2] : 'X';
 }
 
-static int segment_add(struct dump_ctx *ctx, struct dump_process *p, const struct vma *v)
+bool ipc_pid_is_alive(pid_t pid)
 {
-	struct segment *s = segment_find(ctx, (int)v->ino);
-
-	if (v->ino > INT32_MAX)
-		return log_fail(-EBADMSG, "process %d: segment id %lu", p->pid, v->ino);
-	if (!s) {
-		s = ARENA_NEW(&ctx->arena, struct segment);
-		if (!s)
-			return -ENOMEM;
-		*s = (struct segment){ .next = ctx->ipc_segments, .id = (int)v->ino, .p = p, .v = v };
-		if (shmctl(s->id, IPC_STAT, &s->ds) < 0)
-			return log_err(neg_errno(), "process %d: System V segment %d", p->pid, s->id);
-		ctx->ipc_segments = s;
-	}
-	s->attached++;
-	if (v->pgoff || v->end - v->start != ROUND_UP(s->ds.shm_segsz, PAGE_BYTES))
-		return log_obstacle("stop the service before the upgrade",
-				    "process %d (%s): only a part of System V segment %d is mapped, or with differing protection",
-				    p->pid, p->comm, s->id);
-	return 0;
+	return pid > 0 && !strchr("XZ", pid_state(pid));
 }
 
-static int segments_find(struct dump_ctx *ctx)
+const char *ipc_comm(pid_t pid)
 {
-	int refused = 0;
+	static char comm[20];
+	_cleanup_free_ char *text = NULL;
+	char path[32];
 
+	snprintf(path, sizeof(path), "/proc/%d/comm", pid);
+	if (read_file_at(AT_FDCWD, path, sizeof(comm), &text, NULL) < 0)
+		return "?";
+	snprintf(comm, sizeof(comm), "%.*s", (int)strcspn(text, "\n"), text);
+	return comm;
+}
+
+enum ipc_user ipc_user_of(struct dump_ctx *ctx, pid_t pid)
+{
+	if (pid > 0 && dump_process_find(ctx, pid))
+		return IPC_TREE;
+	return ipc_pid_is_alive(pid) ? IPC_OTHER : IPC_NOBODY;
+}
+
+static bool thread_waits(const struct dump_thread *th, int id, const uint64_t *calls, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (arch_regs_is_call(&th->task.regs, calls[i], (uint32_t)id))
+			return true;
+	return false;
+}
+
+bool ipc_tree_waits(struct dump_ctx *ctx, int id, const uint64_t *calls, size_t n)
+{
 	for (size_t i = 0; i < ctx->n_procs; i++)
-		for (size_t k = 0; k < ctx->procs[i]->n_vmas; k++) {
-			const struct vma *v = &ctx->procs[i]->vmas[k];
-			int r = v->status & VMA_SYSVIPC ? segment_add(ctx, ctx->procs[i], v) : 0;
-
-			if (r < 0 && r != -EOPNOTSUPP)
-				return r;
-			refused = r < 0 ? r : refused;
-		}
-	return refused;
+		for (size_t k = 0; k < ctx->procs[i]->n_threads; k++)
+			if (thread_waits(&ctx->procs[i]->threads[k], id, calls, n))
+				return true;
+	return false;
 }
 
-static int segments_check(struct dump_ctx *ctx)
+static bool owns(uint32_t uid, const struct ipc_perm *perm)
+{
+	return uid == perm->uid || uid == perm->cuid;
+}
+
+bool ipc_owner_is_ours(struct dump_ctx *ctx, const struct ipc_perm *perm, const char *what, int id)
+{
+	bool root = false;
+
+	for (size_t i = 0; i < ctx->n_procs; i++) {
+		const struct dump_process *p = ctx->procs[i];
+		const struct proc_status *st = p->n_threads ? p->threads[0].status : NULL;
+
+		for (size_t k = 0; st && k < 2; k++)	/* real, effective */
+			if (st->uid[k] && owns(st->uid[k], perm))
+				return true;
+			else if (owns(st->uid[k], perm))
+				root = true;
+	}
+	if (root)
+		log_warn("System V %s %d (key 0x%08x) of root: nobody lives who used it last, it is left alone",
+			 what, id, (unsigned int)perm->__key);
+	return false;
+}
+
+void ipc_describe(struct dump_ctx *ctx, const struct ipc_perm *perm, int id, IpcDescEntry *d)
+{
+	d->key = (uint32_t)perm->__key;
+	d->uid = dump_uid(ctx, perm->uid);
+	d->gid = dump_gid(ctx, perm->gid);
+	d->cuid = dump_uid(ctx, perm->cuid);
+	d->cgid = dump_gid(ctx, perm->cgid);
+	d->mode = perm->mode;
+	d->id = (uint32_t)id;
+}
+
+static int each(struct dump_ctx *ctx, int (*const *fns)(struct dump_ctx *), size_t n)
 {
 	int refused = 0;
 
-	for (struct segment *s = ctx->ipc_segments; s; s = s->next)
-		if (s->ds.shm_nattch != s->attached)
-			refused = log_obstacle("choose all services that share it together in one tree, or none",
-					       "System V segment %d (key 0x%08x) is attached %lu times by this tree and %lu times in all",
-					       s->id, (unsigned int)s->ds.shm_perm.__key, s->attached,
-					       (unsigned long)s->ds.shm_nattch);
-	return refused;
-}
-
-static bool is_ours(struct dump_ctx *ctx, pid_t pid)
-{
-	return pid > 0 && dump_process_find(ctx, pid);
-}
-
-/* Made by the tree and attached by nobody at the moment. */
-static int loose_segments_check(struct dump_ctx *ctx)
-{
-	struct shm_info info;
-	int last = shmctl(0, SHM_INFO, (struct shmid_ds *)(void *)&info), refused = 0;
-
-	for (int i = 0; i <= last && i < OBJECTS_MAX; i++) {
-		struct shmid_ds ds;
-		int id = shmctl(i, SHM_STAT, &ds);
-
-		if (id >= 0 && !ds.shm_nattch && is_ours(ctx, ds.shm_cpid))
-			refused = log_obstacle("stop the service before the upgrade",
-					       "System V segment %d (key 0x%08x) of process %d is attached by nobody, nothing says that it is needed",
-					       id, (unsigned int)ds.shm_perm.__key, ds.shm_cpid);
-	}
-	return refused;
-}
-
-static pid_t semaphores_user(struct dump_ctx *ctx, int id, unsigned long n)
-{
-	for (unsigned long i = 0; i < n; i++) {
-		int pid = semctl(id, (int)i, GETPID);
-
-		if (is_ours(ctx, pid))
-			return pid;
-	}
-	return 0;
-}
-
-static int semaphores_check(struct dump_ctx *ctx)
-{
-	struct seminfo info;
-	union { int val; struct semid_ds *buf; struct seminfo *info; } arg = { .info = &info };
-	int last = semctl(0, 0, SEM_INFO, arg), refused = 0;
-
-	for (int i = 0; i <= last && i < OBJECTS_MAX; i++) {
-		struct semid_ds ds;
-		pid_t pid;
-		int id;
-
-		arg.buf = &ds;
-		id = semctl(i, 0, SEM_STAT, arg);
-		pid = id >= 0 ? semaphores_user(ctx, id, ds.sem_nsems) : 0;
-		if (pid)
-			refused = log_obstacle("stop the service before the upgrade",
-					       "System V semaphores %d (key 0x%08x) were used by process %d and cannot be saved",
-					       id, (unsigned int)ds.sem_perm.__key, pid);
-	}
-	return refused;
-}
-
-static int queues_check(struct dump_ctx *ctx)
-{
-	struct msginfo info;
-	int last = msgctl(0, MSG_INFO, (struct msqid_ds *)(void *)&info), refused = 0;
-
-	for (int i = 0; i <= last && i < OBJECTS_MAX; i++) {
-		struct msqid_ds ds;
-		int id = msgctl(i, MSG_STAT, &ds);
-
-		if (id < 0 || (!is_ours(ctx, ds.msg_lspid) && !is_ours(ctx, ds.msg_lrpid)))
-			continue;
-		refused = log_obstacle("stop the service before the upgrade",
-				       "System V message queue %d (key 0x%08x) was used by process %d and cannot be saved",
-				       id, (unsigned int)ds.msg_perm.__key,
-				       is_ours(ctx, ds.msg_lspid) ? ds.msg_lspid : ds.msg_lrpid);
-	}
-	return refused;
-}
-
-int ipc_check(struct dump_ctx *ctx)
-{
-	static int (*const checks[])(struct dump_ctx *) = {
-		segments_find, segments_check, loose_segments_check, semaphores_check, queues_check,
-	};
-	int refused = 0;
-
-	for (size_t i = 0; i < ARRAY_SIZE(checks); i++) {
-		int r = checks[i](ctx);
+	for (size_t i = 0; i < n; i++) {
+		int r = fns[i](ctx);
 
 		if (r < 0 && r != -EOPNOTSUPP)
 			return r;
@@ -184,58 +119,18 @@ int ipc_check(struct dump_ctx *ctx)
 	return refused;
 }
 
-static int segment_pages(struct dump_ctx *ctx, int fd, uint32_t id, uint64_t size)
+int ipc_check(struct dump_ctx *ctx)
 {
-	_cleanup_pagemap_writer_ struct pagemap_writer w = { 0 };
-	int r = pagemap_create(ctx->store, &image_pagemap_shmem, id, ++ctx->next_pages_id, &w);
+	static int (*const checks[])(struct dump_ctx *) = { ipc_shm_check, ipc_sem_check, ipc_msg_check };
 
-	if (r >= 0)
-		r = pages_put_file(&w, fd, size);
-	ctx->stats.pages_written += w.pages_written;
-	if (r >= 0)
-		r = pagemap_close(&w);
-	return r < 0 ? log_err(r, "cannot save its contents") : 0;
-}
-
-static int segment_dump(struct dump_ctx *ctx, const struct segment *s, struct image_writer *w)
-{
-	IpcShmEntry e = IPC_SHM_ENTRY__INIT;
-	IpcDescEntry d = IPC_DESC_ENTRY__INIT;
-	_cleanup_close_ int fd = -EBADF;
-	char link[64];
-	int r;
-
-	LOG_SCOPE("System V segment %d", s->id);
-	d.key = (uint32_t)s->ds.shm_perm.__key;
-	d.uid = dump_uid(ctx, s->ds.shm_perm.uid);
-	d.gid = dump_gid(ctx, s->ds.shm_perm.gid);
-	d.cuid = dump_uid(ctx, s->ds.shm_perm.cuid);
-	d.cgid = dump_gid(ctx, s->ds.shm_perm.cgid);
-	d.mode = s->ds.shm_perm.mode;
-	d.id = (uint32_t)s->id;
-	e.desc = &d;
-	e.size = s->ds.shm_segsz;
-	e.has_in_pagemaps = true;
-	e.in_pagemaps = true;
-	r = image_put(w, &e.base);
-	if (r < 0)
-		return log_err(r, "cannot write its image");
-	snprintf(link, sizeof(link), "map_files/%lx-%lx", s->v->start, s->v->end);
-	fd = openat(s->p->proc_fd, link, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return log_err(neg_errno(), "cannot open /proc/%d/%s", s->p->pid, link);
-	return segment_pages(ctx, fd, d.id, e.size);
+	return each(ctx, checks, ARRAY_SIZE(checks));
 }
 
 int ipc_dump(struct dump_ctx *ctx)
 {
-	_cleanup_image_writer_ struct image_writer *w = NULL;
-	int r;
+	int r = ipc_shm_dump(ctx);
 
-	if (!ctx->ipc_segments)
-		return 0;
-	r = image_create(ctx->store, &image_ipcns_shm, &w, ctx->root_ids->ipc_ns_id);
-	for (struct segment *s = ctx->ipc_segments; s && r >= 0; s = s->next)
-		r = segment_dump(ctx, s, w);
-	return r < 0 ? r : image_close(take_ptr(w));
+	if (r >= 0)
+		r = ipc_sem_dump(ctx);
+	return r < 0 ? r : ipc_msg_dump(ctx);
 }

@@ -186,6 +186,8 @@ void arch_regs_for_syscall(struct user_regs_struct *regs, uint64_t insn, uint64_
 			   const uint64_t arg[6]);
 /* Stopped in the middle of a call, not in code or at a call's end. */
 bool arch_regs_interrupted_call(const struct user_regs_struct *regs);
+/* Stopped in this call, with this first argument (an int). */
+bool arch_regs_is_call(const struct user_regs_struct *regs, uint64_t nr, uint32_t arg0);
 uint64_t arch_regs_ip(const struct user_regs_struct *regs);
 /* An interrupted call is set back onto its instruction, to be repeated without the kernel. */
 void arch_regs_repeat_call(struct user_regs_struct *regs);

@@ -233,6 +233,11 @@ bool arch_regs_interrupted_call(const struct user_regs_struct *regs)
 	return false;
 }
 
+bool arch_regs_is_call(const struct user_regs_struct *regs, uint64_t nr, uint32_t arg0)
+{
+	return arch_regs_interrupted_call(regs) && regs->orig_rax == nr && (uint32_t)regs->rdi == arg0;
+}
+
 uint64_t arch_regs_ip(const struct user_regs_struct *regs)
 {
 	return regs->rip;

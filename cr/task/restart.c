@@ -89,6 +89,8 @@ static int restart_code(uint64_t nr)
 	case SYS_ppoll:
 	case SYS_nanosleep:
 	case SYS_clock_nanosleep:
+	case SYS_msgsnd:
+	case SYS_msgrcv:
 		return K_ERESTARTNOHAND;
 	}
 	return returns_eintr_at_once(nr) ? K_ERESTARTNOHAND : K_ERESTARTSYS;

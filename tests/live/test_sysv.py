@@ -1,64 +1,95 @@
-"""System V IPC: segments as in a new kernel, where they are gone; what cannot be kept is named."""
+"""System V IPC: objects as in a new kernel, where they are gone; what cannot be kept is named."""
 
 import ctypes
+import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from live import CR, Maker, cr
+from live import CR, Maker, cr, proc_state, reap_orphans, wait_for
 
 libc = ctypes.CDLL(None, use_errno=True)
-IPC_CREAT, IPC_RMID = 0o1000, 0
+IPC_CREAT, IPC_RMID, SETVAL, GETPID, GETVAL = 0o1000, 0, 16, 11, 12
+REMOVE = {"shm": lambda i: libc.shmctl(i, IPC_RMID, None),
+          "sem": lambda i: libc.semctl(i, 0, IPC_RMID),
+          "msg": lambda i: libc.msgctl(i, IPC_RMID, None)}
 
 
-def segments():
-    with open("/proc/sysvipc/shm") as f:
-        return {int(line.split()[1]) for line in f.readlines()[1:]}
+def objects(what):
+    lines = Path(f"/proc/sysvipc/{what}").read_text().splitlines()[1:]
+    return {int(line.split()[1]) for line in lines}
+
+
+def saved(images, what):
+    """Ids in the images."""
+    found = set()
+    for image in Path(images).glob(f"ipcns-{what}-*.img"):
+        done = subprocess.run([CR, "show", "--json", image], capture_output=True, text=True,
+                              check=True)
+        found |= {e["desc"]["id"] for e in json.loads(done.stdout)["entries"]}
+    return found
+
+
+def remove_saved(images):
+    for what, remove in REMOVE.items():
+        for i in saved(images, what):
+            remove(i)
 
 
 @pytest.fixture
-def maker(tmp_path):
-    before = segments()
-    m = Maker("sysv_shm", tmp_path)
+def maker(request, tmp_path):
+    m = Maker(getattr(request, "param", "sysv_shm"), tmp_path)
     m.start()
     yield m
     m.end()
-    for i in segments() - before:
-        libc.shmctl(i, IPC_RMID, None)
+    reap_orphans()
+    remove_saved(m.images)
 
 
 def dump_and_lose(m):
-    """The tree and its segments are gone; their ids."""
+    """The tree and its objects are gone; their ids."""
     m.dump()
-    with open("/proc/sysvipc/shm") as f:
-        made = [int(line.split()[1]) for line in f.readlines()[1:]
-                if int(line.split()[4]) == m.pid]
     m.reap()
-    for i in made:
-        libc.shmctl(i, IPC_RMID, None)
-    assert made and not segments() & set(made)
+    made = {what: saved(m.images, what) for what in REMOVE}
+    remove_saved(m.images)
+    assert any(made.values()) and not any(objects(w) & made[w] for w in REMOVE)
     return made
 
 
-def test_segments_come_back_under_their_ids(maker):
+KINDS = pytest.mark.parametrize("maker", ["sysv_shm", "sysv_sem", "sysv_msg"], indirect=True)
+
+
+@KINDS
+def test_objects_come_back_under_their_ids(maker):
     dump_and_lose(maker)
+    maker.restore()
+    maker.verify()
+
+
+@KINDS
+def test_the_next_upgrade_knows_whose_they_are(maker):
+    made = dump_and_lose(maker)
+    maker.restore()
+    assert dump_and_lose(maker) == made
     maker.restore()
     maker.verify()
 
 
 def test_a_failed_restore_leaves_no_segment(maker):
     dump_and_lose(maker)
-    before = segments()
+    before = objects("shm")
     other = libc.shmget(0x43524B31, 4096, IPC_CREAT | 0o600)     # its key
     try:
         done = cr("restore", maker.images, "-d")
         assert done.returncode == 1 and "0x43524b31" in done.log, done.log[-500:]
-        assert segments() - before == {other}
+        assert objects("shm") - before == {other}
         libc.shmctl(other, IPC_RMID, None)
         (maker.images / "core-" f"{maker.pid}.img").rename(maker.images / "hidden")
         assert cr("restore", maker.images, "-d").returncode == 1
-        assert segments() == before
+        assert objects("shm") == before
     finally:
         libc.shmctl(other, IPC_RMID, None)
 
@@ -78,36 +109,213 @@ def test_a_segment_that_others_have_attached_is_refused(maker):
     maker.verify()
 
 
-USES = """
-import ctypes, os, time
-libc = ctypes.CDLL(None)
-os.setsid()
-sem = libc.semget(0, 2, 0o1600)
+@pytest.mark.parametrize("maker", ["sysv_msg"], indirect=True)
+def test_a_signal_that_comes_before_the_wait_is_repeated_ends_it(maker):
+    dump_and_lose(maker)
+    maker.restore("--leave-stopped")
+    group = [int(p) for p in Path(f"/proc/{maker.pid}/task/{maker.pid}/children").read_text().split()]
+    catching = [p for p in group for line in Path(f"/proc/{p}/status").read_text().splitlines()
+                if line.startswith("SigCgt:") and int(line.split()[1], 16) & 1 << 11]
+    os.kill(catching[0], 12)    # SIGUSR2
+    for pid in [maker.pid, *group]:
+        os.kill(pid, 18)        # SIGCONT
+    wait_for(lambda: proc_state(catching[0]) == "Z", 20, "msgrcv goes on")
+    maker.verify()
+
+
+def start(code, **kw):
+    """A Python program; what it printed first, as numbers."""
+    p = subprocess.Popen([sys.executable, "-c", "import ctypes, os, time\n"
+                          "libc = ctypes.CDLL(None)\nos.setsid()\n" + code],
+                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, **kw)
+    return p, [int(n) for n in p.stdout.readline().split()]
+
+
+def stop(p):
+    p.kill()
+    p.wait()
+    p.stdout.close()
+
+
+def check(pid):
+    done = subprocess.run([CR, "check", "-t", str(pid)], capture_output=True, text=True,
+                          check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+SEM_AND_QUEUE = """
+sem = libc.semget(0, 2, 0o1666)
 libc.semctl(sem, 1, 16, 5)
-queue = libc.msgget(0, 0o1600)
+queue = libc.msgget(0, 0o1666)
 libc.msgsnd(queue, b"\\1" + b"\\0" * 7 + b"text", 4, 0)
-shm = libc.shmget(0, 4096, 0o1600)
-print(sem, queue, shm, flush=True)
-time.sleep(1e6)
+print(sem, queue, flush=True)
+"""
+SLEEP = "\ntime.sleep(1e6)"
+
+
+def test_a_segment_of_the_tree_that_nobody_has_attached_is_refused():
+    p, (shm,) = start("print(libc.shmget(0, 4096, 0o1600), flush=True)" + SLEEP)
+    try:
+        code, text = check(p.pid)
+        assert code == 1 and f"System V segment {shm} " in text and str(p.pid) in text, text
+    finally:
+        stop(p)
+        REMOVE["shm"](shm)
+
+
+def test_what_others_use_too_is_refused_with_their_name():
+    p, (sem, queue) = start(SEM_AND_QUEUE + "libc.msgrcv(queue, b'1' * 12, 4, 0, 0)" + SLEEP)
+    try:
+        wait_for(lambda: not check(p.pid)[0], 20, "it is refused")
+        libc.semctl(sem, 0, SETVAL, 1)
+        libc.msgsnd(queue, b"\1" + b"\0" * 7 + b"more", 4, 0)
+        code, text = check(p.pid)
+        assert code == 1
+        for words in (f"System V semaphores {sem} (", f"System V message queue {queue} (",
+                      f"used by process {os.getpid()} ("):
+            assert words in text, text
+    finally:
+        stop(p)
+        REMOVE["sem"](sem)
+        REMOVE["msg"](queue)
+
+
+def test_a_stranger_that_waits_for_a_semaphore_is_refused():
+    p, (sem, queue) = start(SEM_AND_QUEUE + SLEEP)
+    waiter, _ = start(f"print(flush=True)\nlibc.semop({sem}, b'\\0\\0\\xff\\xff\\0\\0', 1)")
+    try:
+        wait_for(lambda: libc.semctl(sem, 0, 14) == 1, 20, "it does not wait")
+        code, text = check(p.pid)
+        assert code == 1 and f"System V semaphores {sem} " in text, text
+        assert "outside the tree waits" in text, text
+    finally:
+        stop(waiter)
+        stop(p)
+        REMOVE["sem"](sem)
+        REMOVE["msg"](queue)
+
+
+def test_a_member_of_the_namespace_that_the_tree_never_used_is_left_alone(tmp_path):
+    p, _ = start("print(flush=True)" + SLEEP)
+    other, (sem, queue) = start(SEM_AND_QUEUE + SLEEP)
+    try:
+        done = cr("dump", tmp_path, "-t", str(p.pid), "--leave-running")
+        assert done.returncode == 0, done.log[-500:]
+        assert sem not in saved(tmp_path, "sem") and queue not in saved(tmp_path, "msg")
+    finally:
+        stop(p)
+        stop(other)
+        REMOVE["sem"](sem)
+        REMOVE["msg"](queue)
+
+
+UNDO = """
+sem = libc.semget(0, 1, 0o1666)
+libc.semop(sem, b"\\0\\0\\5\\0\\0\\x10", 1)     # +5, SEM_UNDO
+print(sem, flush=True)
 """
 
 
-def test_semaphores_queues_and_loose_segments_are_refused_by_name(tmp_path):
-    p = subprocess.Popen([sys.executable, "-c", USES], stdin=subprocess.DEVNULL,
-                         stdout=subprocess.PIPE, text=True)
-    sem, queue, shm = map(int, p.stdout.readline().split())
+def test_an_adjustment_alone_makes_a_set_the_trees():
+    p, (sem,) = start(UNDO + SLEEP)
     try:
-        done = subprocess.run([CR, "check", "-t", str(p.pid)], capture_output=True, text=True,
-                              check=False)
-        text = done.stdout + done.stderr
-        assert done.returncode == 1
-        for words in (f"System V semaphores {sem} ", f"System V message queue {queue} ",
-                      f"System V segment {shm} "):
-            assert words in text and str(p.pid) in text, text
+        libc.semctl(sem, 0, SETVAL, 9)          # forgets all adjustments, and was the last
+        assert check(p.pid)[0] == 0
+        stop(p)
+        p, (again,) = start(f"libc.semop({sem}, b'\\0\\0\\5\\0\\0\\x10', 1)\nprint({sem}, flush=True)"
+                            + SLEEP)
+        libc.semop(sem, b"\0\0\1\0\0\0", 1)     # ours is the last pid
+        assert libc.semctl(sem, 0, GETPID) == os.getpid()
+        code, text = check(p.pid)
+        assert code == 1 and f"semaphores {again} " in text and str(os.getpid()) in text, text
+        assert libc.semctl(sem, 0, GETVAL) == 15 and libc.semctl(sem, 0, GETPID) == os.getpid()
     finally:
-        p.kill()
-        p.wait()
-        p.stdout.close()
-        libc.semctl(sem, 0, IPC_RMID)
-        libc.msgctl(queue, IPC_RMID, None)
-        libc.shmctl(shm, IPC_RMID, None)
+        stop(p)
+        assert libc.semctl(sem, 0, GETVAL) == 10
+        REMOVE["sem"](sem)
+
+
+def test_adjustments_that_nobody_can_ask_for_are_refused():
+    p, (sem,) = start(UNDO.replace("0o1666", "0o1600") + "os.setuid(65534)\nos.setuid(65534)" + SLEEP)
+    try:
+        code, text = check(p.pid)
+        assert code == 1 and f"System V semaphores {sem} " in text, text
+        assert "nothing shows its adjustments" in text, text
+    finally:
+        stop(p)
+        REMOVE["sem"](sem)
+
+
+def test_objects_whose_last_user_is_dead_go_with_their_owner(tmp_path):
+    p, (sem, queue) = start("os.setuid(65533)\nif not os.fork():\n"
+                            + "\n".join(" " + line for line in SEM_AND_QUEUE.splitlines())
+                            + "\n os._exit(0)\nos.wait()" + SLEEP)
+    try:
+        done = cr("dump", tmp_path, "-t", str(p.pid))
+        assert done.returncode == 0, done.log[-500:]
+        stop(p)
+        assert saved(tmp_path, "sem") == {sem} and saved(tmp_path, "msg") == {queue}
+        for gone in (False, True):
+            if gone:
+                remove_saved(tmp_path)
+            done = cr("restore", tmp_path, "-d")
+            assert done.returncode == 0, done.log[-500:]
+            assert libc.semctl(sem, 1, GETVAL) == 5 and libc.semctl(sem, 0, GETPID) == 0
+            os.kill(p.pid, 9)
+            wait_for(lambda: reap_orphans() or not Path(f"/proc/{p.pid}").exists(), 20, "it lives")
+            buf = ctypes.create_string_buffer(16)
+            assert libc.msgrcv(queue, buf, 8, 0, 0o44000) == 4 and buf.raw[8:12] == b"text"
+    finally:
+        remove_saved(tmp_path)
+
+
+def test_a_queue_that_was_used_since_is_not_taken_over(tmp_path):
+    p, (sem, queue) = start(SEM_AND_QUEUE + SLEEP)
+    try:
+        assert cr("dump", tmp_path, "-t", str(p.pid)).returncode == 0
+        stop(p)
+        buf = ctypes.create_string_buffer(16)
+        assert libc.msgrcv(queue, buf, 8, 0, 0) == 4
+        done = cr("restore", tmp_path, "-d")
+        assert done.returncode == 1 and f"process {os.getpid()} (" in done.log, done.log[-500:]
+        subprocess.run([sys.executable, "-c", "import ctypes; ctypes.CDLL(None).msgsnd("
+                        f"{queue}, b'1' * 12, 4, 0); ctypes.CDLL(None).msgrcv({queue}, b'1' * 12, 4, 0, 0)"],
+                       check=True)
+        done = cr("restore", tmp_path, "-d")
+        assert done.returncode == 1 and f"ipcrm -q {queue}" in done.log, done.log[-500:]
+        assert "used since the dump" in done.log
+    finally:
+        remove_saved(tmp_path)
+
+
+def test_a_set_that_somebody_uses_is_not_taken_over(tmp_path):
+    p, (sem, _) = start(SEM_AND_QUEUE + SLEEP)
+    try:
+        assert cr("dump", tmp_path, "-t", str(p.pid)).returncode == 0
+        stop(p)
+        libc.semctl(sem, 0, SETVAL, 3)
+        done = cr("restore", tmp_path, "-d")
+        assert done.returncode == 1 and f"ipcrm -s {sem}" in done.log, done.log[-500:]
+        assert libc.semctl(sem, 0, GETVAL) == 3 and libc.semctl(sem, 1, GETVAL) == 5
+    finally:
+        remove_saved(tmp_path)
+
+
+@pytest.mark.parametrize("maker", ["sysv_sem", "sysv_msg"], indirect=True)
+def test_a_failed_restore_leaves_nothing(maker):
+    made = dump_and_lose(maker)
+    other = libc.semget(0x43000000 + maker.pid, 1, IPC_CREAT | 0o600) \
+        if made["sem"] else libc.msgget(0x43000000 + maker.pid, IPC_CREAT | 0o600)
+    try:
+        done = cr("restore", maker.images, "-d")
+        assert done.returncode == 1 and "belongs to another one" in done.log, done.log[-500:]
+    finally:
+        REMOVE["sem" if made["sem"] else "msg"](other)
+    assert not any(objects(w) & made[w] for w in REMOVE)
+    pagemap = maker.images / f"pagemap-{maker.pid}.img"
+    pagemap.rename(maker.images / "hidden")
+    assert cr("restore", maker.images, "-d").returncode == 1
+    assert not any(objects(w) & made[w] for w in REMOVE)
+    (maker.images / "hidden").rename(pagemap)
+    maker.restore()
+    maker.verify()
