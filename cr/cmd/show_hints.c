@@ -111,6 +111,7 @@ static const struct hint hints[] = {
 	FLAGS("memfd_inode_entry.seals", seals), HEX("reg_file_entry.build_id"),
 	FLAGS("eventfd_file_entry.flags", file_flags),
 	FLAGS("eventpoll_file_entry.flags", file_flags),
+	FLAGS("mqueue_entry.flags", file_flags),
 	{ "ghost_file_entry.dev", HINT_DEV, NULL }, { "ghost_file_entry.rdev", HINT_ODEV, NULL },
 	HEX("pipe_entry.flags"), HEX("tun_link_entry.flags"),
 	{ "mnt_entry.root_dev", HINT_DEV, NULL }, HEX("mnt_entry.flags"),

@@ -58,6 +58,8 @@ uint32_t file_flags(struct restore_ctx *ctx, const FileEntry *fe)
 		path = restore_file_find(ctx, fe->fifo->regf_id);
 		return path && path->fe->reg ? path->fe->reg->flags : 0;
 	}
+	if (fe->type == FD_TYPES__EXT)
+		return fe->ext->mqueue ? fe->ext->mqueue->flags : 0;
 	fd = protobuf_c_message_descriptor_get_field_by_name(sub->descriptor, "flags");
 	return fd ? *(uint32_t *)((char *)sub + fd->offset) : 0;
 }

@@ -61,7 +61,6 @@ static int external_dump(struct dump_ctx *ctx, struct dump_file *f)
 		e->name = arena_strdup(&ctx->arena, key);
 	if (!e || !e->name)
 		return log_err(-ENOMEM, "%s", f->link);
-	f->fe->type = FD_TYPES__REG;
 	f->fe->reg = e;
 	e->id = f->id;
 	e->flags = f->flags;
@@ -73,17 +72,9 @@ static int external_dump(struct dump_ctx *ctx, struct dump_file *f)
 	return dump_fown(ctx, f, &e->fown);
 }
 
-/* Entries of type EXT come from plugins. */
-static int external_restore(struct restore_ctx *ctx _unused_, struct restore_file *f,
-			    int *ret_fd _unused_)
-{
-	return log_fail(-EOPNOTSUPP, "file %u was saved by a plugin, which is not here", f->id);
-}
-
 const struct kind kind_external = {
 	.name = "external file",
-	.type = FD_TYPES__EXT,
+	.type = FD_TYPES__REG,
 	.match = external_match,
 	.dump = external_dump,
-	.restore = external_restore,
 };

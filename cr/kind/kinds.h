@@ -7,13 +7,14 @@
 
 extern const struct kind kind_external, kind_reg, kind_pipe, kind_fifo, kind_eventfd,
 	kind_eventpoll, kind_timerfd, kind_signalfd, kind_memfd, kind_inotify, kind_pidfd,
-	kind_nsfile, kind_refuse;
+	kind_nsfile, kind_mqueue, kind_refuse;
 extern const struct kind kind_unix, kind_inet, kind_netlink, kind_packet;
 
 /* "anon_inode:[eventfd]" or, as some are spelled, "anon_inode:inotify". */
 bool link_is_anon(const char *link, const char *what);
 /* Filesystem type of fd (statfs's f_type), 0 when it cannot be had. */
 uint64_t fs_magic(int fd);
+#define MQUEUE_MAGIC	0x19800202u	/* <linux/magic.h> lacks it */
 /* Contents and numbers mean nothing to another kernel: /proc, /sys, cgroups ... */
 bool fs_is_pseudo(uint64_t magic);
 

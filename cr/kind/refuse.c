@@ -109,9 +109,6 @@ static int refuse_other(const struct dump_file *f)
 {
 	mode_t type = f->st.st_mode & S_IFMT;
 
-	if (fs_magic(f->fd) == 0x19800202 /* mqueue */)
-		return log_obstacle("remove the queue before", "%s: a POSIX message queue",
-				    f->link);
 	if (str_starts(f->link, "net:[") || str_starts(f->link, "mnt:["))
 		return log_obstacle(no_remedy, "%s: a namespace", f->link);
 	if (type == S_IFCHR)

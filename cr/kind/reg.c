@@ -54,7 +54,7 @@ static bool reg_match(const struct dump_file *f)
 		return false;
 	/* Paths of mounts that only the kernel has: refuse.c knows their names. */
 	magic = fs_magic(f->fd);
-	return magic != 0x19800202 /* mqueue */ && magic != 0x5345434d /* secretmem */ &&
+	return magic != MQUEUE_MAGIC && magic != 0x5345434d /* secretmem */ &&
 	       magic != 0x444d4142 /* dma-buf */;
 }
 

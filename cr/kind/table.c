@@ -21,6 +21,8 @@ const struct kind *const kinds[] = {
 	&kind_pipe,
 	/* "/memfd:..." looks like a path and has no name on any disk. */
 	&kind_memfd,
+	/* "/name" looks like a path, too. */
+	&kind_mqueue,
 	&kind_fifo,
 	&kind_reg,
 	/* Matches everything. */

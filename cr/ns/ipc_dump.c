@@ -74,24 +74,27 @@ static bool owns(uint32_t uid, const struct ipc_perm *perm)
 	return uid == perm->uid || uid == perm->cuid;
 }
 
-bool ipc_owner_is_ours(struct dump_ctx *ctx, const struct ipc_perm *perm, const char *what, int id)
+enum ipc_owner ipc_owner_of(struct dump_ctx *ctx, const struct ipc_perm *perm)
 {
-	bool root = false;
+	bool tied[2] = { false };	/* by root's id, by another's */
 
 	for (size_t i = 0; i < ctx->n_procs; i++) {
 		const struct dump_process *p = ctx->procs[i];
 		const struct proc_status *st = p->n_threads ? p->threads[0].status : NULL;
 
 		for (size_t k = 0; st && k < 2; k++)	/* real, effective */
-			if (st->uid[k] && owns(st->uid[k], perm))
-				return true;
-			else if (owns(st->uid[k], perm))
-				root = true;
+			if (owns(st->uid[k], perm))
+				tied[st->uid[k] != 0] = true;
 	}
-	if (root)
+	return tied[1] ? IPC_OWNER_TREE : tied[0] ? IPC_OWNER_ROOT : IPC_OWNER_OTHER;
+}
+
+bool ipc_goes_with_owner(enum ipc_owner owner, const struct ipc_perm *perm, const char *what, int id)
+{
+	if (owner == IPC_OWNER_ROOT)
 		log_warn("System V %s %d (key 0x%08x) of root: nobody lives who used it last, it is left alone",
 			 what, id, (unsigned int)perm->__key);
-	return false;
+	return owner == IPC_OWNER_TREE;
 }
 
 void ipc_describe(struct dump_ctx *ctx, const struct ipc_perm *perm, int id, IpcDescEntry *d)

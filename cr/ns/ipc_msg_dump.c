@@ -26,10 +26,13 @@ static pid_t queue_user(struct dump_ctx *ctx, const struct msg_queue *q, enum ip
 
 static bool queue_is_ours(struct dump_ctx *ctx, struct msg_queue *q)
 {
+	enum ipc_owner owner;
+
 	if (queue_user(ctx, q, IPC_TREE) || ipc_tree_waits(ctx, q->id, calls, ARRAY_SIZE(calls)))
 		return true;
-	q->by_owner = !queue_user(ctx, q, IPC_OTHER) &&
-		      ipc_owner_is_ours(ctx, &q->ds.msg_perm, "message queue", q->id);
+	owner = ipc_owner_of(ctx, &q->ds.msg_perm);
+	q->by_owner = owner != IPC_OWNER_OTHER && !queue_user(ctx, q, IPC_OTHER) &&
+		      ipc_goes_with_owner(owner, &q->ds.msg_perm, "message queue", q->id);
 	return q->by_owner;
 }
 

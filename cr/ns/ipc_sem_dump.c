@@ -84,13 +84,17 @@ static bool has_waiters(const struct sem_set *s)
 
 static bool set_is_ours(struct dump_ctx *ctx, struct sem_set *s)
 {
+	enum ipc_owner owner;
 	pid_t pid;
 
 	if (s->n_undo || has_user(ctx, s, IPC_TREE, &pid) ||
 	    ipc_tree_waits(ctx, s->id, calls, ARRAY_SIZE(calls)))
 		return true;
-	s->by_owner = !has_user(ctx, s, IPC_OTHER, &pid) && !has_waiters(s) &&
-		      ipc_owner_is_ours(ctx, &s->ds.sem_perm, "semaphores", s->id);
+	/* What costs least to know first: these are all sets of the namespace. */
+	owner = ipc_owner_of(ctx, &s->ds.sem_perm);
+	s->by_owner = owner != IPC_OWNER_OTHER && !has_waiters(s) &&
+		      !has_user(ctx, s, IPC_OTHER, &pid) &&
+		      ipc_goes_with_owner(owner, &s->ds.sem_perm, "semaphores", s->id);
 	return s->by_owner;
 }
 

@@ -64,8 +64,11 @@ enum ipc_user { IPC_NOBODY, IPC_TREE, IPC_OTHER };
 enum ipc_user ipc_user_of(struct dump_ctx *ctx, pid_t pid);
 /* Is a thread of the tree waiting in one of these calls for object id? */
 bool ipc_tree_waits(struct dump_ctx *ctx, int id, const uint64_t *calls, size_t n);
-/* A process of the tree has the owner's or creator's user id. Root's is nobody's: a warning. */
-bool ipc_owner_is_ours(struct dump_ctx *ctx, const struct ipc_perm *perm, const char *what, int id);
+/* Does a process of the tree have the owner's or creator's user id? Perhaps only root's. */
+enum ipc_owner { IPC_OWNER_OTHER, IPC_OWNER_ROOT, IPC_OWNER_TREE };
+enum ipc_owner ipc_owner_of(struct dump_ctx *ctx, const struct ipc_perm *perm);
+/* Nobody else speaks for the object: is it the tree's? A warning if it is only root's. */
+bool ipc_goes_with_owner(enum ipc_owner owner, const struct ipc_perm *perm, const char *what, int id);
 void ipc_describe(struct dump_ctx *ctx, const struct ipc_perm *perm, int id, IpcDescEntry *d);
 bool ipc_pid_is_alive(pid_t pid);
 /* For messages; static storage. */

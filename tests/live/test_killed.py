@@ -1,10 +1,12 @@
 """SIGKILL of the tracing process at any moment: the tree goes on as if nothing had been."""
 
+import ctypes
 import os
 import random
 import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from live import CR, Failure, Maker, wait_for
 
 KILLS, INSIDE = 200, 10
 ROUNDS_MAX = 1500
+GETVAL = 12
 
 
 def tracer_of(pid):
@@ -124,3 +127,51 @@ def test_a_tree_survives_its_tracer_at_any_moment(tmp_path):
         m.verify()
     finally:
         m.end()
+
+
+HOLDS = """
+import ctypes, os, time
+libc = ctypes.CDLL(None)
+os.setsid()
+sem = libc.semget(0, 1, 0o1600)
+libc.semop(sem, b"\\0\\0\\5\\0\\0\\x10", 1)      # +5, SEM_UNDO
+name = b"/crk-killed-%d" % os.getpid()
+queue = libc.mq_open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600, None)
+for text, priority in ((b"a", 1), (b"bb", 9), (b"ccc", 1)):
+    libc.mq_send(queue, text, len(text), priority)
+print(sem, flush=True)
+time.sleep(1e6)
+"""
+
+
+def test_what_is_found_out_by_changing_it_survives_too(tmp_path):
+    """Messages are out of their queue while they are read, adjustments are found by semop(2)."""
+    libc = ctypes.CDLL(None)
+    delays = random.Random(20261121)
+    p = subprocess.Popen([sys.executable, "-c", HOLDS], stdin=subprocess.DEVNULL,
+                         stdout=subprocess.PIPE, text=True)
+    sem = int(p.stdout.readline())
+    name = b"/crk-killed-%d" % p.pid
+    try:
+        killed = 0
+        for _ in range(ROUNDS_MAX):
+            if killed >= KILLS:
+                break
+            killed += kill_tracer(p.pid, tmp_path, delays.uniform(0, 0.008))
+        assert killed >= KILLS, f"only {killed} tracers were killed in time"
+        queue = libc.mq_open(name, os.O_RDWR)
+        room, sizes = ctypes.create_string_buffer(8192), []
+        for _ in range(3):      # waits for a message that is still out
+            sizes.append(libc.mq_receive(queue, room, 8192, None))
+        os.close(queue)
+        assert sizes == [2, 1, 3]
+        assert libc.semctl(sem, 0, GETVAL) == 5
+        p.kill()
+        p.wait()
+        assert libc.semctl(sem, 0, GETVAL) == 0
+    finally:
+        p.kill()
+        p.wait()
+        p.stdout.close()
+        libc.semctl(sem, 0, 0)
+        libc.mq_unlink(name)

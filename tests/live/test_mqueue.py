@@ -1,0 +1,141 @@
+"""POSIX message queues: as in a new kernel, where they are gone; what cannot be kept is named."""
+
+import base64
+import ctypes
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from live import CR, Maker, cr
+
+libc = ctypes.CDLL(None, use_errno=True)
+RDWR_CREAT = os.O_RDWR | os.O_CREAT | os.O_NONBLOCK
+
+
+def queue_open(name, flags=os.O_RDWR | os.O_NONBLOCK):
+    return libc.mq_open(name.encode(), flags, 0o600, None)
+
+
+def saved(images):
+    """Names of the queues in the images that have one."""
+    done = subprocess.run([CR, "show", "--json", images / "files.img"], capture_output=True,
+                          text=True, check=True)
+    return {base64.b64decode(state["name"]).decode() for e in json.loads(done.stdout)["entries"]
+            if (state := e.get("ext", {}).get("mqueue", {}).get("state")) and not state["unlinked"]}
+
+
+def remove(images):
+    for name in saved(images):
+        libc.mq_unlink(f"/{name}".encode())
+
+
+@pytest.fixture
+def maker(tmp_path):
+    m = Maker("mqueues", tmp_path)
+    m.start()
+    yield m
+    m.end()
+    if (m.images / "files.img").exists():
+        remove(m.images)
+
+
+def start(code):
+    p = subprocess.Popen([sys.executable, "-c", "import ctypes, os, time\nlibc = ctypes.CDLL(None)\n"
+                          "os.setsid()\n" + code + "\nprint(flush=True)\ntime.sleep(1e6)"],
+                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    p.stdout.readline()
+    return p
+
+
+def stop(p):
+    p.kill()
+    p.wait()
+    p.stdout.close()
+
+
+def check(pid):
+    done = subprocess.run([CR, "check", "-t", str(pid)], capture_output=True, text=True,
+                          check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_queues_come_back_with_what_was_in_them(maker):
+    for _ in range(2):
+        maker.dump()
+        maker.reap()
+        assert len(saved(maker.images)) == 3
+        remove(maker.images)
+        maker.restore()
+    maker.verify()
+
+
+def test_a_failed_restore_leaves_no_queue(maker):
+    maker.dump()
+    maker.reap()
+    remove(maker.images)
+    name = f"/crk-test-{maker.pid}-2"
+    other = queue_open(name, RDWR_CREAT)
+    try:
+        os.close(other)
+        done = cr("restore", maker.images, "-d")
+        assert done.returncode == 1 and "another queue has its name" in done.log, done.log[-500:]
+    finally:
+        libc.mq_unlink(name.encode())
+    assert all(queue_open(f"/crk-test-{maker.pid}-{i}") < 0 for i in range(4))
+    maker.restore()
+    maker.verify()
+
+
+def test_a_queue_that_was_used_since_is_not_taken_over(maker):
+    maker.dump()
+    maker.reap()
+    q = queue_open(f"/crk-test-{maker.pid}-2")
+    assert libc.mq_send(q, b"new", 3, 0) == 0
+    done = cr("restore", maker.images, "-d")
+    assert done.returncode == 1 and f"process {os.getpid()} has it open" in done.log, done.log[-500:]
+    os.close(q)
+    done = cr("restore", maker.images, "-d")
+    assert done.returncode == 1 and "used since the dump" in done.log, done.log[-500:]
+    q = queue_open(f"/crk-test-{maker.pid}-2")
+    room = ctypes.create_string_buffer(8192)
+    assert libc.mq_receive(q, room, 8192, None) == 3
+    os.close(q)
+    maker.restore()
+    maker.verify()
+
+
+def test_a_queue_that_others_have_open_is_refused(maker):
+    name = f"/crk-test-{maker.pid}-0"
+    q = queue_open(name)
+    code, text = check(maker.pid)
+    assert code == 1 and f"{name}: POSIX message queue that process {os.getpid()}, outside" in text, text
+    os.close(q)
+    code, text = check(maker.pid)
+    assert code == 0, text
+    maker.verify()
+
+
+def test_a_registered_notification_is_refused():
+    name = f"/crk-notify-{os.getpid()}"
+    p = start(f"q = libc.mq_open(b'{name}', {RDWR_CREAT}, 0o600, None)\n"
+              "event = (ctypes.c_int * 16)(0, 0, 12, 0)\nlibc.mq_notify(q, event)")
+    try:
+        code, text = check(p.pid)
+        assert code == 1 and f"{name}: POSIX message queue that notifies process {p.pid}" in text, text
+    finally:
+        stop(p)
+        libc.mq_unlink(name.encode())
+
+
+def test_a_queue_that_nobody_has_open_is_named():
+    name = f"/crk-loose-{os.getpid()}"
+    p = start(f"os.setuid(65531)\nos.close(libc.mq_open(b'{name}', {RDWR_CREAT}, 0o600, None))")
+    try:
+        code, text = check(p.pid)
+        assert code == 0 and f"{name} of user 65531 is open in no process" in text, text
+    finally:
+        stop(p)
+        libc.mq_unlink(name.encode())
