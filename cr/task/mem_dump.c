@@ -205,12 +205,12 @@ static int dump_area(struct mem_dump *m, const struct vma *v)
 {
 	int r;
 
-	if (!vma_is_private(v) || v->status & (VMA_VVAR | VMA_VSYSCALL))
+	if (!vma_status_has_pages(v->status) || v->status & (VMA_VVAR | VMA_VSYSCALL))
 		return 0;
 	/* Droppable memory may vanish at any time: to its owner an empty page is normal. */
 	if (v->flags & 0x08 && !(v->flags & MAP_PRIVATE))
 		return 0;
-	if (v->status & VMA_VDSO)
+	if (v->status & (VMA_VDSO | VMA_AIORING))
 		return dump_run(m, v->start, v->end);
 	r = dump_area_by_scan(m, v);
 	if (r == -ENOTTY || r == -EINVAL)

@@ -19,6 +19,7 @@
 #include "core/files.h"
 #include "ns/ipc.h"
 #include "task/mem.h"
+#include "task/parts.h"
 #include "task/regs.h"
 #include "task/vma.h"
 
@@ -44,7 +45,7 @@ static bool entry_has_file(const VmaEntry *e)
 
 int mem_check(const struct restore_process *p)
 {
-	const uint32_t unsupported = VMA_SOCKET | VMA_AIORING | VMA_SHSTK | VMA_GUARD;
+	const uint32_t unsupported = VMA_SOCKET | VMA_SHSTK | VMA_GUARD;
 	uint64_t end = 0;
 
 	for (size_t i = 0; i < p->mm->n_vmas; i++) {
@@ -65,7 +66,7 @@ int mem_check(const struct restore_process *p)
 	if (p->mm->n_mm_saved_auxv > 512)
 		return log_fail(-EBADMSG, "mm-%u.img: auxv of %zu words", p->pst->pid,
 				p->mm->n_mm_saved_auxv);
-	return 0;
+	return aio_check(p);
 }
 
 /* The end of whatever lies in [start, end), 0 if nothing does. */
@@ -222,7 +223,8 @@ static uint64_t map_flags(const VmaEntry *e)
 {
 	uint64_t keep = MAP_SHARED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN | MAP_NORESERVE | 0x08;
 
-	if (entry_is_vdso(e))
+	/* An AIO ring's place is kept, with what it held, until task/aio.c puts the ring there. */
+	if (entry_is_vdso(e) || e->status & VMA_AIORING)
 		return MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
 	return (e->flags & keep) | MAP_FIXED_NOREPLACE;
 }
@@ -431,7 +433,7 @@ static int fill_run(struct restore_ctx *ctx, struct restore_process *p, const st
 		const VmaEntry *e = entry_at(p->mm, addr);
 		const uint8_t *theirs = NULL;
 
-		if (!e || !vma_entry_is_private(e) || entry_is_kernels(e))
+		if (!e || !vma_status_has_pages(e->status) || entry_is_kernels(e))
 			return log_fail(-EBADMSG, "pagemap-%u.img: page at 0x%lx lies in no private area",
 					p->pst->pid, addr);
 		if (!p->mem_from) {

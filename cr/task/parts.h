@@ -16,7 +16,7 @@
 extern const struct task_part part_names, part_tid_address, part_robust_list, part_rseq,
 	part_altstack, part_sigactions, part_sigpending, part_itimers, part_posix_timers,
 	part_sched, part_rlimits, part_prctl, part_membarrier, part_pdeath_dumpable,
-	part_proc_scores, part_umask, part_creds, part_seccomp_early, part_seccomp_last;
+	part_proc_scores, part_umask, part_creds, part_seccomp_early, part_seccomp_last, part_aio;
 
 /*
  * /proc/PID/task/TID/status, read on first use and kept in th->status. The thread must be
@@ -94,6 +94,11 @@ int lsm_restore_open(struct restore_ctx *ctx, const char *label, struct batch *b
 	_must_check_;
 int lsm_restore_write_calls(struct restore_ctx *ctx, const char *label, struct batch *b,
 			    int t_fd) _must_check_;
+
+/* aio.c. The image's rings are all there and belong to an area each: part of mem_check(). */
+int aio_check(const struct restore_process *p) _must_check_;
+/* The ring's header, of a mapping of so many bytes, is one that the kernel writes. */
+bool aio_ring_is_sane(const void *ring, uint64_t bytes);
 
 /* by_id: PR_TIMER_CREATE_RESTORE_IDS works; list is ascending. */
 int posix_timers_restore(struct restore_ctx *ctx, struct batch *b, PosixTimerEntry *const *list,

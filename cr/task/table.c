@@ -17,6 +17,7 @@ const struct task_part *const task_parts[] = {
 	&part_prctl,
 	&part_membarrier,
 	&part_umask,
+	&part_aio,
 
 	&part_rseq,
 	&part_sigactions,

@@ -153,10 +153,12 @@ static int vma_classify(struct vma *v)
 		v->flags |= MAP_ANONYMOUS;
 		return 0;
 	}
+	if (str_starts(v->path, "/[aio]")) {
+		v->status = VMA_AIORING;
+		return 0;
+	}
 	if (str_starts(v->path, "anon_inode:"))
 		refused = "a mapping of a kernel object that has no file";
-	else if (str_starts(v->path, "/[aio]"))
-		refused = "a kernel AIO ring";
 	else if (str_starts(v->path, "socket:"))
 		refused = "a packet socket's ring";
 	else if (!strcmp(v->path, "[uprobes]"))
@@ -247,6 +249,11 @@ static int vma_dump_file(struct dump_ctx *ctx, struct dump_process *p, struct vm
 	return 0;
 }
 
+static bool vma_has_file(const struct vma *v)
+{
+	return v->ino && !(v->status & (VMA_SYSVIPC | VMA_AIORING));
+}
+
 int vma_dump(struct dump_ctx *ctx, struct dump_process *p)
 {
 	struct vma *prev = NULL;
@@ -286,7 +293,7 @@ int vma_dump(struct dump_ctx *ctx, struct dump_process *p)
 			e->has_madv = true;
 			e->madv = v->madv;
 		}
-		if (v->ino && !(v->status & VMA_SYSVIPC)) {
+		if (vma_has_file(v)) {
 			r = vma_dump_file(ctx, p, v, e);
 			if (r < 0)
 				return r;

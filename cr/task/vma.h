@@ -51,14 +51,10 @@ int vma_read(struct dump_ctx *ctx, struct dump_process *p) _must_check_;
 /* Fills p->mm->vmas: file ids for mapped files. Needs p->mm. */
 int vma_dump(struct dump_ctx *ctx, struct dump_process *p) _must_check_;
 
-static inline bool vma_is_private(const struct vma *v)
+/* Its pages are saved with it: private ones, and an AIO ring's (task/aio.c). */
+static inline bool vma_status_has_pages(uint32_t status)
 {
-	return v->status & (VMA_FILE_PRIVATE | VMA_ANON_PRIVATE);
-}
-
-static inline bool vma_entry_is_private(const VmaEntry *e)
-{
-	return e->status & (VMA_FILE_PRIVATE | VMA_ANON_PRIVATE);
+	return status & (VMA_FILE_PRIVATE | VMA_ANON_PRIVATE | VMA_AIORING);
 }
 
 const struct vma *vma_find(const struct dump_process *p, uint64_t addr);

@@ -1,0 +1,39 @@
+/*
+ * Reading the kernel's own structures, for the little that no file of /proc shows and that must
+ * not be guessed. Done by BPF programs of a few instructions, with the offsets that the running
+ * kernel gives for its types (kernel/btf.h).
+ *
+ * Needs CAP_BPF, CAP_PERFMON, CONFIG_DEBUG_INFO_BTF and Linux >= 6.10. Only structures of
+ * stopped tasks stand still.
+ */
+#ifndef CR_KERNEL_PEEK_H
+#define CR_KERNEL_PEEK_H
+
+#include <sys/types.h>
+
+#include "kernel/btf.h"
+
+struct peek;
+
+/* Silent. -EOPNOTSUPP: this kernel, or our rights, do not allow it. */
+int peek_open(struct peek **ret) _must_check_;
+void peek_close(struct peek *pk);
+static inline void peek_closep(struct peek **pk)
+{
+	peek_close(*pk);
+}
+#define _cleanup_peek_ _cleanup_(peek_closep)
+
+/* Kernel address of a task_struct. */
+int peek_task(struct peek *pk, pid_t pid, uint64_t *ret_addr) _must_check_;
+/* Member of the structure at addr: bytes is 4 or 8. -ENODATA: there is none of that name. */
+int peek_member(struct peek *pk, uint64_t addr, const char *structure, const char *member,
+		unsigned int bytes, uint64_t *ret) _must_check_;
+int peek_word(struct peek *pk, uint64_t addr, uint64_t *ret) _must_check_;
+/* Where a member that is an array or a structure of its own begins. */
+int peek_inside(struct peek *pk, uint64_t addr, const char *structure, const char *member,
+		uint64_t *ret_addr) _must_check_;
+/* The address on one processor of a per-CPU pointer; -ENXIO: there is no such processor. */
+int peek_percpu(struct peek *pk, uint64_t ptr, unsigned int cpu, uint64_t *ret_addr) _must_check_;
+
+#endif

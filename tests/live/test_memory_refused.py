@@ -1,0 +1,41 @@
+"""Memory that cannot be saved is refused by name, with a remedy, and nothing of it changes."""
+import pytest
+
+from live import cr
+from test_files_refused import start  # noqa: F401  (a fixture)
+
+AIO = """
+ctx = ctypes.c_ulong()
+call(206, 8, ctypes.byref(ctx))
+"""
+# A read-readiness poll (IOCB_CMD_POLL) of a pipe that stays empty.
+POLL = AIO + """
+r, w = os.pipe()
+cb = ctypes.create_string_buffer(struct.pack("<QIIHhIQQqQII", 0, 0, 0, 5, 0, r, 1, 0, 0, 0, 0, 0))
+p = ctypes.c_void_p(ctypes.addressof(cb))
+call(209, ctx, 1, ctypes.byref(p))
+"""
+
+# name: (program, what the message must say, what the remedy must say)
+CASES = {
+    "AIO request in flight": (POLL, "requests in flight: 1, polls (IOCB_CMD_POLL) among them",
+                              "epoll"),
+    "AIO ring of the parent": (AIO + "if os.fork() == 0:\n    ready()\n",
+                               "AIO ring of another process", "fork"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("verb", ["dump", "check"])
+def test_it_is_refused_by_name_and_nothing_changes(start, case, verb):  # noqa: F811
+    program, what, remedy = CASES[case]
+    p = start(program)
+    before = p.state()
+    done = cr(verb, p.images, "-t", str(p.pid))
+    assert done.returncode != 0
+    text = done.stdout + done.stderr + done.log
+    line = next((x for x in text.splitlines() if what in x), "")
+    assert line, text
+    assert "python3" in line and "0x" in line, line
+    assert remedy in text, text
+    p.is_as(before)

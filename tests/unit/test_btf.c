@@ -1,0 +1,117 @@
+/* The kernel's description of its types: found in, and damaged anywhere. */
+#include <linux/btf.h>
+
+#include "kernel/peek.h"
+#include "unit.h"
+#include "util/io.h"
+
+/* struct outer { int a; struct { int b; union { int c; }; }; int bits : 3; }; */
+static const char strings[] = "\0int\0outer\0a\0b\0c\0bits";
+enum { INT = 1, OUTER = 5, A = 11, B = 13, C = 15, BITS = 17 };
+
+struct image {
+	struct btf_header h;
+	struct btf_type int_type;
+	uint32_t int_data;
+	struct btf_type uni;
+	struct btf_member uni_m[1];
+	struct btf_type inner;
+	struct btf_member inner_m[2];
+	struct btf_type outer;
+	struct btf_member outer_m[3];
+	char str[sizeof(strings)];
+};
+
+#define INFO(kind, n) ((uint32_t)(kind) << 24 | (n))
+
+static struct image image_make(void)
+{
+	struct image im = {
+		.h = { .magic = BTF_MAGIC, .version = 1, .hdr_len = sizeof(im.h),
+		       .type_len = offsetof(struct image, str) - sizeof(im.h),
+		       .str_off = offsetof(struct image, str) - sizeof(im.h),
+		       .str_len = sizeof(strings) },
+		.int_type = { .name_off = INT, .info = INFO(BTF_KIND_INT, 0), .size = 4 },
+		.uni = { .info = INFO(BTF_KIND_UNION, 1), .size = 4 },
+		.uni_m = { { C, 1, 0 } },
+		.inner = { .info = INFO(BTF_KIND_STRUCT, 2), .size = 8 },
+		.inner_m = { { B, 1, 0 }, { 0, 2, 32 } },
+		.outer = { .name_off = OUTER, .info = INFO(BTF_KIND_STRUCT, 3), .size = 16 },
+		.outer_m = { { A, 1, 0 }, { 0, 3, 32 }, { BITS, 1, 97 } },
+	};
+
+	memcpy(im.str, strings, sizeof(strings));
+	return im;
+}
+
+TEST("members are found in BTF, also in anonymous structures, bit fields are not")
+{
+	struct image im = image_make();
+	struct btf b;
+
+	ASSERT_OK(btf_parse(&im, sizeof(im), &b));
+	ASSERT_EQ(btf_find(&b, BTF_KIND_INT, "int"), 1);
+	ASSERT_EQ(btf_find(&b, BTF_KIND_STRUCT, "outer"), 4);
+	ASSERT_EQ(btf_find(&b, BTF_KIND_STRUCT, "int"), -ENOENT);
+	ASSERT_EQ(btf_member(&b, "outer", "a"), 0);
+	ASSERT_EQ(btf_member(&b, "outer", "b"), 4);
+	ASSERT_EQ(btf_member(&b, "outer", "c"), 8);
+	ASSERT_EQ(btf_member(&b, "outer", "bits"), -ENOENT);
+	ASSERT_EQ(btf_member(&b, "outer", "d"), -ENOENT);
+	ASSERT_EQ(btf_member(&b, "nobody", "a"), -ENOENT);
+	btf_done(&b);
+}
+
+TEST("an anonymous structure that contains itself is not followed for ever")
+{
+	struct image im = image_make();
+	struct btf b;
+
+	im.inner_m[1].type = 3;
+	ASSERT_OK(btf_parse(&im, sizeof(im), &b));
+	ASSERT_EQ(btf_member(&b, "outer", "c"), -ENOENT);
+	btf_done(&b);
+}
+
+TEST("BTF cut or damaged anywhere is refused or read within its bounds")
+{
+	struct image im = image_make();
+	struct btf b;
+
+	for (size_t len = 0; len < offsetof(struct image, str) + sizeof(strings); len++) {
+		void *cut = malloc(len + 1);
+
+		memcpy(cut, &im, len);
+		ASSERT(btf_parse(cut, len, &b) < 0);
+		free(cut);
+	}
+	for (size_t i = 0; i < sizeof(im) * 8; i++) {
+		struct image bad = im;
+
+		((uint8_t *)&bad)[i / 8] ^= (uint8_t)(1u << i % 8);
+		if (btf_parse(&bad, sizeof(bad), &b) < 0)
+			continue;
+		ASSERT(btf_member(&b, "outer", "c") < (1 << 29));
+		btf_done(&b);
+	}
+}
+
+TEST("the running kernel's own structures are read: a task's id, and every processor's memory")
+{
+	_cleanup_peek_ struct peek *pk = NULL;
+	uint64_t task, pid, at;
+	unsigned int n = 0;
+	int r = peek_open(&pk);
+
+	if (r == -EOPNOTSUPP)
+		unit_skip("this kernel, or our rights, do not allow it");
+	ASSERT_OK(r);
+	ASSERT_OK(peek_task(pk, getpid(), &task));
+	ASSERT_OK(peek_member(pk, task, "task_struct", "tgid", 4, &pid));
+	ASSERT_EQ(pid, (uint64_t)getpid());
+	ASSERT_EQ(peek_member(pk, task, "task_struct", "no such member", 4, &pid), -ENODATA);
+	ASSERT(peek_word(pk, 8, &at) < 0);
+	while (!peek_percpu(pk, 0x1000, n, &at))
+		n++;
+	ASSERT(n >= (unsigned int)sysconf(_SC_NPROCESSORS_ONLN));
+}

@@ -1,0 +1,92 @@
+/* Areas of mm-N.img that no kernel has: refused before a task is made. */
+#include "task/mem.h"
+#include "task/parts.h"
+#include "task/vma.h"
+#include "unit.h"
+
+static struct {
+	struct restore_process p;
+	PstreeEntry pst;
+	MmEntry mm;
+	VmaEntry v[2], *vmas[2];
+	AioRingEntry aio[2], *aios[2];
+} f;
+
+static void fixture(uint32_t status)
+{
+	log_init(LOGLEVEL_NONE, -1);
+	pstree_entry__init(&f.pst);
+	mm_entry__init(&f.mm);
+	f.p.pst = &f.pst;
+	f.p.mm = &f.mm;
+	for (size_t i = 0; i < 2; i++) {
+		vma_entry__init(&f.v[i]);
+		f.v[i].start = 0x10000000 + i * 0x10000;
+		f.v[i].end = f.v[i].start + 0x2000;
+		f.v[i].status = status;
+		f.vmas[i] = &f.v[i];
+		aio_ring_entry__init(&f.aio[i]);
+		f.aio[i].id = f.v[i].start;
+		f.aio[i].ring_len = 0x2000;
+		f.aio[i].nr_req = 10;
+		f.aios[i] = &f.aio[i];
+	}
+	f.mm.vmas = f.vmas;
+	f.mm.n_vmas = 2;
+	f.mm.aios = f.aios;
+}
+
+TEST("areas that overlap, are not page-aligned or lie outside user space are refused")
+{
+	fixture(VMA_REGULAR | VMA_ANON_PRIVATE);
+	ASSERT_OK(mem_check(&f.p));
+	f.v[1].start = f.v[0].start + 0x1000;
+	ASSERT_EQ(mem_check(&f.p), -EBADMSG);
+	fixture(VMA_REGULAR | VMA_ANON_PRIVATE);
+	f.v[0].end += 1;
+	ASSERT_EQ(mem_check(&f.p), -EBADMSG);
+	fixture(VMA_REGULAR | VMA_ANON_PRIVATE);
+	f.v[1].end = 1ull << 56;
+	ASSERT_EQ(mem_check(&f.p), -EBADMSG);
+}
+
+TEST("AIO rings and their entries belong together, one each")
+{
+	fixture(VMA_AIORING);
+	f.mm.n_aios = 2;
+	ASSERT_OK(mem_check(&f.p));
+	f.mm.n_aios = 1;
+	ASSERT_EQ(mem_check(&f.p), -EBADMSG);
+	f.mm.n_aios = 2;
+	f.aio[1].id += 0x1000;
+	ASSERT_EQ(mem_check(&f.p), -EBADMSG);
+	f.aio[1].id -= 0x1000;
+	f.aio[0].ring_len = 0x1000;
+	ASSERT_EQ(mem_check(&f.p), -EBADMSG);
+	f.aio[0].ring_len = 0x2000;
+	f.aio[0].nr_req = 0;
+	ASSERT_EQ(mem_check(&f.p), -EBADMSG);
+	f.aio[0].nr_req = 10;
+	f.v[1].status |= VMA_ANON_PRIVATE;
+	ASSERT_EQ(mem_check(&f.p), -EBADMSG);
+	fixture(VMA_REGULAR | VMA_ANON_PRIVATE);
+	f.mm.n_aios = 1;
+	ASSERT_EQ(mem_check(&f.p), -EBADMSG);
+}
+
+TEST("an AIO ring whose header no kernel writes is refused")
+{
+	/* id, nr, head, tail, magic, compat, incompat, header length */
+	const uint32_t good[1024] = { 0, 127, 5, 126, 0xa10a10a1, 1, 0, 32 };
+	uint32_t bad[1024];
+
+	ASSERT(aio_ring_is_sane(good, 4096));
+	ASSERT(!aio_ring_is_sane(good, 8192));
+	ASSERT(!aio_ring_is_sane(good, 0));
+	ASSERT(!aio_ring_is_sane(good, 1ull << 32));
+	for (size_t i = 1; i < 8; i++) {
+		memcpy(bad, good, sizeof(bad));
+		bad[i] = i == 5 ? 1 : bad[i] + 200;
+		ASSERT_EQ(aio_ring_is_sane(bad, 4096), i == 5);
+	}
+}
