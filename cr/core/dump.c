@@ -163,7 +163,7 @@ static int step_inventory(struct dump_ctx *ctx)
 			return log_err(r, "no random number for the inventory");
 		inv->dump_criu_run_id = uuid;
 	}
-	if (!inv->plugins_entry)
+	if (!inv->plugins_entry || dump_huge_pools(ctx, inv) < 0)
 		return -ENOMEM;
 	return image_write_one(ctx->store, &image_inventory, &inv->base);
 }

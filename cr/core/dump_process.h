@@ -8,6 +8,8 @@
 int dump_process_collect(struct dump_ctx *ctx, struct dump_process *p) _must_check_;
 /* sessions.c: -EOPNOTSUPP if restore could not make the tree's sessions and groups again. */
 int sessions_check(struct dump_ctx *ctx) _must_check_;
+/* hugepages.c: what the system's pools have to spare. */
+int dump_huge_pools(struct dump_ctx *ctx, InventoryEntry *inv) _must_check_;
 /* Threads, areas, descriptors: everything but page contents. */
 int dump_process_state(struct dump_ctx *ctx, struct dump_process *p) _must_check_;
 int dump_process_memory(struct dump_ctx *ctx, struct dump_process *p) _must_check_;

@@ -71,6 +71,8 @@ static const struct {
 	{ "namespaces",		ns_restore_prepare },
 	{ "System V IPC",	ipc_restore },
 	{ "call zone",		restore_zone },
+	/* A kernel that was just booted has none, before its sysctls are set. */
+	{ "huge pages",		restore_huge_pages },
 	{ "tasks and memory",	step_tasks },
 	/* setpgid() wants the leader to exist, and both in one session. Helpers end with it. */
 	{ "process groups",	restore_groups },
@@ -121,6 +123,7 @@ static void restore_done(struct restore_ctx *ctx, bool failed)
 	close_fdp(&ctx->pidfd_self);
 	ipc_restore_done(ctx, failed);
 	restore_files_done(ctx);
+	restore_huge_pages_end(ctx, failed);
 	cgroup_restore_done(ctx->cgroup_state);
 	ns_restore_done(ctx);
 	lineage_done(&ctx->lineage);

@@ -86,6 +86,7 @@ struct restore_ctx {
 	void *kind_state[32];		/* a kind's own memory, by FdTypes number */
 	void *ns_state;			/* ns/ns.h */
 	struct task_inherit *inherit;	/* what tasks get from us, read by task/inherit.c */
+	uint64_t huge_added[64];	/* huge pages of 2^n bytes that hugepages.c added to the pool */
 	SeccompEntry *seccomp;		/* seccomp.img, read by task/seccomp.c when needed */
 	void *cgroup_state;		/* ns/cgroup.h */
 	struct cr_stats stats;

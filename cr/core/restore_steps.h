@@ -9,6 +9,11 @@ int restore_load(struct restore_ctx *ctx) _must_check_;
 /* restore_lineage.c: a plan who makes whom; makes a restore_process for each helper. */
 int restore_lineage(struct restore_ctx *ctx) _must_check_;
 
+/* hugepages.c: the system's pool gets as large as the images need it. */
+int restore_huge_pages(struct restore_ctx *ctx) _must_check_;
+/* Takes back what nobody uses; all of it after a failure, when the tasks are gone. */
+void restore_huge_pages_end(struct restore_ctx *ctx, bool failed);
+
 /* restore_build.c: tasks with their memory and sessions; parents before children. */
 int restore_zone(struct restore_ctx *ctx) _must_check_;
 int restore_tasks(struct restore_ctx *ctx) _must_check_;

@@ -65,6 +65,8 @@ int pipe_data_fill(int wfd, const struct pipe_buf *d) _must_check_;
  */
 int shmem_dump_inode(struct dump_ctx *ctx, int fd, const struct stat *st, const char *name,
 		     uint32_t *ret_inode_id) _must_check_;
+/* Adds the huge pages that all objects of memfd.img need: need[n] is of pages of 2^n bytes. */
+void shmem_huge_pages(struct restore_ctx *ctx, uint64_t need[64]);
 /* Made and filled now if need be; borrowed. Seals come with kind_memfd's finish(). */
 int shmem_restore_inode(struct restore_ctx *ctx, uint32_t inode_id, int *ret_fd) _must_check_;
 

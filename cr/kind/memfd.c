@@ -7,6 +7,8 @@
  *   restore  shmem.c makes and fills the inode; each struct file is opened from it
  *   finish   seals, when every mapping exists
  *
+ * A file on hugetlbfs whose name was removed is saved as a memfd with huge pages.
+ *
  * A link "/memfd:name (deleted)" looks like a file that was removed.
  */
 #include <fcntl.h>
@@ -17,6 +19,8 @@
 #include "kind/kinds.h"
 #include "kind/shmem.h"
 
+#define MEMFD_NAME_MAX 249
+
 static bool is_anon_memory(const char *link)
 {
 	return !strcmp(link, "/dev/zero (deleted)") || !strcmp(link, "/anon_hugepage (deleted)");
@@ -26,12 +30,15 @@ static bool memfd_match(const struct dump_file *f)
 {
 	uint64_t magic;
 
-	if (!S_ISREG(f->st.st_mode) || f->st.st_nlink ||
-	    (!str_starts(f->link, "/memfd:") && !is_anon_memory(f->link)))
+	if (!S_ISREG(f->st.st_mode) || f->st.st_nlink)
 		return false;
-	/* A file of the same name on a disk that was removed is none. */
 	magic = fs_magic(f->fd);
-	return magic == TMPFS_MAGIC || magic == HUGETLBFS_MAGIC;
+	/* A removed file on a mounted hugetlbfs as well: nobody can tell the difference. */
+	if (magic == HUGETLBFS_MAGIC)
+		return true;
+	/* A file of the same name on a disk that was removed is none. */
+	return magic == TMPFS_MAGIC &&
+	       (str_starts(f->link, "/memfd:") || is_anon_memory(f->link));
 }
 
 static int memfd_dump(struct dump_ctx *ctx, struct dump_file *f)
@@ -53,6 +60,9 @@ static int memfd_dump(struct dump_ctx *ctx, struct dump_file *f)
 	if (str_starts(name, "/memfd:"))
 		name += strlen("/memfd:");
 	n = strlen(name) - strlen(" (deleted)");
+	/* Of a path as much of its end as memfd_create() takes. */
+	name += n - MIN(n, (size_t)MEMFD_NAME_MAX);
+	n = MIN(n, (size_t)MEMFD_NAME_MAX);
 	copy = arena_strndup(&ctx->arena, name, n);
 	if (!copy)
 		return log_err(-ENOMEM, "%s", f->link);

@@ -100,6 +100,8 @@ static int identity_put(struct dump_ctx *ctx, const struct dump_file *f, RegFile
 	e->mode = f->st.st_mode;
 	if (!S_ISREG(f->st.st_mode) || fs_is_pseudo(fs_magic(f->fd)))
 		return 0;
+	if (fs_magic(f->fd) == HUGETLBFS_MAGIC)
+		log_warn("%s: hugetlbfs keeps what it holds until the kernel ends, no longer", f->link);
 	if (!(f->flags & (O_WRONLY | O_APPEND))) {
 		e->has_size = true;
 		e->size = (uint64_t)f->st.st_size;

@@ -231,6 +231,15 @@ static int inode_make(struct restore_ctx *ctx, const MemfdInodeEntry *e, int *re
 	return 0;
 }
 
+void shmem_huge_pages(struct restore_ctx *ctx, uint64_t need[64])
+{
+	struct shmem_restore_state *s = shmem_state(ctx);
+
+	for (struct shmem_inode *n = s ? s->inodes : NULL; n; n = n->next)
+		if (page_bytes_of(n->e) > PAGE_BYTES)
+			need[__builtin_ctzll(page_bytes_of(n->e))] += n->e->size / page_bytes_of(n->e);
+}
+
 int shmem_restore_inode(struct restore_ctx *ctx, uint32_t inode_id, int *ret_fd)
 {
 	struct shmem_restore_state *s = shmem_state(ctx);

@@ -54,7 +54,8 @@ int mem_check(const struct restore_process *p)
 		if (e->status & VMA_VSYSCALL)
 			continue;
 		if (e->start < MMAP_MIN || e->start >= e->end || e->end > TASK_END ||
-		    e->start < end || (e->start | e->end | e->pgoff) & (PAGE_BYTES - 1))
+		    e->start < end || (e->start | e->end | e->pgoff) & (PAGE_BYTES - 1) ||
+		    (e->start | e->end) & (vma_entry_page_bytes(e) - 1))
 			return log_fail(-EBADMSG, "mm-%u.img: malformed area 0x%lx-0x%lx",
 					p->pst->pid, e->start, e->end);
 		if (e->status & unsupported ||
@@ -226,6 +227,8 @@ static uint64_t map_flags(const VmaEntry *e)
 	/* An AIO ring's place is kept, with what it held, until task/aio.c puts the ring there. */
 	if (entry_is_vdso(e) || e->status & VMA_AIORING)
 		return MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
+	if (e->flags & MAP_ANONYMOUS)
+		keep |= MAP_HUGETLB | (uint64_t)MAP_HUGE_MASK << MAP_HUGE_SHIFT;
 	return (e->flags & keep) | MAP_FIXED_NOREPLACE;
 }
 
@@ -512,12 +515,13 @@ static int drop_parents_pages(struct restore_ctx *ctx, struct restore_process *p
 			r = cursor_at(&mine, addr, &have);
 			if (r < 0)
 				return r;
-			if (have || !e || !area_inherited(p, e))
+			/* A huge page is there, or not, as a whole. */
+			if (have || !e || !area_inherited(p, e) || addr % vma_entry_page_bytes(e))
 				continue;
 			r = batch_make_room(b, 1, 0);
 			if (r < 0)
 				return r;
-			batch_call(b, SYS_madvise, addr, PAGE_BYTES, MADV_DONTNEED);
+			batch_call(b, SYS_madvise, addr, vma_entry_page_bytes(e), MADV_DONTNEED);
 		}
 	}
 	return r;

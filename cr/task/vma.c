@@ -53,6 +53,11 @@ static int vma_parse_flags(struct vma *v, const char *line, const char *end)
 		}
 		s += 2;
 	}
+	/* Never beyond what mmap() can be asked for: 2 MiB, 1 GiB ... */
+	if (v->flags & MAP_HUGETLB && v->page_bytes & (v->page_bytes - 1))
+		return -EBADMSG;
+	if (v->flags & MAP_HUGETLB && v->page_bytes)
+		v->flags |= (uint32_t)__builtin_ctzll(v->page_bytes) << MAP_HUGE_SHIFT;
 	return 0;
 }
 
@@ -101,6 +106,8 @@ int vma_parse_smaps(struct arena *a, const char *text, struct vma **ret, size_t 
 			if (!v)
 				return -ENOMEM;
 			*v = one;
+		} else if (v && !strncmp(line, "KernelPageSize:", 15)) {
+			v->page_bytes = strtoull(line + 15, NULL, 10) * 1024;
 		} else if (v && !strncmp(line, "VmFlags:", 8)) {
 			r = vma_parse_flags(v, line + 8, end);
 			if (r < 0)
@@ -163,8 +170,8 @@ static int vma_classify(struct vma *v)
 		refused = "a packet socket's ring";
 	else if (!strcmp(v->path, "[uprobes]"))
 		refused = "uprobes of a tracer";
-	else if (v->flags & MAP_HUGETLB)
-		refused = "huge pages (MAP_HUGETLB)";
+	else if (v->flags & MAP_HUGETLB && str_starts(v->path, "/SYSV"))
+		refused = "System V shared memory of huge pages (SHM_HUGETLB)";
 	else if (v->io)
 		refused = "device memory";
 	else if (v->status & VMA_SHSTK)
@@ -179,7 +186,9 @@ static int vma_classify(struct vma *v)
 		v->flags |= MAP_ANONYMOUS;
 		return 0;
 	}
-	if (!v->ino)
+	/* Anonymous huge pages have a file of their own each, which nobody else can reach. */
+	if (!v->ino || (v->flags & MAP_HUGETLB && v->flags & MAP_PRIVATE &&
+			!strcmp(v->path, "/anon_hugepage (deleted)")))
 		return vma_classify_anon(v);
 	if (v->flags & MAP_SHARED)
 		v->status |= VMA_REGULAR | VMA_FILE_SHARED;
@@ -251,7 +260,7 @@ static int vma_dump_file(struct dump_ctx *ctx, struct dump_process *p, struct vm
 
 static bool vma_has_file(const struct vma *v)
 {
-	return v->ino && !(v->status & (VMA_SYSVIPC | VMA_AIORING));
+	return v->ino && !(v->status & (VMA_SYSVIPC | VMA_AIORING | VMA_ANON_PRIVATE));
 }
 
 int vma_dump(struct dump_ctx *ctx, struct dump_process *p)
@@ -282,7 +291,7 @@ int vma_dump(struct dump_ctx *ctx, struct dump_process *p)
 			return -ENOMEM;
 		e->start = v->start;
 		e->end = v->end;
-		e->pgoff = v->ino ? v->pgoff : 0;
+		e->pgoff = v->ino && !(v->status & VMA_ANON_PRIVATE) ? v->pgoff : 0;
 		if (v->status & VMA_SYSVIPC)
 			e->shmid = v->ino;
 		e->prot = v->prot;

@@ -4,6 +4,8 @@
 #ifndef CR_TASK_VMA_H
 #define CR_TASK_VMA_H
 
+#include <sys/mman.h>
+
 #include "core/dump.h"
 
 /* VmaEntry.status: bits of CRIU's format. */
@@ -35,6 +37,7 @@ struct vma {
 	uint32_t status;	/* enum vma_status */
 	uint64_t madv;		/* bit n: madvise(n) */
 	const char *path;	/* as shown: "[heap]", "/usr/bin/x (deleted)", "" */
+	uint64_t page_bytes;	/* KernelPageSize: more than 4096 on hugetlbfs */
 	bool io;		/* VmFlags io/pf: device memory, not pages */
 	bool sealed;		/* mseal(2) */
 	bool wipe_on_fork;
@@ -55,6 +58,16 @@ int vma_dump(struct dump_ctx *ctx, struct dump_process *p) _must_check_;
 static inline bool vma_status_has_pages(uint32_t status)
 {
 	return status & (VMA_FILE_PRIVATE | VMA_ANON_PRIVATE | VMA_AIORING);
+}
+
+/* What the pages of an area of the images are: 4096, or huge pages of hugetlbfs. */
+static inline uint64_t vma_entry_page_bytes(const VmaEntry *e)
+{
+	uint32_t shift = e->flags >> MAP_HUGE_SHIFT & MAP_HUGE_MASK;
+
+	if (!(e->flags & MAP_HUGETLB))
+		return PAGE_BYTES;
+	return shift ? 1ull << shift : 2u << 20;
 }
 
 const struct vma *vma_find(const struct dump_process *p, uint64_t addr);

@@ -79,6 +79,22 @@ def check(done, what):
         raise Failure(f"{what}: exit {done.returncode}\n{done.stderr}\n{tail}")
 
 
+class HugePages:
+    """A pool of this many free huge pages, for as long as it is needed. Others' use is theirs."""
+    POOL = Path("/proc/sys/vm/nr_hugepages")
+
+    def __init__(self, n):
+        self.n = n
+
+    def __enter__(self):
+        self.before = self.POOL.read_text()
+        self.POOL.write_text(str(int(self.before) + self.n))
+        return self
+
+    def __exit__(self, *_):
+        self.POOL.write_text(self.before)
+
+
 class Maker:
     def __init__(self, name, tmp):
         self.name = name

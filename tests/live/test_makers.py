@@ -1,7 +1,7 @@
 """Every maker's state survives dump, end and restore; and a dump that leaves it running."""
 import pytest
 
-from live import Maker, ROOT
+from live import HugePages, Maker, ROOT, maker_options
 
 NAMES = sorted(p.stem for p in (ROOT / "tests/live/make").glob("*.c"))
 
@@ -9,8 +9,9 @@ NAMES = sorted(p.stem for p in (ROOT / "tests/live/make").glob("*.c"))
 @pytest.fixture
 def maker(request, tmp_path):
     m = Maker(request.param, tmp_path)
-    yield m
-    m.end()
+    with HugePages(sum(map(int, maker_options(request.param, "huge-pages")))):
+        yield m
+        m.end()
 
 
 @pytest.mark.parametrize("maker", NAMES, indirect=True)

@@ -50,6 +50,22 @@ TEST("areas that overlap, are not page-aligned or lie outside user space are ref
 	ASSERT_EQ(mem_check(&f.p), -EBADMSG);
 }
 
+TEST("an area of huge pages begins and ends with one")
+{
+	fixture(VMA_REGULAR | VMA_ANON_PRIVATE);
+	f.v[1].flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB;
+	ASSERT_EQ(mem_check(&f.p), -EBADMSG);
+	f.v[1].start = 0x20000000;
+	f.v[1].end = 0x20200000;
+	ASSERT_OK(mem_check(&f.p));
+	f.v[1].flags |= 21u << MAP_HUGE_SHIFT;
+	ASSERT_OK(mem_check(&f.p));
+	f.v[1].flags |= 30u << MAP_HUGE_SHIFT;
+	ASSERT_EQ(mem_check(&f.p), -EBADMSG);
+	f.v[1].flags |= 63u << MAP_HUGE_SHIFT;
+	ASSERT_EQ(mem_check(&f.p), -EBADMSG);
+}
+
 TEST("AIO rings and their entries belong together, one each")
 {
 	fixture(VMA_AIORING);

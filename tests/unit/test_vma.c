@@ -41,6 +41,22 @@ TEST("smaps text is understood: addresses, paths with blanks, flags, advice")
 	arena_done(&a);
 }
 
+TEST("the size of huge pages is told with the area's flags, and is a power of two")
+{
+	static const char huge[] = "40000000-40400000 rw-p 00000000 00:11 5    /anon_hugepage (deleted)\n"
+				   "KernelPageSize:     2048 kB\nVmFlags: rd wr de ht \n";
+	struct arena a;
+	struct vma *v;
+	size_t n;
+
+	arena_init(&a);
+	ASSERT_OK(vma_parse_smaps(&a, huge, &v, &n));
+	ASSERT_EQ(v[0].flags, (uint32_t)(MAP_PRIVATE | MAP_HUGETLB) | 21u << MAP_HUGE_SHIFT);
+	ASSERT_EQ(vma_parse_smaps(&a, "1000-2000 rw-p 0 00:11 5 x\nKernelPageSize: 12 kB\nVmFlags: ht\n",
+				  &v, &n), -EBADMSG);
+	arena_done(&a);
+}
+
 TEST("smaps text cut anywhere, overlapping or unaligned is refused or shortened, never misread")
 {
 	char cut[sizeof(smaps)];

@@ -1,4 +1,8 @@
-/* A memfd on huge pages, not mapped while it is saved: only mapping reaches what it holds. */
+/*
+ * A memfd on huge pages, not mapped while it is saved: only mapping reaches what it holds.
+ *
+ * huge-pages: 6
+ */
 #include "files_common.h"
 
 #include <sys/vfs.h>
