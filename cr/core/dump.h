@@ -45,6 +45,7 @@ struct dump_process {
 	MmEntry *mm;
 	struct vma *vmas;		/* task/vma.h */
 	size_t n_vmas;
+	uint64_t locked_kib;		/* VmLck before the call zone was mapped */
 	struct remote remote;
 	char comm[16];
 };

@@ -132,6 +132,8 @@ static int process_dump_inside(struct dump_ctx *ctx, struct dump_process *p)
 	}
 	if (r >= 0)
 		r = ipc_undo_read(ctx, p);
+	if (r >= 0)
+		r = mempolicy_dump_areas(ctx, p);
 	if (r < 0)
 		return r;
 	r = remote_unmap(&p->remote, leader);

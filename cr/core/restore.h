@@ -39,7 +39,9 @@ struct restore_process {
 	PstreeEntry *pst;		/* pid, pgid, sid, threads */
 	CoreEntry *core;		/* the leader's */
 	TaskKobjIdsEntry *ids;
-	MmEntry *mm;
+	MmEntry *mm;			/* vmas: without guards */
+	VmaEntry **guards;		/* task/guard.c */
+	size_t n_guards;
 	FsEntry *fs;
 	FdinfoEntry **fds;		/* ascending by number */
 	size_t n_fds;

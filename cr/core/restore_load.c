@@ -14,6 +14,7 @@
 #include "task/mem.h"
 #include "task/parts.h"
 #include "task/regs.h"
+#include "task/vma.h"
 
 #define PIDS_MAX	(4u << 20)	/* PID_MAX_LIMIT of the kernel */
 #define THREADS_MAX	(1u << 20)
@@ -157,6 +158,8 @@ static int load_process(struct restore_ctx *ctx, struct restore_process *p)
 		r = image_read_one(ctx->store, &ctx->arena, &image_fs, fs_entry, &p->fs, pid);
 	if (r >= 0)
 		r = load_threads(ctx, p);
+	if (r >= 0)
+		r = guards_load(p);
 	if (r >= 0)
 		r = mem_check(p);
 	return r;

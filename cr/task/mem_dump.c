@@ -15,23 +15,8 @@
 
 #include "image/pages.h"
 #include "task/mem.h"
+#include "task/pagemap.h"
 #include "task/vma.h"
-
-/* linux/fs.h of the build machine may be older than PAGEMAP_SCAN (6.7). */
-struct scan_region {
-	uint64_t start, end, categories;
-};
-
-struct scan_arg {
-	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
-	uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
-};
-
-#define CR_PAGEMAP_SCAN	_IOWR('f', 16, struct scan_arg)
-#define CR_PAGE_FILE	(1u << 2)
-#define CR_PAGE_PRESENT	(1u << 3)
-#define CR_PAGE_SWAPPED	(1u << 4)
-#define CR_PAGE_PFNZERO	(1u << 5)
 
 /* Runs found before their contents are copied: what one process may cost us in memory. */
 #define RUNS_MAX	65536u
@@ -39,6 +24,7 @@ struct scan_arg {
 #define PM_PRESENT	(1ull << 63)
 #define PM_SWAPPED	(1ull << 62)
 #define PM_FILE		(1ull << 61)
+#define PM_GUARD	(1ull << 58)
 
 struct run {
 	uint64_t start;			/* t_addr */
@@ -50,6 +36,7 @@ struct mem_dump {
 	struct dump_process *p;
 	struct pagemap_writer *w;
 	int pagemap_fd;
+	uint64_t guard;			/* category of guard pages: see guard.c */
 	struct run *runs;
 	size_t n_runs, room;
 	uint64_t n_pages;		/* of all runs */
@@ -150,8 +137,8 @@ static int dump_area_by_scan(struct mem_dump *m, const struct vma *v)
 		.end = v->end,
 		.vec = (uint64_t)regions,
 		.vec_len = ARRAY_SIZE(regions),
-		.category_inverted = CR_PAGE_FILE | CR_PAGE_PFNZERO,
-		.category_mask = CR_PAGE_FILE | CR_PAGE_PFNZERO,
+		.category_inverted = CR_PAGE_FILE | CR_PAGE_PFNZERO | m->guard,
+		.category_mask = CR_PAGE_FILE | CR_PAGE_PFNZERO | m->guard,
 		.category_anyof_mask = CR_PAGE_PRESENT | CR_PAGE_SWAPPED,
 		.return_mask = CR_PAGE_PRESENT | CR_PAGE_SWAPPED,
 	};
@@ -186,7 +173,8 @@ static int dump_area_by_pagemap(struct mem_dump *m, const struct vma *v)
 		if (r < 0)
 			return log_err(r, "cannot read pagemap at 0x%lx", at);
 		for (size_t i = 0; i < n; i++, at += PAGE_BYTES) {
-			bool want = bits[i] & (PM_PRESENT | PM_SWAPPED) && !(bits[i] & PM_FILE);
+			bool want = bits[i] & (PM_PRESENT | PM_SWAPPED) &&
+				    !(bits[i] & (PM_FILE | PM_GUARD));
 
 			if (want && !run)
 				run = at;
@@ -236,6 +224,7 @@ int mem_dump(struct dump_ctx *ctx, struct dump_process *p)
 
 	if (fd < 0)
 		return log_err(neg_errno(), "cannot open /proc/%d/pagemap", p->pid);
+	m.guard = pagemap_guard_category(fd);
 	r = pagemap_create(ctx->store, &image_pagemap, p->pid_virtual, ++ctx->next_pages_id, &w);
 	if (r < 0)
 		return log_err(r, "cannot create the page images");
@@ -330,5 +319,6 @@ int mm_dump(struct dump_ctx *ctx, struct dump_process *p)
 	if (r < 0)
 		return r;
 	mm->exe_file_id = exe->id;
-	return vma_dump(ctx, p);
+	r = vma_dump(ctx, p);
+	return r < 0 ? r : guards_dump(ctx, p);
 }

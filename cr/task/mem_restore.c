@@ -23,7 +23,6 @@
 #include "task/regs.h"
 #include "task/vma.h"
 
-#define TASK_END		0x7ffffffff000ull	/* 47-bit user space */
 #define MMAP_MIN		0x10000ull
 #define ARCH_MAP_VDSO_64	0x2003
 #define SEARCH_STEP		(16ull << 20)
@@ -53,6 +52,9 @@ int mem_check(const struct restore_process *p)
 
 		if (e->status & VMA_VSYSCALL)
 			continue;
+		if (e->start < e->end && e->end > TASK_END && e->end < 1ull << 56)
+			return log_fail(-EOPNOTSUPP, "area 0x%lx-0x%lx lies above 47 bits (5-level page tables)",
+					e->start, e->end);
 		if (e->start < MMAP_MIN || e->start >= e->end || e->end > TASK_END ||
 		    e->start < end || (e->start | e->end | e->pgoff) & (PAGE_BYTES - 1) ||
 		    (e->start | e->end) & (vma_entry_page_bytes(e) - 1))
@@ -62,6 +64,8 @@ int mem_check(const struct restore_process *p)
 		    !(e->status & VMA_ANON_SHARED) != !(e->status & VMA_SYSVIPC))
 			return log_fail(-EOPNOTSUPP, "area 0x%lx-0x%lx of status 0x%x cannot be restored",
 					e->start, e->end, e->status);
+		if (e->policy && mempolicy_check(e->policy) < 0)
+			return -EBADMSG;
 		end = e->end;
 	}
 	if (p->mm->n_mm_saved_auxv > 512)
@@ -280,6 +284,18 @@ static uint32_t area_open_flags(const VmaEntry *e)
 	return e->flags & MAP_SHARED && e->prot & PROT_WRITE ? O_RDWR : O_RDONLY;
 }
 
+static int bind_area(struct mapper *m, const VmaEntry *e)
+{
+	int call = mempolicy_bind_call(m->b, e);
+	int r = batch_run(m->b);
+
+	if (r >= 0 && batch_ret(m->b, call) < 0)
+		log_warn("memory policy 0x%x of 0x%lx-0x%lx cannot be had here: %s", e->policy->mode,
+			 e->start, e->end, strerror((int)-batch_ret(m->b, call)));
+	batch_begin(m->b, m->b->task);
+	return r;
+}
+
 static int map_area(struct mapper *m, const VmaEntry *e)
 {
 	uint64_t fd = (uint64_t)-1;
@@ -304,15 +320,18 @@ static int map_area(struct mapper *m, const VmaEntry *e)
 		batch_call(m->b, SYS_mmap, e->start, e->end - e->start, e->prot, map_flags(e), fd,
 			   entry_has_file(e) ? e->pgoff : 0);
 	}
+	if (pkeys_area_has_own(m->p->mm, e))
+		batch_call(m->b, SYS_pkey_mprotect, e->start, e->end - e->start, e->prot, e->pkey);
 	advise(m->b, e);
-	return 0;
+	return e->policy ? bind_area(m, e) : 0;
 }
 
 static bool areas_equal(const VmaEntry *a, const VmaEntry *b)
 {
 	return a->start == b->start && a->end == b->end && a->pgoff == b->pgoff &&
 	       a->shmid == b->shmid && a->prot == b->prot && a->flags == b->flags &&
-	       a->status == b->status && a->has_madv == b->has_madv && a->madv == b->madv;
+	       a->status == b->status && a->has_madv == b->has_madv && a->madv == b->madv &&
+	       a->pkey == b->pkey && mempolicy_equal(a->policy, b->policy);
 }
 
 /* The parent's area equal to e that the clone has brought along. */
@@ -584,22 +603,6 @@ static int set_mm_map(struct restore_ctx *ctx, struct restore_process *p, struct
 	return 0;
 }
 
-static int lock_areas(struct restore_process *p, struct batch *b)
-{
-	for (size_t i = 0; i < p->mm->n_vmas; i++) {
-		const VmaEntry *e = p->mm->vmas[i];
-		int r;
-
-		if (!(e->flags & MAP_LOCKED) || entry_is_kernels(e))
-			continue;
-		r = batch_make_room(b, 1, 0);
-		if (r < 0)
-			return r;
-		batch_call(b, SYS_mlock, e->start, e->end - e->start);
-	}
-	return 0;
-}
-
 int mem_restore(struct restore_ctx *ctx, struct restore_process *p)
 {
 	struct batch *b = &ctx->batch;
@@ -614,6 +617,8 @@ int mem_restore(struct restore_ctx *ctx, struct restore_process *p)
 	if (r >= 0)
 		r = place_vdso(p, b, &v);
 	if (r >= 0)
+		r = pkeys_restore(p, b);
+	if (r >= 0)
 		r = map_all(ctx, p, b, &v);
 	if (r >= 0 && p->mem_from)
 		r = drop_parents_pages(ctx, p, b);
@@ -627,7 +632,5 @@ int mem_restore(struct restore_ctx *ctx, struct restore_process *p)
 		return r;
 	batch_begin(b, &p->threads[0].task);
 	r = set_mm_map(ctx, p, b);
-	if (r >= 0)
-		r = lock_areas(p, b);
 	return r < 0 ? r : batch_run(b);
 }

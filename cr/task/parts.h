@@ -16,7 +16,8 @@
 extern const struct task_part part_names, part_tid_address, part_robust_list, part_rseq,
 	part_altstack, part_sigactions, part_sigpending, part_itimers, part_posix_timers,
 	part_sched, part_rlimits, part_prctl, part_membarrier, part_pdeath_dumpable,
-	part_proc_scores, part_umask, part_creds, part_seccomp_early, part_seccomp_last, part_aio;
+	part_proc_scores, part_umask, part_creds, part_seccomp_early, part_seccomp_last, part_aio,
+	part_area_state, part_lock_future, part_pkeys, part_mempolicy, part_mdwe;
 
 /*
  * /proc/PID/task/TID/status, read on first use and kept in th->status. The thread must be
@@ -99,6 +100,18 @@ int lsm_restore_write_calls(struct restore_ctx *ctx, const char *label, struct b
 int aio_check(const struct restore_process *p) _must_check_;
 /* The ring's header, of a mapping of so many bytes, is one that the kernel writes. */
 bool aio_ring_is_sane(const void *ring, uint64_t bytes);
+
+/* pkeys.c: the image's protection keys in a task that has its parent's, before it maps anything. */
+int pkeys_restore(struct restore_process *p, struct batch *b) _must_check_;
+/* The area's key is one of the program's, not the kernel's for execute-only memory. */
+bool pkeys_area_has_own(const MmEntry *mm, const VmaEntry *e);
+
+/* mempolicy.c */
+int mempolicy_dump_areas(struct dump_ctx *ctx, struct dump_process *p) _must_check_;
+int mempolicy_check(const MempolicyEntry *e) _must_check_;
+bool mempolicy_equal(const MempolicyEntry *a, const MempolicyEntry *b);
+/* mbind() of an area that has a policy: index of the call, which may fail. */
+int mempolicy_bind_call(struct batch *b, const VmaEntry *v);
 
 /* by_id: PR_TIMER_CREATE_RESTORE_IDS works; list is ascending. */
 int posix_timers_restore(struct restore_ctx *ctx, struct batch *b, PosixTimerEntry *const *list,

@@ -18,6 +18,14 @@
 #ifndef PR_THP_DISABLE_EXCEPT_ADVISED
 #define PR_THP_DISABLE_EXCEPT_ADVISED (1 << 1)	/* Linux 6.18 */
 #endif
+#ifndef PR_SET_MDWE
+#define PR_SET_MDWE 65				/* Linux 6.3 */
+#define PR_GET_MDWE 66
+#endif
+#ifndef PR_GET_MEMORY_MERGE
+#define PR_GET_MEMORY_MERGE 68			/* Linux 6.4 */
+#endif
+#define MDWE_KNOWN 3u				/* REFUSE_EXEC_GAIN, NO_INHERIT */
 #define MEMBARRIER_GET_REGISTRATIONS (1 << 9)	/* Linux 6.3 */
 #define MEMBARRIER_REGISTER_ALL						\
 	(MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED |			\
@@ -28,7 +36,7 @@
 
 struct prctl_cookie {
 	uint64_t t_subreaper;
-	int dumpable, thp, personality;
+	int dumpable, thp, personality, mdwe, merge;
 };
 
 static int prctl_dump_calls(struct dump_ctx *ctx, struct dump_process *p, struct dump_thread *th,
@@ -45,6 +53,8 @@ static int prctl_dump_calls(struct dump_ctx *ctx, struct dump_process *p, struct
 	c->dumpable = batch_call(b, SYS_prctl, PR_GET_DUMPABLE);
 	c->thp = batch_call(b, SYS_prctl, PR_GET_THP_DISABLE);
 	c->personality = batch_call(b, SYS_personality, 0xffffffffu);
+	c->mdwe = batch_try(b, SYS_prctl, PR_GET_MDWE, 0, 0, 0, 0);
+	c->merge = batch_try(b, SYS_prctl, PR_GET_MEMORY_MERGE, 0, 0, 0, 0);
 	*cookie = c;
 	return 0;
 }
@@ -66,9 +76,10 @@ static int prctl_dump_results(struct dump_ctx *ctx, struct dump_process *p,
 	mm->dumpable = (int32_t)batch_ret(b, c->dumpable);
 	mm->has_thp_disabled = true;
 	mm->thp_disabled = thp != 0;
-	if (thp & PR_THP_DISABLE_EXCEPT_ADVISED)
-		log_warn("process %d: huge pages are disabled except where advised; the image "
-			 "format only knows disabled", p->pid);
+	mm->has_thp_disable_flags = mm->thp_disable_flags = thp & PR_THP_DISABLE_EXCEPT_ADVISED;
+	mm->mdwe = (uint32_t)MAX(batch_ret(b, c->mdwe), (int64_t)0);
+	mm->has_mdwe = mm->mdwe != 0;
+	mm->has_memory_merge = mm->memory_merge = batch_ret(b, c->merge) == 1;
 	return 0;
 }
 
@@ -77,7 +88,8 @@ static int prctl_restore_calls(struct restore_ctx *ctx, struct restore_process *
 {
 	(void)ctx;
 	if (p->mm && p->mm->has_thp_disabled)
-		batch_call(b, SYS_prctl, PR_SET_THP_DISABLE, p->mm->thp_disabled != 0, 0, 0, 0);
+		batch_call(b, SYS_prctl, PR_SET_THP_DISABLE, p->mm->thp_disabled != 0,
+			   p->mm->thp_disabled ? p->mm->thp_disable_flags : 0, 0, 0);
 	if (th->core->tc && th->core->tc->has_child_subreaper)
 		batch_call(b, SYS_prctl, PR_SET_CHILD_SUBREAPER,
 			   th->core->tc->child_subreaper != 0);
@@ -91,6 +103,25 @@ const struct task_part part_prctl = {
 	.dump_calls	= prctl_dump_calls,
 	.dump_results	= prctl_dump_results,
 	.restore_calls	= prctl_restore_calls,
+};
+
+/* Of the engine's own mappings some are writable and executable: when all else stands. */
+static int mdwe_restore_calls(struct restore_ctx *ctx _unused_, struct restore_process *p,
+			      struct restore_thread *th _unused_, struct batch *b)
+{
+	if (!p->mm || !p->mm->mdwe)
+		return 0;
+	if (p->mm->mdwe & ~MDWE_KNOWN)
+		return part_bad("mm-%u.img: PR_SET_MDWE 0x%x", p->pst->pid, p->mm->mdwe);
+	batch_call(b, SYS_prctl, PR_SET_MDWE, p->mm->mdwe, 0, 0, 0);
+	return 0;
+}
+
+const struct task_part part_mdwe = {
+	.name		= "memory-deny-write-execute",
+	.leader_only	= true,
+	.stage		= STAGE_LATE,
+	.restore_calls	= mdwe_restore_calls,
 };
 
 struct membarrier_cookie {

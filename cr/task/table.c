@@ -18,6 +18,9 @@ const struct task_part *const task_parts[] = {
 	&part_membarrier,
 	&part_umask,
 	&part_aio,
+	&part_pkeys,
+	&part_mempolicy,
+	&part_area_state,
 
 	&part_rseq,
 	&part_sigactions,
@@ -27,6 +30,8 @@ const struct task_part *const task_parts[] = {
 	&part_sched,
 	&part_proc_scores,
 	&part_rlimits,
+	&part_lock_future,
+	&part_mdwe,
 	&part_seccomp_early,
 	&part_creds,
 	&part_pdeath_dumpable,

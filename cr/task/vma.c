@@ -42,6 +42,8 @@ static int vma_parse_flags(struct vma *v, const char *line, const char *end)
 			v->io = true;
 		if (!strncmp(s, "sl", 2))
 			v->sealed = true;
+		if (!strncmp(s, "lf", 2))
+			v->lock_on_fault = true;
 		if (!strncmp(s, "ss", 2))
 			v->status |= VMA_SHSTK;
 		for (size_t i = 0; i < ARRAY_SIZE(vm_flags); i++) {
@@ -108,6 +110,8 @@ int vma_parse_smaps(struct arena *a, const char *text, struct vma **ret, size_t 
 			*v = one;
 		} else if (v && !strncmp(line, "KernelPageSize:", 15)) {
 			v->page_bytes = strtoull(line + 15, NULL, 10) * 1024;
+		} else if (v && !strncmp(line, "ProtectionKey:", 14)) {
+			v->pkey = (uint32_t)strtoul(line + 14, NULL, 10);
 		} else if (v && !strncmp(line, "VmFlags:", 8)) {
 			r = vma_parse_flags(v, line + 8, end);
 			if (r < 0)
@@ -176,6 +180,8 @@ static int vma_classify(struct vma *v)
 		refused = "device memory";
 	else if (v->status & VMA_SHSTK)
 		refused = "a shadow stack";
+	else if (v->end > TASK_END)
+		refused = "above 47 bits, where only 5-level page tables reach";
 	if (refused)
 		return log_obstacle("stop using it in this service, or do not choose the service",
 				    "memory at 0x%lx-0x%lx is %s (%s)", v->start, v->end, refused,
@@ -263,6 +269,21 @@ static bool vma_has_file(const struct vma *v)
 	return v->ino && !(v->status & (VMA_SYSVIPC | VMA_AIORING | VMA_ANON_PRIVATE));
 }
 
+/* "[anon:name]"; of shared memory the name goes with the mapping, too: "[anon_shmem:name]". */
+static int vma_dump_name(struct dump_ctx *ctx, const struct vma *v, VmaEntry *e)
+{
+	const char *name = NULL;
+
+	if (str_starts(v->path, "[anon:"))
+		name = v->path + strlen("[anon:");
+	else if (str_starts(v->path, "[anon_shmem:"))
+		name = v->path + strlen("[anon_shmem:");
+	if (!name || !*name)
+		return 0;
+	e->name = arena_strndup(&ctx->arena, name, strlen(name) - 1);
+	return e->name ? 0 : -ENOMEM;
+}
+
 int vma_dump(struct dump_ctx *ctx, struct dump_process *p)
 {
 	struct vma *prev = NULL;
@@ -302,6 +323,14 @@ int vma_dump(struct dump_ctx *ctx, struct dump_process *p)
 			e->has_madv = true;
 			e->madv = v->madv;
 		}
+		e->has_sealed = e->sealed = v->sealed;
+		e->has_lock_on_fault = e->lock_on_fault = v->lock_on_fault;
+		e->has_pkey = v->pkey != 0;
+		e->pkey = v->pkey;
+		e->policy = v->policy;
+		r = vma_dump_name(ctx, v, e);
+		if (r < 0)
+			return r;
 		if (vma_has_file(v)) {
 			r = vma_dump_file(ctx, p, v, e);
 			if (r < 0)

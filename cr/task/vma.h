@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 
 #include "core/dump.h"
+#include "core/restore.h"
 
 /* VmaEntry.status: bits of CRIU's format. */
 enum vma_status {
@@ -40,8 +41,12 @@ struct vma {
 	uint64_t page_bytes;	/* KernelPageSize: more than 4096 on hugetlbfs */
 	bool io;		/* VmFlags io/pf: device memory, not pages */
 	bool sealed;		/* mseal(2) */
-	bool wipe_on_fork;
+	bool lock_on_fault;	/* MLOCK_ONFAULT */
+	uint32_t pkey;		/* protection key */
+	MempolicyEntry *policy;	/* NULL: default */
 };
+
+#define TASK_END	0x7ffffffff000ull	/* 47-bit user space */
 
 /*
  * Parses the text of smaps (VmFlags lines) into the arena. -EBADMSG on text that the kernel does
@@ -69,6 +74,12 @@ static inline uint64_t vma_entry_page_bytes(const VmaEntry *e)
 		return PAGE_BYTES;
 	return shift ? 1ull << shift : 2u << 20;
 }
+
+/* guard.c: guard pages of the areas, behind p->mm->vmas. Needs vma_dump(). */
+int guards_dump(struct dump_ctx *ctx, struct dump_process *p) _must_check_;
+/* Takes them off p->mm->vmas again: what is left there is areas, in ascending order. */
+int guards_load(struct restore_process *p) _must_check_;
+int guards_restore(const struct restore_process *p, struct batch *b) _must_check_;
 
 const struct vma *vma_find(const struct dump_process *p, uint64_t addr);
 

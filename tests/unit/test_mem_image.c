@@ -66,6 +66,84 @@ TEST("an area of huge pages begins and ends with one")
 	ASSERT_EQ(mem_check(&f.p), -EBADMSG);
 }
 
+TEST("guard pages stand behind all areas and inside user space")
+{
+	fixture(VMA_REGULAR | VMA_ANON_PRIVATE);
+	f.v[1].status = VMA_GUARD;
+	ASSERT_OK(guards_load(&f.p));
+	ASSERT_EQ(f.p.n_guards, 1);
+	ASSERT_EQ(f.mm.n_vmas, 1);
+	ASSERT_OK(mem_check(&f.p));
+	fixture(VMA_REGULAR | VMA_ANON_PRIVATE);
+	f.v[0].status = VMA_GUARD;
+	ASSERT_OK(guards_load(&f.p));
+	ASSERT_EQ(f.p.n_guards, 0);
+	ASSERT_EQ(mem_check(&f.p), -EOPNOTSUPP);
+	fixture(VMA_GUARD);
+	f.v[1].end = f.v[1].start;
+	ASSERT_EQ(guards_load(&f.p), -EBADMSG);
+	fixture(VMA_GUARD);
+	f.v[1].end = 1ull << 47;
+	ASSERT_EQ(guards_load(&f.p), -EBADMSG);
+}
+
+TEST("an area above 47 bits is refused for what it is")
+{
+	fixture(VMA_REGULAR | VMA_ANON_PRIVATE);
+	f.v[1].start = 1ull << 50;
+	f.v[1].end = f.v[1].start + 0x1000;
+	ASSERT_EQ(mem_check(&f.p), -EOPNOTSUPP);
+}
+
+static struct remote remote;
+static struct restore_thread thread;
+static struct batch b;
+static struct restore_ctx ctx;
+
+static int restore(const struct task_part *part)
+{
+	remote.mirror = remote.mirror ? remote.mirror : calloc(1, ZONE_BYTES);
+	remote.zone = 0x10000000;
+	thread.task.remote = &remote;
+	batch_begin(&b, &thread.task);
+	return part->restore_calls(&ctx, &f.p, &thread, &b);
+}
+
+TEST("protection keys, policies, names and locks that no kernel has are refused")
+{
+	uint64_t nodes[17] = { 1 };
+	MempolicyEntry policy = MEMPOLICY_ENTRY__INIT;
+	char name[81];
+
+	fixture(VMA_REGULAR | VMA_ANON_PRIVATE);
+	memset(name, 'n', sizeof(name));
+	name[80] = '\0';
+	f.v[0].name = name;
+	ASSERT_EQ(restore(&part_area_state), -EBADMSG);
+	name[79] = '\0';
+	ASSERT_OK(restore(&part_area_state));
+	f.mm.lock_future = 1;
+	ASSERT_EQ(restore(&part_lock_future), -EBADMSG);
+	f.mm.lock_future = 6;
+	ASSERT_OK(restore(&part_lock_future));
+	f.mm.mdwe = 4;
+	ASSERT_EQ(restore(&part_mdwe), -EBADMSG);
+	f.mm.pkeys = 1;
+	ASSERT_EQ(pkeys_restore(&f.p, &b), -EBADMSG);
+	f.mm.pkeys = 1u << 16;
+	ASSERT_EQ(pkeys_restore(&f.p, &b), -EBADMSG);
+	f.v[0].pkey = 1000;
+	ASSERT(!pkeys_area_has_own(&f.mm, &f.v[0]));
+	policy.nodes = nodes;
+	policy.n_nodes = 17;
+	f.v[1].policy = &policy;
+	ASSERT_EQ(mem_check(&f.p), -EBADMSG);
+	policy.n_nodes = 1;
+	ASSERT_OK(mem_check(&f.p));
+	policy.mode = 1u << 16;
+	ASSERT_EQ(mem_check(&f.p), -EBADMSG);
+}
+
 TEST("AIO rings and their entries belong together, one each")
 {
 	fixture(VMA_AIORING);

@@ -57,6 +57,22 @@ TEST("the size of huge pages is told with the area's flags, and is a power of tw
 	arena_done(&a);
 }
 
+TEST("a sealed area, one locked on fault, and its protection key are told from smaps")
+{
+	static const char text[] = "1000-2000 rw-p 00000000 00:00 0   [anon:a name]\n"
+				   "ProtectionKey:         5\nVmFlags: rd wr lo lf sl \n";
+	struct arena a;
+	struct vma *v;
+	size_t n;
+
+	arena_init(&a);
+	ASSERT_OK(vma_parse_smaps(&a, text, &v, &n));
+	ASSERT(v[0].sealed && v[0].lock_on_fault && v[0].flags & MAP_LOCKED);
+	ASSERT_EQ(v[0].pkey, 5);
+	ASSERT_STREQ(v[0].path, "[anon:a name]");
+	arena_done(&a);
+}
+
 TEST("smaps text cut anywhere, overlapping or unaligned is refused or shortened, never misread")
 {
 	char cut[sizeof(smaps)];

@@ -1,0 +1,30 @@
+/*
+ * PAGEMAP_SCAN (Linux >= 6.7): linux/fs.h of the build machine may be older.
+ * Kernel: Documentation/admin-guide/mm/pagemap.rst.
+ */
+#ifndef CR_TASK_PAGEMAP_H
+#define CR_TASK_PAGEMAP_H
+
+#include <linux/ioctl.h>
+#include <stdint.h>
+
+struct scan_region {
+	uint64_t start, end, categories;
+};
+
+struct scan_arg {
+	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
+	uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
+};
+
+#define CR_PAGEMAP_SCAN	_IOWR('f', 16, struct scan_arg)
+#define CR_PAGE_FILE	(1u << 2)
+#define CR_PAGE_PRESENT	(1u << 3)
+#define CR_PAGE_SWAPPED	(1u << 4)
+#define CR_PAGE_PFNZERO	(1u << 5)
+#define CR_PAGE_GUARD	(1u << 8)
+
+/* guard.c. CR_PAGE_GUARD if the kernel knows it (>= 6.15), else 0. */
+uint64_t pagemap_guard_category(int pagemap_fd);
+
+#endif
