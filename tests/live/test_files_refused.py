@@ -31,6 +31,11 @@ def ready():
         signal.pause()
 """
 
+# int of 4 bytes: the least that is accepted.
+BTF = """
+btf = ctypes.create_string_buffer(struct.pack("<HBBIIIII", 0xeb9f, 1, 0, 24, 0, 16, 16, 5) +
+                                  struct.pack("<IIII", 1, 1 << 24, 4, 32) + b"\\0int")
+"""
 PERF = 'struct.pack("II120x", 1, 128)'
 
 # name: (program, what the message must say, what the remedy must say, options)
@@ -39,6 +44,25 @@ CASES = {
     "userfaultfd": ("call(323, 0)", "userfaultfd", "stop the service", []),
     "perf": (f"call(298, ctypes.create_string_buffer({PERF}), 0, -1, -1, 0)",
              "performance counter", "profiling", []),
+    "BPF map": ('call(321, 0, ctypes.create_string_buffer(struct.pack("IIII112x", 2, 4, 8, 1)), 128)',
+                "a BPF map", "stop the program", []),
+    "BPF program": (
+        'code = ctypes.create_string_buffer(struct.pack("QQ", 0xb7, 0x95)); '
+        'gpl = ctypes.create_string_buffer(b"GPL"); '
+        'call(321, 5, ctypes.create_string_buffer(struct.pack("IIQQ104x", 1, 2, '
+        'ctypes.addressof(code), ctypes.addressof(gpl))), 128)',
+        "a loaded BPF program", "stop the program", []),
+    "BTF": (BTF + 'call(321, 18, ctypes.create_string_buffer(struct.pack("QQIII100x", '
+            'ctypes.addressof(btf), 0, len(btf.raw), 0, 0)), 128)', "BPF type information",
+            "stop the program", []),
+    "detached mount": ('call(428, -100, b"/dev/shm", 1)', "leads to another file",
+                       "take away what is mounted", []),
+    "seccomp supervisor": (
+        'code = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0x7fff0000)); '
+        'prog = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", 1, ctypes.addressof(code))); '
+        'call(317, 1, 8, prog)', "seccomp supervisor", "supervised", []),
+    "queue": ("fd = call(240, b'refused-%d' % os.getpid(), os.O_CREAT | os.O_RDWR, 0o600, 0); "
+              "libc.syscall(241, b'refused-%d' % os.getpid())", "POSIX message queue", "", []),
     "fscontext": ('call(430, b"tmpfs", 0)', "file system being configured", "again", []),
     "fanotify": ("call(300, 0, 0)", "fanotify", "monitor", []),
     "secretmem": ("call(447, 0)", "secret memory", "release", []),
