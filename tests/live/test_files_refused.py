@@ -61,8 +61,6 @@ CASES = {
         'code = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0x7fff0000)); '
         'prog = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", 1, ctypes.addressof(code))); '
         'call(317, 1, 8, prog)', "seccomp supervisor", "supervised", []),
-    "queue": ("fd = call(240, b'refused-%d' % os.getpid(), os.O_CREAT | os.O_RDWR, 0o600, 0); "
-              "libc.syscall(241, b'refused-%d' % os.getpid())", "POSIX message queue", "", []),
     "fscontext": ('call(430, b"tmpfs", 0)', "file system being configured", "again", []),
     "fanotify": ("call(300, 0, 0)", "fanotify", "monitor", []),
     "secretmem": ("call(447, 0)", "secret memory", "release", []),

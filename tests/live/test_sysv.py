@@ -78,13 +78,17 @@ def test_the_next_upgrade_knows_whose_they_are(maker):
     maker.verify()
 
 
+def key_of(maker):
+    return 0x43500000 + maker.pid
+
+
 def test_a_failed_restore_leaves_no_segment(maker):
     dump_and_lose(maker)
     before = objects("shm")
-    other = libc.shmget(0x43524B31, 4096, IPC_CREAT | 0o600)     # its key
+    other = libc.shmget(key_of(maker), 4096, IPC_CREAT | 0o600)
     try:
         done = cr("restore", maker.images, "-d")
-        assert done.returncode == 1 and "0x43524b31" in done.log, done.log[-500:]
+        assert done.returncode == 1 and f"{key_of(maker):#x}" in done.log, done.log[-500:]
         assert objects("shm") - before == {other}
         libc.shmctl(other, IPC_RMID, None)
         (maker.images / "core-" f"{maker.pid}.img").rename(maker.images / "hidden")
@@ -96,13 +100,13 @@ def test_a_failed_restore_leaves_no_segment(maker):
 
 def test_a_segment_that_others_have_attached_is_refused(maker):
     libc.shmat.restype = ctypes.c_void_p
-    key = libc.shmget(0x43524B31, 0, 0)
+    key = libc.shmget(key_of(maker), 0, 0)
     at = libc.shmat(key, None, 0)
     try:
         done = subprocess.run([CR, "check", "-t", str(maker.pid)], capture_output=True, text=True,
                               check=False)
         assert done.returncode == 1
-        assert f"segment {key} (key 0x43524b31) is attached 3 times by this tree and 4" \
+        assert f"segment {key} (key {key_of(maker):#x}) is attached 3 times by this tree and 4" \
             in done.stdout + done.stderr
     finally:
         libc.shmdt(ctypes.c_void_p(at))

@@ -10,7 +10,6 @@
 
 #include "maker.h"
 
-#define KEY	((key_t)0x43524b31)
 #define BIG	((5u << 20) + 123)
 
 static void *attach(int id, int flags)
@@ -33,6 +32,8 @@ static struct shmid_ds stat_of(int id)
 
 int main(int argc, char **argv)
 {
+	/* Other makers, and those a test was killed with, have keys of their own. */
+	const key_t key = 0x43500000 + getpid();
 	struct shmid_ds ds;
 	int keyed, dest, big;
 	volatile int *shared, *gone;
@@ -41,7 +42,7 @@ int main(int argc, char **argv)
 	pid_t child;
 
 	maker_begin(argc, argv);
-	keyed = shmget(KEY, 4096, IPC_CREAT | IPC_EXCL | 0640);
+	keyed = shmget(key, 4096, IPC_CREAT | IPC_EXCL | 0640);
 	dest = shmget(IPC_PRIVATE, 100, 0600);
 	big = shmget(IPC_PRIVATE, BIG, 0600);
 	if (keyed < 0 || dest < 0 || big < 0)
@@ -74,12 +75,12 @@ int main(int argc, char **argv)
 	maker_wait();
 
 	ds = stat_of(keyed);
-	if (ds.shm_perm.__key != KEY || (ds.shm_perm.mode & 0777) != 0640 || ds.shm_nattch != 3 ||
+	if (ds.shm_perm.__key != key || (ds.shm_perm.mode & 0777) != 0640 || ds.shm_nattch != 3 ||
 	    ds.shm_perm.uid != 1234 || ds.shm_perm.gid != 4321 || ds.shm_segsz != 4096)
 		maker_fail("keyed: key 0x%x, mode 0%o, %lu attached, owner %u:%u",
 			   (unsigned int)ds.shm_perm.__key, ds.shm_perm.mode,
 			   (unsigned long)ds.shm_nattch, ds.shm_perm.uid, ds.shm_perm.gid);
-	if (shmget(KEY, 4096, 0) != keyed)
+	if (shmget(key, 4096, 0) != keyed)
 		maker_fail("the key leads elsewhere");
 	ds = stat_of(dest);
 	if (!(ds.shm_perm.mode & SHM_DEST) || ds.shm_nattch != 2 || ds.shm_segsz != 100)
