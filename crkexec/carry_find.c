@@ -23,6 +23,7 @@
 
 /* What sandboxes put over paths that they hide. */
 #define INACCESSIBLE_DIR	"/run/systemd/inaccessible"
+#define DELETED			" (deleted)"
 
 static bool is_volatile(const char *path)
 {
@@ -225,10 +226,46 @@ static int add_open(struct manifest_unit *mu, pid_t pid, const char *path)
 	return carry_add(mu, path, true);
 }
 
+/*
+ * st: of the file; only device and inode count. "... (deleted)" may have another name in the same
+ * directory, by which the engine will open it: sem_open(3) makes its files that way.
+ */
+static int add_gone(struct manifest_unit *mu, pid_t pid, const char *path, const struct stat *st)
+{
+	_cleanup_free_ char *dir = strdup(path), *name = NULL, *other = NULL;
+	_cleanup_close_ int fd = -EBADF;
+	char *slash = dir ? strrchr(dir, '/') : NULL;
+
+	if (!slash)
+		return dir ? 0 : -ENOMEM;
+	*slash = '\0';
+	if (!is_volatile(dir))
+		return 0;
+	fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 || name_by_inode(fd, st, &name) < 0)
+		return 0;
+	other = str_fmt("%s/%s", dir, name);
+	return other ? add_open(mu, pid, other) : -ENOMEM;
+}
+
+static bool is_gone(const char *path)
+{
+	size_t n = strlen(path), suffix = strlen(DELETED);
+
+	return path[0] == '/' && n > suffix && !strcmp(path + n - suffix, DELETED);
+}
+
 static int add_fd(void *arg, pid_t pid, int fd, const char *link)
 {
-	(void)fd;
-	return add_open(arg, pid, link);
+	_cleanup_free_ char *path = NULL;
+	struct stat st;
+
+	if (!is_gone(link))
+		return add_open(arg, pid, link);
+	path = str_fmt("/proc/%d/fd/%d", pid, fd);
+	if (!path)
+		return -ENOMEM;
+	return stat(path, &st) < 0 || !st.st_nlink ? 0 : add_gone(arg, pid, link, &st);
 }
 
 /* "7f00-7f01 rw-s 00000000 00:1b 5   /dev/shm/x": file systems in memory have no device of major > 0. */
@@ -242,14 +279,17 @@ static int add_mappings(void *arg, pid_t pid)
 	if (r < 0)
 		return r == -ENOENT || r == -ESRCH ? 0 : r;
 	for (line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
-		unsigned int dev_major;
+		unsigned int dev_major, dev_minor;
+		unsigned long ino;
+		struct stat st;
 		int at = 0;
 
-		if (sscanf(line, "%*s %*s %*s %x:%*x %*u %n", &dev_major, &at) != 1 || !at ||
-		    dev_major || line[at] != '/' || !strcmp(line + at, last))
+		if (sscanf(line, "%*s %*s %*s %x:%x %lu %n", &dev_major, &dev_minor, &ino, &at) != 3 ||
+		    !at || dev_major || line[at] != '/' || !strcmp(line + at, last))
 			continue;
 		last = line + at;
-		r = add_open(arg, pid, last);
+		st = (struct stat){ .st_dev = makedev(dev_major, dev_minor), .st_ino = ino };
+		r = is_gone(last) ? add_gone(arg, pid, last, &st) : add_open(arg, pid, last);
 		if (r < 0)
 			return r;
 	}

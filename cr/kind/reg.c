@@ -109,6 +109,32 @@ static int identity_put(struct dump_ctx *ctx, const struct dump_file *f, RegFile
 	return build_id_put(ctx, f, e);
 }
 
+/*
+ * 1: a file in memory that has lost its name has *ret in the same directory. The names that
+ * sem_open(3) makes its files under are gone at once; and a helper link for them would be gone with
+ * the old kernel.
+ */
+static int other_name(struct dump_ctx *ctx, const struct dump_file *f, const char *gone, const char **ret)
+{
+	const char *slash = strrchr(gone, '/');
+	_cleanup_free_ char *name = NULL;
+	_cleanup_close_ int fd = -EBADF;
+	uint64_t magic = fs_magic(f->fd);
+	char *dir;
+	int r;
+
+	if (!slash || !S_ISREG(f->st.st_mode) || (magic != TMPFS_MAGIC && magic != RAMFS_MAGIC))
+		return 0;
+	dir = arena_strndup(&ctx->arena, gone, slash == gone ? 1 : (size_t)(slash - gone));
+	r = dir ? dump_open_dir(f->owner, dir, f->mnt_id, &fd) : -ENOMEM;
+	if (r >= 0)
+		r = name_by_inode(fd, &f->st, &name);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	*ret = path_join(&ctx->arena, dir, name);
+	return *ret ? 1 : -ENOMEM;
+}
+
 /* 1: the file has no name left; *ret_path is the name it had. */
 static int name_find(struct dump_ctx *ctx, struct dump_file *f, const char **ret_path)
 {
@@ -134,6 +160,8 @@ static int name_find(struct dump_ctx *ctx, struct dump_file *f, const char **ret
 	if (!f->st.st_nlink)
 		return 1;
 	r = dump_path_names(f->owner, cut, f->mnt_id, &f->st);
+	if (!r)
+		r = other_name(ctx, f, cut, ret_path);
 	return r < 0 ? log_err(r, "cannot look up %s", cut) : !r;
 }
 

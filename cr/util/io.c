@@ -225,3 +225,23 @@ bool str_starts(const char *s, const char *prefix)
 {
 	return !strncmp(s, prefix, strlen(prefix));
 }
+
+int name_by_inode(int dir_fd, const struct stat *st, char **ret)
+{
+	_cleanup_close_ int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_closedir_ DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *e;
+	struct stat s;
+
+	if (!d)
+		return neg_errno();
+	take_fd(&fd);
+	while ((e = readdir(d)))
+		if (e->d_ino == st->st_ino &&
+		    !fstatat(dir_fd, e->d_name, &s, AT_SYMLINK_NOFOLLOW) &&
+		    s.st_ino == st->st_ino && s.st_dev == st->st_dev) {
+			*ret = strdup(e->d_name);
+			return *ret ? 0 : -ENOMEM;
+		}
+	return -ENOENT;
+}

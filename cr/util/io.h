@@ -33,6 +33,10 @@ int parse_u64(const char *s, int base, uint64_t *ret) _must_check_;
 int parse_u32(const char *s, int base, uint32_t *ret) _must_check_;
 int parse_int(const char *s, int *ret) _must_check_;
 
+/* A name in directory dir_fd, O_PATH or not, of the file st is of; heap. -ENOENT. */
+struct stat;
+int name_by_inode(int dir_fd, const struct stat *st, char **ret) _must_check_;
+
 /* asprintf that returns NULL on failure. */
 char *str_fmt(const char *fmt, ...) _printf_(1, 2);
 

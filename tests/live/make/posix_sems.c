@@ -1,0 +1,78 @@
+/*
+ * POSIX semaphores: named ones (files in /dev/shm), with and without their name, and unnamed ones in
+ * shared memory, as PostgreSQL has them. They are memory and futexes: a process that waits must
+ * be found by who posts, and one that had no time to wait anew must find what was posted.
+ */
+#include <semaphore.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+
+#include "maker.h"
+
+static pid_t waiter(sem_t *s, int status)
+{
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	while (sem_wait(s) < 0)
+		if (errno != EINTR)
+			_exit(1);
+	_exit(status);
+}
+
+static void ends_with(pid_t pid, int status)
+{
+	int is;
+
+	MAKER_MUST(waitpid(pid, &is, 0) == pid);
+	MAKER_MUST(WIFEXITED(is) && WEXITSTATUS(is) == status);
+}
+
+static int value(sem_t *s)
+{
+	int v;
+
+	MAKER_MUST(!sem_getvalue(s, &v));
+	return v;
+}
+
+int main(int argc, char **argv)
+{
+	sem_t *named, *gone, *unnamed, *counter, *again;
+	char name[48], gone_name[48];
+	pid_t on_named, on_gone, on_unnamed;
+
+	maker_begin(argc, argv);
+	snprintf(name, sizeof(name), "/crk-test-sem-%d", getpid());
+	snprintf(gone_name, sizeof(gone_name), "/crk-test-gone-%d", getpid());
+	named = sem_open(name, O_CREAT | O_EXCL, 0600, 0);
+	gone = sem_open(gone_name, O_CREAT | O_EXCL, 0600, 0);
+	unnamed = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	MAKER_MUST(named != SEM_FAILED && gone != SEM_FAILED && unnamed != MAP_FAILED);
+	counter = unnamed + 1;
+	MAKER_MUST(!sem_unlink(gone_name) && !sem_init(unnamed, 1, 0) && !sem_init(counter, 1, 41));
+	on_named = waiter(named, 31);
+	on_gone = waiter(gone, 32);
+	on_unnamed = waiter(unnamed, 33);
+	MAKER_MUST(!sem_post(counter));
+	/* No way to see them wait: what they shall wait for comes only at the end. */
+	usleep(20000);
+	maker_ready();
+	maker_wait();
+
+	MAKER_SAME("counter", value(counter), 42);
+	MAKER_MUST(!waitpid(-1, NULL, WNOHANG));
+	MAKER_MUST(!sem_post(unnamed));
+	ends_with(on_unnamed, 33);
+	MAKER_MUST(!sem_post(gone));
+	ends_with(on_gone, 32);
+	/* By its name it is the same one. */
+	again = sem_open(name, 0);
+	MAKER_MUST(again != SEM_FAILED);
+	MAKER_MUST(!sem_post(again));
+	ends_with(on_named, 31);
+	MAKER_SAME("named", value(named), 0);
+	MAKER_MUST(!sem_unlink(name));
+	maker_ok();
+}

@@ -1,0 +1,94 @@
+/* Which files of a unit are carried: those on file systems in memory. */
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <semaphore.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+#include "crkexec/phases.h"
+#include "crkexec/unit.h"
+#include "unit.h"
+#include "util/io.h"
+
+static bool carries(const struct manifest_unit *mu, const char *path)
+{
+	for (size_t i = 0; i < mu->n_carries; i++)
+		if (!strcmp(mu->carries[i].path, path))
+			return true;
+	return false;
+}
+
+/* What would be carried of this process. */
+static struct manifest_unit collect(void)
+{
+	static pid_t pid;
+	static struct unit_tree tree = { .pids = &pid, .n_pids = 1 };
+	struct unit un = { .name = (char *)"test.service", .pid_file = (char *)"", .trees = &tree,
+			   .n_trees = 1 };
+	struct manifest_unit mu = { 0 };
+
+	pid = tree.root = getpid();
+	ASSERT_OK(carry_collect(&un, &mu));
+	return mu;
+}
+
+static void needs_shm(void)
+{
+	struct statfs fs;
+
+	if (statfs("/dev/shm", &fs) < 0 || fs.f_type != TMPFS_MAGIC)
+		unit_skip("/dev/shm is no tmpfs here");
+}
+
+TEST("a semaphore is carried by the name it has, not by the one it was made under")
+{
+	char name[64], path[80];
+	struct manifest_unit mu;
+	sem_t *sem;
+
+	needs_shm();
+	snprintf(name, sizeof(name), "/crk-unit-%d", getpid());
+	snprintf(path, sizeof(path), "/dev/shm/sem.%s", name + 1);
+	sem = sem_open(name, O_CREAT | O_EXCL, 0600, 0);
+	ASSERT(sem != SEM_FAILED);
+	mu = collect();
+	sem_unlink(name);
+	ASSERT(carries(&mu, path));
+	mu = collect();
+	ASSERT(!carries(&mu, path));
+}
+
+TEST("an open file that has lost one of its names is carried by another one")
+{
+	char first[80], second[80];
+	struct manifest_unit mu;
+	int fd;
+
+	needs_shm();
+	snprintf(first, sizeof(first), "/dev/shm/crk-unit-first-%d", getpid());
+	snprintf(second, sizeof(second), "/dev/shm/crk-unit-second-%d", getpid());
+	fd = open(first, O_RDWR | O_CREAT | O_EXCL, 0600);
+	ASSERT_OK(fd);
+	ASSERT_OK(link(first, second));
+	ASSERT_OK(unlink(first));
+	mu = collect();
+	unlink(second);
+	ASSERT(carries(&mu, second) && !carries(&mu, first));
+}
+
+TEST("a name is found by its file, and none where there is none")
+{
+	char path[300], *name;
+	struct stat st;
+	int dir, fd;
+
+	snprintf(path, sizeof(path), "%s/some", unit_tmpdir());
+	fd = open(path, O_RDWR | O_CREAT, 0600);
+	dir = open(unit_tmpdir(), O_PATH | O_DIRECTORY);
+	ASSERT_OK(fd);
+	ASSERT_OK(fstat(fd, &st));
+	ASSERT_OK(name_by_inode(dir, &st, &name));
+	ASSERT_STREQ(name, "some");
+	ASSERT_OK(unlink(path));
+	ASSERT_EQ(name_by_inode(dir, &st, &name), -ENOENT);
+}
