@@ -295,6 +295,9 @@ static int sweep_ask(struct nl_sock *nl, struct sweep *w, int family, int protoc
 		req.i.sdiag_family = (uint8_t)family;
 		req.i.sdiag_protocol = (uint8_t)protocol;
 		req.i.idiag_states = INET_STATES;
+		/* Keys and upper layers are told only to those who ask for TCP_INFO as well. */
+		if (w->sort == SOCKDIAG_TCP)
+			req.i.idiag_ext = 1 << (INET_DIAG_INFO - 1);
 	}
 	msg = nlmsg_alloc_simple(SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP);
 	if (!msg)

@@ -6,6 +6,7 @@
 #include <sys/sysmacros.h>
 
 #include "kind/kinds.h"
+#include "kind/sk_common.h"
 
 struct refusal {
 	const char *mark;		/* anonymous inode's name, or a path's beginning */
@@ -84,6 +85,27 @@ static const struct refusal path_refusals[] = {
 	{ "/dev/console", "the console", "start the program without terminal, as a service" },
 };
 
+static const struct {
+	int family;
+	const char *what, *remedy;
+} family_refusals[] = {
+	{ AF_VSOCK, "a vsock socket: its other end is the hypervisor or a guest",
+	  "stop the guest agent or the virtual machine before" },
+	{ AF_ALG, "a socket of the kernel's crypto interface (AF_ALG)",
+	  "have the program use a library instead" },
+	{ AF_XDP, "an AF_XDP socket: its rings are shared with the network driver",
+	  "stop the program that captures or forwards packets" },
+	{ AF_KEY, "an IPsec key socket (AF_KEY)", "stop the IPsec daemon before" },
+	{ AF_CAN, "a CAN bus socket", "stop the program that uses the bus" },
+	{ AF_BLUETOOTH, "a Bluetooth socket", "disconnect the device before" },
+	{ AF_TIPC, "a TIPC socket", "stop the cluster program before" },
+	{ AF_RDS, "an RDS socket", "stop the cluster program before" },
+	{ AF_SMC, "an SMC socket (shared memory communications)",
+	  "let the service use plain TCP" },
+	{ AF_PPPOX, "a PPP socket (PPPoE, L2TP)", "close the tunnel before" },
+	{ AF_KCM, "a kernel connection multiplexer (AF_KCM)", "let the service use plain TCP" },
+};
+
 static const char *const no_remedy = "close it before, or leave this service out";
 
 static bool refuse_match(const struct dump_file *f _unused_)
@@ -105,6 +127,17 @@ static int refuse_anon(const struct dump_file *f)
 			    f->link);
 }
 
+static int refuse_socket(const struct dump_file *f)
+{
+	int family = sk_family(f);
+
+	for (size_t i = 0; i < ARRAY_SIZE(family_refusals); i++)
+		if (family_refusals[i].family == family)
+			return log_obstacle(family_refusals[i].remedy, "%s", family_refusals[i].what);
+	return log_obstacle(no_remedy, "%s: a socket of family %d, which is not known here",
+			    f->link, family);
+}
+
 static int refuse_other(const struct dump_file *f)
 {
 	mode_t type = f->st.st_mode & S_IFMT;
@@ -119,8 +152,7 @@ static int refuse_other(const struct dump_file *f)
 				    "%s: block device %u:%u, which may be another one after a boot",
 				    f->link, major(f->st.st_rdev), minor(f->st.st_rdev));
 	if (type == S_IFSOCK)
-		return log_obstacle(no_remedy, "%s: a socket of a family that is not known here",
-				    f->link);
+		return refuse_socket(f);
 	return log_obstacle(no_remedy, "%s: a file of mode %o that is not known here", f->link,
 			    f->st.st_mode);
 }

@@ -296,6 +296,25 @@ static int wait_end(pid_t pid)
 	return WIFEXITED(status) && !WEXITSTATUS(status) ? 0 : -EIO;
 }
 
+int sk_hold_pid(uint32_t pid, pid_t *ret)
+{
+	int r = pid && pid <= INT32_MAX ? clone_with_pid(pid, 0) : -EINVAL;
+
+	if (!r)
+		for (;;)
+			syscall(SYS_pause);
+	*ret = r;
+	return MIN(r, 0);
+}
+
+void sk_release_pid(pid_t pid)
+{
+	if (pid <= 0)
+		return;
+	kill(pid, SIGKILL);
+	(void)wait_end(pid);
+}
+
 /* 0 with *ret_pid, or in the stand-in, where that is 0. */
 static int stand_in_start(const struct sk_call *c, pid_t *ret_pid)
 {

@@ -37,6 +37,13 @@ struct sk_call {
  */
 int sk_call_as(struct restore_ctx *ctx, struct sk_call *calls, size_t n) _must_check_;
 
+/*
+ * A process with this pid until sk_release_pid(): a message can be sent in the name of a pid that
+ * is there only. -EEXIST when it is.
+ */
+int sk_hold_pid(uint32_t pid, pid_t *ret) _must_check_;
+void sk_release_pid(pid_t pid);	/* none: 0 or less */
+
 /* Whose call it was if the image does not say: f's first holder's. NULL: no memory (logged). */
 const SkCredsEntry *sk_creds_of(struct restore_ctx *ctx, const struct restore_file *f);
 

@@ -11,6 +11,9 @@
 #include "kind/sk_unix.h"
 
 #define RIGHTS_MAX	253	/* the kernel's SCM_MAX_FD */
+#ifndef SCM_PIDFD
+#define SCM_PIDFD	4
+#endif
 #define FIRST_ROOM	(64u << 10)
 #define QUEUE_MAX	(1u << 30)
 
@@ -19,7 +22,8 @@ struct message {
 	size_t bytes;
 	int fds[RIGHTS_MAX];
 	size_t n_fds;
-	bool truncated, credentials;
+	struct ucred sender;	/* pid 0: it carries none */
+	bool truncated, nameless_sender;
 };
 
 static void message_done(struct message *m)
@@ -31,13 +35,22 @@ static void message_done(struct message *m)
 
 static void take_control(struct msghdr *h, struct message *m)
 {
+	bool pidfd_only = false;
+
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(h); c; c = CMSG_NXTHDR(h, c)) {
 		size_t n;
 
 		if (c->cmsg_level != SOL_SOCKET)
 			continue;
 		if (c->cmsg_type == SCM_CREDENTIALS)
-			m->credentials = true;
+			memcpy(&m->sender, CMSG_DATA(c), sizeof(m->sender));
+		if (c->cmsg_type == SCM_PIDFD) {
+			int pidfd;
+
+			memcpy(&pidfd, CMSG_DATA(c), sizeof(pidfd));
+			close_fdp(&pidfd);
+			pidfd_only = true;
+		}
 		if (c->cmsg_type != SCM_RIGHTS)
 			continue;
 		n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
@@ -45,6 +58,7 @@ static void take_control(struct msghdr *h, struct message *m)
 		memcpy(m->fds + m->n_fds, CMSG_DATA(c), n * sizeof(int));
 		m->n_fds += n;
 	}
+	m->nameless_sender = pidfd_only && !m->sender.pid;
 }
 
 /* 1: got one; 0: nothing more. off: where in the queue, -1: where the last one ended. */
@@ -61,7 +75,7 @@ static int peek(int fd, int off, uint8_t *buf, size_t room, struct message *m)
 	int r;
 
 	m->n_fds = 0;
-	m->credentials = false;
+	m->sender = (struct ucred){ 0 };
 	if (off >= 0) {
 		r = sk_set_int(fd, SOL_SOCKET, SO_PEEK_OFF, off);
 		if (r < 0)
@@ -114,10 +128,19 @@ struct queue {
 	bool stream;
 };
 
-static int put(const struct queue *q, const uint8_t *data, size_t bytes, ScmEntry *scm)
+static int put(const struct queue *q, const struct message *m, const uint8_t *data, size_t bytes,
+	       ScmEntry *scm)
 {
 	SkPacketEntry e = SK_PACKET_ENTRY__INIT;
+	SkCredsEntry creds = SK_CREDS_ENTRY__INIT;
 	int r;
+
+	if (m->sender.pid) {
+		creds.pid = (uint32_t)m->sender.pid;
+		creds.uid = m->sender.uid;
+		creds.gid = m->sender.gid;
+		e.creds = &creds;
+	}
 
 	e.id_for = q->id;
 	e.length = (uint32_t)bytes;
@@ -156,9 +179,10 @@ static int put_message(const struct queue *q, const struct message *m, int off)
 	size_t plain = 0;
 	int r;
 
-	if (m->credentials)
+	if (m->nameless_sender)
 		return log_obstacle("try again when the service has read them",
-				    "unread messages with credentials (SO_PASSCRED)");
+				    "messages are queued whose sender only a pidfd tells "
+				    "(SO_PASSPIDFD without SO_PASSCRED)");
 	if (m->n_fds) {
 		/* First: a queued socket's own queue goes to the same image. */
 		r = rights_of(q, m, &scm);
@@ -170,9 +194,9 @@ static int put_message(const struct queue *q, const struct message *m, int off)
 				return log_err(r, "cannot find the queued descriptors' place");
 		}
 	}
-	r = plain ? put(q, m->data, plain, NULL) : 0;
+	r = plain ? put(q, m, m->data, plain, NULL) : 0;
 	if (!r)
-		r = put(q, m->data + plain, m->bytes - plain, scm);
+		r = put(q, m, m->data + plain, m->bytes - plain, scm);
 	return r < 0 ? log_err(r, "cannot write sk-queues.img") : 0;
 }
 

@@ -1,15 +1,39 @@
-/* Fills a unix socket's queue: messages as they were, with the descriptors they carried. */
+/*
+ * Fills a unix socket's queue: messages as they were, with the descriptors they carried and in
+ * their sender's name, if they had one (SO_PASSCRED). The kernel takes any name from us, but the
+ * pid must exist: for a sender that has ended a process stands in.
+ */
 #include <string.h>
 
 #include "kind/sk_unix.h"
 
 #define RIGHTS_MAX	253	/* the kernel's SCM_MAX_FD */
 
-static int control_of(struct restore_ctx *ctx, const SkPacketEntry *e, struct cmsghdr *c,
+union control {
+	struct cmsghdr head;
+	char room[CMSG_SPACE(RIGHTS_MAX * sizeof(int)) + CMSG_SPACE(sizeof(struct ucred))];
+};
+
+static size_t put_sender(const SkPacketEntry *e, union control *c, size_t at)
+{
+	struct cmsghdr *h = (struct cmsghdr *)(c->room + at);
+	struct ucred sender;
+
+	if (!e->creds)
+		return at;
+	sender = (struct ucred){ (pid_t)e->creds->pid, e->creds->uid, e->creds->gid };
+	h->cmsg_level = SOL_SOCKET;
+	h->cmsg_type = SCM_CREDENTIALS;
+	h->cmsg_len = CMSG_LEN(sizeof(sender));
+	memcpy(CMSG_DATA(h), &sender, sizeof(sender));
+	return at + CMSG_SPACE(sizeof(sender));
+}
+
+static int put_rights(struct restore_ctx *ctx, const SkPacketEntry *e, union control *c,
 		      size_t *ret_len)
 {
 	const ScmEntry *scm;
-	int *fds = (int *)CMSG_DATA(c);
+	int *fds = (int *)CMSG_DATA(&c->head);
 
 	*ret_len = 0;
 	if (!e->n_scm)
@@ -24,42 +48,56 @@ static int control_of(struct restore_ctx *ctx, const SkPacketEntry *e, struct cm
 		if (r < 0)
 			return r;
 	}
-	c->cmsg_level = SOL_SOCKET;
-	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(scm->n_rights * sizeof(int));
+	c->head.cmsg_level = SOL_SOCKET;
+	c->head.cmsg_type = SCM_RIGHTS;
+	c->head.cmsg_len = CMSG_LEN(scm->n_rights * sizeof(int));
 	*ret_len = CMSG_SPACE(scm->n_rights * sizeof(int));
 	return 0;
 }
 
-static int send_packet(struct restore_ctx *ctx, const struct usk *u, int fd,
-		       const struct unix_packet *p)
+/* *held: the stand-in, kept for the messages that follow. */
+static ssize_t send_as(int fd, const struct msghdr *h, const SkPacketEntry *e, pid_t *held)
 {
-	union {
-		struct cmsghdr head;
-		char room[CMSG_SPACE(RIGHTS_MAX * sizeof(int))];
-	} control = { 0 };
+	ssize_t n = sendmsg(fd, h, MSG_NOSIGNAL | MSG_DONTWAIT);
+	int r;
+
+	if (n >= 0 || errno != ESRCH || !e->creds)
+		return n < 0 ? neg_errno() : n;
+	sk_release_pid(*held);
+	r = sk_hold_pid(e->creds->pid, held);
+	if (r < 0)
+		return r;
+	n = sendmsg(fd, h, MSG_NOSIGNAL | MSG_DONTWAIT);
+	return n < 0 ? neg_errno() : n;
+}
+
+static int send_packet(struct restore_ctx *ctx, const struct usk *u, int fd,
+		       const struct unix_packet *p, pid_t *held)
+{
+	union control control = { 0 };
 	size_t control_len, done = 0;
-	int r = control_of(ctx, p->e, &control.head, &control_len);
+	int r = put_rights(ctx, p->e, &control, &control_len);
 
 	if (r < 0)
 		return r;
+	control_len = put_sender(p->e, &control, control_len);
 	do {
 		struct iovec io = { (uint8_t *)p->data + done, p->e->length - done };
 		struct msghdr h = { .msg_iov = &io, .msg_iovlen = 1,
 				    .msg_control = control_len ? &control : NULL,
 				    .msg_controllen = control_len };
-		ssize_t n = sendmsg(fd, &h, MSG_NOSIGNAL | MSG_DONTWAIT);
+		ssize_t n = send_as(fd, &h, p->e, held);
 
-		if (n < 0 && errno == EINTR)
+		if (n == -EINTR)
 			continue;
-		if (n < 0 && errno == EAGAIN && !usk_is_stream(u))
+		if (n == -EAGAIN && !usk_is_stream(u))
 			return log_err(-EAGAIN, "unix socket %u: too many queued datagrams for "
 				       "net.unix.max_dgram_qlen", u->e->ino);
 		if (n < 0)
-			return log_err(neg_errno(), "cannot fill the queue of unix socket %u",
-				       u->e->ino);
+			return log_err((int)n, "cannot fill the queue of unix socket %u", u->e->ino);
 		done += (size_t)n;
-		control_len = 0;	/* descriptors go with the first bytes */
+		/* Descriptors go with the first bytes, the sender with all. */
+		control_len = put_sender(p->e, &control, 0);
 	} while (done < p->e->length);
 	return 0;
 }
@@ -67,8 +105,10 @@ static int send_packet(struct restore_ctx *ctx, const struct usk *u, int fd,
 int usk_fill_queue(struct restore_ctx *ctx, struct usk *u, int fd)
 {
 	int r = sk_buffers_for(fd, 0, u->queue_bytes + 1);
+	pid_t held = -1;
 
 	for (const struct unix_packet *p = u->queue; !r && p; p = p->next)
-		r = send_packet(ctx, u, fd, p);
+		r = send_packet(ctx, u, fd, p, &held);
+	sk_release_pid(held);
 	return r;
 }

@@ -144,6 +144,8 @@ static int job_main(void *arg)
 	return 0;
 }
 
+static pid_t last_job;
+
 static int by_other(int (*run)(void))
 {
 	struct job j = { run, -1 };
@@ -151,7 +153,40 @@ static int by_other(int (*run)(void))
 			  CLONE_VM | CLONE_FILES | SIGCHLD, &j);
 
 	MAKER_MUST(pid > 0 && waitpid(pid, NULL, 0) == pid && j.result >= 0);
+	last_job = pid;
 	return j.result;
+}
+
+/* Messages of an ended process and of ours, which tell their sender. */
+static int letters[2], words[2];
+
+static int other_writes(void)
+{
+	MAKER_MUST(send(letters[1], "theirs", 6, 0) == 6);
+	MAKER_MUST(send(words[1], "their words", 11, 0) == 11);
+	return 0;
+}
+
+static void expect_from(const char *what, int fd, const char *text, pid_t pid, uid_t uid, gid_t gid)
+{
+	union {
+		struct cmsghdr c;
+		char room[CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(sizeof(int))];
+	} u = { 0 };
+	char buf[64];
+	struct iovec io = { buf, sizeof(buf) };
+	struct msghdr m = { .msg_iov = &io, .msg_iovlen = 1, .msg_control = &u,
+			    .msg_controllen = sizeof(u) };
+	ssize_t n = recvmsg(fd, &m, MSG_DONTWAIT);
+	struct ucred from;
+
+	if (n != (ssize_t)strlen(text) || memcmp(buf, text, strlen(text)))
+		maker_fail("%s: %zd bytes instead of \"%s\"", what, n, text);
+	MAKER_MUST(m.msg_controllen && u.c.cmsg_type == SCM_CREDENTIALS);
+	memcpy(&from, CMSG_DATA(&u.c), sizeof(from));
+	MAKER_SAME(what, from.pid, pid);
+	MAKER_SAME(what, from.uid, uid);
+	MAKER_SAME(what, from.gid, gid);
 }
 
 static int told[2], ask[2];
@@ -186,7 +221,7 @@ int main(int argc, char **argv)
 	struct ucred cred;
 	socklen_t len;
 	char byte;
-	pid_t child;
+	pid_t child, writer;
 
 	maker_begin(argc, argv);
 	snprintf(path, sizeof(path), "/tmp/maker-peercred-%d", getpid());
@@ -218,6 +253,13 @@ int main(int argc, char **argv)
 	dead_s = accept(listener, NULL, NULL);
 	waiting = connected(SOCK_STREAM, path);
 	fresh = socket(AF_UNIX, SOCK_STREAM, 0);
+	MAKER_MUST(!socketpair(AF_UNIX, SOCK_DGRAM, 0, letters) &&
+		   !socketpair(AF_UNIX, SOCK_STREAM, 0, words));
+	sock_set(letters[0], SOL_SOCKET, SO_PASSCRED, 1);
+	sock_set(words[0], SOL_SOCKET, SO_PASSCRED, 1);
+	by_other(other_writes);
+	MAKER_MUST(send(letters[1], "mine", 4, 0) == 4 && send(words[1], "my words", 8, 0) == 8);
+	writer = last_job;
 	MAKER_MUST(prctl(PR_SET_DUMPABLE, 1) == 0);
 
 	const struct {
@@ -244,6 +286,10 @@ int main(int argc, char **argv)
 
 	for (int i = 0; i < n; i++)
 		same(all[i].what, all[i].fd, &was[i]);
+	expect_from("a datagram of an ended process", letters[0], "theirs", writer, 1234, 2345);
+	expect_from("a datagram of ours", letters[0], "mine", getpid(), 0, 0);
+	expect_from("words of an ended process", words[0], "their words", writer, 1234, 2345);
+	expect_from("our words", words[0], "my words", getpid(), 0, 0);
 	sock_talk("connection", c, s);
 	sock_talk("another's connection", other_c, other_s);
 	len = sizeof(a);
