@@ -84,6 +84,7 @@ struct dump_ctx {
 	struct segment *ipc_segments;	/* ns/ipc_*_dump.c: the tree's, but for ipc_sets */
 	struct sem_set *ipc_sets;	/* until ipc_check(): all there are */
 	struct msg_queue *ipc_queues;
+	struct cgroup_ids *cgroup_ids;	/* ns/cgroup_id.c */
 	void *kind_state[32];		/* a kind's own memory during the dump, by FdTypes number */
 	void *ns_state;			/* ns/dump.h */
 	struct cr_stats stats;

@@ -109,6 +109,11 @@ static int inet_attr(struct sockdiag *s, uint16_t type, const uint8_t *p, size_t
 			return -EBADMSG;
 		s->shutdown = p[0];
 		return 0;
+	case INET_DIAG_CGROUP_ID:
+		if (len < sizeof(s->cgroup))
+			return -EBADMSG;
+		memcpy(&s->cgroup, p, sizeof(s->cgroup));
+		return 0;
 	case INET_DIAG_MD5SIG:
 		s->md5 = len > 0;
 		return 0;

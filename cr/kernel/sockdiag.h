@@ -43,6 +43,7 @@ struct sockdiag {
 	/* tcp, udp */
 	uint8_t src[16], dst[16];	/* network order; the first 4 bytes for IPv4 */
 	uint16_t src_port, dst_port;	/* host order */
+	uint64_t cgroup;		/* id of its control group; 0 not told */
 	bool md5;
 	char ulp[16];
 

@@ -15,6 +15,7 @@
 
 #include "kind/kinds.h"
 #include "kind/sk_inet.h"
+#include "ns/cgroup.h"
 
 static bool inet_match(const struct dump_file *f)
 {
@@ -156,6 +157,15 @@ static void set_shutdown(InetSkEntry *e, uint32_t how)
 	e->shutdown = (SkShutdown)how;
 }
 
+static int dump_cgroup(struct dump_ctx *ctx, struct dump_file *f, const struct sockdiag *d,
+		       InetSkEntry *e)
+{
+	int r = d && !ctx->opts->no_cgroups ? cgroup_of_socket(ctx, f->owner, d->cgroup, &e->cgroup)
+					    : 0;
+
+	return r < 0 ? log_err(r, "cannot find the socket's control group") : 0;
+}
+
 static int dump_tcp(struct dump_ctx *ctx, struct dump_file *f, InetSkEntry *e)
 {
 	struct tcp_info info;
@@ -171,6 +181,8 @@ static int dump_tcp(struct dump_ctx *ctx, struct dump_file *f, InetSkEntry *e)
 		r = tcp_check(ctx, f, e->state);
 	if (!r)
 		r = sk_diag(ctx, f, SOCKDIAG_TCP, true, &d);
+	if (!r)
+		r = dump_cgroup(ctx, f, d, e);
 	if (r < 0)
 		return r;
 	if (d)
@@ -203,10 +215,13 @@ static int dump_udp(struct dump_ctx *ctx, struct dump_file *f, InetSkEntry *e)
 	if (!r)
 		r = mcast_dump(ctx, f, e);
 	e->state = e->dst_port ? TCP_ESTABLISHED : TCP_CLOSE;
-	/* Only a connected one can be shut down. */
-	if (!r && e->dst_port && e->proto == IPPROTO_UDP)
+	/* Those without a port are not listed. */
+	if (!r && e->src_port && e->proto == IPPROTO_UDP)
 		r = sk_diag(ctx, f, SOCKDIAG_UDP, true, &d);
-	if (!r && d)
+	if (!r)
+		r = dump_cgroup(ctx, f, d, e);
+	/* Only a connected one can be shut down. */
+	if (!r && d && e->dst_port)
 		set_shutdown(e, d->shutdown);
 	return r;
 }
@@ -276,6 +291,7 @@ static int inet_dump(struct dump_ctx *ctx, struct dump_file *f)
 static void inet_dump_done(struct dump_ctx *ctx)
 {
 	tcp_dump_done(ctx);
+	cgroup_ids_done(ctx);
 	sk_dump_done(ctx);
 }
 

@@ -247,7 +247,7 @@ static int tcp_options(int fd, const InetSkEntry *e)
 }
 
 static int inet_sort(struct restore_ctx *ctx _unused_, const struct restore_file *f,
-		     struct sk_sort *ret)
+		     struct sk_sort *ret, const char **ret_cgroup)
 {
 	const InetSkEntry *e = f->fe->isk;
 	int r = inet_check_entry(e);
@@ -255,6 +255,7 @@ static int inet_sort(struct restore_ctx *ctx _unused_, const struct restore_file
 	if (r < 0)
 		return r;
 	*ret = (struct sk_sort){ (int)e->family, (int)e->type, (int)e->proto };
+	*ret_cgroup = e->cgroup;
 	if (e->proto == IPPROTO_MPTCP && e->state == TCP_LISTEN) {
 		_cleanup_close_ int probe = socket(ret->family, ret->type | SOCK_CLOEXEC,
 						   ret->proto);

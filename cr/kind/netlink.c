@@ -115,7 +115,7 @@ static int bind_and_connect(int fd, const NetlinkSkEntry *e)
 }
 
 static int netlink_sort(struct restore_ctx *ctx _unused_, const struct restore_file *f,
-			struct sk_sort *ret)
+			struct sk_sort *ret, const char **ret_cgroup _unused_)
 {
 	*ret = (struct sk_sort){ AF_NETLINK, SOCK_RAW, (int)f->fe->nlsk->protocol };
 	return 1;

@@ -207,7 +207,7 @@ static int bind_to(int fd, const PacketSockEntry *e)
 }
 
 static int packet_sort(struct restore_ctx *ctx _unused_, const struct restore_file *f,
-		       struct sk_sort *ret)
+		       struct sk_sort *ret, const char **ret_cgroup _unused_)
 {
 	const PacketSockEntry *e = f->fe->psk;
 

@@ -74,11 +74,12 @@ const struct cr_external *sk_external(const struct cr_opts *opts, const char *so
 int sk_inherit(struct restore_ctx *ctx, uint32_t ino, int *ret_fd) _must_check_;
 
 /*
- * sk_make.c. In kind->begin: the sockets of this type, each made by a task of its control group.
- * sort says how: 1, 0 for none, or -errno (logged). sk_take() gives one, owned like the
- * original; logged.
+ * sk_make.c. In kind->begin: the sockets of this type, each made in its control group. sort says
+ * how: 1, 0 for none, or -errno (logged); *ret_cgroup (NULL before) if the group is not that of
+ * the process that holds it. sk_take() gives one, owned like the original; logged.
  */
-typedef int sk_sort_fn(struct restore_ctx *ctx, const struct restore_file *f, struct sk_sort *ret);
+typedef int sk_sort_fn(struct restore_ctx *ctx, const struct restore_file *f, struct sk_sort *ret,
+		       const char **ret_cgroup);
 int sk_make(struct restore_ctx *ctx, FdTypes type, sk_sort_fn *sort) _must_check_;
 int sk_take(struct restore_ctx *ctx, const struct restore_file *f, int *ret_fd) _must_check_;
 void sk_make_done(struct restore_ctx *ctx);

@@ -5,12 +5,19 @@
  * under that group's rules (IPAddressDeny=, nft "socket cgroupv2") and its buffers are charged
  * there. Handing a descriptor over changes neither, so the engine must not make it itself.
  *
- * All sockets of a process by one batch, before its table has anything else in it.
+ * All sockets of a process by one batch, before its table has anything else in it. Those of
+ * another group (a .socket unit of systemd made them) by a process that goes there.
  */
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 #include "kind/sk_common.h"
+#include "ns/cgroup.h"
 
 #define AT_ONCE		256u
 
@@ -99,31 +106,120 @@ static const struct restore_process *maker_of(struct restore_ctx *ctx, const str
 	return f->owner ? f->owner : &ctx->procs[0];
 }
 
+/* Sockets of one group that is nobody's: a process made for it makes them. */
+struct group {
+	const char *path;
+	struct wanted w[AT_ONCE];
+	size_t n;
+};
+
+/* Shares our table. results: a number or -errno each. */
+static int by_stand_in(int procs, const struct wanted *w, size_t n, int *results)
+{
+	struct clone_args args = { .flags = CLONE_FILES, .exit_signal = SIGCHLD };
+	long pid = syscall(SYS_clone3, &args, sizeof(args));
+	int status;
+
+	if (pid < 0)
+		return neg_errno();
+	if (!pid) {
+		if (write(procs, "0", 1) != 1)
+			_exit(1);
+		for (size_t i = 0; i < n; i++) {
+			results[i] = socket(w[i].sort.family,
+					    w[i].sort.type | SOCK_CLOEXEC | SOCK_NONBLOCK,
+					    w[i].sort.proto);
+			if (results[i] < 0)
+				results[i] = neg_errno();
+		}
+		_exit(0);
+	}
+	while (waitpid((pid_t)pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return neg_errno();
+	return WIFEXITED(status) && !WEXITSTATUS(status) ? 0 : -EACCES;
+}
+
+static int make_in_group(struct restore_ctx *ctx, struct group *g)
+{
+	_cleanup_close_ int procs = cgroup_restore_open_procs(ctx->cgroup_state, g->path);
+	int *results = mmap(NULL, sizeof(int) * AT_ONCE, PROT_READ | PROT_WRITE,
+			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int r = procs < 0 ? procs : results == MAP_FAILED ? -ENOMEM : 0;
+
+	if (!r)
+		r = by_stand_in(procs, g->w, g->n, results);
+	for (size_t i = 0; !r && i < g->n; i++)
+		r = remember(ctx, &g->w[i], results[i] < 0 ? -EBADF : results[i],
+			     MIN(results[i], 0));
+	if (results != MAP_FAILED)
+		munmap(results, sizeof(int) * AT_ONCE);
+	return r;
+}
+
+struct making {
+	struct restore_process *p;	/* whose sockets these are */
+	struct wanted w[AT_ONCE];
+	size_t n;
+	struct group group;
+};
+
+static int flush(struct restore_ctx *ctx, struct making *m)
+{
+	struct group *g = &m->group;
+	int r = m->n ? make(ctx, m->p, m->w, m->n) : 0, away;
+
+	if (!r && g->n) {
+		away = make_in_group(ctx, g);
+		if (away < 0) {
+			log_warn("cannot make sockets in control group %s: %s; %zu of them come back "
+				 "in that of process %u", g->path, strerror(-away), g->n,
+				 m->p->pst->pid);
+			r = make(ctx, m->p, g->w, g->n);
+		}
+	}
+	m->n = g->n = 0;
+	return r;
+}
+
+static int want(struct restore_ctx *ctx, struct making *m, const struct wanted *w, const char *cgroup)
+{
+	int r = 0;
+
+	/* Without control groups there is none but ours; another root has none of that name. */
+	if (!ctx->cgroup_state || ctx->opts->cgroup_root)
+		cgroup = NULL;
+	if (m->n == AT_ONCE || m->group.n == AT_ONCE ||
+	    (cgroup && m->group.n && strcmp(m->group.path, cgroup)))
+		r = flush(ctx, m);
+	if (!cgroup) {
+		m->w[m->n++] = *w;
+		return r;
+	}
+	m->group.path = cgroup;
+	m->group.w[m->group.n++] = *w;
+	return r;
+}
+
 static int make_for(struct restore_ctx *ctx, struct restore_process *p, FdTypes type, sk_sort_fn *sort)
 {
-	struct wanted w[AT_ONCE];
-	size_t n = 0;
-	int r;
+	_cleanup_free_ struct making *m = calloc(1, sizeof(*m));
+	int r = 0;
 
-	for (size_t i = 0; i < ctx->n_files; i++) {
-		struct restore_file *f = ctx->files[i];
+	if (!m)
+		return log_err(-ENOMEM, "sockets");
+	m->p = p;
+	for (size_t i = 0; r >= 0 && i < ctx->n_files; i++) {
+		struct wanted w = { .f = ctx->files[i] };
+		const char *cgroup = NULL;
 
-		if (f->fe->type != type || maker_of(ctx, f) != p)
+		if (w.f->fe->type != type || maker_of(ctx, w.f) != p)
 			continue;
-		r = sort(ctx, f, &w[n].sort);
-		if (r < 0)
-			return r;
-		if (!r)
-			continue;
-		w[n++].f = f;
-		if (n < AT_ONCE)
-			continue;
-		r = make(ctx, p, w, n);
-		if (r < 0)
-			return r;
-		n = 0;
+		r = sort(ctx, w.f, &w.sort, &cgroup);
+		if (r > 0)
+			r = want(ctx, m, &w, cgroup);
 	}
-	return n ? make(ctx, p, w, n) : 0;
+	return r < 0 ? r : flush(ctx, m);
 }
 
 int sk_make(struct restore_ctx *ctx, FdTypes type, sk_sort_fn *sort)

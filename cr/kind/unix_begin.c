@@ -63,7 +63,8 @@ static enum usk_how how_of(const struct restore_ctx *ctx, const struct unix_rest
 	return u->e->name.len ? USK_ACCEPTED : USK_HALF;
 }
 
-static int unix_sort(struct restore_ctx *ctx, const struct restore_file *f, struct sk_sort *ret)
+static int unix_sort(struct restore_ctx *ctx, const struct restore_file *f, struct sk_sort *ret,
+		     const char **ret_cgroup _unused_)
 {
 	const struct unix_restore *s = ctx->kind_state[FD_TYPES__UNIXSK];
 	const struct usk *u = map_get(&s->by_file, f->id);

@@ -26,6 +26,14 @@ enum cgroup_mode {
  */
 int cgroup_dump(struct dump_ctx *ctx) _must_check_;
 
+/*
+ * cgroup_id.c. The path, in the unified hierarchy, of the group that a socket of p is in (id: as
+ * sock_diag gives it) if that is not p's own; else NULL. In the arena.
+ */
+int cgroup_of_socket(struct dump_ctx *ctx, const struct dump_process *p, uint64_t id, char **ret)
+	_must_check_;
+void cgroup_ids_done(struct dump_ctx *ctx);
+
 /* Reads cgroup.img; makes groups and sets properties as the mode says. */
 int cgroup_restore_prepare(struct restore_ctx *ctx, void **ret_state) _must_check_;
 /*
@@ -37,6 +45,11 @@ int cgroup_restore_process(struct restore_ctx *ctx, void *state, pid_t pid, uint
 /* A thread whose set differs from its leader's. */
 int cgroup_restore_thread(struct restore_ctx *ctx, void *state, pid_t tid, uint32_t set,
 			  uint32_t from) _must_check_;
+/*
+ * cgroup.procs of that path in the unified hierarchy, for whoever wants to go there; the group is
+ * made if the mode allows it. The descriptor or -errno.
+ */
+int cgroup_restore_open_procs(void *state, const char *path) _must_check_;
 void cgroup_restore_done(void *state);
 
 #endif

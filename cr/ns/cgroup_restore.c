@@ -327,6 +327,26 @@ int cgroup_restore_prepare(struct restore_ctx *ctx, void **ret_state)
 	return 0;
 }
 
+int cgroup_restore_open_procs(void *state, const char *path)
+{
+	struct cg_restore *cg = state;
+	struct cg_hierarchy *h = hierarchy_by_name(cg, "");
+	_cleanup_close_ int dir = -EBADF;
+	int fd;
+	bool made;
+
+	if (!path_is_normal(path))
+		return -EBADMSG;
+	if (!h || h->fd < 0)
+		return -ENOENT;
+	dir = cg->mode & (CGROUP_SOFT | CGROUP_FULL | CGROUP_STRICT) ? make_dirs(h, path, &made)
+								      : cgroup_open_dir(h, path);
+	if (dir < 0)
+		return dir;
+	fd = openat(dir, "cgroup.procs", O_WRONLY | O_CLOEXEC);
+	return fd < 0 ? neg_errno() : fd;
+}
+
 void cgroup_restore_done(void *state)
 {
 	struct cg_restore *cg = state;

@@ -178,6 +178,19 @@ def test_a_socket_path_in_use_by_another_process_is_not_taken(maker):
     maker.verify()
 
 
+@pytest.mark.parametrize("maker", ["sk_cgroup"], indirect=True)
+def test_a_group_that_only_a_socket_is_in_is_made_again(maker):
+    maker.start()
+    maker.dump()
+    maker.reap()
+    root = next(line.split()[4] for line in open("/proc/self/mountinfo") if " - cgroup2 " in line)
+    group = Path(root) / f"crk-sk-{maker.pid}-other"
+    wait_for(lambda: not (group / "cgroup.procs").read_text(), 5, "group is not empty")
+    group.rmdir()
+    maker.restore()
+    maker.verify()
+
+
 @pytest.fixture
 def target(tmp_path):
     """A process of its own session that runs the given Python text."""

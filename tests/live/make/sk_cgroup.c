@@ -18,7 +18,8 @@
 #endif
 #define N_SOCKS	5
 
-static char unified[128], name[64], inner[96];
+static char unified[128], name[64], inner[96], other[64];
+static int stranger_client;
 static int own[N_SOCKS], ask[2], told[2];
 static pid_t child;
 
@@ -147,6 +148,44 @@ static const char *check_sockets(const char *group)
 	return NULL;
 }
 
+/* A listener and what it accepts, as a .socket unit's: in a group where nobody is. */
+static int strangers[3];
+
+static void make_strangers(void)
+{
+	struct sockaddr_in a;
+	socklen_t len = sizeof(a);
+
+	enter(other);
+	for (int i = 0; i < 2; i++) {
+		strangers[i] = socket(AF_INET, i ? SOCK_DGRAM : SOCK_STREAM, 0);
+		sock_in(&a, "127.0.0.1", 0);
+		MAKER_MUST(!bind(strangers[i], (struct sockaddr *)&a, sizeof(a)));
+	}
+	MAKER_MUST(!listen(strangers[0], 4) &&
+		   !getsockname(strangers[0], (struct sockaddr *)&a, &len));
+	enter(name);
+	stranger_client = socket(AF_INET, SOCK_STREAM, 0);
+	MAKER_MUST(!connect(stranger_client, (struct sockaddr *)&a, sizeof(a)));
+	strangers[2] = accept(strangers[0], NULL, NULL);
+	MAKER_MUST(strangers[2] >= 0);
+}
+
+static void check_strangers(void)
+{
+	static const char *const names[] = { "another group's listener", "another group's UDP",
+					     "accepted by another group's" };
+
+	for (int i = 0; i < 3; i++) {
+		struct stat st;
+
+		MAKER_MUST(!fstat(strangers[i], &st));
+		MAKER_SAME(names[i], look(AF_INET, i == 1 ? IPPROTO_UDP : IPPROTO_TCP, st.st_ino),
+			   id_of(other));
+	}
+	sock_talk("connection to another group's", stranger_client, strangers[2]);
+}
+
 static void be_child(void)
 {
 	const char *wrong;
@@ -174,6 +213,8 @@ static void clean_up(void)
 	enter("");
 	snprintf(path, sizeof(path), "%s/%s", unified, inner);
 	rmdir(path);
+	snprintf(path, sizeof(path), "%s/%s", unified, other);
+	rmdir(path);
 	snprintf(path, sizeof(path), "%s/%s", unified, name);
 	rmdir(path);
 }
@@ -189,9 +230,11 @@ int main(int argc, char **argv)
 		maker_skip("needs root and a cgroup2 mount");
 	snprintf(name, sizeof(name), "crk-sk-%d", getpid());
 	snprintf(inner, sizeof(inner), "%s/child", name);
+	snprintf(other, sizeof(other), "crk-sk-%d-other", getpid());
 	MAKER_MUST(!pipe(ask) && !pipe(told));
 	enter(name);
 	make_sockets();
+	make_strangers();
 	child = fork();
 	MAKER_MUST(child >= 0);
 	if (!child)
@@ -203,6 +246,7 @@ int main(int argc, char **argv)
 	maker_ready();
 	maker_wait();
 
+	check_strangers();
 	wrong = check_sockets(name);
 	MAKER_MUST(write(ask[1], "?", 1) == 1 && read(told[0], &c, 1) == 1);
 	clean_up();
