@@ -50,12 +50,14 @@ static int undo_fsthaw(const char *path)
 
 /*
  * A dump that was killed may have left a socket in repair mode: it would stay dumb for ever.
- * -1 ends the mode without sending anything (TCP_REPAIR_OFF_NO_WP, Linux 4.19).
+ * -1 ends the mode without sending anything (TCP_REPAIR_OFF_NO_WP, Linux 4.19). That clears
+ * SO_REUSEADDR, which the dump has set to what it was before; a 2 is the mode's own, from a dump
+ * that did not come so far: without the option, a service could not bind its port again.
  */
 static int end_repair(void *arg, pid_t pid, int t_fd, const char *link)
 {
 	_cleanup_close_ int pidfd = -EBADF, fd = -EBADF;
-	int v = 0, off = -1;
+	int v = 0, off = -1, reuse = 0;
 	socklen_t n = sizeof(v);
 
 	(void)arg;
@@ -66,7 +68,10 @@ static int end_repair(void *arg, pid_t pid, int t_fd, const char *link)
 	if (fd < 0 || getsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &v, &n) < 0 || v == 0)
 		return 0;
 	log_warn("pid %d fd %d was left in TCP repair mode", pid, t_fd);
-	if (setsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &off, sizeof(off)) < 0)
+	n = sizeof(reuse);
+	if (getsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &reuse, &n) < 0 ||
+	    setsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &off, sizeof(off)) < 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &reuse, sizeof(reuse)) < 0)
 		log_err(neg_errno(), "cannot end TCP repair mode of pid %d fd %d", pid, t_fd);
 	return 0;
 }

@@ -48,7 +48,8 @@ static int repair_begin(struct repair *rp, int fd)
 		rp->has_peek_off = !sk_set_int(fd, SOL_SOCKET, SO_PEEK_OFF, -1);
 	r = sk_set_int(fd, SOL_TCP, TCP_REPAIR, 1);
 	rp->on = !r;
-	return r;
+	/* The mode changes it, leaving the mode clears it: so whoever ends it for us sees what it was. */
+	return r < 0 ? r : sk_set_int(fd, SOL_SOCKET, SO_REUSEADDR, rp->reuse);
 }
 
 static void repair_end(struct repair *rp)

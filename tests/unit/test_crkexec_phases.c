@@ -1,6 +1,12 @@
 /* Phases and the undo log: whatever fails, exactly what ran is undone, in reverse. */
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
 
 #include "crkexec/phase.h"
 #include "crkexec/undo.h"
@@ -213,5 +219,99 @@ TEST("recovery knows every kind of step that phases write down")
 		for (const struct undo_kind *k = undo_kinds; k->name; k++)
 			found |= !strcmp(k->name, used[i]);
 		ASSERT(found);
+	}
+}
+
+static int option(int fd, int level, int name)
+{
+	int v = -1;
+	socklen_t len = sizeof(v);
+
+	return getsockopt(fd, level, name, &v, &len) < 0 ? -1 : v;
+}
+
+/* A connection over loopback; both ends are close-on-exec. */
+static bool connection(int ret[2])
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	socklen_t len = sizeof(a);
+	_cleanup_close_ int l = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int on = 1;
+
+	ret[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (l < 0 || setsockopt(l, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
+	    bind(l, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(l, 1) < 0 ||
+	    getsockname(l, (struct sockaddr *)&a, &len) < 0 ||
+	    connect(ret[0], (struct sockaddr *)&a, sizeof(a)) < 0)
+		return false;
+	ret[1] = accept(l, NULL, NULL);
+	return ret[1] >= 0 && setsockopt(ret[1], SOL_TCP, TCP_REPAIR, &on, sizeof(on)) == 0;
+}
+
+/* A group of the unified hierarchy with a process that has our descriptors; 0 without. */
+static pid_t frozen_group(char *path, size_t room)
+{
+	static const char *const roots[] = { "/sys/fs/cgroup/unified", "/sys/fs/cgroup" };
+	struct statfs fs;
+	pid_t child;
+
+	for (size_t i = 0; i < 2; i++) {
+		char text[16];
+		int dir;
+
+		if (statfs(roots[i], &fs) < 0 || fs.f_type != 0x63677270 /* CGROUP2_SUPER_MAGIC */)
+			continue;
+		snprintf(path, room, "%s/crk-unit-%d", roots[i], getpid());
+		if (mkdir(path, 0755) < 0)
+			return 0;
+		child = fork();
+		if (!child)
+			for (;;)
+				pause();
+		snprintf(text, sizeof(text), "%d", child);
+		dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		(void)!write_file_at(dir, "cgroup.procs", text);
+		close(dir);
+		return child;
+	}
+	return 0;
+}
+
+static int undo_one(const char *name, const char *arg)
+{
+	for (const struct undo_kind *k = undo_kinds; k->name; k++)
+		if (!strcmp(k->name, name))
+			return k->run(arg);
+	return -ENOENT;
+}
+
+TEST("a connection left in repair mode by a killed dump works again, SO_REUSEADDR included")
+{
+	const int was[] = { 1, 0, 2 };	/* 2: killed before the dump could say */
+
+	for (size_t i = 0; i < 3; i++) {
+		char path[64];
+		int ends[2], v = was[i], r, repair, reuse;
+		pid_t child;
+
+		if (!connection(ends))
+			unit_skip("TCP repair mode does not work here");
+		if (v < 2)
+			ASSERT_EQ(setsockopt(ends[1], SOL_SOCKET, SO_REUSEADDR, &v, sizeof(v)), 0);
+		child = frozen_group(path, sizeof(path));
+		if (!child)
+			unit_skip("no group can be made here");
+		r = undo_one("thaw", path);
+		repair = option(ends[1], SOL_TCP, TCP_REPAIR);
+		reuse = option(ends[1], SOL_SOCKET, SO_REUSEADDR);
+		kill(child, SIGKILL);
+		waitpid(child, NULL, 0);
+		for (int try = 0; try < 200 && rmdir(path) < 0; try++)
+			usleep(5000);
+		close(ends[0]);
+		close(ends[1]);
+		ASSERT_EQ(r, 0);
+		ASSERT_EQ(repair, 0);
+		ASSERT_EQ(reuse, v > 0);
 	}
 }
