@@ -12,6 +12,7 @@
 #include "ns/cgroup.h"
 #include "ns/ipc.h"
 #include "ns/ns.h"
+#include "task/parts.h"
 
 static uint64_t usec_now(void)
 {
@@ -42,8 +43,10 @@ static int step_cgroups(struct restore_ctx *ctx)
 static int step_tasks(struct restore_ctx *ctx)
 {
 	uint64_t begin = usec_now();
-	int r = restore_tasks(ctx);
+	int r = cpus_pin(ctx);
 
+	if (r >= 0)
+		r = restore_tasks(ctx);
 	ctx->stats.forking_usec = usec_now() - begin;
 	return r;
 }
@@ -147,6 +150,7 @@ int cr_restore(const struct cr_opts *opts, pid_t *ret_root, struct cr_stats *ret
 	ctx->store = opts->store;
 	ctx->pidfd_self = -EBADF;
 	r = restore_run(ctx);
+	cpus_unpin(ctx);
 	if (r < 0)
 		restore_kill(ctx);
 	else

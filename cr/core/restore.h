@@ -22,6 +22,8 @@
 
 struct kind;
 struct task_inherit;
+struct cpus;
+struct vdso_image;
 struct restore_ctx;
 struct mapped_node;
 struct late_fown;
@@ -87,12 +89,14 @@ struct restore_ctx {
 	struct rest_queue *ipc_queues;
 	void *kind_state[32];		/* a kind's own memory, by FdTypes number */
 	void *ns_state;			/* ns/ns.h */
+	struct cpus *cpus;		/* the engine's processors before it was pinned: task/cpus.c */
 	struct task_inherit *inherit;	/* what tasks get from us, read by task/inherit.c */
 	uint64_t huge_added[64];	/* huge pages of 2^n bytes that hugepages.c added to the pool */
 	SeccompEntry *seccomp;		/* seccomp.img, read by task/seccomp.c when needed */
 	void *cgroup_state;		/* ns/cgroup.h */
 	struct cr_stats stats;
 	struct batch batch;		/* the one being built; there is one engine thread */
+	struct vdso_image *own_vdso;	/* the kernel's, as the engine has it */
 	uint64_t zone;			/* t_addr of the call zone, the same in every task */
 	uint8_t *zone_mirror;
 };

@@ -61,15 +61,15 @@ static int place_pidfd(struct restore_ctx *ctx)
 
 int restore_zone(struct restore_ctx *ctx)
 {
-	struct vdso_image *own;
 	struct remote zone;
 	int r;
 
-	r = vdso_read_own(&ctx->arena, &own);
+	r = vdso_read_own(&ctx->arena, &ctx->own_vdso);
 	if (r < 0)
 		return log_err(r, "cannot read the engine's own vDSO");
 	/* The kernel's vDSO may have to stay behind the zone. */
-	r = mem_find_free(ctx, vdso_own_vvar_bytes(own) + vdso_bytes(own) + PAGE_BYTES, &ctx->zone);
+	r = mem_find_free(ctx, vdso_own_vvar_bytes(ctx->own_vdso) +
+				vdso_bytes(ctx->own_vdso) + PAGE_BYTES, &ctx->zone);
 	if (r >= 0)
 		r = remote_map_shared(&zone, ctx->zone);
 	if (r < 0)

@@ -159,9 +159,7 @@ static int vdso_plan(struct restore_ctx *ctx, struct restore_process *p, struct 
 		else if (e->status & VMA_VVAR)
 			v->vvar = e;
 	}
-	r = vdso_read_own(&ctx->arena, &v->own);
-	if (r < 0)
-		return log_err(r, "cannot read the engine's own vDSO");
+	v->own = ctx->own_vdso;
 	v->map_at = p->remote->zone + ZONE_BYTES;
 	v->own_at = v->map_at + vdso_own_vvar_bytes(v->own);
 	if (!v->vdso)

@@ -15,7 +15,7 @@
 
 extern const struct task_part part_names, part_tid_address, part_robust_list, part_rseq,
 	part_altstack, part_sigactions, part_sigpending, part_itimers, part_posix_timers,
-	part_sched, part_rlimits, part_prctl, part_membarrier, part_pdeath_dumpable,
+	part_sched, part_cpus, part_rlimits, part_prctl, part_membarrier, part_pdeath_dumpable,
 	part_proc_scores, part_umask, part_creds, part_seccomp_early, part_seccomp_last, part_aio,
 	part_area_state, part_lock_future, part_pkeys, part_mempolicy, part_mdwe;
 
@@ -77,6 +77,15 @@ struct task_inherit {
 };
 /* Read once per restore. NULL: failed, logged. */
 const struct task_inherit *task_inherit(struct restore_ctx *ctx);
+
+/*
+ * The engine and so all tasks on one processor, until the tasks get theirs; unpin is for the
+ * engine alone, after success and failure.
+ */
+int cpus_pin(struct restore_ctx *ctx) _must_check_;
+void cpus_unpin(struct restore_ctx *ctx);
+/* "0-3,8": 5. 0: not a list. */
+unsigned int cpu_list_count(const char *list);
 
 /*
  * Raises the engine's own hard limits to the highest one that a process of the images has, so

@@ -28,6 +28,7 @@ const struct task_part *const task_parts[] = {
 	&part_posix_timers,
 	&part_sigpending,
 	&part_sched,
+	&part_cpus,
 	&part_proc_scores,
 	&part_rlimits,
 	&part_lock_future,

@@ -439,3 +439,15 @@ TEST("other parts refuse what no kernel writes")
 	f.tc.oom_score_adj = -1001;
 	ASSERT_EQ(restore(&part_proc_scores), -EBADMSG);
 }
+
+TEST("a list of processors is counted")
+{
+	ASSERT_EQ(cpu_list_count("0-3,8\n"), 5u);
+	ASSERT_EQ(cpu_list_count("7"), 1u);
+	ASSERT_EQ(cpu_list_count("0-1,3-4,6\n"), 5u);
+	ASSERT_EQ(cpu_list_count(""), 0u);
+	ASSERT_EQ(cpu_list_count("\n"), 0u);
+	ASSERT_EQ(cpu_list_count("x"), 0u);
+	ASSERT_EQ(cpu_list_count("3-1"), 0u);
+	ASSERT_EQ(cpu_list_count("0-4294967295"), 0u);
+}

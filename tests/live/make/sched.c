@@ -1,4 +1,4 @@
-/* Policy, real-time priority, nice value, reset-on-fork; a second thread with others. */
+/* Policy, real-time priority, nice value, reset-on-fork, processors; a second thread with others. */
 #include <pthread.h>
 #include <sched.h>
 #include <sys/resource.h>
@@ -8,9 +8,18 @@
 static pthread_barrier_t before, after;
 static bool rt;
 
+static cpu_set_t processors(void)
+{
+	cpu_set_t set;
+
+	MAKER_MUST(!sched_getaffinity(0, sizeof(set), &set));
+	return set;
+}
+
 static void *second(void *arg)
 {
 	struct sched_param sp = { 17 };
+	cpu_set_t mine = processors();
 
 	(void)arg;
 	if (maker_sets_up()) {
@@ -20,8 +29,18 @@ static void *second(void *arg)
 		if (!rt)
 			MAKER_MUST(errno == EPERM);
 	}
+	/* All but the first one. */
+	if (maker_sets_up())
+		for (int i = 0; i < CPU_SETSIZE && CPU_COUNT(&mine) > 1; i++)
+			if (CPU_ISSET(i, &mine)) {
+				CPU_CLR(i, &mine);
+				MAKER_MUST(!sched_setaffinity(0, sizeof(mine), &mine));
+				break;
+			}
 	pthread_barrier_wait(&before);
 	pthread_barrier_wait(&after);
+	if (memcmp(&mine, &(cpu_set_t[]){ processors() }, sizeof(mine)))
+		maker_fail("the thread has other processors");
 	MAKER_SAME("nice of the thread", getpriority(PRIO_PROCESS, (id_t)maker_tid()), -3);
 	if (rt) {
 		MAKER_MUST(!sched_getparam(0, &sp));
@@ -35,6 +54,7 @@ static void *second(void *arg)
 int main(int argc, char **argv)
 {
 	struct sched_param sp = { 0 };
+	cpu_set_t all = processors();
 	pthread_t t;
 
 	maker_begin(argc, argv);
@@ -48,6 +68,8 @@ int main(int argc, char **argv)
 	}
 	maker_ready();
 	maker_wait();
+	if (memcmp(&all, &(cpu_set_t[]){ processors() }, sizeof(all)))
+		maker_fail("the process has other processors");
 	MAKER_SAME("policy", sched_getscheduler(0), SCHED_BATCH);
 	MAKER_SAME("nice", getpriority(PRIO_PROCESS, 0), 7);
 	pthread_barrier_wait(&after);
