@@ -1,6 +1,8 @@
 /* What a unit holds at this moment: processes, connections, streams to journald. */
 #include "crkexec/phases.h"
 #include "crkexec/sockets.h"
+#include "crkexec/tree.h"
+#include "kernel/stat.h"
 
 static int record_streams(struct manifest_unit *mu, const struct socket_list *l)
 {
@@ -17,6 +19,24 @@ static int record_streams(struct manifest_unit *mu, const struct socket_list *l)
 	return 0;
 }
 
+struct look {
+	struct upgrade *u;
+	const struct unit *un;
+};
+
+/* The engine saves it, but what we and the adoption ask of /proc/PID is not to be had there. */
+static int look_at_process(void *arg, pid_t pid)
+{
+	const struct look *l = arg;
+	struct proc_stat st;
+
+	if (proc_stat_of(pid, &st) < 0 || st.state != 'Z' || st.n_threads < 2)
+		return 0;
+	return upgrade_problem(l->u, -EOPNOTSUPP, l->un->name, "restart the service",
+			       "process %d (%s): its main thread has ended, %u others run", pid, st.comm,
+			       st.n_threads - 1);
+}
+
 int upgrade_look(struct upgrade *u, size_t i)
 {
 	struct manifest_unit *mu = &u->m->units[i];
@@ -26,6 +46,8 @@ int upgrade_look(struct upgrade *u, size_t i)
 
 	if (r == -ESRCH)
 		return upgrade_problem(u, r, un->name, NULL, "all its processes have ended");
+	if (r == 0)
+		r = unit_each_pid(un, look_at_process, &(struct look){ u, un });
 	if (r == 0)
 		r = sockets_find(un, &l);
 	if (r < 0)

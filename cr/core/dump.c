@@ -124,12 +124,13 @@ static int step_pstree(struct dump_ctx *ctx)
 		e.ppid = p->parent ? p->parent->pid_virtual : 0;
 		e.pgid = p->pgid;
 		e.sid = p->sid;
-		e.n_threads = MAX(p->n_threads, (size_t)1);
-		e.threads = arena_alloc(&ctx->arena, e.n_threads * sizeof(*e.threads));
+		e.threads = arena_alloc(&ctx->arena, (p->n_threads + 1) * sizeof(*e.threads));
 		if (!e.threads)
 			return -ENOMEM;
+		if (p->main_ended || p->life == TASK_DEAD)
+			e.threads[e.n_threads++] = p->main_ended ? p->pid_virtual : 0;
 		for (size_t k = 0; k < p->n_threads; k++)
-			e.threads[k] = p->threads[k].tid_virtual;
+			e.threads[e.n_threads++] = p->threads[k].tid_virtual;
 		r = image_put(w, &e.base);
 		ctx->stats.n_tasks++;
 		ctx->stats.n_threads += (uint32_t)p->n_threads;

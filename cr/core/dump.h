@@ -37,8 +37,10 @@ struct dump_process {
 	uint32_t pid_virtual, pgid, sid;
 	enum task_life life;
 	uint32_t exit_code;		/* kernel/stat.h */
-	struct dump_thread *threads;	/* [0] is the leader */
+	/* [0] is the main thread, or any that lives: it speaks for the process. */
+	struct dump_thread *threads;
 	size_t n_threads;
+	bool main_ended;		/* a zombie, but others go on */
 	int proc_fd;			/* O_PATH directory /proc/PID */
 	int pidfd;
 	TaskKobjIdsEntry *ids;

@@ -186,15 +186,18 @@ static long sys_kcmp(pid_t a, pid_t b, int type)
 static int process_ids(struct dump_process *p)
 {
 	TaskKobjIdsEntry *ids = p->ids;
+	pid_t tid, parent;
 
 	/* 1 is the dumper. */
 	ids->vm_id = ids->fs_id = ids->sighand_id = ids->files_id = p->number + 1;
 	if (!p->parent || p->parent->life == TASK_DEAD)
 		return 0;
-	if (sys_kcmp(p->pid, p->parent->pid, KCMP_VM) == 0)
+	tid = p->threads[0].task.tid;
+	parent = p->parent->threads[0].task.tid;
+	if (sys_kcmp(tid, parent, KCMP_VM) == 0)
 		return log_obstacle("wait until its vfork() or clone(CLONE_VM) child has ended",
 				    "it shares its memory with process %d", p->parent->pid);
-	if (sys_kcmp(p->pid, p->parent->pid, KCMP_FILES) == 0)
+	if (sys_kcmp(tid, parent, KCMP_FILES) == 0)
 		ids->files_id = p->parent->ids->files_id;
 	return 0;
 }
@@ -253,7 +256,7 @@ int dump_process_state(struct dump_ctx *ctx, struct dump_process *p)
 	LOG_SCOPE("process %d (%s)", p->pid, p->comm);
 	if (p->life == TASK_DEAD)
 		return dump_zombie(ctx, p);
-	r = remote_open(&p->remote, p->pid);
+	r = remote_open(&p->remote, p->threads[0].task.tid);
 	if (r >= 0)
 		r = noted(ctx, &refused, vma_read(ctx, p));
 	if (r >= 0)
@@ -273,6 +276,35 @@ int dump_process_memory(struct dump_ctx *ctx, struct dump_process *p)
 	return p->life == TASK_DEAD ? 0 : mem_dump(ctx, p);
 }
 
+/*
+ * Of a main thread that has ended: the process's state, which another one has spoken for, and
+ * registers that lead nowhere, for readers that do not know better.
+ */
+static int write_ended_main(struct dump_ctx *ctx, struct dump_process *p)
+{
+	CoreEntry *speaker = p->threads[0].core, core = *speaker;
+	ThreadCoreEntry *tc = ARENA_MSG(&ctx->arena, ThreadCoreEntry, thread_core_entry);
+	ThreadInfoX86 *ti = ARENA_MSG(&ctx->arena, ThreadInfoX86, thread_info_x86);
+
+	if (!tc || !ti)
+		return -ENOMEM;
+	ti->fpregs = speaker->thread_info->fpregs;
+	ti->gpregs = ARENA_MSG(&ctx->arena, UserX86RegsEntry, user_x86_regs_entry);
+	if (!ti->gpregs)
+		return -ENOMEM;
+	ti->gpregs->cs = speaker->thread_info->gpregs->cs;
+	ti->gpregs->ss = speaker->thread_info->gpregs->ss;
+	tc->has_cg_set = speaker->thread_core->has_cg_set;
+	tc->cg_set = speaker->thread_core->cg_set;
+	core.thread_core = tc;
+	core.thread_info = ti;
+	core.tc->comm = p->comm;
+	core.tc->exit_code = p->exit_code;
+	core.tc->has_main_ended = core.tc->main_ended = true;
+	speaker->tc = NULL;
+	return image_write_one(ctx->store, &image_core, &core.base, p->pid_virtual);
+}
+
 int dump_process_write(struct dump_ctx *ctx, struct dump_process *p)
 {
 	int r;
@@ -283,6 +315,8 @@ int dump_process_write(struct dump_ctx *ctx, struct dump_process *p)
 	r = image_write_one(ctx->store, &image_ids, &p->ids->base, p->pid_virtual);
 	if (r >= 0)
 		r = image_write_one(ctx->store, &image_mm, &p->mm->base, p->pid_virtual);
+	if (r >= 0 && p->main_ended)
+		r = write_ended_main(ctx, p);
 	for (size_t i = 0; r >= 0 && i < p->n_threads; i++)
 		r = image_write_one(ctx->store, &image_core, &p->threads[i].core->base,
 				    p->threads[i].tid_virtual);

@@ -207,7 +207,7 @@ static int file_get(struct dump_ctx *ctx, struct dump_process *p, const struct d
 	r = file_set_get(ctx, file_key(d), &set);
 	if (r < 0)
 		return log_err(r, "cannot remember it");
-	r = file_set_find(set, p->pid, d->t_fd, &at);
+	r = file_set_find(set, p->threads[0].task.tid, d->t_fd, &at);
 	if (r < 0)
 		return r;
 	if (r > 0) {
@@ -218,7 +218,7 @@ static int file_get(struct dump_ctx *ctx, struct dump_process *p, const struct d
 	if (r < 0)
 		return r;
 	/* Before its kind looks at it: a socket's queue may hold the socket itself. */
-	r = file_set_insert(ctx, set, at, f, p->pid, d->t_fd);
+	r = file_set_insert(ctx, set, at, f, p->threads[0].task.tid, d->t_fd);
 	if (r < 0)
 		return log_err(r, "cannot remember it");
 	*ret = f;

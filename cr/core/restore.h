@@ -54,6 +54,7 @@ struct restore_process {
 	/* Where mem_restore() put the kernel's vDSO: start of vvar, start and end of the code. */
 	uint64_t vvar_at, vdso_at, vdso_end;
 	bool alive;			/* not a zombie */
+	bool main_ended;		/* its main thread is one, to be: after its late state */
 	bool task_made;			/* it exists now */
 };
 

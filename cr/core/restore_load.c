@@ -158,6 +158,9 @@ static int load_process(struct restore_ctx *ctx, struct restore_process *p)
 		r = image_read_one(ctx->store, &ctx->arena, &image_fs, fs_entry, &p->fs, pid);
 	if (r >= 0)
 		r = load_threads(ctx, p);
+	p->main_ended = p->core->tc->has_main_ended && p->core->tc->main_ended;
+	if (r >= 0 && p->main_ended && (p->n_threads < 2 || p->core->tc->task_state != TASK_ALIVE))
+		r = log_fail(-EBADMSG, "core-%u.img: the main thread has ended, and no other runs", pid);
 	if (r >= 0)
 		r = guards_load(p);
 	if (r >= 0)

@@ -12,9 +12,11 @@
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "core/files.h"
 #include "core/restore_steps.h"
+#include "kernel/stat.h"
 #include "ns/cgroup.h"
 #include "ns/ns.h"
 #include "task/part.h"
@@ -23,6 +25,7 @@
 
 #define THREAD_FLAGS	(CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM)
 #define TID_TRIES	20
+#define END_TRIES	10000u	/* of 1 ms */
 /* Threads cloned in one batch: few enough for remote->born and the zone's data. */
 #define THREADS_A_BATCH	32u
 
@@ -288,6 +291,29 @@ int restore_settle(struct restore_ctx *ctx)
 	return 0;
 }
 
+/*
+ * A main thread that had ended ends again when the process's state is complete: before filters
+ * come that may not let it, and before children have parent-death signals, which would be sent
+ * now. Its tracer would have to stay: it is let go.
+ */
+static int main_thread_end(struct restore_process *p)
+{
+	const uint64_t arg[6] = { p->core->tc->exit_code >> 8 & 0xff };
+	struct proc_stat st;
+	int r;
+
+	r = task_leave(&p->threads[0].task, SYS_exit, arg);
+	for (unsigned int i = 0; r >= 0; i++) {
+		r = proc_stat_of((pid_t)p->pst->pid, &st);
+		if (r >= 0 && st.state == 'Z')
+			return 0;
+		if (i == END_TRIES)
+			r = -ETIMEDOUT;
+		nanosleep(&(struct timespec){ .tv_nsec = i < 100 ? 1000 : 1000000 }, NULL);
+	}
+	return log_err(r, "cannot end its main thread");
+}
+
 int restore_late(struct restore_ctx *ctx)
 {
 	int r;
@@ -298,6 +324,8 @@ int restore_late(struct restore_ctx *ctx)
 		LOG_SCOPE("process %u", p->pst->pid);
 		for (size_t k = 0; p->alive && k < p->n_threads; k++) {
 			r = parts_restore(ctx, p, k, STAGE_LATE);
+			if (r >= 0 && !k && p->main_ended)
+				r = main_thread_end(p);
 			if (r < 0)
 				return r;
 		}
@@ -307,7 +335,7 @@ int restore_late(struct restore_ctx *ctx)
 
 static int zone_unmap(struct restore_process *p)
 {
-	struct task *leader = &p->threads[0].task;
+	struct task *leader = &p->threads[p->main_ended].task;
 	struct kernel_sigaction sa;
 	int64_t res;
 	int r;
@@ -338,7 +366,7 @@ int restore_registers(struct restore_ctx *ctx)
 		if (!p->alive)
 			continue;
 		r = zone_unmap(p);
-		for (size_t k = 0; r >= 0 && k < p->n_threads; k++) {
+		for (size_t k = p->main_ended; r >= 0 && k < p->n_threads; k++) {
 			const CoreEntry *core = p->threads[k].core;
 			uint64_t mask = k ? core->thread_core->blk_sigset : core->tc->blk_sigset;
 

@@ -21,11 +21,55 @@
 #include "task/regs.h"
 
 #define SEIZE_TIMEOUT_USEC	(10ull * 1000000)
+#ifndef PIDFD_THREAD
+#define PIDFD_THREAD	O_EXCL
+#endif
 #define NUDGES_MAX		100u
 
 static uint64_t timeout(const struct dump_ctx *ctx)
 {
 	return ctx->opts->timeout_usec ? ctx->opts->timeout_usec : SEIZE_TIMEOUT_USEC;
+}
+
+/* A thread that lives, of a process whose main thread has ended. 0: there is none. */
+static pid_t thread_alive(pid_t pid)
+{
+	_cleanup_closedir_ DIR *d = NULL;
+	struct dirent *e;
+	char path[48];
+
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	d = opendir(path);
+	while (d && (e = readdir(d))) {
+		pid_t tid = atoi(e->d_name);
+		struct proc_stat st;
+
+		if (tid > 0 && tid != pid && proc_stat_of(tid, &st) >= 0 && st.state != 'Z' && st.state != 'X')
+			return tid;
+	}
+	return 0;
+}
+
+/*
+ * What is asked of a process is asked of its main thread; when that is a zombie it has no memory
+ * and no files any more, the others have.
+ */
+static int process_open_thread(struct dump_process *p, pid_t tid)
+{
+	char path[32];
+
+	close_fdp(&p->proc_fd);
+	snprintf(path, sizeof(path), "/proc/%d", tid);
+	p->proc_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (p->proc_fd < 0)
+		return neg_errno();
+	close_fdp(&p->pidfd);
+	p->pidfd = (int)syscall(SYS_pidfd_open, tid, PIDFD_THREAD);
+	if (p->pidfd < 0 && errno == EINVAL)
+		return log_obstacle("stop the service before the upgrade",
+				    "process %d (%s): its main thread has ended, and this kernel (before Linux 6.9) does not give the files of others",
+				    p->pid, p->comm);
+	return p->pidfd < 0 ? neg_errno() : 0;
 }
 
 static int process_open(struct dump_ctx *ctx, struct dump_process *parent, pid_t pid,
@@ -34,6 +78,7 @@ static int process_open(struct dump_ctx *ctx, struct dump_process *parent, pid_t
 	struct dump_process *p = ARENA_NEW(&ctx->arena, struct dump_process), **slot;
 	struct proc_stat st;
 	char path[32];
+	pid_t tid;
 	int r;
 
 	slot = p ? ARENA_PUSH(&ctx->arena, ctx->procs, ctx->n_procs) : NULL;
@@ -60,15 +105,16 @@ static int process_open(struct dump_ctx *ctx, struct dump_process *parent, pid_t
 	p->pid_virtual = (uint32_t)pid;
 	p->pgid = (uint32_t)st.pgrp;
 	p->sid = (uint32_t)st.session;
-	/* A main thread that ended by itself is a zombie until the others end. */
-	if (st.state == 'Z' && st.n_threads > 1)
-		return log_obstacle("stop the service before the upgrade",
-				    "process %d (%s): its main thread has ended, %u others run", pid,
-				    p->comm, st.n_threads - 1);
 	p->life = st.state == 'Z' || st.state == 'X' ? TASK_DEAD : TASK_ALIVE;
 	p->exit_code = st.exit_code;
 	*ret = p;
-	return 0;
+	/* A main thread that ended by itself is a zombie until the others end. */
+	tid = p->life == TASK_DEAD ? thread_alive(pid) : 0;
+	if (!tid)
+		return 0;
+	p->main_ended = true;
+	p->life = TASK_ALIVE;
+	return process_open_thread(p, tid);
 }
 
 static struct dump_thread *thread_find(struct dump_process *p, pid_t tid)
@@ -160,7 +206,7 @@ static int threads_seize_once(struct dump_ctx *ctx, struct dump_process *p)
 		pid_t tid = atoi(e->d_name);
 		int r;
 
-		if (tid <= 0 || thread_find(p, tid))
+		if (tid <= 0 || thread_find(p, tid) || (tid == p->pid && p->main_ended))
 			continue;
 		r = thread_seize(ctx, p, tid);
 		if (r < 0)
@@ -175,6 +221,11 @@ static int leader_first(struct dump_process *p)
 {
 	struct dump_thread *leader = thread_find(p, p->pid), tmp;
 
+	if (p->main_ended && p->n_threads && p->life == TASK_STOPPED)
+		return log_obstacle("let it go on (kill -CONT)",
+				    "process %d (%s) is stopped, and its main thread has ended", p->pid, p->comm);
+	if (p->main_ended && p->n_threads)
+		return 0;
 	if (!leader)
 		return log_fail(-ESRCH, "process %d ended", p->pid);
 	tmp = *leader;

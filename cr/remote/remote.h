@@ -99,6 +99,8 @@ int task_syscall(struct task *t, int64_t *ret_result, uint64_t nr, const uint64_
  * Waits for its end: its parent has been notified then. Its last thread if it is the main one.
  */
 int task_end(struct task *t, uint64_t nr, const uint64_t arg[6]) _must_check_;
+/* The same for a main thread whose end nobody is told of, for others go on: detached, not waited for. */
+int task_leave(struct task *t, uint64_t nr, const uint64_t arg[6]) _must_check_;
 /* Restore: nothing but pause(2) is before the task, and every signal but `open` (0: none) blocked. */
 int task_park(struct task *t, int open) _must_check_;
 /* Puts mask and registers in t back into the task. */

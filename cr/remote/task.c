@@ -222,6 +222,13 @@ int task_park(struct task *t, int open)
 	return regs_for_call(t, open ? ~(1ull << (open - 1)) : ~0ull, SYS_pause, none);
 }
 
+int task_leave(struct task *t, uint64_t nr, const uint64_t arg[6])
+{
+	int r = regs_for_call(t, ~0ull, nr, arg);
+
+	return r < 0 ? r : task_detach(t);
+}
+
 int task_end(struct task *t, uint64_t nr, const uint64_t arg[6])
 {
 	int status, signal = 0, r;
