@@ -88,9 +88,6 @@ static int process_open(struct dump_ctx *ctx, struct dump_process *parent, pid_t
 	*p = (struct dump_process){ .ctx = ctx, .parent = parent,
 				    .number = (uint32_t)ctx->n_procs, .pid = pid, .proc_fd = -EBADF,
 				    .pidfd = -EBADF, .remote.mem_fd = -EBADF };
-	r = map_put(&ctx->procs_by_pid, (uint64_t)pid, p);
-	if (r < 0)
-		return r;
 	snprintf(path, sizeof(path), "/proc/%d", pid);
 	p->proc_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (p->proc_fd < 0)
@@ -142,8 +139,8 @@ static bool waits_for_vfork(const struct dump_process *p, pid_t tid)
 
 static int seize_failed(struct dump_process *p, pid_t tid, int r)
 {
-	_cleanup_free_ char *status = NULL;
-	char *tracer;
+	_cleanup_free_ char *status = NULL, *path = str_fmt("task/%d/status", tid);
+	const char *tracer, *state;
 
 	if (r == -ETIMEDOUT && waits_for_vfork(p, tid))
 		return log_obstacle("wait until its child has started its program",
@@ -153,8 +150,14 @@ static int seize_failed(struct dump_process *p, pid_t tid, int r)
 		return log_obstacle("see ps -o pid,wchan and dmesg for what it waits for",
 				    "task %d does not stop: it waits in the kernel without interruption",
 				    tid);
-	if (r == -EPERM && read_file_at(p->proc_fd, "status", 65536, &status, NULL) >= 0 &&
-	    (tracer = strstr(status, "TracerPid:\t")) && tracer[11] != '0')
+	if (r == -EPERM && (!path || read_file_at(p->proc_fd, path, 65536, &status, NULL) < 0))
+		return -ESRCH;
+	/* What has just ended may not be traced either. */
+	state = status ? strstr(status, "State:\t") : NULL;
+	if (state && (state[7] == 'Z' || state[7] == 'X'))
+		return -ESRCH;
+	tracer = status ? strstr(status, "TracerPid:\t") : NULL;
+	if (tracer && tracer[11] != '0')
 		return log_obstacle("end the tracer (debugger, strace)", "task %d is traced by process %d",
 				    tid, atoi(tracer + 11));
 	return log_err(r, "cannot stop task %d", tid);
@@ -170,12 +173,14 @@ static int thread_seize(struct dump_ctx *ctx, struct dump_process *p, pid_t tid)
 	*th = (struct dump_thread){ .task = { .tid = tid, .remote = &p->remote },
 				    .tid_virtual = (uint32_t)tid };
 	r = task_seize(&th->task, 0, timeout(ctx));
+	if (r < 0 && r != -ESRCH)
+		r = seize_failed(p, tid, r);
 	if (r == -ESRCH) {
 		p->n_threads--;
 		return 0;
 	}
 	if (r < 0)
-		return seize_failed(p, tid, r);
+		return r;
 	r = task_get_regs(&th->task);
 	if (r < 0)
 		return log_err(r, "cannot read the registers of task %d", tid);
@@ -196,7 +201,7 @@ static int threads_seize_once(struct dump_ctx *ctx, struct dump_process *p)
 
 	fd = openat(p->proc_fd, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
-		return neg_errno();
+		return neg_errno() == -ENOENT ? -ESRCH : neg_errno();
 	d = fdopendir(fd);
 	if (!d) {
 		close(fd);
@@ -227,7 +232,7 @@ static int leader_first(struct dump_process *p)
 	if (p->main_ended && p->n_threads)
 		return 0;
 	if (!leader)
-		return log_fail(-ESRCH, "process %d ended", p->pid);
+		return -ESRCH;
 	tmp = *leader;
 	memmove(p->threads + 1, p->threads, (size_t)(leader - p->threads) * sizeof(tmp));
 	p->threads[0] = tmp;
@@ -249,15 +254,39 @@ static int process_seize(struct dump_ctx *ctx, struct dump_process *p)
 
 static int children_of(struct dump_ctx *ctx, struct dump_process *p, pid_t tid, bool again);
 
+/* -ESRCH, unlogged: it has ended, and we know nothing of it. */
+static int process_add(struct dump_ctx *ctx, struct dump_process *parent, pid_t pid,
+		       struct dump_process **ret)
+{
+	int r = process_open(ctx, parent, pid, ret);
+
+	if (r >= 0)
+		r = process_seize(ctx, *ret);
+	if (r >= 0)
+		return map_put(&ctx->procs_by_pid, (uint64_t)pid, *ret);
+	if (r == -ESRCH) {
+		struct dump_process *p = ctx->procs[--ctx->n_procs];
+
+		close_fdp(&p->proc_fd);
+		close_fdp(&p->pidfd);
+		return r;
+	}
+	return log_err(r, "cannot look at process %d", pid);
+}
+
+/*
+ * Without a freezer a process may end between being listed and being stopped. Its parent stands
+ * still, so it is a zombie then; or nobody, if the parent does not want to know (SIGCHLD ignored).
+ */
 static int tree_add(struct dump_ctx *ctx, struct dump_process *parent, pid_t pid)
 {
 	struct dump_process *p;
-	int r;
+	int r = process_add(ctx, parent, pid, &p);
 
-	r = process_open(ctx, parent, pid, &p);
-	if (r < 0)
-		return log_err(r, "cannot look at process %d", pid);
-	r = process_seize(ctx, p);
+	if (r == -ESRCH)
+		r = process_add(ctx, parent, pid, &p);
+	if (r == -ESRCH)
+		return parent ? 0 : log_err(r, "there is no process %d", pid);
 	for (size_t i = 0; r >= 0 && i < p->n_threads; i++)
 		r = children_of(ctx, p, p->threads[i].task.tid, false);
 	return r < 0 ? r : 0;

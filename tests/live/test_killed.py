@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from live import CR, Failure, Maker, wait_for
+from live import CR, Failure, Maker, cr, wait_for
 
 KILLS, INSIDE = 200, 10
 ROUNDS_MAX = 1500
@@ -98,6 +98,30 @@ def test_a_stop_signal_in_the_middle_of_a_dump_takes_effect_after_it(tmp_path):
         m.verify()
     finally:
         m.end()
+
+
+FORKS = """
+import os
+while True:
+    for _ in range(8):
+        if os.fork() == 0:
+            os._exit(0)
+    for _ in range(8):
+        os.wait()
+"""
+
+
+def test_children_that_end_while_the_tree_is_being_stopped(tmp_path):
+    """Without a freezer they are listed first and stopped then."""
+    forks = subprocess.Popen(["/usr/bin/python3", "-c", FORKS], start_new_session=True)
+    try:
+        for n in range(60):
+            done = cr("dump", tmp_path, "-R", "-t", str(forks.pid))
+            assert done.returncode == 0, f"dump {n}: {done.stderr}\n{done.log[-2000:]}"
+            assert tracer_of(forks.pid) == 0
+    finally:
+        forks.kill()
+        forks.wait()
 
 
 def test_a_tree_survives_its_tracer_at_any_moment(tmp_path):
