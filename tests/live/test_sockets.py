@@ -333,7 +333,7 @@ def test_what_cannot_be_saved_is_refused_by_name_and_lives_on(target, tmp_path, 
     assert done.returncode == 1
     assert says in done.stderr
     assert p.poll() is None
-    assert proc_state(p.pid) == "S"
+    wait_for(lambda: proc_state(p.pid) == "S", 10, "it sleeps on")
 
 
 BPF_FILTER = """
