@@ -137,11 +137,20 @@ static int queue_fill(struct restore_ctx *ctx, struct queue *q)
 	if (fchown(q->fd, ns_restore_uid(ctx, s->uid), ns_restore_gid(ctx, s->gid)) < 0 ||
 	    fchmod(q->fd, s->mode) < 0)
 		return log_err(neg_errno(), "cannot set its owner and mode");
-	for (size_t i = 0; i < s->n_messages; i++)
-		if (mq_send(q->fd, (const char *)s->messages[i]->data.data, s->messages[i]->data.len,
-			    s->messages[i]->priority) < 0)
+	for (size_t i = 0; i < s->n_messages; i++) {
+		const MqueueMessage *m = s->messages[i];
+		const char *data = m->data.len ? (const char *)m->data.data : "";
+
+		if (mq_send(q->fd, data, m->data.len, m->priority) < 0)
 			return log_err(neg_errno(), "cannot send message %zu of %zu", i, s->n_messages);
+	}
 	return 0;
+}
+
+static bool same_message(const MqueueMessage *a, const MqueueMessage *b)
+{
+	return a->priority == b->priority && a->data.len == b->data.len &&
+	       (!a->data.len || !memcmp(a->data.data, b->data.data, a->data.len));
 }
 
 static bool same_messages(const MqueueState *s, MqueueMessage **messages, size_t n)
@@ -149,9 +158,7 @@ static bool same_messages(const MqueueState *s, MqueueMessage **messages, size_t
 	if (n != s->n_messages)
 		return false;
 	for (size_t i = 0; i < n; i++)
-		if (messages[i]->priority != s->messages[i]->priority ||
-		    messages[i]->data.len != s->messages[i]->data.len ||
-		    memcmp(messages[i]->data.data, s->messages[i]->data.data, messages[i]->data.len))
+		if (!same_message(messages[i], s->messages[i]))
 			return false;
 	return true;
 }

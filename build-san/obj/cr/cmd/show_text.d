@@ -1,6 +1,0 @@
-build-san/obj/cr/cmd/show_text.o: cr/cmd/show_text.c cr/cmd/show.h \
- cr/image/image.h cr/util/arena.h cr/util/macro.h
-cr/cmd/show.h:
-cr/image/image.h:
-cr/util/arena.h:
-cr/util/macro.h:

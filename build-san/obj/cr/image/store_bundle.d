@@ -1,8 +1,0 @@
-build-san/obj/cr/image/store_bundle.o: cr/image/store_bundle.c \
- cr/image/store.h cr/image/image.h cr/util/arena.h cr/util/macro.h \
- cr/util/log.h
-cr/image/store.h:
-cr/image/image.h:
-cr/util/arena.h:
-cr/util/macro.h:
-cr/util/log.h:

@@ -1,8 +1,0 @@
-build-san/obj/crkexec/tree.o: crkexec/tree.c crkexec/tree.h \
- crkexec/unit.h crkexec/strv.h cr/util/macro.h cr/util/io.h cr/util/log.h
-crkexec/tree.h:
-crkexec/unit.h:
-crkexec/strv.h:
-cr/util/macro.h:
-cr/util/io.h:
-cr/util/log.h:
