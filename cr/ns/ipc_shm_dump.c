@@ -82,7 +82,15 @@ static int segments_check(struct dump_ctx *ctx)
 	return refused;
 }
 
-/* Made by the tree and attached by nobody at the moment. */
+/* The maker of one that was restored is dead: who attached or detached it last counts, too. */
+static pid_t segment_user(struct dump_ctx *ctx, const struct shmid_ds *ds)
+{
+	if (ipc_user_of(ctx, ds->shm_cpid) == IPC_TREE)
+		return ds->shm_cpid;
+	return ipc_user_of(ctx, ds->shm_lpid) == IPC_TREE ? ds->shm_lpid : 0;
+}
+
+/* The tree's and attached by nobody at the moment. */
 static int loose_segments_check(struct dump_ctx *ctx)
 {
 	struct shm_info info;
@@ -91,11 +99,12 @@ static int loose_segments_check(struct dump_ctx *ctx)
 	for (int i = 0; i <= last && i < IPC_OBJECTS_MAX; i++) {
 		struct shmid_ds ds;
 		int id = shmctl(i, SHM_STAT, &ds);
+		pid_t pid = id >= 0 && !ds.shm_nattch ? segment_user(ctx, &ds) : 0;
 
-		if (id >= 0 && !ds.shm_nattch && ipc_user_of(ctx, ds.shm_cpid) == IPC_TREE)
+		if (pid)
 			refused = log_obstacle(IPC_REMEDY,
 					       "System V segment %d (key 0x%08x) of process %d is attached by nobody, nothing says that it is needed",
-					       id, (unsigned int)ds.shm_perm.__key, ds.shm_cpid);
+					       id, (unsigned int)ds.shm_perm.__key, pid);
 	}
 	return refused;
 }

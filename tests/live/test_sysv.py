@@ -167,6 +167,18 @@ def test_a_segment_of_the_tree_that_nobody_has_attached_is_refused():
         REMOVE["shm"](shm)
 
 
+def test_a_segment_that_the_tree_was_the_last_to_detach_is_refused():
+    shm = libc.shmget(0, 4096, 0o1600)
+    p, _ = start(f"libc.shmat.restype = ctypes.c_void_p\nat = libc.shmat({shm}, None, 0)\n"
+                 "libc.shmdt(ctypes.c_void_p(at))\nprint(flush=True)" + SLEEP)
+    try:
+        code, text = check(p.pid)
+        assert code == 1 and f"System V segment {shm} " in text and str(p.pid) in text, text
+    finally:
+        stop(p)
+        REMOVE["shm"](shm)
+
+
 def test_what_others_use_too_is_refused_with_their_name():
     p, (sem, queue) = start(SEM_AND_QUEUE + "libc.msgrcv(queue, b'1' * 12, 4, 0, 0)" + SLEEP)
     try:
