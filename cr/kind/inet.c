@@ -40,6 +40,11 @@ static int words_of(struct dump_ctx *ctx, const union inet_addr *a, uint32_t fam
 	return 0;
 }
 
+static bool has_no_ports(const InetSkEntry *e)
+{
+	return e->type == SOCK_RAW || e->proto == IPPROTO_ICMP || e->proto == IPPROTO_ICMPV6;
+}
+
 /* Addresses: from the socket; a handshake's destination only sock_diag knows. */
 static int dump_addresses(struct dump_ctx *ctx, struct dump_file *f, InetSkEntry *e)
 {
@@ -70,6 +75,12 @@ static int dump_addresses(struct dump_ctx *ctx, struct dump_file *f, InetSkEntry
 	}
 	if (e->type == SOCK_RAW)	/* the protocol, not a port */
 		src.v4.sin_port = dst.v4.sin_port = 0;
+	if (has_no_ports(e) && !dst.sa.sa_family) {
+		r = raw_peer(f, e, &dst);
+		if (r < 0)
+			return r;
+	}
+	e->state = e->type == SOCK_STREAM ? e->state : dst.sa.sa_family ? TCP_ESTABLISHED : TCP_CLOSE;
 	e->src_port = inet_addr_port(&src);
 	e->dst_port = inet_addr_port(&dst);
 	if (src.sa.sa_family == AF_INET6)
@@ -214,14 +225,14 @@ static int dump_udp(struct dump_ctx *ctx, struct dump_file *f, InetSkEntry *e)
 		r = udp_check(ctx, f, e->type, e->proto, (uint16_t)e->src_port);
 	if (!r)
 		r = mcast_dump(ctx, f, e);
-	e->state = e->dst_port ? TCP_ESTABLISHED : TCP_CLOSE;
+	udp_reset_peek_off(e->opts);
 	/* Those without a port are not listed. */
 	if (!r && e->src_port && e->proto == IPPROTO_UDP)
 		r = sk_diag(ctx, f, SOCKDIAG_UDP, true, &d);
 	if (!r)
 		r = dump_cgroup(ctx, f, d, e);
 	/* Only a connected one can be shut down. */
-	if (!r && d && e->dst_port)
+	if (!r && d && e->state == TCP_ESTABLISHED)
 		set_shutdown(e, d->shutdown);
 	return r;
 }

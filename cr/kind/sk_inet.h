@@ -149,6 +149,14 @@ int mcast_parse_v6(struct arena *a, const char *text, struct mcast_groups *ret) 
 /* udp.c: what cannot be dumped about a UDP or raw socket. */
 int udp_check(struct dump_ctx *ctx, struct dump_file *f, uint32_t type, uint32_t proto,
 	      uint16_t port) _must_check_;
+void udp_reset_peek_off(SkOptsEntry *o);
+/*
+ * 1 and *ret: a raw or ping socket is connected; getpeername(2) does not tell, since its peer has
+ * no port. From /proc/PID/net/raw and the like; the parser for tests, too.
+ */
+int raw_peer(const struct dump_file *f, const InetSkEntry *e, union inet_addr *ret) _must_check_;
+int raw_peer_parse(const char *text, uint32_t family, uint64_t ino, union inet_addr *ret)
+	_must_check_;
 int raw_opts_dump(struct dump_ctx *ctx, int fd, const InetSkEntry *e, IpOptsEntry *o)
 	_must_check_;
 int raw_opts_restore(int fd, const InetSkEntry *e) _must_check_;

@@ -5,6 +5,7 @@
  * tuning away from them; SO_BUF_LOCK (5.14) gives the tuning back.
  */
 #include <linux/filter.h>
+#include <linux/net_tstamp.h>
 #include <net/if.h>
 #include <netinet/tcp.h>
 #include <string.h>
@@ -102,6 +103,23 @@ static void dump_keepalive(int fd, SkOptsEntry *o)
 	get_u32(fd, SOL_TCP, TCP_KEEPINTVL, &o->has_tcp_keepintvl, &o->tcp_keepintvl);
 }
 
+/* What the kernel counts for the program and lets nobody set. */
+static void warn_counters(int fd)
+{
+	struct {
+		int flags, bind_phc;
+	} stamping = { 0, 0 };
+	socklen_t len = sizeof(stamping);
+	int v;
+
+	if (!sk_get_int(fd, SOL_SOCKET, SO_ZEROCOPY, &v) && v)
+		log_warn("the numbers of MSG_ZEROCOPY completions begin anew (SO_ZEROCOPY)");
+	if (!getsockopt(fd, SOL_SOCKET, SO_TIMESTAMPING, &stamping, &len) &&
+	    stamping.flags & SOF_TIMESTAMPING_OPT_ID)
+		log_warn("the numbers of sent packets' timestamps begin anew "
+			 "(SOF_TIMESTAMPING_OPT_ID)");
+}
+
 static int dump_extra(struct dump_ctx *ctx, struct dump_file *f, SkOptsEntry *o)
 {
 	struct sk_defaults **known = sk_defaults_slot(ctx);
@@ -149,6 +167,7 @@ int sk_opts_dump(struct dump_ctx *ctx, struct dump_file *f, SkOptsEntry **ret)
 		o->so_linger = (uint32_t)linger.l_linger;
 	}
 	dump_keepalive(fd, o);
+	warn_counters(fd);
 	r = dump_device(ctx, fd, o);
 	if (!r)
 		r = dump_filter(ctx, fd, o);

@@ -2,10 +2,12 @@
  * UDP, UDP-Lite, ping and raw sockets: what keeps them from being dumped, and the options of
  * raw ones. Datagrams that wait to be read are lost, as the network may lose any.
  */
+#include <inttypes.h>
 #include <linux/icmp.h>
 #include <linux/icmpv6.h>
 #include <linux/sockios.h>
 #include <netinet/udp.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
@@ -21,6 +23,7 @@
 int udp_check(struct dump_ctx *ctx, struct dump_file *f, uint32_t type, uint32_t proto,
 	      uint16_t port)
 {
+	struct pollfd p = { .fd = f->fd };
 	int v, queued = 0;
 
 	if (proto == IPPROTO_UDP && type == SOCK_DGRAM) {
@@ -30,9 +33,76 @@ int udp_check(struct dump_ctx *ctx, struct dump_file *f, uint32_t type, uint32_t
 			return log_obstacle("stop the service and start it after the upgrade",
 					    "UDP socket with encapsulation %d (port %u)", v, port);
 	}
-	if (!ctx->opts->log_obstacles_only && !ioctl(f->fd, SIOCINQ, &queued) && queued > 0)
+	if (ctx->opts->log_obstacles_only)
+		return 0;
+	if (!ioctl(f->fd, SIOCINQ, &queued) && queued > 0)
 		log_warn("unread datagrams of port %u are lost", port);
+	if (poll(&p, 1, 0) > 0 && p.revents & POLLERR)
+		log_warn("an error that nobody has read yet (port %u) is lost", port);
 	return 0;
+}
+
+/* It counts from the first of the datagrams that are lost: the next ones' bytes would be passed over. */
+void udp_reset_peek_off(SkOptsEntry *o)
+{
+	static const int zero;
+
+	for (size_t i = 0; i < o->n_extra; i++) {
+		ProtobufCBinaryData *v = &o->extra[i]->value;
+		int off;
+
+		if (o->extra[i]->level != SOL_SOCKET || o->extra[i]->name != SO_PEEK_OFF ||
+		    v->len != sizeof(off))
+			continue;
+		memcpy(&off, v->data, sizeof(off));
+		if (off > 0)
+			memcpy(v->data, &zero, sizeof(zero));
+	}
+}
+
+/* Words as the kernel prints them: as it has them in memory. */
+static int hex_words(const char *hex, uint32_t *ret, size_t n)
+{
+	if (strspn(hex, "0123456789ABCDEF") != n * 8)
+		return -EBADMSG;
+	for (size_t i = 0; i < n; i++)
+		if (sscanf(hex + i * 8, "%8" SCNx32, &ret[i]) != 1)
+			return -EBADMSG;
+	return 0;
+}
+
+int raw_peer_parse(const char *text, uint32_t family, uint64_t ino, union inet_addr *ret)
+{
+	for (const char *l = strchr(text, '\n'); l && l[1]; l = strchr(l + 1, '\n')) {
+		char hex[40];
+		unsigned int state;
+		uint64_t found;
+		int r;
+
+		if (sscanf(l + 1, " %*u: %*39[0-9A-F]:%*4x %39[0-9A-F]:%*4x %2x %*s %*s %*s %*u %*d %"
+			   SCNu64, hex, &state, &found) != 3)
+			return -EBADMSG;
+		if (found != ino || state != TCP_ESTABLISHED)
+			continue;
+		*ret = (union inet_addr){ .sa = { .sa_family = (sa_family_t)family } };
+		r = family == AF_INET ? hex_words(hex, &ret->v4.sin_addr.s_addr, 1)
+				      : hex_words(hex, ret->v6.sin6_addr.s6_addr32, 4);
+		return r < 0 ? r : 1;
+	}
+	return 0;
+}
+
+int raw_peer(const struct dump_file *f, const InetSkEntry *e, union inet_addr *ret)
+{
+	bool v6 = e->family == AF_INET6;
+	const char *file = e->type == SOCK_RAW ? v6 ? "net/raw6" : "net/raw"
+					       : v6 ? "net/icmp6" : "net/icmp";
+	_cleanup_free_ char *text = NULL;
+	int r = read_file_at(f->owner->proc_fd, file, READ_FILE_MAX, &text, NULL);
+
+	if (r >= 0)
+		r = raw_peer_parse(text, e->family, f->st.st_ino, ret);
+	return r < 0 ? log_err(r, "cannot read /proc/%d/%s", f->owner->pid, file) : r;
 }
 
 int raw_opts_dump(struct dump_ctx *ctx, int fd, const InetSkEntry *e, IpOptsEntry *o)

@@ -356,6 +356,33 @@ TEST("multicast memberships that cannot be are refused")
 	ASSERT_EQ(mcast_with(AF_INET, 4, 4, 1, lo), -EBADF);
 }
 
+static const char raw[] =
+	"  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n"
+	"  114: 0100007F:00FD 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 77 2 00000000c2e5cea3 0\n"
+	"  114: 0100007F:00FD 0200007F:0000 01 00000000:00000000 00:00000000 00000000     0        0 9664024 2 00000000c2e5cea3 0\n";
+
+TEST("the peer of a raw socket is read from /proc, damaged lines are refused")
+{
+	union inet_addr peer;
+	char text[INET_ADDR_TEXT];
+
+	ASSERT_EQ(raw_peer_parse(raw, AF_INET, 9664024, &peer), 1);
+	ASSERT_STREQ(inet_addr_text(&peer, text), "127.0.0.2:0");
+	ASSERT_EQ(raw_peer_parse(raw, AF_INET, 77, &peer), 0);
+	ASSERT_EQ(raw_peer_parse(raw, AF_INET, 1, &peer), 0);
+	ASSERT_EQ(raw_peer_parse(raw, AF_INET6, 9664024, &peer), -EBADMSG);
+	ASSERT_EQ(raw_peer_parse("", AF_INET, 1, &peer), 0);
+	ASSERT_EQ(raw_peer_parse("head\nnonsense\n", AF_INET, 1, &peer), -EBADMSG);
+	for (size_t n = 0; n < sizeof(raw); n++) {
+		char cut[sizeof(raw)];
+		int r;
+
+		snprintf(cut, n + 1, "%s", raw);
+		r = raw_peer_parse(cut, AF_INET, 9664024, &peer);
+		ASSERT(r == 0 || r == 1 || r == -EBADMSG);
+	}
+}
+
 static int extra_restore(uint32_t level, uint32_t name, size_t len, char *ifname, int fd, bool late)
 {
 	static uint8_t value[4096] = { 1 };

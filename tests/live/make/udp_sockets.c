@@ -1,4 +1,4 @@
-/* UDP sockets, IPv4 and IPv6: bound, connected, shut down, options; a raw and a ping socket. */
+/* UDP sockets, IPv4 and IPv6: bound, connected, shut down, options; raw sockets, connected too. */
 #include "sock_common.h"
 
 static int port_of(int fd)
@@ -14,7 +14,7 @@ int main(int argc, char **argv)
 {
 	struct sockaddr_in a4, peer;
 	struct sockaddr_in6 a6;
-	int rx, tx, rx6, tx6, fresh, group[2], raw, p, p6, pg, ptx;
+	int rx, tx, rx6, tx6, fresh, group[2], raw, raw_c, raw6_c, peek, peek_port, p, p6, pg, ptx;
 	socklen_t len = sizeof(peer);
 	uint32_t filter = ~(1u << 0), now = 0;
 	char buf[64];
@@ -55,6 +55,20 @@ int main(int argc, char **argv)
 	MAKER_MUST(fresh >= 0 && raw >= 0);
 	MAKER_MUST(!setsockopt(raw, SOL_RAW, 1 /* ICMP_FILTER */, &filter, sizeof(filter)));
 
+	raw_c = socket(AF_INET, SOCK_RAW, 253);
+	sock_in(&a4, "127.0.0.1", 0);
+	MAKER_MUST(raw_c >= 0 && !connect(raw_c, (struct sockaddr *)&a4, sizeof(a4)));
+	raw6_c = socket(AF_INET6, SOCK_RAW, 253);
+	sock_in6(&a6, "::1", 0);
+	MAKER_MUST(raw6_c >= 0 && !connect(raw6_c, (struct sockaddr *)&a6, sizeof(a6)));
+
+	/* Its datagram is lost, as the network may lose any; the next one is seen from its first byte. */
+	peek = socket(AF_INET, SOCK_DGRAM, 0);
+	sock_in(&a4, "127.0.0.1", 0);
+	MAKER_MUST(!bind(peek, (struct sockaddr *)&a4, sizeof(a4)));
+	peek_port = port_of(peek);
+	sock_set(peek, SOL_SOCKET, SO_PEEK_OFF, 3);
+
 	maker_ready();
 	maker_wait();
 
@@ -85,5 +99,18 @@ int main(int argc, char **argv)
 	len = sizeof(now);
 	MAKER_MUST(!getsockopt(raw, SOL_RAW, 1, &now, &len));
 	MAKER_SAME("ICMP filter", now, filter);
+	MAKER_MUST(send(raw_c, "raw", 3, 0) == 3);
+	MAKER_MUST(recv(raw_c, buf, sizeof(buf), 0) == 23 && !memcmp(buf + 20, "raw", 3));
+	MAKER_MUST(send(raw6_c, "six", 3, 0) == 3);
+	sock_expect("raw IPv6", raw6_c, "six", 3);
+	if (sock_int(peek, SOL_SOCKET, SO_PEEK_OFF)) {
+		MAKER_SAME("SO_PEEK_OFF of a dump that changes nothing",
+			   sock_int(peek, SOL_SOCKET, SO_PEEK_OFF), 3);
+		maker_ok();
+	}
+	sock_in(&a4, "127.0.0.1", peek_port);
+	MAKER_MUST(sendto(group[0], "012345", 6, 0, (struct sockaddr *)&a4,
+			  sizeof(a4)) == 6);
+	MAKER_MUST(recv(peek, buf, 3, MSG_PEEK) == 3 && !memcmp(buf, "012", 3));
 	maker_ok();
 }
