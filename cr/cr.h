@@ -72,6 +72,7 @@ struct cr_opts {
 struct cr_stats {
 	uint64_t freezing_usec, frozen_usec, memdump_usec, memwrite_usec;
 	uint64_t pages_scanned, pages_written, pages_restored;
+	uint64_t pages_compared, pages_skipped_cow;	/* restore: against the parent's */
 	uint64_t forking_usec, restore_usec;
 	uint32_t n_tasks, n_threads, n_files, n_tcp;
 };

@@ -42,6 +42,8 @@ static int write_stats(struct cmd_opts *o, const struct cr_stats *s, bool dump)
 	t.restore_time = (uint32_t)s->restore_usec;
 	t.has_pages_restored = true;
 	t.pages_restored = s->pages_restored;
+	t.pages_compared = s->pages_compared;
+	t.pages_skipped_cow = s->pages_skipped_cow;
 	if (dump)
 		e.dump = &d;
 	else

@@ -12,6 +12,7 @@
 #include "ns/cgroup.h"
 #include "ns/ipc.h"
 #include "ns/ns.h"
+#include "task/mem.h"
 #include "task/parts.h"
 
 static uint64_t usec_now(void)
@@ -120,9 +121,11 @@ static void restore_done(struct restore_ctx *ctx, bool failed)
 {
 	if (ctx->zone_mirror)
 		munmap(ctx->zone_mirror, ZONE_BYTES);
-	for (size_t i = 0; i < ctx->n_procs; i++)
+	for (size_t i = 0; i < ctx->n_procs; i++) {
+		mem_restore_done(&ctx->procs[i]);
 		if (ctx->procs[i].remote)
 			close_fdp(&ctx->procs[i].remote->mem_fd);
+	}
 	close_fdp(&ctx->pidfd_self);
 	ipc_restore_done(ctx, failed);
 	restore_files_done(ctx);

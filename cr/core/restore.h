@@ -51,6 +51,8 @@ struct restore_process {
 	struct restore_thread *threads;
 	size_t n_threads;
 	struct remote *remote;
+	struct pages_reader *pages;	/* from mem_restore() until nobody needs them any more */
+	size_t n_mem_users;		/* whose mem_from it is, still to be made */
 	/* Where mem_restore() put the kernel's vDSO: start of vvar, start and end of the code. */
 	uint64_t vvar_at, vdso_at, vdso_end;
 	bool alive;			/* not a zombie */

@@ -293,6 +293,37 @@ static int process_create(struct restore_ctx *ctx, struct kin *k)
 	return orphan_create(ctx, k);
 }
 
+/* Whose memory k's begins with, as process_create() will find it. */
+static struct restore_process *mem_source(const struct kin *k)
+{
+	const struct kin *m = k->maker;
+
+	while (m && !((struct restore_process *)m->process)->alive)
+		m = m->maker;
+	return m ? m->process : NULL;
+}
+
+/* The page images of a process stay open for those whose memory begins with its own. */
+static void pages_count_users(const struct lineage *l)
+{
+	for (size_t i = 0; i < l->n_steps; i++) {
+		const struct kin *k = l->steps[i].kin;
+		struct restore_process *p = k->process, *from = mem_source(k);
+
+		if (l->steps[i].op == LINEAGE_MAKE && p->alive && from)
+			from->n_mem_users++;
+	}
+}
+
+static void pages_release(struct restore_process *p)
+{
+	if (!p->n_mem_users)
+		mem_restore_done(p);
+	if (!p->mem_from || --p->mem_from->n_mem_users)
+		return;
+	mem_restore_done(p->mem_from);
+}
+
 static int process_make(struct restore_ctx *ctx, struct kin *k)
 {
 	struct restore_process *p = k->process;
@@ -304,7 +335,11 @@ static int process_make(struct restore_ctx *ctx, struct kin *k)
 	r = move_to_cgroup(ctx, p);
 	if (r >= 0)
 		r = remote_open(p->remote, (pid_t)k->pid);
-	return r < 0 ? r : mem_restore(ctx, p);
+	if (r >= 0)
+		r = mem_restore(ctx, p);
+	if (r >= 0)
+		pages_release(p);
+	return r;
 }
 
 static int session_make(struct restore_ctx *ctx, struct kin *k)
@@ -321,6 +356,7 @@ int restore_tasks(struct restore_ctx *ctx)
 	const struct lineage *l = &ctx->lineage;
 	int r;
 
+	pages_count_users(l);
 	r = rlimits_prepare(ctx);
 	for (size_t i = 0; r >= 0 && i < l->n_steps; i++) {
 		struct kin *k = l->steps[i].kin;

@@ -212,8 +212,25 @@ void image_store_set_parent(struct image_store *s, struct image_store *parent)
 	s->parent = parent;
 }
 
+int image_store_parent(struct image_store *s, struct image_store **ret)
+{
+	if (!s->parent) {
+		int r = s->ops->open_parent ? s->ops->open_parent(s, &s->parent) : -ENOENT;
+
+		if (r < 0)
+			return r;
+		s->parent_is_own = true;
+	}
+	*ret = s->parent;
+	return 0;
+}
+
 void image_store_close(struct image_store *s)
 {
-	if (s)
+	while (s) {
+		struct image_store *parent = s->parent_is_own ? s->parent : NULL;
+
 		s->ops->close(s);
+		s = parent;
+	}
 }

@@ -23,13 +23,13 @@ struct entry {
 };
 
 struct pages_reader {
-	struct image_store *store, *own_store;
+	struct image_store *store;
 	const struct image_type *map_type;
 	uint64_t id;
 	struct entry *e;
 	size_t n, room;
 	uint64_t n_present, n_total;
-	struct image_reader pages;
+	struct pages_file *file;
 	struct pages_reader *parent;	/* opened when first needed */
 	int depth;
 	size_t at;			/* position of pages_next(): entry, */
@@ -118,24 +118,67 @@ static int read_map(struct pages_reader *p, struct image_reader *map, uint32_t *
 	return r;
 }
 
+/* Maps that share a pages file read the same bytes of ours. */
+static int file_get(struct image_store *s, uint64_t id, const char *map_name,
+		    struct pages_file **ret)
+{
+	struct pages_file *f;
+	int r;
+
+	for (f = s->pages_files; f; f = f->next)
+		if (f->id == id) {
+			f->n_users++;
+			*ret = f;
+			return 0;
+		}
+	f = calloc(1, sizeof(*f));
+	if (!f)
+		return log_err(-ENOMEM, "image %s", map_name);
+	r = image_open(s, &image_pages, &f->reader, id);
+	if (r == -ENOENT)
+		r = log_fail(-EBADMSG, "image %s is missing: %s needs it", f->reader.name, map_name);
+	if (r < 0) {
+		free(f);
+		return r;
+	}
+	f->id = id;
+	f->n_users = 1;
+	f->next = s->pages_files;
+	s->pages_files = f;
+	*ret = f;
+	return 0;
+}
+
+static void file_put(struct image_store *s, struct pages_file *f)
+{
+	struct pages_file **at = &s->pages_files;
+
+	if (!f || --f->n_users)
+		return;
+	while (*at != f)
+		at = &(*at)->next;
+	*at = f->next;
+	image_reader_done(&f->reader);
+	free(f);
+}
+
 static int open_pages(struct pages_reader *p, const char *map_name, uint32_t pages_id)
 {
+	const struct image_reader *rd;
 	int r;
 
 	if (!p->n_present)
 		return 0;
-	r = image_open(p->store, &image_pages, &p->pages, pages_id);
-	if (r == -ENOENT)
-		return log_fail(-EBADMSG, "image %s is missing: %s needs it", p->pages.name,
-				map_name);
+	r = file_get(p->store, pages_id, map_name, &p->file);
 	if (r < 0)
 		return r;
-	if (p->pages.bytes / PAGE_BYTES < p->n_present)
+	rd = &p->file->reader;
+	if (rd->bytes / PAGE_BYTES < p->n_present)
 		return log_fail(-EBADMSG, "image %s is truncated: %zu bytes instead of %" PRIu64
-				" pages", p->pages.name, p->pages.bytes, p->n_present);
-	if (p->pages.bytes != p->n_present * PAGE_BYTES)
+				" pages", rd->name, rd->bytes, p->n_present);
+	if (rd->bytes != p->n_present * PAGE_BYTES)
 		log_warn("image %s is longer than %s says (%zu bytes instead of %" PRIu64 " pages)",
-			 p->pages.name, map_name, p->pages.bytes, p->n_present);
+			 rd->name, map_name, rd->bytes, p->n_present);
 	return 0;
 }
 
@@ -183,8 +226,7 @@ void pages_close(struct pages_reader *p)
 	while (p) {
 		struct pages_reader *parent = p->parent;
 
-		image_reader_done(&p->pages);
-		image_store_close(p->own_store);
+		file_put(p->store, p->file);
 		free(p->e);
 		free(p);
 		p = parent;
@@ -193,32 +235,22 @@ void pages_close(struct pages_reader *p)
 
 static int open_parent(struct pages_reader *p)
 {
-	const struct image_store_ops *ops = p->store->ops;
-	struct image_store *own = NULL, *from = p->store->parent;
-	int r = 0;
+	struct image_store *from;
+	int r;
 
 	if (p->depth >= PARENTS_MAX)
 		return log_fail(-ELOOP, "the chain of parent images is too long");
-	if (!from) {
-		r = ops->open_parent ? ops->open_parent(p->store, &own) : -ENOENT;
-		if (r < 0)
-			return log_err(r, "cannot open the parent images");
-		from = own;
-	}
+	r = image_store_parent(p->store, &from);
+	if (r < 0)
+		return log_err(r, "cannot open the parent images");
 	r = open_at(from, p->map_type, p->id, p->depth + 1, &p->parent);
-	if (r < 0) {
-		image_store_close(own);
-		if (r == -ENOENT)
-			log_fail(r, "the parent images have no %s for %" PRIu64, p->map_type->name,
-				 p->id);
-		return r;
-	}
-	p->parent->own_store = own;
-	return 0;
+	if (r == -ENOENT)
+		log_fail(r, "the parent images have no %s for %" PRIu64, p->map_type->name, p->id);
+	return r;
 }
 
-/* The entry that has vaddr, or NULL. */
-static const struct entry *find_entry(const struct pages_reader *p, uint64_t vaddr)
+/* The entry that has vaddr, or the first behind it, or NULL. */
+static const struct entry *first_ending_after(const struct pages_reader *p, uint64_t vaddr)
 {
 	size_t lo = 0, hi = p->n;
 
@@ -230,7 +262,7 @@ static const struct entry *find_entry(const struct pages_reader *p, uint64_t vad
 		else
 			hi = mid;
 	}
-	return lo < p->n && p->e[lo].vaddr <= vaddr ? &p->e[lo] : NULL;
+	return lo < p->n ? &p->e[lo] : NULL;
 }
 
 /* Cuts run to what one image has, going back through the parents. */
@@ -242,8 +274,8 @@ static int resolve(struct pages_reader *p, const struct entry *e, struct page_ru
 		if (r < 0)
 			return r;
 		p = p->parent;
-		e = find_entry(p, run->vaddr);
-		if (!e)
+		e = first_ending_after(p, run->vaddr);
+		if (!e || e->vaddr > run->vaddr)
 			return log_fail(-EBADMSG, "page 0x%" PRIx64 " of %s %" PRIu64 " should be "
 					"in the parent images but is not", run->vaddr,
 					p->map_type->name, p->id);
@@ -252,7 +284,7 @@ static int resolve(struct pages_reader *p, const struct entry *e, struct page_ru
 	run->flags = e->flags;
 	run->data = NULL;
 	if (e->flags & PE_PRESENT)
-		run->data = p->pages.data + (e->file_page +
+		run->data = p->file->reader.data + (e->file_page +
 				(run->vaddr - e->vaddr) / PAGE_BYTES) * PAGE_BYTES;
 	return 0;
 }
@@ -278,4 +310,25 @@ int pages_next(struct pages_reader *p, struct page_run *ret)
 	}
 	*ret = run;
 	return 1;
+}
+
+void pages_rewind(struct pages_reader *p)
+{
+	p->at = 0;
+	p->page = 0;
+}
+
+int pages_at(struct pages_reader *p, uint64_t vaddr, uint64_t max, struct page_run *ret)
+{
+	const struct entry *e = first_ending_after(p, vaddr);
+	int r;
+
+	*ret = (struct page_run){ .vaddr = vaddr, .n_pages = max };
+	if (e && e->vaddr > vaddr)
+		ret->n_pages = MIN(max, (e->vaddr - vaddr) / PAGE_BYTES);
+	if (!e || e->vaddr > vaddr)
+		return 0;
+	ret->n_pages = MIN(max, (entry_end(e) - vaddr) / PAGE_BYTES);
+	r = resolve(p, e, ret);
+	return r < 0 ? r : 1;
 }

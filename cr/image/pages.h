@@ -18,7 +18,11 @@
 struct page_run {
 	uint64_t vaddr, n_pages;
 	uint32_t flags;		/* as stored; of the image that has the data, for PE_PARENT runs */
-	const uint8_t *data;	/* n_pages * PAGE_BYTES; NULL: PE_LAZY without contents */
+	/*
+	 * n_pages * PAGE_BYTES; NULL: PE_LAZY without contents. Equal pointers are the same page of
+	 * the same image.
+	 */
+	const uint8_t *data;
 };
 
 struct pages_reader;
@@ -33,6 +37,14 @@ int pages_open(struct image_store *s, const struct image_type *map_type, uint64_
  * until pages_close(). Runs from parent images may be shorter than the map's entries.
  */
 int pages_next(struct pages_reader *p, struct page_run *ret) _must_check_;
+/*
+ * What is saved at vaddr: 1 and the run from there on, of at most max pages; 0 if nothing is,
+ * with the number of pages, again at most max, for which that holds. Independent of pages_next().
+ */
+int pages_at(struct pages_reader *p, uint64_t vaddr, uint64_t max, struct page_run *ret)
+	_must_check_;
+/* pages_next() begins anew. */
+void pages_rewind(struct pages_reader *p);
 /* Pages that pages_next() will hand out in total. */
 uint64_t pages_total(const struct pages_reader *p);
 void pages_close(struct pages_reader *p);

@@ -1,10 +1,9 @@
 /*
  * Page images of what has a descriptor: shared memory.
  *
- * SEEK_DATA finds what is present or swapped; holes are not stored.
+ * Stored is what is present or swapped, not the holes.
  */
 #include <string.h>
-#include <unistd.h>
 
 #include "image/pages.h"
 #include "util/io.h"
@@ -34,26 +33,19 @@ static int put_run(struct pagemap_writer *w, int fd, uint64_t off, uint64_t end)
 
 int pages_put_file(struct pagemap_writer *w, int fd, uint64_t size)
 {
-	uint64_t off = 0;
+	uint64_t off = 0, end;
+	int r;
 
-	while (off < size) {
-		off_t data = lseek(fd, (off_t)off, SEEK_DATA), hole;
-		int r;
-
-		if (data < 0)
-			return errno == ENXIO ? 0 : neg_errno();
-		hole = lseek(fd, data, SEEK_HOLE);
-		if (hole < 0)
-			return neg_errno();
+	while ((r = file_next_data(fd, size, &off, &end)) > 0) {
 		/* Never across the end of a page, whatever the file system says. */
-		off = (uint64_t)data / PAGE_BYTES * PAGE_BYTES;
-		hole = (off_t)MIN(ROUND_UP((uint64_t)hole, PAGE_BYTES), size);
-		r = put_run(w, fd, off, (uint64_t)hole);
+		off = off / PAGE_BYTES * PAGE_BYTES;
+		end = ROUND_UP(end, PAGE_BYTES);
+		r = put_run(w, fd, off, MIN(end, size));
 		if (r < 0)
 			return r;
-		off = ROUND_UP((uint64_t)hole, PAGE_BYTES);
+		off = end;
 	}
-	return 0;
+	return r;
 }
 
 int pages_fill_file(struct pages_reader *p, int fd, uint64_t size, uint64_t *pages)

@@ -16,10 +16,23 @@
 /* Stays in a processor's cache on its way. */
 #define FILL_PIECE_BYTES	(1u << 20)
 
+/* A pages file of a store that others have as their parent: mapped once for all who read it. */
+struct pages_file {
+	struct pages_file *next;
+	uint64_t id;
+	unsigned int n_users;
+	struct image_reader reader;
+};
+
 struct image_store {
 	const struct image_store_ops *ops;
-	struct image_store *parent;	/* borrowed, or NULL */
+	struct image_store *parent;	/* NULL: none, or not yet looked for */
+	bool parent_is_own;		/* closed with this one; else borrowed */
+	struct pages_file *pages_files;
 };
+
+/* The store before this one; -ENOENT. Lives as long as s. Silent. */
+int image_store_parent(struct image_store *s, struct image_store **ret) _must_check_;
 
 /* A carrier's writer begins with this one. */
 struct image_writer {

@@ -76,28 +76,22 @@ static int put_bytes(struct image_writer *w, int fd, uint64_t off, uint64_t byte
 
 static int put_chunks(struct image_writer *w, int fd, uint64_t size)
 {
-	uint64_t off = 0;
+	uint64_t off = 0, end;
+	int r;
 
-	while (off < size) {
+	while ((r = file_next_data(fd, size, &off, &end)) > 0) {
 		GhostChunkEntry c = GHOST_CHUNK_ENTRY__INIT;
-		off_t data = lseek(fd, (off_t)off, SEEK_DATA), hole;
-		int r;
 
-		if (data < 0)
-			return errno == ENXIO ? 0 : neg_errno();
-		hole = lseek(fd, data, SEEK_HOLE);
-		if (hole < 0)
-			return neg_errno();
-		c.off = (uint64_t)data;
-		c.len = MIN((uint64_t)hole, size) - c.off;
+		c.off = off;
+		c.len = end - off;
 		r = image_put(w, &c.base);
 		if (r >= 0)
 			r = put_bytes(w, fd, c.off, c.len);
 		if (r < 0)
 			return r;
-		off = (uint64_t)hole;
+		off = end;
 	}
-	return 0;
+	return r;
 }
 
 static int ghost_contents(struct image_writer *w, const struct dump_file *f,

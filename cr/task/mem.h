@@ -23,5 +23,7 @@ int mem_find_free(struct restore_ctx *ctx, size_t spare_bytes, uint64_t *ret) _m
  * p->vdso_at and p->remote->syscall_insn.
  */
 int mem_restore(struct restore_ctx *ctx, struct restore_process *p) _must_check_;
+/* Closes the page images, when those who began with p's memory have theirs too. */
+void mem_restore_done(struct restore_process *p);
 
 #endif

@@ -152,6 +152,25 @@ int write_filef(const char *text, const char *path_fmt, ...)
 	return write_file_at(AT_FDCWD, path, text);
 }
 
+int file_next_data(int fd, uint64_t size, uint64_t *off, uint64_t *ret_end)
+{
+	off_t data, hole;
+
+	if (*off >= size)
+		return 0;
+	data = lseek(fd, (off_t)*off, SEEK_DATA);
+	if (data < 0)
+		return errno == ENXIO ? 0 : neg_errno();
+	if ((uint64_t)data >= size)
+		return 0;
+	hole = lseek(fd, data, SEEK_HOLE);
+	if (hole < 0)
+		return neg_errno();
+	*off = (uint64_t)data;
+	*ret_end = MIN((uint64_t)hole, size);
+	return 1;
+}
+
 int readlink_at(int dirfd, const char *path, char **ret)
 {
 	char buf[PATH_MAX + 16];

@@ -25,6 +25,12 @@ int read_file_at(int dirfd, const char *path, size_t max, char **ret, size_t *re
 int write_file_at(int dirfd, const char *path, const char *text) _must_check_;
 int write_filef(const char *text, const char *path_fmt, ...) _printf_(2, 3) _must_check_;
 
+/*
+ * The next stretch of a file at or behind *off that is no hole, as far as the first size bytes go:
+ * 1, and [*off, *ret_end); 0: none.
+ */
+int file_next_data(int fd, uint64_t size, uint64_t *off, uint64_t *ret_end) _must_check_;
+
 /* readlinkat into a heap string. */
 int readlink_at(int dirfd, const char *path, char **ret) _must_check_;
 
