@@ -53,6 +53,11 @@ struct cr_opts {
 	int cgroup_mode;		/* CRIU's bits; -1: default */
 	const char *cgroup_root;
 	const char *root;
+	/*
+	 * Dump: pages that a process shares with an ancestor by copy-on-write are saved once. A
+	 * directory then has a `parent`: the images cannot have an earlier dump besides.
+	 */
+	bool share_pages;
 	const char *parent_dir;		/* --prev-images-dir */
 	bool track_mem;
 	const struct cr_external *externals;
@@ -71,7 +76,7 @@ struct cr_opts {
 
 struct cr_stats {
 	uint64_t freezing_usec, frozen_usec, memdump_usec, memwrite_usec;
-	uint64_t pages_scanned, pages_written, pages_restored;
+	uint64_t pages_scanned, pages_skipped_parent, pages_written, pages_restored;
 	uint64_t pages_compared, pages_skipped_cow;	/* restore: against the parent's */
 	uint64_t forking_usec, restore_usec;
 	uint32_t n_tasks, n_threads, n_files, n_tcp;

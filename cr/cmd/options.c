@@ -327,6 +327,7 @@ int cmd_parse(int argc, char **argv, struct cmd_opts *o)
 				.work_fd = -EBADF, .log_fd = -EBADF };
 	o->cr.cgroup_mode = -1;
 	o->cr.time_namespace = true;
+	o->cr.share_pages = true;
 	while ((c = getopt_long(argc, argv, "t:D:W:o:v::RsdSjlx::r:hV", long_options, &at)) != -1) {
 		if (c == 'h') {
 			cmd_usage(stdout);

@@ -37,6 +37,7 @@ static int write_stats(struct cmd_opts *o, const struct cr_stats *s, bool dump)
 	d.memdump_time = (uint32_t)s->memdump_usec;
 	d.memwrite_time = (uint32_t)s->memwrite_usec;
 	d.pages_scanned = s->pages_scanned;
+	d.pages_skipped_parent = s->pages_skipped_parent;
 	d.pages_written = s->pages_written;
 	t.forking_time = (uint32_t)s->forking_usec;
 	t.restore_time = (uint32_t)s->restore_usec;

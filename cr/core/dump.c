@@ -12,6 +12,7 @@
 #include "ns/cgroup.h"
 #include "ns/ipc.h"
 #include "ns/ns.h"
+#include "task/mem_cow.h"
 #include "task/parts.h"
 #include "util/uuid.h"
 
@@ -90,7 +91,11 @@ static int step_state(struct dump_ctx *ctx)
 
 static int step_memory(struct dump_ctx *ctx)
 {
-	return each_process(ctx, dump_process_memory);
+	uint64_t begin = usec_now();
+	int r = mem_cow_plan(ctx);
+
+	ctx->stats.memdump_usec += usec_now() - begin;
+	return r < 0 ? r : each_process(ctx, dump_process_memory);
 }
 
 static int step_files(struct dump_ctx *ctx)
@@ -211,7 +216,9 @@ static int inventory_forget(struct dump_ctx *ctx)
 	struct image_writer *w;
 	int r = image_create(ctx->store, &image_inventory, &w);
 
-	return r < 0 ? r : image_close(w);
+	if (r >= 0)
+		r = image_close(w);
+	return r < 0 ? r : image_store_forget_shared(ctx->store);
 }
 
 static int dump_init(struct dump_ctx *ctx, const struct cr_opts *opts)
@@ -225,6 +232,8 @@ static int dump_init(struct dump_ctx *ctx, const struct cr_opts *opts)
 
 static void dump_done(struct dump_ctx *ctx)
 {
+	for (size_t i = 0; i < ctx->n_procs; i++)
+		mem_runs_done(&ctx->procs[i]->runs);
 	ns_dump_done(ctx);
 	map_done(&ctx->procs_by_pid);
 	map_done(&ctx->files_by_key);

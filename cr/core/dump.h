@@ -11,6 +11,7 @@
 #include "image/image.h"
 #include "image/proto.h"
 #include "remote/remote.h"
+#include "task/mem_runs.h"
 #include "util/arena.h"
 #include "util/io.h"
 #include "util/log.h"
@@ -48,6 +49,10 @@ struct dump_process {
 	struct vma *vmas;		/* task/vma.h */
 	size_t n_vmas;
 	uint64_t locked_kib;		/* VmLck before the call zone was mapped */
+	struct mem_runs runs;		/* its pages, when they are found before they are written */
+	struct dump_process *cow_from;	/* task/mem_cow.h: an ancestor whose pages it refers to */
+	bool is_cow_source;
+	uint32_t pages_id;		/* a source's, in the shared store */
 	struct remote remote;
 	char comm[16];
 };
@@ -72,6 +77,7 @@ struct dump_ctx {
 	struct arena arena;
 	const struct cr_opts *opts;
 	struct image_store *store;
+	struct image_store *shared_store;	/* pages that several refer to; NULL: none */
 	struct dump_process **procs;	/* parents before children, root first */
 	size_t n_procs;
 	struct map procs_by_pid;

@@ -14,18 +14,27 @@ static int writer_fail(struct image_writer *w, int r)
 	return log_err(r, "cannot write image %s", w->name);
 }
 
+void image_name(const struct image_store *s, const struct image_type *t, uint64_t number,
+		char name[IMAGE_NAME_MAX])
+{
+	size_t n = s->of ? (size_t)snprintf(name, IMAGE_NAME_MAX, IMAGE_SHARED "/") : 0;
+
+	snprintf(name + n, IMAGE_NAME_MAX - n, t->file_fmt, number);
+}
+
 int image_create_(struct image_store *s, const struct image_type *t, struct image_writer **ret,
 		  uint64_t number)
 {
+	struct image_store *whole = s->of ? s->of : s;
 	struct image_writer *w;
 	int r;
 
-	r = s->ops->writer_new(s, &w);
+	r = whole->ops->writer_new(whole, &w);
 	if (r < 0)
 		return log_err(r, "cannot create image of type %s", t->name);
-	w->store = s;
+	w->store = whole;
 	w->type = t;
-	snprintf(w->name, sizeof(w->name), t->file_fmt, number);
+	image_name(s, t, number, w->name);
 	*ret = w;
 	return 0;
 }
@@ -212,6 +221,45 @@ void image_store_set_parent(struct image_store *s, struct image_store *parent)
 	s->parent = parent;
 }
 
+/* A part has no files of its own; what is done to files is done to the whole. */
+static void part_close(struct image_store *s)
+{
+	free(s);
+}
+
+static const struct image_store_ops part_ops = { .close = part_close };
+
+int image_store_open_part(struct image_store *s, struct image_store **ret)
+{
+	struct image_store *part = calloc(1, sizeof(*part));
+
+	if (!part)
+		return -ENOMEM;
+	part->ops = &part_ops;
+	part->of = s;
+	*ret = part;
+	return 0;
+}
+
+int image_store_make_shared(struct image_store *s, struct image_store **ret)
+{
+	int r = s->ops->make_shared(s);
+
+	if (r >= 0)
+		r = image_store_open_part(s, &s->shared);
+	if (r < 0)
+		return log_err(r, "cannot make a place for shared pages beside the images");
+	*ret = s->shared;
+	return 0;
+}
+
+int image_store_forget_shared(struct image_store *s)
+{
+	int r = s->ops->forget_shared ? s->ops->forget_shared(s) : 0;
+
+	return r < 0 ? log_err(r, "cannot remove an earlier dump's shared pages") : 0;
+}
+
 int image_store_parent(struct image_store *s, struct image_store **ret)
 {
 	if (!s->parent) {
@@ -230,6 +278,7 @@ void image_store_close(struct image_store *s)
 	while (s) {
 		struct image_store *parent = s->parent_is_own ? s->parent : NULL;
 
+		free(s->shared);
 		s->ops->close(s);
 		s = parent;
 	}

@@ -71,6 +71,14 @@ int image_store_verify(struct image_store *s) _must_check_;
  * bundle has to be told. parent is borrowed and must live as long as s.
  */
 void image_store_set_parent(struct image_store *s, struct image_store *parent);
+/*
+ * A store inside s whose page images s's PE_PARENT pages are looked up in: for pages that several
+ * processes have. To readers of CRIU's format it is an earlier dump: in a directory it is the
+ * directory "shared", and `parent` leads to it. It is open until s is closed.
+ * image_store_forget_shared() removes one of an earlier dump to the same directory.
+ */
+int image_store_make_shared(struct image_store *s, struct image_store **ret) _must_check_;
+int image_store_forget_shared(struct image_store *s) _must_check_;
 void image_store_close(struct image_store *s);
 static inline void image_store_closep(struct image_store **s)
 {
@@ -81,8 +89,8 @@ static inline void image_store_closep(struct image_store **s)
 
 /*
  * Name and XXH3-64 of every file, in name order: the manifest's checksums. A directory's other
- * files (logs, statistics, links) are left out: what ends in ".img" counts. A negative return
- * of fn ends the walk and is returned.
+ * files (logs, statistics, links) are left out: what ends in ".img" counts, in it and in its
+ * "shared" (names "shared/..."). A negative return of fn ends the walk and is returned.
  */
 typedef int (*image_file_fn)(void *arg, const char *name, uint64_t bytes, uint64_t hash);
 int image_store_each_file(struct image_store *s, image_file_fn fn, void *arg) _must_check_;

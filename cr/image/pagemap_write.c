@@ -5,8 +5,8 @@
 #include "image/proto.h"
 #include "util/log.h"
 
-int pagemap_create(struct image_store *s, const struct image_type *map_type, uint64_t id,
-		   uint32_t pages_id, struct pagemap_writer *w)
+int pagemap_create_map(struct image_store *s, const struct image_type *map_type, uint64_t id,
+		       uint32_t pages_id, struct pagemap_writer *w)
 {
 	PagemapHead head = PAGEMAP_HEAD__INIT;
 	int r;
@@ -15,9 +15,19 @@ int pagemap_create(struct image_store *s, const struct image_type *map_type, uin
 	head.pages_id = pages_id;
 	r = image_create(s, map_type, &w->map, id);
 	if (!r)
-		r = image_create(s, &image_pages, &w->pages, pages_id);
-	if (!r)
 		r = image_put(w->map, &head.base);
+	if (r < 0)
+		pagemap_abandonp(w);
+	return r;
+}
+
+int pagemap_create(struct image_store *s, const struct image_type *map_type, uint64_t id,
+		   uint32_t pages_id, struct pagemap_writer *w)
+{
+	int r = pagemap_create_map(s, map_type, id, pages_id, w);
+
+	if (!r)
+		r = image_create(s, &image_pages, &w->pages, pages_id);
 	if (r < 0)
 		pagemap_abandonp(w);
 	return r;

@@ -68,6 +68,9 @@ struct pagemap_writer {
 /* The pagemap exists afterwards even if nothing is put; pages-PAGES_ID only with contents. */
 int pagemap_create(struct image_store *s, const struct image_type *map_type, uint64_t id,
 		   uint32_t pages_id, struct pagemap_writer *w) _must_check_;
+/* The map alone: its pages are written by another's writer, or are elsewhere (PE_PARENT). */
+int pagemap_create_map(struct image_store *s, const struct image_type *map_type, uint64_t id,
+		       uint32_t pages_id, struct pagemap_writer *w) _must_check_;
 /*
  * Appends a run; adjacent ones of equal flags become one entry. With PE_PRESENT, *ret_room is
  * memory for the contents, to be filled before the next call on w; otherwise it is NULL.

@@ -64,8 +64,10 @@ static int open_named(struct image_store *s, const struct image_type *t, struct 
 	char name[IMAGE_NAME_MAX];
 	int k;
 
-	snprintf(name, sizeof(name), t->file_fmt, number);
+	image_name(s, t, number, name);
 	reader_init(r, t, name);
+	if (s->of)
+		s = s->of;
 	k = s->ops->open(s, name, r);
 	if (k == -ENOENT)
 		return k;

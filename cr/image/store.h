@@ -26,10 +26,21 @@ struct pages_file {
 
 struct image_store {
 	const struct image_store_ops *ops;
+	struct image_store *of;		/* a part of this one: its files, named IMAGE_SHARED/... */
 	struct image_store *parent;	/* NULL: none, or not yet looked for */
 	bool parent_is_own;		/* closed with this one; else borrowed */
+	struct image_store *shared;	/* of a store that is being written; a part */
 	struct pages_file *pages_files;
 };
+
+/* The file's name as the whole store has it. */
+void image_name(const struct image_store *s, const struct image_type *t, uint64_t number,
+		char name[IMAGE_NAME_MAX]);
+
+/* The directory of pages that several processes have; see image_store_make_shared(). */
+#define IMAGE_SHARED	"shared"
+/* What of = s means: files are s's. On the heap, closed like any other. */
+int image_store_open_part(struct image_store *s, struct image_store **ret) _must_check_;
 
 /* The store before this one; -ENOENT. Lives as long as s. Silent. */
 int image_store_parent(struct image_store *s, struct image_store **ret) _must_check_;
@@ -58,8 +69,12 @@ struct image_store_ops {
 
 	/* data, bytes and what is to be released of r; -ENOENT. */
 	int (*open)(struct image_store *s, const char *name, struct image_reader *r);
-	/* Opens the store before this one (heap); -ENOENT. NULL: there never is one. */
+	/* Opens the store before this one (heap); -ENOENT. */
 	int (*open_parent)(struct image_store *s, struct image_store **ret);
+	/* Before files named IMAGE_SHARED/... are written: open_parent() shall find them. */
+	int (*make_shared)(struct image_store *s);
+	/* Those of an earlier dump go, with what makes open_parent() find them. */
+	int (*forget_shared)(struct image_store *s);
 	int (*each_file)(struct image_store *s, image_file_fn fn, void *arg);
 	int (*seal)(struct image_store *s, uint64_t *ret_bytes, uint64_t *ret_hash);
 	int (*verify)(struct image_store *s);	/* NULL: nothing to compare with */

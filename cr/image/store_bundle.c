@@ -20,6 +20,7 @@
 #include <xxhash.h>
 
 #include "image/store.h"
+#include "util/io.h"
 #include "util/log.h"
 #include "util/parallel.h"
 
@@ -373,6 +374,31 @@ static int bundle_open_file(struct image_store *s, const char *name, struct imag
 	return 0;
 }
 
+/* Its table is in order of names: the first that is not before is one, or there is none. */
+static int bundle_open_parent(struct image_store *s, struct image_store **ret)
+{
+	static const char shared[] = IMAGE_SHARED "/";
+	const struct bundle *b = bundle_of(s);
+	size_t lo = 0, hi = b->n;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (strcmp(b->toc[mid].name, shared) < 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	if (lo == b->n || !str_starts(b->toc[lo].name, shared))
+		return -ENOENT;
+	return image_store_open_part(s, ret);
+}
+
+static int bundle_make_shared(struct image_store *s)
+{
+	return bundle_of(s)->sealed ? -EROFS : 0;
+}
+
 static int bundle_each_file(struct image_store *s, image_file_fn fn, void *arg)
 {
 	const struct bundle *b = bundle_of(s);
@@ -468,6 +494,8 @@ static const struct image_store_ops bundle_ops = {
 	.commit		= bundle_commit,
 	.abandon	= bundle_abandon,
 	.open		= bundle_open_file,
+	.open_parent	= bundle_open_parent,
+	.make_shared	= bundle_make_shared,
 	.each_file	= bundle_each_file,
 	.seal		= bundle_seal,
 	.verify		= bundle_verify,
@@ -512,9 +540,18 @@ static int check_header(const struct header *h, size_t bytes)
 	return 0;
 }
 
+static bool name_is_good(const char name[IMAGE_NAME_MAX])
+{
+	if (!memchr(name, '\0', IMAGE_NAME_MAX))
+		return false;
+	if (str_starts(name, IMAGE_SHARED "/"))
+		name += sizeof(IMAGE_SHARED);
+	return name[0] && !strchr(name, '/');
+}
+
 static int check_entry(const struct header *h, const struct entry *e, const struct entry *before)
 {
-	if (!e->name[0] || !memchr(e->name, '\0', sizeof(e->name)) || strchr(e->name, '/'))
+	if (!name_is_good(e->name))
 		return log_fail(-EBADMSG, "the image store's table has a bad file name");
 	if (before && strcmp(before->name, e->name) >= 0)
 		return log_fail(-EBADMSG, "the image store's table is not in order at %s", e->name);

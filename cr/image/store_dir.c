@@ -289,6 +289,23 @@ static int dir_open_parent(struct image_store *s, struct image_store **ret)
 	return fd < 0 ? neg_errno() : image_store_open_dir(fd, ret);
 }
 
+static bool parent_is_shared(const struct dir_store *s)
+{
+	_cleanup_free_ char *to = NULL;
+
+	return readlink_at(s->dirfd, "parent", &to) >= 0 && !strcmp(to, IMAGE_SHARED);
+}
+
+static int dir_make_shared(struct image_store *s)
+{
+	int dirfd = dir_store(s)->dirfd;
+
+	if (mkdirat(dirfd, IMAGE_SHARED, 0700) < 0 && errno != EEXIST)
+		return neg_errno();
+	/* Relative: the directory may be moved or packed. */
+	return symlinkat(IMAGE_SHARED, dirfd, "parent") < 0 ? neg_errno() : 0;
+}
+
 struct names {
 	char **p;
 	size_t n;
@@ -301,7 +318,7 @@ static void names_done(struct names *l)
 	free(l->p);
 }
 
-static int names_add(struct names *l, const char *name)
+static int names_add(struct names *l, const char *prefix, const char *name)
 {
 	char **p = l->p;
 
@@ -310,7 +327,7 @@ static int names_add(struct names *l, const char *name)
 	if (!p)
 		return -ENOMEM;
 	l->p = p;
-	l->p[l->n] = strdup(name);
+	l->p[l->n] = str_fmt("%s%s", prefix, name);
 	if (!l->p[l->n])
 		return -ENOMEM;
 	l->n++;
@@ -332,10 +349,11 @@ static bool is_image(DIR *dir, const struct dirent *e)
 	return !fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) && S_ISREG(st.st_mode);
 }
 
-static int list_images(int fd, struct names *l)
+/* What is in its directory `path`, with prefix before the names. */
+static int list_images_at(int fd, const char *path, const char *prefix, struct names *l)
 {
 	/* A descriptor of its own: the position of a shared one would be anyone's. */
-	_cleanup_close_ int own = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_close_ int own = openat(fd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	_cleanup_closedir_ DIR *dir = NULL;
 	struct dirent *e;
 	int r;
@@ -347,15 +365,42 @@ static int list_images(int fd, struct names *l)
 		return neg_errno();
 	own = -EBADF;
 	while ((errno = 0, e = readdir(dir))) {
-		r = is_image(dir, e) ? names_add(l, e->d_name) : 0;
+		r = is_image(dir, e) ? names_add(l, prefix, e->d_name) : 0;
 		if (r < 0)
 			return r;
 	}
-	if (errno)
-		return neg_errno();
+	return errno ? neg_errno() : 0;
+}
+
+static int list_images(int fd, struct names *l)
+{
+	int r = list_images_at(fd, ".", "", l);
+
+	if (r >= 0)
+		r = list_images_at(fd, IMAGE_SHARED, IMAGE_SHARED "/", l);
+	if (r < 0 && r != -ENOENT)
+		return r;
 	if (l->n)
 		qsort(l->p, l->n, sizeof(*l->p), names_compare);
 	return 0;
+}
+
+static int dir_forget_shared(struct image_store *s)
+{
+	_cleanup_(names_done) struct names l = { 0 };
+	int dirfd = dir_store(s)->dirfd, r;
+
+	if (!parent_is_shared(dir_store(s)))
+		return 0;
+	r = list_images_at(dirfd, IMAGE_SHARED, IMAGE_SHARED "/", &l);
+	if (r < 0 && r != -ENOENT)
+		return r;
+	for (size_t i = 0; i < l.n; i++)
+		if (unlinkat(dirfd, l.p[i], 0) < 0)
+			return neg_errno();
+	if (unlinkat(dirfd, IMAGE_SHARED, AT_REMOVEDIR) < 0 && errno != ENOENT)
+		return neg_errno();
+	return unlinkat(dirfd, "parent", 0) < 0 ? neg_errno() : 0;
 }
 
 static int dir_each_file(struct image_store *s, image_file_fn fn, void *arg)
@@ -420,6 +465,8 @@ static const struct image_store_ops dir_ops = {
 	.abandon	= dir_abandon,
 	.open		= dir_open,
 	.open_parent	= dir_open_parent,
+	.make_shared	= dir_make_shared,
+	.forget_shared	= dir_forget_shared,
 	.each_file	= dir_each_file,
 	.seal		= dir_seal,
 	.close		= dir_close,

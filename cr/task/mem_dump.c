@@ -1,210 +1,20 @@
 /*
- * Memory, dumping side.
- *
- * Which pages: PAGEMAP_SCAN (Linux >= 6.7), else /proc/PID/pagemap. Saved are the pages a
- * private area has to itself: present or swapped, not the zero page, not the file's own.
- * Their bytes come through /proc/PID/mem, which leaves copy-on-write sharing alone.
+ * Memory, dumping side: which pages (mem_scan.h), then their bytes through /proc/PID/mem, which
+ * leaves copy-on-write sharing alone.
  */
 #include <fcntl.h>
-#include <linux/fs.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
 #include <time.h>
 
 #include "image/pages.h"
 #include "task/mem.h"
-#include "task/pagemap.h"
-#include "task/vma.h"
+#include "task/mem_scan.h"
 
-/* Runs found before their contents are copied: what one process may cost us in memory. */
-#define RUNS_MAX	65536u
-
-#define PM_PRESENT	(1ull << 63)
-#define PM_SWAPPED	(1ull << 62)
-#define PM_FILE		(1ull << 61)
-#define PM_GUARD	(1ull << 58)
-
-struct run {
-	uint64_t start;			/* t_addr */
-	uint64_t first;			/* pages of the runs before it */
-};
-
-struct mem_dump {
-	struct dump_ctx *ctx;
+struct copy {
 	struct dump_process *p;
-	struct pagemap_writer *w;
-	int pagemap_fd;
-	uint64_t guard;			/* category of guard pages: see guard.c */
-	struct run *runs;
-	size_t n_runs, room;
-	uint64_t n_pages;		/* of all runs */
+	const struct mem_runs *runs;
 	_Atomic uint64_t failed_at;	/* t_addr that could not be read */
 };
-
-/* The run that page `at` of all is in. */
-static const struct run *run_of(const struct mem_dump *m, uint64_t at)
-{
-	size_t lo = 0, hi = m->n_runs;
-
-	while (hi - lo > 1) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (m->runs[mid].first <= at)
-			lo = mid;
-		else
-			hi = mid;
-	}
-	return &m->runs[lo];
-}
-
-/* Several threads at once: see image_fill_fn. */
-static int copy_piece(void *arg, unsigned int worker, uint64_t off, void *to, size_t n)
-{
-	struct mem_dump *m = arg;
-	uint64_t at = off / PAGE_BYTES, left = n / PAGE_BYTES;
-	const struct run *run = run_of(m, at);
-	uint8_t *p = to;
-	int r = worker ? 0 : dump_check_cancelled(m->ctx);
-
-	for (; left && r >= 0; run++) {
-		uint64_t end = run + 1 < m->runs + m->n_runs ? run[1].first : m->n_pages;
-		uint64_t t_addr = run->start + (at - run->first) * PAGE_BYTES;
-		uint64_t pages = MIN(left, end - at);
-
-		r = remote_read(&m->p->threads[0].task, t_addr, p, pages * PAGE_BYTES);
-		if (r < 0)
-			m->failed_at = t_addr;
-		p += pages * PAGE_BYTES;
-		at += pages;
-		left -= pages;
-	}
-	return r;
-}
-
-static int copy_runs(struct mem_dump *m)
-{
-	int r = pagemap_fill(m->w, m->n_pages, copy_piece, m);
-
-	if (r < 0 && m->failed_at)
-		return log_err(r, "cannot read memory at 0x%lx", m->failed_at);
-	if (r < 0)
-		return log_err(r, "cannot write the pages");
-	m->n_runs = 0;
-	m->n_pages = 0;
-	return 0;
-}
-
-static int dump_run(struct mem_dump *m, uint64_t start, uint64_t end)
-{
-	uint64_t n = (end - start) / PAGE_BYTES;
-	int r;
-
-	m->ctx->stats.pages_scanned += n;
-	while (n) {
-		uint64_t pages = MIN(n, (uint64_t)UINT32_MAX);
-
-		if (m->n_runs == m->room) {
-			size_t room = m->room ? m->room * 2 : 64;
-			struct run *more = reallocarray(m->runs, room, sizeof(*more));
-
-			if (!more)
-				return -ENOMEM;
-			m->runs = more;
-			m->room = room;
-		}
-		r = pagemap_add(m->w, start, pages, PE_PRESENT);
-		if (r < 0)
-			return log_err(r, "cannot write pages at 0x%lx", start);
-		m->runs[m->n_runs++] = (struct run){ start, m->n_pages };
-		m->n_pages += pages;
-		start += pages * PAGE_BYTES;
-		n -= pages;
-		if (m->n_runs >= RUNS_MAX && (r = copy_runs(m)) < 0)
-			return r;
-	}
-	return 0;
-}
-
-/* -ENOTTY: the kernel has no PAGEMAP_SCAN. */
-static int dump_area_by_scan(struct mem_dump *m, const struct vma *v)
-{
-	struct scan_region regions[512];
-	struct scan_arg arg = {
-		.size = sizeof(arg),
-		.start = v->start,
-		.end = v->end,
-		.vec = (uint64_t)regions,
-		.vec_len = ARRAY_SIZE(regions),
-		.category_inverted = CR_PAGE_FILE | CR_PAGE_PFNZERO | m->guard,
-		.category_mask = CR_PAGE_FILE | CR_PAGE_PFNZERO | m->guard,
-		.category_anyof_mask = CR_PAGE_PRESENT | CR_PAGE_SWAPPED,
-		.return_mask = CR_PAGE_PRESENT | CR_PAGE_SWAPPED,
-	};
-
-	while (arg.start < v->end) {
-		int n = ioctl(m->pagemap_fd, CR_PAGEMAP_SCAN, &arg);
-		int r;
-
-		if (n < 0)
-			return neg_errno();
-		for (int i = 0; i < n; i++) {
-			r = dump_run(m, regions[i].start, regions[i].end);
-			if (r < 0)
-				return r;
-		}
-		if (arg.walk_end <= arg.start)
-			break;
-		arg.start = arg.walk_end;
-	}
-	return 0;
-}
-
-static int dump_area_by_pagemap(struct mem_dump *m, const struct vma *v)
-{
-	uint64_t bits[1024], run = 0;
-	int r;
-
-	for (uint64_t at = v->start; at < v->end;) {
-		size_t n = MIN((v->end - at) / PAGE_BYTES, ARRAY_SIZE(bits));
-
-		r = pread_full(m->pagemap_fd, bits, n * 8, (off_t)(at / PAGE_BYTES * 8));
-		if (r < 0)
-			return log_err(r, "cannot read pagemap at 0x%lx", at);
-		for (size_t i = 0; i < n; i++, at += PAGE_BYTES) {
-			bool want = bits[i] & (PM_PRESENT | PM_SWAPPED) &&
-				    !(bits[i] & (PM_FILE | PM_GUARD));
-
-			if (want && !run)
-				run = at;
-			if (want || !run)
-				continue;
-			r = dump_run(m, run, at);
-			if (r < 0)
-				return r;
-			run = 0;
-		}
-	}
-	return run ? dump_run(m, run, v->end) : 0;
-}
-
-static int dump_area(struct mem_dump *m, const struct vma *v)
-{
-	int r;
-
-	if (!vma_status_has_pages(v->status) || v->status & (VMA_VVAR | VMA_VSYSCALL))
-		return 0;
-	/* Droppable memory may vanish at any time: to its owner an empty page is normal. */
-	if (v->flags & 0x08 && !(v->flags & MAP_PRIVATE))
-		return 0;
-	if (v->status & (VMA_VDSO | VMA_AIORING))
-		return dump_run(m, v->start, v->end);
-	r = dump_area_by_scan(m, v);
-	if (r == -ENOTTY || r == -EINVAL)
-		r = dump_area_by_pagemap(m, v);
-	return r;
-}
 
 static uint64_t usec_now(void)
 {
@@ -214,31 +24,153 @@ static uint64_t usec_now(void)
 	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
 }
 
-int mem_dump(struct dump_ctx *ctx, struct dump_process *p)
+static uint64_t run_pages(const struct mem_run *run)
+{
+	return (run->end - run->start) / PAGE_BYTES;
+}
+
+/* Several threads at once: see image_fill_fn. */
+static int copy_piece(void *arg, unsigned int worker, uint64_t off, void *to, size_t n)
+{
+	struct copy *c = arg;
+	uint64_t at = off / PAGE_BYTES, left = n / PAGE_BYTES;
+	const struct mem_run *run = mem_runs_find(c->runs, at);
+	uint8_t *p = to;
+	int r = worker ? 0 : dump_check_cancelled(c->p->ctx);
+
+	for (; left && r >= 0; run++) {
+		uint64_t t_addr = run->start + (at - run->first) * PAGE_BYTES;
+		uint64_t pages;
+
+		if (!(run->flags & PE_PRESENT))
+			continue;
+		pages = MIN(left, (run->end - t_addr) / PAGE_BYTES);
+		r = remote_read(&c->p->threads[0].task, t_addr, p, pages * PAGE_BYTES);
+		if (r < 0)
+			c->failed_at = t_addr;
+		p += pages * PAGE_BYTES;
+		at += pages;
+		left -= pages;
+	}
+	return r;
+}
+
+static int copy_pages(struct pagemap_writer *w, struct dump_process *p, const struct mem_runs *runs)
+{
+	struct copy c = { .p = p, .runs = runs };
+	int r = pagemap_fill(w, runs->n_present, copy_piece, &c);
+
+	if (r < 0 && c.failed_at)
+		return log_err(r, "cannot read memory at 0x%lx", c.failed_at);
+	return r < 0 ? log_err(r, "cannot write the pages") : 0;
+}
+
+/* flags: for every run, whatever its own; 0: its own. */
+static int add_entries(struct pagemap_writer *w, const struct mem_runs *runs, uint32_t flags)
+{
+	for (size_t i = 0; i < runs->n; i++) {
+		const struct mem_run *run = &runs->run[i];
+		uint64_t n = run_pages(run), at = run->start;
+
+		while (n) {
+			uint64_t pages = MIN(n, (uint64_t)UINT32_MAX);
+			int r = pagemap_add(w, at, pages, flags ? flags : run->flags);
+
+			if (r < 0)
+				return log_err(r, "cannot write pages at 0x%lx", at);
+			at += pages * PAGE_BYTES;
+			n -= pages;
+		}
+	}
+	return 0;
+}
+
+/* A page map with the contents of its PE_PRESENT runs. */
+static int write_pages(struct dump_ctx *ctx, struct dump_process *p, struct image_store *store,
+		       uint32_t pages_id, const struct mem_runs *runs)
 {
 	_cleanup_pagemap_writer_ struct pagemap_writer w = { 0 };
-	_cleanup_close_ int fd = openat(p->proc_fd, "pagemap", O_RDONLY | O_CLOEXEC);
-	struct mem_dump m = { .ctx = ctx, .p = p, .w = &w, .pagemap_fd = fd };
-	uint64_t begin = usec_now();
 	int r;
 
-	if (fd < 0)
-		return log_err(neg_errno(), "cannot open /proc/%d/pagemap", p->pid);
-	m.guard = pagemap_guard_category(fd);
-	r = pagemap_create(ctx->store, &image_pagemap, p->pid_virtual, ++ctx->next_pages_id, &w);
-	if (r < 0)
-		return log_err(r, "cannot create the page images");
-	for (size_t i = 0; i < p->n_vmas && r >= 0; i++)
-		r = dump_area(&m, &p->vmas[i]);
+	r = pagemap_create(store, &image_pagemap, p->pid_virtual, pages_id, &w);
 	if (r >= 0)
-		r = copy_runs(&m);
-	free(m.runs);
+		r = add_entries(&w, runs, 0);
+	if (r >= 0)
+		r = copy_pages(&w, p, runs);
 	if (r < 0)
 		return r;
 	ctx->stats.pages_written += w.pages_written;
-	ctx->stats.memdump_usec += usec_now() - begin;
 	r = pagemap_close(&w);
 	return r < 0 ? log_err(r, "cannot write the page images") : 0;
+}
+
+/* A page map alone: its pages are somewhere else. */
+static int write_map(struct dump_process *p, struct image_store *store, uint32_t pages_id,
+		     const struct mem_runs *runs, uint32_t flags)
+{
+	_cleanup_pagemap_writer_ struct pagemap_writer w = { 0 };
+	int r;
+
+	r = pagemap_create_map(store, &image_pagemap, p->pid_virtual, pages_id, &w);
+	if (r >= 0)
+		r = add_entries(&w, runs, flags);
+	if (r < 0)
+		return r;
+	r = pagemap_close(&w);
+	return r < 0 ? log_err(r, "cannot write the page images") : 0;
+}
+
+static int add_present(void *arg, uint64_t start, uint64_t end)
+{
+	return mem_runs_add(arg, start, end, PE_PRESENT);
+}
+
+static int find_runs(struct dump_process *p)
+{
+	_cleanup_close_ int fd = mem_pagemap_open(p);
+	int r = MIN(fd, 0);
+
+	for (size_t i = 0; i < p->n_vmas && r >= 0; i++)
+		if (mem_has_pages(&p->vmas[i]))
+			r = mem_scan(fd, &p->vmas[i], add_present, &p->runs);
+	return r < 0 ? r : 0;
+}
+
+static int write_process(struct dump_ctx *ctx, struct dump_process *p)
+{
+	uint32_t id = ++ctx->next_pages_id;
+	int r;
+
+	if (p->is_cow_source) {
+		p->pages_id = id;
+		r = write_pages(ctx, p, ctx->shared_store, id, &p->runs);
+		return r < 0 ? r : write_map(p, ctx->store, ++ctx->next_pages_id, &p->runs,
+					     PE_PARENT);
+	}
+	r = write_pages(ctx, p, ctx->store, id, &p->runs);
+	if (r < 0 || !p->cow_from)
+		return r;
+	return write_map(p, ctx->shared_store, p->cow_from->pages_id, &p->cow_from->runs,
+			 PE_PRESENT);
+}
+
+int mem_dump(struct dump_ctx *ctx, struct dump_process *p)
+{
+	uint64_t begin = usec_now(), found;
+	int r = p->runs.n ? 0 : find_runs(p);
+
+	if (r < 0)
+		return r;
+	found = usec_now();
+	ctx->stats.pages_scanned += p->runs.n_present + p->runs.n_parent;
+	ctx->stats.pages_skipped_parent += p->runs.n_parent;
+	r = write_process(ctx, p);
+	/* Those who refer to a source need its runs. */
+	if (!p->is_cow_source)
+		mem_runs_done(&p->runs);
+	ctx->stats.memdump_usec += found - begin;
+	ctx->stats.memwrite_usec += usec_now() - found;
+	return r;
 }
 
 /* Field numbers of /proc/PID/stat (proc_pid_stat(5)), from 1. */

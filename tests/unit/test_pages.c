@@ -384,3 +384,115 @@ TEST("parents that lack the page, or go in circles, are errors")
 	image_store_close(a);
 	image_store_close(b);
 }
+
+TEST("what is saved at an address, and for how many pages that or its absence holds")
+{
+	static const uint64_t runs[][3] = { { 0x10000, 4, PE_PRESENT }, { 0x20000, 2, PE_LAZY } };
+	struct fixture f = fixture_begin(BUNDLE, 1 << 20);
+	struct pages_reader *p;
+	struct page_run run;
+
+	put_runs(f.store, runs, 2, 0);
+	fixture_reopen(&f);
+	ASSERT_OK(pages_open(f.store, &image_pagemap, 1, &p));
+	ASSERT_EQ(pages_at(p, 0x12000, 100, &run), 1);
+	ASSERT_EQ(run.n_pages, 2);
+	check_filled(&run, 0);
+	ASSERT_EQ(pages_at(p, 0x12000, 1, &run), 1);
+	ASSERT_EQ(run.n_pages, 1);
+	ASSERT_EQ(pages_at(p, 0x1000, 100, &run), 0);
+	ASSERT_EQ(run.n_pages, 15);
+	ASSERT_EQ(pages_at(p, 0x14000, 100, &run), 0);
+	ASSERT_EQ(run.n_pages, 12);
+	ASSERT_EQ(pages_at(p, 0x20000, 100, &run), 1);
+	ASSERT_EQ(run.n_pages, 2);
+	ASSERT(!run.data);
+	ASSERT_EQ(pages_at(p, 0x22000, 7, &run), 0);
+	ASSERT_EQ(run.n_pages, 7);
+	/* It does not move pages_next(). */
+	ASSERT_RUN(p, 0x10000, 4, PE_PRESENT);
+	pages_rewind(p);
+	ASSERT_RUN(p, 0x10000, 4, PE_PRESENT);
+	pages_close(p);
+	fixture_end(&f);
+}
+
+/* Process 1 is the source, 2 and 3 refer to it; 3 has changed a page. */
+static void put_family(struct image_store *s)
+{
+	struct image_store *shared;
+	struct pagemap_writer w;
+
+	ASSERT_OK(image_store_make_shared(s, &shared));
+	ASSERT_OK(pagemap_create(shared, &image_pagemap, 1, 1, &w));
+	put_run(&w, 0x10000, 64, PE_PRESENT, 0xf0);
+	ASSERT_OK(pagemap_close(&w));
+	for (uint64_t pid = 1; pid <= 3; pid++) {
+		if (pid > 1) {
+			ASSERT_OK(pagemap_create_map(shared, &image_pagemap, pid, 1, &w));
+			ASSERT_OK(pagemap_add(&w, 0x10000, 64, PE_PRESENT));
+			ASSERT_OK(pagemap_close(&w));
+		}
+		ASSERT_OK(pagemap_create(s, &image_pagemap, pid, (uint32_t)pid + 1, &w));
+		put_run(&w, 0x10000, 1, PE_PARENT, 0);
+		put_run(&w, 0x11000, 1, pid == 3 ? PE_PRESENT : PE_PARENT, 0xb0);
+		put_run(&w, 0x12000, 62, PE_PARENT, 0);
+		ASSERT_OK(pagemap_close(&w));
+	}
+}
+
+static int note_name(void *arg, const char *name, uint64_t bytes, uint64_t hash)
+{
+	(void)bytes;
+	(void)hash;
+	strcat(strcat(arg, name), " ");
+	return 0;
+}
+
+TEST("pages several processes have are read from one file, and known to be the same")
+{
+	FOR_EACH_CARRIER(c) {
+		struct fixture f = fixture_begin(c, 4 << 20);
+		struct pages_reader *p[4];
+		struct page_run source, run;
+		char names[1024] = "";
+
+		put_family(f.store);
+		fixture_reopen(&f);
+		for (uint64_t pid = 1; pid <= 3; pid++)
+			ASSERT_OK(pages_open(f.store, &image_pagemap, pid, &p[pid]));
+		source = ASSERT_RUN(p[1], 0x10000, 64, PE_PRESENT);
+		check_filled(&source, 0xf0);
+		run = ASSERT_RUN(p[2], 0x10000, 64, PE_PRESENT);
+		ASSERT(run.data == source.data);
+		run = ASSERT_RUN(p[3], 0x10000, 1, PE_PRESENT);
+		ASSERT(run.data == source.data);
+		run = ASSERT_RUN(p[3], 0x11000, 1, PE_PRESENT);
+		check_filled(&run, 0xb0);
+		run = ASSERT_RUN(p[3], 0x12000, 62, PE_PRESENT);
+		ASSERT(run.data == source.data + 2 * PAGE_BYTES);
+		for (uint64_t pid = 1; pid <= 3; pid++)
+			pages_close(p[pid]);
+		ASSERT_OK(image_store_each_file(f.store, note_name, names));
+		ASSERT_CONTAINS(names, " shared/pagemap-2.img ");
+		ASSERT_CONTAINS(names, " shared/pages-1.img ");
+		ASSERT_OK(image_store_verify(f.store));
+		fixture_end(&f);
+	}
+}
+
+TEST("an earlier dump's shared pages go, an operator's parent stays")
+{
+	struct fixture f = fixture_begin(DIRECTORY, 0);
+	struct stat st;
+
+	ASSERT_OK(image_store_forget_shared(f.store));
+	put_family(f.store);
+	ASSERT_OK(image_store_forget_shared(f.store));
+	ASSERT_EQ(fstatat(f.dirfd, "shared", &st, AT_SYMLINK_NOFOLLOW), -1);
+	ASSERT_EQ(fstatat(f.dirfd, "parent", &st, AT_SYMLINK_NOFOLLOW), -1);
+	ASSERT_OK(symlinkat("../before", f.dirfd, "parent"));
+	ASSERT_OK(image_store_forget_shared(f.store));
+	ASSERT_OK(fstatat(f.dirfd, "parent", &st, AT_SYMLINK_NOFOLLOW));
+	fixture_end(&f);
+}
