@@ -21,6 +21,21 @@ enum cr_final_state {
 
 enum cr_network_lock { CR_LOCK_IPTABLES, CR_LOCK_NFTABLES, CR_LOCK_SKIP };
 
+/*
+ * Tracking of memory between dumps of one tree where the kernel has no soft-dirty bits, or where
+ * they are not to be touched: a userfaultfd(2) of each process (Linux >= 6.7). Filled by a dump with
+ * track_mem and by cr_pre_dump(), used by the next one. Freeing it ends the tracking: everything
+ * counts as written then, and the tree runs at full speed again.
+ */
+struct cr_track;
+/* The kernel has no soft-dirty bits: chains of dumps need a struct cr_track. */
+bool cr_track_needed(void);
+int cr_track_new(struct cr_track **ret);
+void cr_track_free(struct cr_track *t);
+/* From process to process, over a connected unix stream socket. */
+int cr_track_send(const struct cr_track *t, int sock);
+int cr_track_receive(int sock, struct cr_track **ret);
+
 struct cr_external {
 	const char *key;	/* "unix[1234]", "mnt[/path]:cookie", "file[4:5f]" ... */
 	int fd;			/* --inherit-fd, else -1 */
@@ -58,8 +73,15 @@ struct cr_opts {
 	 * directory then has a `parent`: the images cannot have an earlier dump besides.
 	 */
 	bool share_pages;
-	const char *parent_dir;		/* --prev-images-dir */
-	bool track_mem;
+	/*
+	 * An earlier dump of the same tree with track_mem, or pre-dump, relative to the images'
+	 * directory: only pages written since are saved. A `parent` link that is there counts too.
+	 */
+	const char *parent_dir;
+	bool track_mem;			/* dump: the next one will refer to this one */
+	struct cr_track *track;		/* borrowed; NULL: soft-dirty bits */
+	/* Dump: pages of the parents that are saved anew are punched out there; restore: all used ones. */
+	bool auto_dedup;
 	const struct cr_external *externals;
 	size_t n_externals;
 	/*
@@ -84,6 +106,12 @@ struct cr_stats {
 
 /* Writes the images of the tree at opts->pid. On failure the tree is as it was. */
 int cr_dump(const struct cr_opts *opts, struct cr_stats *ret_stats);
+
+/*
+ * Memory only, mostly while the tree runs: it is stopped to see which pages there are, and goes on
+ * while they are copied. A dump with parent_dir then saves what was written since the stop.
+ */
+int cr_pre_dump(const struct cr_opts *opts, struct cr_stats *ret_stats);
 
 /*
  * Rebuilds the tree, or trees, from opts->store. On failure nothing of it is left. *ret_root is the root

@@ -34,8 +34,20 @@ int cmd_open(struct cmd_opts *o) _must_check_;
 void cmd_usage(FILE *to);
 
 int cmd_dump(struct cmd_opts *o);
+int cmd_pre_dump(struct cmd_opts *o);
+int cmd_dedup(struct cmd_opts *o);
 int cmd_restore(struct cmd_opts *o);
 int cmd_check(struct cmd_opts *o);
+
+/*
+ * Where the kernel has no soft-dirty bits somebody must hold what tracks the memory between two
+ * dumps: a process that waits at a socket in the images directory (keeper.c).
+ */
+#define KEEPER_SOCKET "cr-track.sock"
+/* Takes over from the keeper of the directory before; without one, an empty *ret. */
+int keeper_ask(const struct cmd_opts *o, struct cr_track **ret) _must_check_;
+/* Begins to keep t. */
+int keeper_start(const struct cmd_opts *o, const struct cr_track *t) _must_check_;
 
 /* --action-script: runs every script with CRTOOLS_SCRIPT_ACTION=event. struct cr_opts.notify. */
 int cmd_run_scripts(void *arg, const char *event, pid_t root) _must_check_;

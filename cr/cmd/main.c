@@ -9,7 +9,9 @@ static const struct {
 	bool needs_dirs;
 } verbs[] = {
 	{ "dump",	cmd_dump,	true },
+	{ "pre-dump",	cmd_pre_dump,	true },
 	{ "restore",	cmd_restore,	true },
+	{ "dedup",	cmd_dedup,	true },
 	{ "check",	cmd_check,	false },
 };
 

@@ -17,6 +17,7 @@ enum long_only {
 	OPT_SKIP_IN_FLIGHT, OPT_EXTERNAL, OPT_INHERIT_FD, OPT_LINK_REMAP, OPT_GHOST_LIMIT,
 	OPT_MANAGE_CGROUPS, OPT_CGROUP_ROOT, OPT_ACTION_SCRIPT, OPT_NO_DEFAULT_CONFIG,
 	OPT_PRE_DUMP_MODE, OPT_NETWORK_LOCK, OPT_FEATURE, OPT_FREEZE_CGROUP, OPT_EXTRA, OPT_ALL,
+	OPT_TRACK_MEM, OPT_PREV_IMAGES_DIR, OPT_AUTO_DEDUP,
 	OPT_IGNORED, OPT_UNSUPPORTED, OPT_UNSUPPORTED_ARG, OPT_NO_TIME_NS, OPT_CLOCK_ADVANCE, OPT_JSON,
 };
 
@@ -49,6 +50,9 @@ static const struct option long_options[] = {
 	{ "action-script", required_argument, NULL, OPT_ACTION_SCRIPT },
 	{ "no-default-config", no_argument, NULL, OPT_NO_DEFAULT_CONFIG },
 	{ "pre-dump-mode", required_argument, NULL, OPT_PRE_DUMP_MODE },
+	{ "track-mem", no_argument, NULL, OPT_TRACK_MEM },
+	{ "prev-images-dir", required_argument, NULL, OPT_PREV_IMAGES_DIR },
+	{ "auto-dedup", no_argument, NULL, OPT_AUTO_DEDUP },
 	{ "network-lock", required_argument, NULL, OPT_NETWORK_LOCK },
 	{ "feature", required_argument, NULL, OPT_FEATURE },
 	{ "freeze-cgroup", required_argument, NULL, OPT_FREEZE_CGROUP },
@@ -67,9 +71,6 @@ static const struct option long_options[] = {
 	{ "display-stats", no_argument, NULL, OPT_IGNORED },
 	{ "deprecated", no_argument, NULL, OPT_IGNORED },
 	{ "ghost-fiemap", no_argument, NULL, OPT_IGNORED },
-	{ "track-mem", no_argument, NULL, OPT_UNSUPPORTED },
-	{ "prev-images-dir", required_argument, NULL, OPT_UNSUPPORTED_ARG },
-	{ "auto-dedup", no_argument, NULL, OPT_UNSUPPORTED },
 	{ "page-server", no_argument, NULL, OPT_UNSUPPORTED },
 	{ "lazy-pages", no_argument, NULL, OPT_UNSUPPORTED },
 	{ "stream", no_argument, NULL, OPT_UNSUPPORTED },
@@ -83,8 +84,10 @@ static const struct option long_options[] = {
 void cmd_usage(FILE *to)
 {
 	fputs("Usage: cr dump -t PID [-D DIR] [options]\n"
+	      "       cr pre-dump -t PID [-D DIR] [options]\n"
 	      "       cr restore [-D DIR] [options]\n"
 	      "       cr check [-t PID] [--feature NAME] [--extra] [--all]\n"
+	      "       cr dedup [-D DIR]\n"
 	      "       cr show [--json] FILE|DIR...\n"
 	      "\n"
 	      "  -t, --tree PID           root of the tree to dump or check; again: another, with it\n"
@@ -106,6 +109,10 @@ void cmd_usage(FILE *to)
 	      "      --ghost-limit SIZE   largest unlinked file to save (default: 1M)\n"
 	      "  -x, --ext-unix-sk        unix datagram sockets connected outside the tree\n"
 	      "      --external RES       a resource outside the tree, e.g. unix[INODE]\n"
+	      "\nDump and pre-dump, memory in several rounds:\n"
+	      "      --prev-images-dir DIR  save what was written since that one (relative to -D)\n"
+	      "      --track-mem          dump: the next one will refer to this one\n"
+	      "      --auto-dedup         give room of superseded pages back; restore: of all used ones\n"
 	      "\nRestore:\n"
 	      "  -d, --restore-detached   return when the tree runs\n"
 	      "  -S, --restore-sibling    the root becomes a sibling of cr (needs -d)\n"
@@ -297,6 +304,9 @@ static int take_option(struct cmd_opts *o, int c, const char *name)
 		if (strcmp(optarg, "splice") && strcmp(optarg, "read"))
 			return bad_value("--pre-dump-mode", optarg);
 		break;
+	case OPT_TRACK_MEM: o->cr.track_mem = true; break;
+	case OPT_PREV_IMAGES_DIR: o->cr.parent_dir = optarg; break;
+	case OPT_AUTO_DEDUP: o->cr.auto_dedup = true; break;
 	case OPT_NO_TIME_NS: o->cr.time_namespace = false; break;
 	case OPT_CLOCK_ADVANCE:
 		if (parse_u32(optarg, 10, &n) < 0)

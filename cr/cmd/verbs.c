@@ -118,7 +118,25 @@ static int in_child(struct cmd_opts *o, int (*fn)(struct cmd_opts *o))
 	_exit(fn(o));
 }
 
-static int dump_in_child(struct cmd_opts *o)
+/* One generation of a chain, or the only one. */
+static int dump_tracked(struct cmd_opts *o, bool pre, struct cr_stats *stats)
+{
+	struct cr_track *track = NULL;
+	int r = 0;
+
+	if ((pre || o->cr.track_mem || o->cr.parent_dir) && cr_track_needed()) {
+		r = keeper_ask(o, &track);
+		o->cr.track = track;
+	}
+	if (r >= 0)
+		r = pre ? cr_pre_dump(&o->cr, stats) : cr_dump(&o->cr, stats);
+	if (r >= 0 && track && (pre || (o->cr.track_mem && o->cr.final_state != CR_KILL)))
+		r = keeper_start(o, track);
+	cr_track_free(track);
+	return r;
+}
+
+static int dump_in_child_as(struct cmd_opts *o, bool pre)
 {
 	_cleanup_image_store_ struct image_store *store = NULL;
 	char run_id[UUID_TEXT_BYTES];
@@ -131,20 +149,39 @@ static int dump_in_child(struct cmd_opts *o)
 	if (r >= 0) {
 		o->cr.run_id = run_id;
 		o->cr.store = store;
-		r = cr_dump(&o->cr, &stats);
+		r = dump_tracked(o, pre, &stats);
 	}
 	if (r >= 0)
 		r = write_stats(o, &stats, true);
-	return r < 0 ? failed(o, "dump", r) : 0;
+	return r < 0 ? failed(o, pre ? "pre-dump" : "dump", r) : 0;
+}
+
+static int dump_in_child(struct cmd_opts *o)
+{
+	return dump_in_child_as(o, false);
+}
+
+static int pre_dump_in_child(struct cmd_opts *o)
+{
+	return dump_in_child_as(o, true);
+}
+
+static int dump_verb(struct cmd_opts *o, int (*fn)(struct cmd_opts *o))
+{
+	if (o->cr.pid)
+		return in_child(o, fn);
+	fprintf(stderr, "cr: %s needs -t PID\n", o->verb);
+	return 1;
 }
 
 int cmd_dump(struct cmd_opts *o)
 {
-	if (!o->cr.pid) {
-		fprintf(stderr, "cr: dump needs -t PID\n");
-		return 1;
-	}
-	return in_child(o, dump_in_child);
+	return dump_verb(o, dump_in_child);
+}
+
+int cmd_pre_dump(struct cmd_opts *o)
+{
+	return dump_verb(o, pre_dump_in_child);
 }
 
 static int write_pidfile(struct cmd_opts *o, pid_t pid)

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "core/dump_process.h"
+#include "core/dump_steps.h"
 #include "core/files.h"
 #include "core/freezer.h"
 #include "core/tree.h"
@@ -12,15 +13,17 @@
 #include "ns/cgroup.h"
 #include "ns/ipc.h"
 #include "ns/ns.h"
+#include "task/mem_chain.h"
 #include "task/mem_cow.h"
+#include "task/mem_track.h"
 #include "task/parts.h"
 #include "util/uuid.h"
 
-static uint64_t usec_now(void)
+static uint64_t clock_usec(clockid_t clock)
 {
 	struct timespec ts;
 
-	clock_gettime(CLOCK_MONOTONIC, &ts);
+	clock_gettime(clock, &ts);
 	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
 }
 
@@ -60,12 +63,23 @@ static int each_process(struct dump_ctx *ctx, int (*fn)(struct dump_ctx *, struc
 	return refused;
 }
 
-static int step_seize(struct dump_ctx *ctx)
+int dump_seize(struct dump_ctx *ctx)
 {
-	uint64_t begin = usec_now();
+	uint64_t begin = clock_usec(CLOCK_MONOTONIC);
 	int r = tree_seize(ctx);
 
-	ctx->stats.freezing_usec = usec_now() - begin;
+	ctx->frozen_since_usec = clock_usec(CLOCK_MONOTONIC);
+	ctx->stats.freezing_usec = ctx->frozen_since_usec - begin;
+	ctx->uptime_usec = clock_usec(CLOCK_BOOTTIME);
+	return r;
+}
+
+int dump_release(struct dump_ctx *ctx, enum cr_final_state state)
+{
+	int r = tree_release(ctx, state);
+
+	if (ctx->frozen_since_usec)
+		ctx->stats.frozen_usec = clock_usec(CLOCK_MONOTONIC) - ctx->frozen_since_usec;
 	return r;
 }
 
@@ -91,10 +105,10 @@ static int step_state(struct dump_ctx *ctx)
 
 static int step_memory(struct dump_ctx *ctx)
 {
-	uint64_t begin = usec_now();
+	uint64_t begin = clock_usec(CLOCK_MONOTONIC);
 	int r = mem_cow_plan(ctx);
 
-	ctx->stats.memdump_usec += usec_now() - begin;
+	ctx->stats.memdump_usec += clock_usec(CLOCK_MONOTONIC) - begin;
 	return r < 0 ? r : each_process(ctx, dump_process_memory);
 }
 
@@ -143,11 +157,33 @@ static int step_pstree(struct dump_ctx *ctx)
 	return r < 0 ? r : image_close(take_ptr(w));
 }
 
+int dump_mark_generation(struct dump_ctx *ctx)
+{
+	InventoryEntry *inv = ctx->inventory;
+	char uuid[UUID_TEXT_BYTES];
+	int r;
+
+	inv->dump_criu_run_id = (char *)ctx->opts->run_id;
+	if (!inv->dump_criu_run_id) {
+		r = uuid_random(uuid);
+		if (r < 0)
+			return log_err(r, "no random number for the inventory");
+		inv->dump_criu_run_id = arena_strdup(&ctx->arena, uuid);
+	}
+	if (!inv->dump_criu_run_id)
+		return -ENOMEM;
+	if (!ctx->opts->track_mem)
+		return 0;
+	inv->has_dump_uptime = true;
+	inv->dump_uptime = ctx->uptime_usec;
+	mem_track_name(ctx, inv->dump_criu_run_id);
+	return 0;
+}
+
 /* Last: an image directory without it is no dump. */
 static int step_inventory(struct dump_ctx *ctx)
 {
 	InventoryEntry *inv = ctx->inventory;
-	char uuid[UUID_TEXT_BYTES];
 	int r;
 
 	inv->img_version = 2;
@@ -162,16 +198,10 @@ static int step_inventory(struct dump_ctx *ctx)
 	if (ctx->opts->tcp_close)
 		inv->has_tcp_close = inv->tcp_close = true;
 	inv->plugins_entry = ARENA_MSG(&ctx->arena, PluginsEntry, plugins_entry);
-	inv->dump_criu_run_id = (char *)ctx->opts->run_id;
-	if (!inv->dump_criu_run_id) {
-		r = uuid_random(uuid);
-		if (r < 0)
-			return log_err(r, "no random number for the inventory");
-		inv->dump_criu_run_id = uuid;
-	}
 	if (!inv->plugins_entry || dump_huge_pools(ctx, inv) < 0)
 		return -ENOMEM;
-	return image_write_one(ctx->store, &image_inventory, &inv->base);
+	r = dump_mark_generation(ctx);
+	return r < 0 ? r : image_write_one(ctx->store, &image_inventory, &inv->base);
 }
 
 static int step_post_dump(struct dump_ctx *ctx)
@@ -184,7 +214,7 @@ static const struct {
 	int (*run)(struct dump_ctx *ctx);
 	bool check;	/* also part of looking for obstacles */
 } steps[] = {
-	{ "stop the tree",	step_seize,	true },
+	{ "stop the tree",	dump_seize,	true },
 	/* Before the first queue is read; removed by the restore, or here if the tree goes on. */
 	{ "network lock",	step_network_lock, false },
 	/* Ids and the user namespace's maps: every later uid needs them. */
@@ -211,17 +241,19 @@ static const struct {
  * A dump is complete when its inventory is there, and that comes last: one of an earlier dump
  * in the same directory would vouch for a mixture of both.
  */
-static int inventory_forget(struct dump_ctx *ctx)
+int dump_begin_images(struct dump_ctx *ctx)
 {
 	struct image_writer *w;
 	int r = image_create(ctx->store, &image_inventory, &w);
 
 	if (r >= 0)
 		r = image_close(w);
-	return r < 0 ? r : image_store_forget_shared(ctx->store);
+	if (r >= 0)
+		r = image_store_forget_shared(ctx->store);
+	return r < 0 ? r : mem_chain_open(ctx);
 }
 
-static int dump_init(struct dump_ctx *ctx, const struct cr_opts *opts)
+int dump_init(struct dump_ctx *ctx, const struct cr_opts *opts)
 {
 	arena_init(&ctx->arena);
 	ctx->opts = opts;
@@ -230,7 +262,7 @@ static int dump_init(struct dump_ctx *ctx, const struct cr_opts *opts)
 	return ctx->inventory ? 0 : -ENOMEM;
 }
 
-static void dump_done(struct dump_ctx *ctx)
+void dump_done(struct dump_ctx *ctx)
 {
 	for (size_t i = 0; i < ctx->n_procs; i++)
 		mem_runs_done(&ctx->procs[i]->runs);
@@ -268,15 +300,16 @@ static int dump_run(struct dump_ctx *ctx, bool check)
 static int dump_or_check(const struct cr_opts *opts, bool check, struct cr_stats *ret_stats)
 {
 	struct dump_ctx ctx = { 0 };
-	uint64_t begin = usec_now();
 	enum cr_final_state state = opts->final_state;
 	int r, released;
 
 	r = dump_init(&ctx, opts);
 	if (r >= 0)
 		r = notify(&ctx, "pre-dump");
+	if (r >= 0 && !check && opts->track_mem)
+		r = mem_track_check(&ctx);
 	if (r >= 0 && !check)
-		r = inventory_forget(&ctx);
+		r = dump_begin_images(&ctx);
 	if (r >= 0)
 		r = dump_run(&ctx, check);
 	if (r >= 0)
@@ -288,12 +321,15 @@ static int dump_or_check(const struct cr_opts *opts, bool check, struct cr_stats
 		state = CR_LEAVE_RUNNING;
 	if (ctx.network_locked && state == CR_LEAVE_RUNNING && notify(&ctx, "network-unlock") < 0)
 		log_warn("the network stays locked");
-	released = tree_release(&ctx, state);
+	released = dump_release(&ctx, state);
 	/* Closes our duplicates of its connections: after the tree, or they would outlive it. */
 	dump_files_done(&ctx, r >= 0 && state != CR_LEAVE_RUNNING);
 	if (r >= 0)
 		r = released;
-	ctx.stats.frozen_usec = usec_now() - begin;
+	if (r < 0 && ctx.tracking_begun)
+		mem_track_spoil(&ctx);
+	if (r >= 0 && !check && opts->auto_dedup)
+		mem_chain_dedup(&ctx);
 	if (ret_stats)
 		*ret_stats = ctx.stats;
 	dump_done(&ctx);

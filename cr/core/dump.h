@@ -38,6 +38,7 @@ struct dump_process {
 	uint32_t pid_virtual, pgid, sid;
 	enum task_life life;
 	uint32_t exit_code;		/* kernel/stat.h */
+	uint64_t start_ticks;		/* idem */
 	/* [0] is the main thread, or any that lives: it speaks for the process. */
 	struct dump_thread *threads;
 	size_t n_threads;
@@ -95,6 +96,13 @@ struct dump_ctx {
 	struct cgroup_ids *cgroup_ids;	/* ns/cgroup_id.c */
 	void *kind_state[32];		/* a kind's own memory during the dump, by FdTypes number */
 	void *ns_state;			/* ns/dump.h */
+	struct image_store *parent;	/* task/mem_chain.h: the dump before; NULL: none */
+	uint64_t parent_uptime_usec;	/* when that was; 0: it did not track memory */
+	bool soft_dirty;		/* the kernel's bits may be used */
+	bool tree_runs;			/* pre-dump, while the pages are copied */
+	bool tracking_begun;		/* by this dump: a failure now spoils the chain */
+	uint64_t frozen_since_usec;	/* CLOCK_MONOTONIC */
+	uint64_t uptime_usec;		/* CLOCK_BOOTTIME, when the tree stood */
 	struct cr_stats stats;
 	uint32_t next_file_id, next_pages_id, next_ghost_id;
 	bool mntns_dumped;		/* reg_file_entry.mnt_id is meaningful */

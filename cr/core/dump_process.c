@@ -14,6 +14,7 @@
 #include "ns/ipc.h"
 #include "ns/ns.h"
 #include "task/mem.h"
+#include "task/mem_track.h"
 #include "task/part.h"
 #include "task/parts.h"
 #include "task/regs.h"
@@ -134,6 +135,8 @@ static int process_dump_inside(struct dump_ctx *ctx, struct dump_process *p)
 		r = ipc_undo_read(ctx, p);
 	if (r >= 0)
 		r = mempolicy_dump_areas(ctx, p);
+	if (r >= 0 && ctx->opts->track_mem)
+		r = mem_track_prepare(ctx, p);
 	if (r < 0)
 		return r;
 	r = remote_unmap(&p->remote, leader);
@@ -247,6 +250,34 @@ int dump_process_collect(struct dump_ctx *ctx, struct dump_process *p)
 		return 0;
 	r = ns_dump_ids(ctx, p);
 	return r < 0 ? r : process_ids(p);
+}
+
+int dump_process_track(struct dump_ctx *ctx, struct dump_process *p)
+{
+	struct task *leader = &p->threads[0].task;
+	const struct vma *vdso;
+	int r;
+
+	LOG_SCOPE("process %d (%s)", p->pid, p->comm);
+	if (p->life == TASK_DEAD)
+		return 0;
+	r = remote_open(&p->remote, p->pid);
+	if (r >= 0)
+		r = vma_read(ctx, p);
+	for (size_t i = 0; i < p->n_threads && r >= 0; i++)
+		r = thread_settle(ctx, p, &p->threads[i]);
+	if (r < 0 || mem_track_how(ctx, p) != TRACK_NOT)
+		return r;
+	vdso = vma_named(p, "[vdso]");
+	if (!vdso)
+		return log_obstacle("do not choose the service", "it has no vDSO mapped");
+	r = remote_map_private(&p->remote, leader, vdso->start, vdso->end);
+	if (r >= 0)
+		r = mem_track_prepare(ctx, p);
+	if (r < 0)
+		return r;
+	r = remote_unmap(&p->remote, leader);
+	return r < 0 ? log_err(r, "cannot take the call zone away") : 0;
 }
 
 int dump_process_state(struct dump_ctx *ctx, struct dump_process *p)

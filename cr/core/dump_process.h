@@ -10,6 +10,11 @@ int dump_process_collect(struct dump_ctx *ctx, struct dump_process *p) _must_che
 int sessions_check(struct dump_ctx *ctx) _must_check_;
 /* hugepages.c: what the system's pools have to spare. */
 int dump_huge_pools(struct dump_ctx *ctx, InventoryEntry *inv) _must_check_;
+/*
+ * Pre-dump: areas, threads ready to go on, tracking of memory made possible. Opens p->remote's
+ * memory.
+ */
+int dump_process_track(struct dump_ctx *ctx, struct dump_process *p) _must_check_;
 /* Threads, areas, descriptors: everything but page contents. */
 int dump_process_state(struct dump_ctx *ctx, struct dump_process *p) _must_check_;
 int dump_process_memory(struct dump_ctx *ctx, struct dump_process *p) _must_check_;

@@ -315,13 +315,13 @@ static void pages_count_users(const struct lineage *l)
 	}
 }
 
-static void pages_release(struct restore_process *p)
+static void pages_release(struct restore_ctx *ctx, struct restore_process *p)
 {
 	if (!p->n_mem_users)
-		mem_restore_done(p);
+		mem_restore_used(ctx, p);
 	if (!p->mem_from || --p->mem_from->n_mem_users)
 		return;
-	mem_restore_done(p->mem_from);
+	mem_restore_used(ctx, p->mem_from);
 }
 
 static int process_make(struct restore_ctx *ctx, struct kin *k)
@@ -338,7 +338,7 @@ static int process_make(struct restore_ctx *ctx, struct kin *k)
 	if (r >= 0)
 		r = mem_restore(ctx, p);
 	if (r >= 0)
-		pages_release(p);
+		pages_release(ctx, p);
 	return r;
 }
 

@@ -104,6 +104,7 @@ static int process_open(struct dump_ctx *ctx, struct dump_process *parent, pid_t
 	p->sid = (uint32_t)st.session;
 	p->life = st.state == 'Z' || st.state == 'X' ? TASK_DEAD : TASK_ALIVE;
 	p->exit_code = st.exit_code;
+	p->start_ticks = st.start_ticks;
 	*ret = p;
 	/* A main thread that ended by itself is a zombie until the others end. */
 	tid = p->life == TASK_DEAD ? thread_alive(pid) : 0;

@@ -260,6 +260,13 @@ int image_store_forget_shared(struct image_store *s)
 	return r < 0 ? log_err(r, "cannot remove an earlier dump's shared pages") : 0;
 }
 
+int image_store_link_parent(struct image_store *s, const char *to)
+{
+	int r = s->ops->link_parent ? s->ops->link_parent(s, to) : -EOPNOTSUPP;
+
+	return r < 0 ? log_err(r, "cannot use %s as the previous images", to) : 0;
+}
+
 int image_store_parent(struct image_store *s, struct image_store **ret)
 {
 	if (!s->parent) {

@@ -71,6 +71,8 @@ int image_store_verify(struct image_store *s) _must_check_;
  * bundle has to be told. parent is borrowed and must live as long as s.
  */
 void image_store_set_parent(struct image_store *s, struct image_store *parent);
+/* A directory's `parent` link, relative to it; one that is there stays. Logged. */
+int image_store_link_parent(struct image_store *s, const char *to) _must_check_;
 /*
  * A store inside s whose page images s's PE_PARENT pages are looked up in: for pages that several
  * processes have. To readers of CRIU's format it is an earlier dump: in a directory it is the

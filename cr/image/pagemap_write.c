@@ -3,6 +3,7 @@
 
 #include "image/pages.h"
 #include "image/proto.h"
+#include "image/store.h"
 #include "util/log.h"
 
 int pagemap_create_map(struct image_store *s, const struct image_type *map_type, uint64_t id,
@@ -13,6 +14,7 @@ int pagemap_create_map(struct image_store *s, const struct image_type *map_type,
 
 	*w = (struct pagemap_writer){ 0 };
 	head.pages_id = pages_id;
+	head.has_shared = head.shared = s->of != NULL;
 	r = image_create(s, map_type, &w->map, id);
 	if (!r)
 		r = image_put(w->map, &head.base);

@@ -25,7 +25,8 @@ struct entry {
 struct pages_reader {
 	struct image_store *store;
 	const struct image_type *map_type;
-	uint64_t id;
+	uint64_t id, pages_id;
+	bool shared;			/* its pages file is others' too */
 	struct entry *e;
 	size_t n, room;
 	uint64_t n_present, n_total;
@@ -89,7 +90,7 @@ static int add_entry(struct pages_reader *p, const char *name, const PagemapEntr
 	return 0;
 }
 
-static int read_map(struct pages_reader *p, struct image_reader *map, uint32_t *ret_pages_id)
+static int read_map(struct pages_reader *p, struct image_reader *map)
 {
 	struct arena a;
 	PagemapHead *head;
@@ -103,7 +104,8 @@ static int read_map(struct pages_reader *p, struct image_reader *map, uint32_t *
 		arena_done(&a);
 		return r < 0 ? r : log_fail(-EBADMSG, "image %s has no head", map->name);
 	}
-	*ret_pages_id = head->pages_id;
+	p->pages_id = head->pages_id;
+	p->shared = head->shared;
 	while ((r = image_get(map, &a, pagemap_entry, &m)) > 0) {
 		r = add_entry(p, map->name, m);
 		if (r < 0)
@@ -162,14 +164,14 @@ static void file_put(struct image_store *s, struct pages_file *f)
 	free(f);
 }
 
-static int open_pages(struct pages_reader *p, const char *map_name, uint32_t pages_id)
+static int open_pages(struct pages_reader *p, const char *map_name)
 {
 	const struct image_reader *rd;
 	int r;
 
 	if (!p->n_present)
 		return 0;
-	r = file_get(p->store, pages_id, map_name, &p->file);
+	r = file_get(p->store, p->pages_id, map_name, &p->file);
 	if (r < 0)
 		return r;
 	rd = &p->file->reader;
@@ -187,7 +189,6 @@ static int open_at(struct image_store *s, const struct image_type *map_type, uin
 {
 	_cleanup_image_reader_ struct image_reader map;
 	_cleanup_pages_ struct pages_reader *p = NULL;
-	uint32_t pages_id = 0;
 	int r;
 
 	r = image_open(s, map_type, &map, id);
@@ -200,10 +201,10 @@ static int open_at(struct image_store *s, const struct image_type *map_type, uin
 	p->map_type = map_type;
 	p->id = id;
 	p->depth = depth;
-	r = read_map(p, &map, &pages_id);
+	r = read_map(p, &map);
 	if (r < 0)
 		return r;
-	r = open_pages(p, map.name, pages_id);
+	r = open_pages(p, map.name);
 	if (r < 0)
 		return r;
 	*ret = take_ptr(p);
@@ -283,16 +284,20 @@ static int resolve(struct pages_reader *p, const struct entry *e, struct page_ru
 	}
 	run->flags = e->flags;
 	run->data = NULL;
-	if (e->flags & PE_PRESENT)
-		run->data = p->file->reader.data + (e->file_page +
-				(run->vaddr - e->vaddr) / PAGE_BYTES) * PAGE_BYTES;
+	if (e->flags & PE_PRESENT) {
+		run->store = p->store;
+		run->pages_id = p->pages_id;
+		run->shared = p->shared;
+		run->file_page = e->file_page + (run->vaddr - e->vaddr) / PAGE_BYTES;
+		run->data = p->file->reader.data + run->file_page * PAGE_BYTES;
+	}
 	return 0;
 }
 
 int pages_next(struct pages_reader *p, struct page_run *ret)
 {
 	const struct entry *e;
-	struct page_run run;
+	struct page_run run = { 0 };
 	int r;
 
 	if (p->at == p->n)

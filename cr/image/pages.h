@@ -23,6 +23,10 @@ struct page_run {
 	 * the same image.
 	 */
 	const uint8_t *data;
+	/* PE_PRESENT: where that is. shared: other maps have it too. */
+	struct image_store *store;
+	uint64_t pages_id, file_page;
+	bool shared;
 };
 
 struct pages_reader;
@@ -43,6 +47,14 @@ int pages_next(struct pages_reader *p, struct page_run *ret) _must_check_;
  */
 int pages_at(struct pages_reader *p, uint64_t vaddr, uint64_t max, struct page_run *ret)
 	_must_check_;
+/* Gives a run's room in its pages file back to the file system; shared ones are left alone. */
+int pages_punch(const struct page_run *run, uint64_t *pages) _must_check_;
+/*
+ * Punches out of the parent images what the map of s has itself: they will not be looked at for it
+ * any more. Adds to *pages.
+ */
+int pages_dedup(struct image_store *s, const struct image_type *map_type, uint64_t id,
+		uint64_t *pages) _must_check_;
 /* pages_next() begins anew. */
 void pages_rewind(struct pages_reader *p);
 /* Pages that pages_next() will hand out in total. */

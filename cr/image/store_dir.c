@@ -10,9 +10,8 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <xxhash.h>
 
-#include "image/store.h"
+#include "image/store_dir.h"
 #include "util/io.h"
 #include "util/log.h"
 #include "util/parallel.h"
@@ -21,29 +20,12 @@
 /* Below this reading is cheaper than a mapping of its own. */
 #define MAP_BYTES_MIN	(128u << 10)
 
-struct buf {
-	uint8_t *p;
-	size_t room;
-};
-
-struct dir_store {
-	struct image_store store;
-	int dirfd;
-	/* The largest buffer of a closed writer: its memory is already faulted in. */
-	struct buf spare;
-};
-
 struct dir_writer {
 	struct image_writer w;
 	int fd;
 	struct buf buf;
 	size_t used;
 };
-
-static struct dir_store *dir_store(struct image_store *s)
-{
-	return (struct dir_store *)s;
-}
 
 static struct dir_writer *dir_writer(struct image_writer *w)
 {
@@ -289,162 +271,28 @@ static int dir_open_parent(struct image_store *s, struct image_store **ret)
 	return fd < 0 ? neg_errno() : image_store_open_dir(fd, ret);
 }
 
-static bool parent_is_shared(const struct dir_store *s)
+static int dir_punch(struct image_store *s, const char *name, uint64_t off, uint64_t bytes)
 {
-	_cleanup_free_ char *to = NULL;
+	_cleanup_close_ int fd = openat(dir_store(s)->dirfd, name, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
 
-	return readlink_at(s->dirfd, "parent", &to) >= 0 && !strcmp(to, IMAGE_SHARED);
+	if (fd < 0)
+		return neg_errno();
+	return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off,
+			 (off_t)bytes) < 0 ? neg_errno() : 0;
 }
 
-static int dir_make_shared(struct image_store *s)
+static int dir_link_parent(struct image_store *s, const char *to)
 {
 	int dirfd = dir_store(s)->dirfd;
+	struct stat own, parent;
 
-	if (mkdirat(dirfd, IMAGE_SHARED, 0700) < 0 && errno != EEXIST)
+	if (symlinkat(to, dirfd, "parent") < 0 && errno != EEXIST)
 		return neg_errno();
-	/* Relative: the directory may be moved or packed. */
-	return symlinkat(IMAGE_SHARED, dirfd, "parent") < 0 ? neg_errno() : 0;
-}
-
-struct names {
-	char **p;
-	size_t n;
-};
-
-static void names_done(struct names *l)
-{
-	for (size_t i = 0; i < l->n; i++)
-		free(l->p[i]);
-	free(l->p);
-}
-
-static int names_add(struct names *l, const char *prefix, const char *name)
-{
-	char **p = l->p;
-
-	if (!(l->n & (l->n - 1)))
-		p = reallocarray(p, l->n ? l->n * 2 : 1, sizeof(*p));
-	if (!p)
-		return -ENOMEM;
-	l->p = p;
-	l->p[l->n] = str_fmt("%s%s", prefix, name);
-	if (!l->p[l->n])
-		return -ENOMEM;
-	l->n++;
-	return 0;
-}
-
-static int names_compare(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static bool is_image(DIR *dir, const struct dirent *e)
-{
-	size_t n = strlen(e->d_name);
-	struct stat st;
-
-	if (n < 4 || strcmp(e->d_name + n - 4, ".img"))
-		return false;
-	return !fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) && S_ISREG(st.st_mode);
-}
-
-/* What is in its directory `path`, with prefix before the names. */
-static int list_images_at(int fd, const char *path, const char *prefix, struct names *l)
-{
-	/* A descriptor of its own: the position of a shared one would be anyone's. */
-	_cleanup_close_ int own = openat(fd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	_cleanup_closedir_ DIR *dir = NULL;
-	struct dirent *e;
-	int r;
-
-	if (own < 0)
+	if (fstat(dirfd, &own) < 0 || fstatat(dirfd, "parent", &parent, 0) < 0)
 		return neg_errno();
-	dir = fdopendir(own);
-	if (!dir)
-		return neg_errno();
-	own = -EBADF;
-	while ((errno = 0, e = readdir(dir))) {
-		r = is_image(dir, e) ? names_add(l, prefix, e->d_name) : 0;
-		if (r < 0)
-			return r;
-	}
-	return errno ? neg_errno() : 0;
-}
-
-static int list_images(int fd, struct names *l)
-{
-	int r = list_images_at(fd, ".", "", l);
-
-	if (r >= 0)
-		r = list_images_at(fd, IMAGE_SHARED, IMAGE_SHARED "/", l);
-	if (r < 0 && r != -ENOENT)
-		return r;
-	if (l->n)
-		qsort(l->p, l->n, sizeof(*l->p), names_compare);
-	return 0;
-}
-
-static int dir_forget_shared(struct image_store *s)
-{
-	_cleanup_(names_done) struct names l = { 0 };
-	int dirfd = dir_store(s)->dirfd, r;
-
-	if (!parent_is_shared(dir_store(s)))
-		return 0;
-	r = list_images_at(dirfd, IMAGE_SHARED, IMAGE_SHARED "/", &l);
-	if (r < 0 && r != -ENOENT)
-		return r;
-	for (size_t i = 0; i < l.n; i++)
-		if (unlinkat(dirfd, l.p[i], 0) < 0)
-			return neg_errno();
-	if (unlinkat(dirfd, IMAGE_SHARED, AT_REMOVEDIR) < 0 && errno != ENOENT)
-		return neg_errno();
-	return unlinkat(dirfd, "parent", 0) < 0 ? neg_errno() : 0;
-}
-
-static int dir_each_file(struct image_store *s, image_file_fn fn, void *arg)
-{
-	_cleanup_(names_done) struct names l = { 0 };
-	int r = list_images(dir_store(s)->dirfd, &l);
-
-	if (r < 0)
-		return log_err(r, "cannot list the image directory");
-	for (size_t i = 0; i < l.n; i++) {
-		_cleanup_image_reader_ struct image_reader rd = { .data = (const uint8_t *)"" };
-
-		r = image_map_file(dir_store(s)->dirfd, l.p[i], &rd);
-		if (r < 0)
-			return log_err(r, "cannot read image %s", l.p[i]);
-		r = fn(arg, l.p[i], rd.bytes, XXH3_64bits(rd.data, rd.bytes));
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-struct total {
-	uint64_t bytes, hash;
-};
-
-static int total_add(void *arg, const char *name, uint64_t bytes, uint64_t hash)
-{
-	struct total *t = arg;
-	uint64_t v[4] = { t->hash, XXH3_64bits(name, strlen(name)), bytes, hash };
-
-	t->bytes += bytes;
-	t->hash = XXH3_64bits(v, sizeof(v));
-	return 0;
-}
-
-static int dir_seal(struct image_store *s, uint64_t *ret_bytes, uint64_t *ret_hash)
-{
-	struct total t = { 0 };
-	int r = dir_each_file(s, total_add, &t);
-
-	*ret_bytes = t.bytes;
-	*ret_hash = t.hash;
-	return r;
+	if (!S_ISDIR(parent.st_mode))
+		return -ENOTDIR;
+	return own.st_dev == parent.st_dev && own.st_ino == parent.st_ino ? -ELOOP : 0;
 }
 
 static void dir_close(struct image_store *s)
@@ -465,6 +313,8 @@ static const struct image_store_ops dir_ops = {
 	.abandon	= dir_abandon,
 	.open		= dir_open,
 	.open_parent	= dir_open_parent,
+	.punch		= dir_punch,
+	.link_parent	= dir_link_parent,
 	.make_shared	= dir_make_shared,
 	.forget_shared	= dir_forget_shared,
 	.each_file	= dir_each_file,

@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 
 #include "cr.h"
+#include "kernel/features.h"
 #include "util/io.h"
 #include "util/log.h"
 
@@ -121,7 +122,7 @@ static bool has_tcp_repair(void)
 	return ok;
 }
 
-static bool has_soft_dirty(void)
+bool kernel_has_soft_dirty(void)
 {
 	char *p = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	_cleanup_close_ int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
@@ -146,6 +147,20 @@ static bool has_pagemap_scan(void)
 	struct scan_arg arg = { .size = sizeof(arg), .any = 8, .ret = 8 };
 
 	return fd >= 0 && ioctl(fd, _IOWR('f', 16, struct scan_arg), &arg) >= 0;
+}
+
+/* Asynchronous write protection, and the way to read it. */
+bool kernel_has_wp_async(void)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = 1u << 15 };
+	_cleanup_close_ int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | 1 /* USER_MODE_ONLY */);
+
+	return fd >= 0 && ioctl(fd, UFFDIO_API, &api) >= 0 && has_pagemap_scan();
+}
+
+static bool has_dirty_track(void)
+{
+	return kernel_has_soft_dirty() || kernel_has_wp_async();
 }
 
 /* A child stopped by us; what the request says about it. */
@@ -285,7 +300,7 @@ static const struct {
 	{ "kcmp_epoll_tfd",		OPTIONAL,  has_kcmp_epoll,	"CONFIG_KCMP" },
 	{ "loginuid",			OPTIONAL,  has_loginuid,	"CONFIG_AUDIT" },
 	{ "uffd",			OPTIONAL,  has_uffd,		"CONFIG_USERFAULTFD" },
-	{ "mem_dirty_track",		OPTIONAL,  has_soft_dirty,	"CONFIG_MEM_SOFT_DIRTY" },
+	{ "mem_dirty_track",		OPTIONAL,  has_dirty_track,	"CONFIG_MEM_SOFT_DIRTY, or Linux 6.7 with CONFIG_USERFAULTFD" },
 	{ "pagemap_scan",		OPTIONAL,  has_pagemap_scan,	"Linux 6.7" },
 	{ "timer_cr_ids",		OPTIONAL,  has_timer_ids,	"Linux 6.15" },
 	{ "sockopt_buf_lock",		OPTIONAL,  has_sockopt_buf_lock,"Linux 5.12" },

@@ -8,7 +8,8 @@
 #define STAT_MAX	8192u
 
 /* Numbers of fields as the manual counts them. */
-enum { FIELD_STATE = 3, FIELD_PPID, FIELD_PGRP, FIELD_SESSION, FIELD_THREADS = 20, FIELD_EXIT_CODE = 52 };
+enum { FIELD_STATE = 3, FIELD_PPID, FIELD_PGRP, FIELD_SESSION, FIELD_THREADS = 20, FIELD_START = 22,
+       FIELD_EXIT_CODE = 52 };
 
 int proc_stat_parse(const char *text, struct proc_stat *ret)
 {
@@ -28,6 +29,7 @@ int proc_stat_parse(const char *text, struct proc_stat *ret)
 		case FIELD_PGRP:	ret->pgrp = (pid_t)strtol(s, NULL, 10); break;
 		case FIELD_SESSION:	ret->session = (pid_t)strtol(s, NULL, 10); break;
 		case FIELD_THREADS:	ret->n_threads = (unsigned int)strtoul(s, NULL, 10); break;
+		case FIELD_START:	ret->start_ticks = strtoull(s, NULL, 10); break;
 		case FIELD_EXIT_CODE:	ret->exit_code = (uint32_t)strtoul(s, NULL, 10); break;
 		}
 	}

@@ -16,6 +16,7 @@ struct proc_stat {
 	 * has been told by wait. 0 for those who may not ptrace the process.
 	 */
 	uint32_t exit_code;
+	uint64_t start_ticks;		/* since boot, of _SC_CLK_TCK to a second */
 };
 
 int proc_stat_parse(const char *text, struct proc_stat *ret) _must_check_;

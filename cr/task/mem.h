@@ -23,7 +23,11 @@ int mem_find_free(struct restore_ctx *ctx, size_t spare_bytes, uint64_t *ret) _m
  * p->vdso_at and p->remote->syscall_insn.
  */
 int mem_restore(struct restore_ctx *ctx, struct restore_process *p) _must_check_;
-/* Closes the page images, when those who began with p's memory have theirs too. */
+/*
+ * When those who began with p's memory have theirs too: punches what was used out of the page
+ * images, if opts->auto_dedup, and closes them. mem_restore_done() only closes.
+ */
+void mem_restore_used(struct restore_ctx *ctx, struct restore_process *p);
 void mem_restore_done(struct restore_process *p);
 
 #endif

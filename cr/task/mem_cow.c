@@ -41,7 +41,7 @@ static bool is_shared(uint64_t own, uint64_t theirs)
 	       own & (PM_PRESENT | PM_SWAPPED) && !((own | theirs) & PM_EXCLUSIVE);
 }
 
-static int compare_range(void *arg, uint64_t start, uint64_t end)
+static int compare_range(void *arg, uint64_t start, uint64_t end, bool written _unused_)
 {
 	struct compare *c = arg;
 	uint64_t own[CHUNK_PAGES], theirs[CHUNK_PAGES];
@@ -72,7 +72,7 @@ static int compare(const struct dump_process *p, const struct dump_process *ance
 
 	for (size_t i = 0; i < p->n_vmas && r >= 0; i++)
 		if (mem_has_pages(&p->vmas[i]))
-			r = mem_scan(own, &p->vmas[i], compare_range, &c);
+			r = mem_scan(own, &p->vmas[i], TRACK_NOT, compare_range, &c);
 	return r < 0 ? r : 0;
 }
 
@@ -147,7 +147,9 @@ static int settle(struct dump_ctx *ctx)
 
 int mem_cow_plan(struct dump_ctx *ctx)
 {
-	if (!ctx->opts->share_pages)
+	/* `parent` is taken, or this is to be one, out of which CRIU may punch pages. */
+	if (!ctx->opts->share_pages || ctx->parent || ctx->opts->track_mem ||
+	    ctx->opts->auto_dedup)
 		return 0;
 	for (size_t i = 0; i < ctx->n_procs; i++) {
 		struct dump_process *p = ctx->procs[i], *ancestor[ANCESTORS_MAX];

@@ -8,7 +8,8 @@
 
 #include "image/pages.h"
 #include "task/mem.h"
-#include "task/mem_scan.h"
+#include "task/mem_chain.h"
+#include "task/vma.h"
 
 struct copy {
 	struct dump_process *p;
@@ -29,6 +30,23 @@ static uint64_t run_pages(const struct mem_run *run)
 	return (run->end - run->start) / PAGE_BYTES;
 }
 
+/*
+ * Of a running process pages may have gone meanwhile, or all of it: zeroes then. Their place is
+ * taken by new ones or none, which the next dump saves or leaves out.
+ */
+static int read_pages(struct dump_process *p, uint64_t t_addr, uint8_t *to, size_t bytes)
+{
+	struct task *leader = &p->threads[0].task;
+	int r = remote_read(leader, t_addr, to, bytes);
+
+	if (r >= 0 || !p->ctx->tree_runs)
+		return r;
+	for (size_t off = 0; off < bytes; off += PAGE_BYTES)
+		if (remote_read(leader, t_addr + off, to + off, PAGE_BYTES) < 0)
+			memset(to + off, 0, PAGE_BYTES);
+	return 0;
+}
+
 /* Several threads at once: see image_fill_fn. */
 static int copy_piece(void *arg, unsigned int worker, uint64_t off, void *to, size_t n)
 {
@@ -45,7 +63,7 @@ static int copy_piece(void *arg, unsigned int worker, uint64_t off, void *to, si
 		if (!(run->flags & PE_PRESENT))
 			continue;
 		pages = MIN(left, (run->end - t_addr) / PAGE_BYTES);
-		r = remote_read(&c->p->threads[0].task, t_addr, p, pages * PAGE_BYTES);
+		r = read_pages(c->p, t_addr, p, pages * PAGE_BYTES);
 		if (r < 0)
 			c->failed_at = t_addr;
 		p += pages * PAGE_BYTES;
@@ -120,22 +138,6 @@ static int write_map(struct dump_process *p, struct image_store *store, uint32_t
 	return r < 0 ? log_err(r, "cannot write the page images") : 0;
 }
 
-static int add_present(void *arg, uint64_t start, uint64_t end)
-{
-	return mem_runs_add(arg, start, end, PE_PRESENT);
-}
-
-static int find_runs(struct dump_process *p)
-{
-	_cleanup_close_ int fd = mem_pagemap_open(p);
-	int r = MIN(fd, 0);
-
-	for (size_t i = 0; i < p->n_vmas && r >= 0; i++)
-		if (mem_has_pages(&p->vmas[i]))
-			r = mem_scan(fd, &p->vmas[i], add_present, &p->runs);
-	return r < 0 ? r : 0;
-}
-
 static int write_process(struct dump_ctx *ctx, struct dump_process *p)
 {
 	uint32_t id = ++ctx->next_pages_id;
@@ -157,7 +159,7 @@ static int write_process(struct dump_ctx *ctx, struct dump_process *p)
 int mem_dump(struct dump_ctx *ctx, struct dump_process *p)
 {
 	uint64_t begin = usec_now(), found;
-	int r = p->runs.n ? 0 : find_runs(p);
+	int r = p->runs.n || ctx->tree_runs ? 0 : mem_chain_find(ctx, p);
 
 	if (r < 0)
 		return r;

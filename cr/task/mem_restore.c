@@ -293,6 +293,30 @@ int mem_restore(struct restore_ctx *ctx, struct restore_process *p)
 	return r < 0 ? r : batch_run(b);
 }
 
+/* All that was read: the images are used up. */
+static void punch_used(struct pages_reader *pages)
+{
+	struct page_run run;
+	uint64_t n = 0;
+	int r;
+
+	pages_rewind(pages);
+	while ((r = pages_next(pages, &run)) > 0) {
+		r = pages_punch(&run, &n);
+		if (r < 0)
+			break;
+	}
+	if (r < 0)
+		log_warn("not all room of the page images could be given back");
+}
+
+void mem_restore_used(struct restore_ctx *ctx, struct restore_process *p)
+{
+	if (p->pages && ctx->opts->auto_dedup)
+		punch_used(p->pages);
+	mem_restore_done(p);
+}
+
 void mem_restore_done(struct restore_process *p)
 {
 	pages_closep(&p->pages);

@@ -32,33 +32,64 @@ int mem_pagemap_read(int fd, uint64_t t_addr, uint64_t *bits, size_t n)
 	return r < 0 ? log_err(r, "cannot read pagemap at 0x%lx", t_addr) : 0;
 }
 
+static const struct scan_arg saved_pages = {
+	.size = sizeof(struct scan_arg),
+	.category_inverted = CR_PAGE_FILE | CR_PAGE_PFNZERO,
+	.category_mask = CR_PAGE_FILE | CR_PAGE_PFNZERO,
+	.category_anyof_mask = CR_PAGE_PRESENT | CR_PAGE_SWAPPED,
+	.return_mask = CR_PAGE_PRESENT | CR_PAGE_SWAPPED,
+};
+
+struct scan {
+	int fd;
+	const struct vma *v;
+	enum mem_tracking how;
+	mem_scan_fn fn;
+	void *arg;
+};
+
+/*
+ * A protected page of a private file that was discarded (MADV_DONTNEED) leaves a mark that looks
+ * like an unwritten page in swap, but its contents are the file's again.
+ */
+static bool was_written(const struct scan *s, uint64_t categories)
+{
+	return categories & CR_PAGE_WRITTEN ||
+	       (s->v->status & VMA_FILE_PRIVATE && categories & CR_PAGE_SWAPPED);
+}
+
 /* 0: the kernel has no PAGEMAP_SCAN; 1: done. */
-static int scan_by_ioctl(int fd, const struct vma *v, mem_scan_fn fn, void *fn_arg)
+static int scan_by_ioctl(const struct scan *s)
 {
 	struct scan_region regions[512];
-	struct scan_arg arg = {
-		.size = sizeof(arg),
-		.start = v->start,
-		.end = v->end,
-		.vec = (uint64_t)regions,
-		.vec_len = ARRAY_SIZE(regions),
-		.category_inverted = CR_PAGE_FILE | CR_PAGE_PFNZERO,
-		.category_mask = CR_PAGE_FILE | CR_PAGE_PFNZERO,
-		.category_anyof_mask = CR_PAGE_PRESENT | CR_PAGE_SWAPPED,
-		.return_mask = CR_PAGE_PRESENT | CR_PAGE_SWAPPED,
-	};
+	struct scan_arg arg = saved_pages;
 
 	/* They look like pages in swap, but cannot be read. */
-	arg.category_inverted |= pagemap_guard_category(fd);
+	arg.category_inverted |= pagemap_guard_category(s->fd);
 	arg.category_mask |= arg.category_inverted;
-	while (arg.start < v->end) {
-		int n = ioctl(fd, CR_PAGEMAP_SCAN, &arg);
+	arg.start = s->v->start;
+	arg.end = s->v->end;
+	arg.vec = (uint64_t)regions;
+	arg.vec_len = ARRAY_SIZE(regions);
+	if (s->how == TRACK_WRITE_PROTECT) {
+		arg.flags = CR_SCAN_CHECK_WPASYNC;
+		arg.return_mask |= CR_PAGE_WRITTEN;
+	}
+	while (arg.start < arg.end) {
+		int n = ioctl(s->fd, CR_PAGEMAP_SCAN, &arg);
 		int r;
 
+		/* Not registered: mapped since, or moved. */
+		if (n < 0 && errno == EPERM && arg.flags) {
+			arg.flags = 0;
+			arg.return_mask &= ~(uint64_t)CR_PAGE_WRITTEN;
+			continue;
+		}
 		if (n < 0)
 			return errno == ENOTTY || errno == EINVAL ? 0 : neg_errno();
 		for (int i = 0; i < n; i++) {
-			r = fn(fn_arg, regions[i].start, regions[i].end);
+			r = s->fn(s->arg, regions[i].start, regions[i].end,
+				  !arg.flags || was_written(s, regions[i].categories));
 			if (r < 0)
 				return r;
 		}
@@ -69,43 +100,74 @@ static int scan_by_ioctl(int fd, const struct vma *v, mem_scan_fn fn, void *fn_a
 	return 1;
 }
 
-static int scan_by_pagemap(int fd, const struct vma *v, mem_scan_fn fn, void *fn_arg)
+/* Bits of a page that make one run of it with its neighbour; 0: not to be saved. */
+static uint64_t kind_of(const struct scan *s, uint64_t bits)
 {
-	uint64_t bits[1024], run = 0;
-	int r;
-
-	for (uint64_t at = v->start; at < v->end;) {
-		size_t n = MIN((v->end - at) / PAGE_BYTES, ARRAY_SIZE(bits));
-
-		r = mem_pagemap_read(fd, at, bits, n);
-		if (r < 0)
-			return r;
-		for (size_t i = 0; i < n; i++, at += PAGE_BYTES) {
-			bool want = bits[i] & (PM_PRESENT | PM_SWAPPED) &&
-				    !(bits[i] & (PM_FILE | PM_GUARD));
-
-			if (want && !run)
-				run = at;
-			if (want || !run)
-				continue;
-			r = fn(fn_arg, run, at);
-			if (r < 0)
-				return r;
-			run = 0;
-		}
-	}
-	return run ? fn(fn_arg, run, v->end) : 0;
+	if (!(bits & (PM_PRESENT | PM_SWAPPED)) || bits & (PM_FILE | PM_GUARD))
+		return 0;
+	return s->how == TRACK_SOFT_DIRTY ? PM_PRESENT | (bits & PM_SOFT_DIRTY) :
+					    PM_PRESENT | PM_SOFT_DIRTY;
 }
 
-int mem_scan(int fd, const struct vma *v, mem_scan_fn fn, void *arg)
+static int scan_by_pagemap(const struct scan *s)
 {
-	int r;
+	uint64_t bits[1024], run = 0, kind = 0;
+	int r = 0;
+
+	for (uint64_t at = s->v->start; at < s->v->end;) {
+		size_t n = MIN((s->v->end - at) / PAGE_BYTES, ARRAY_SIZE(bits));
+
+		r = mem_pagemap_read(s->fd, at, bits, n);
+		for (size_t i = 0; i < n && r >= 0; i++, at += PAGE_BYTES) {
+			uint64_t now = kind_of(s, bits[i]);
+
+			if (now == kind)
+				continue;
+			if (kind)
+				r = s->fn(s->arg, run, at, kind & PM_SOFT_DIRTY);
+			run = at;
+			kind = now;
+		}
+		if (r < 0)
+			return r;
+	}
+	return kind ? s->fn(s->arg, run, s->v->end, kind & PM_SOFT_DIRTY) : 0;
+}
+
+int mem_scan(int fd, const struct vma *v, enum mem_tracking how, mem_scan_fn fn, void *arg)
+{
+	const struct scan s = { fd, v, how, fn, arg };
+	int r = 0;
 
 	/* Their pages are the kernel's: neither present nor swapped to all of the above. */
 	if (v->status & (VMA_VDSO | VMA_AIORING))
-		return fn(arg, v->start, v->end);
-	r = scan_by_ioctl(fd, v, fn, arg);
+		return fn(arg, v->start, v->end, true);
+	if (how != TRACK_SOFT_DIRTY)
+		r = scan_by_ioctl(&s);
 	if (!r)
-		r = scan_by_pagemap(fd, v, fn, arg);
+		r = scan_by_pagemap(&s);
 	return r < 0 ? log_err(r, "cannot scan memory at 0x%lx-0x%lx", v->start, v->end) : 0;
+}
+
+int mem_scan_protect(int fd, const struct vma *v)
+{
+	struct scan_region regions[512];
+	struct scan_arg arg = saved_pages;
+
+	arg.flags = CR_SCAN_WP_MATCHING | CR_SCAN_CHECK_WPASYNC;
+	arg.start = v->start;
+	arg.end = v->end;
+	arg.category_inverted |= pagemap_guard_category(fd);
+	arg.category_mask |= arg.category_inverted | CR_PAGE_WRITTEN;
+	/* Without a place for results the kernel takes all pages, absent ones too. */
+	arg.vec = (uint64_t)regions;
+	arg.vec_len = ARRAY_SIZE(regions);
+	while (arg.start < arg.end) {
+		if (ioctl(fd, CR_PAGEMAP_SCAN, &arg) < 0)
+			return neg_errno();
+		if (arg.walk_end <= arg.start)
+			break;
+		arg.start = arg.walk_end;
+	}
+	return 0;
 }

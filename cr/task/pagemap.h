@@ -18,6 +18,9 @@ struct scan_arg {
 };
 
 #define CR_PAGEMAP_SCAN	_IOWR('f', 16, struct scan_arg)
+#define CR_SCAN_WP_MATCHING	(1u << 0)
+#define CR_SCAN_CHECK_WPASYNC	(1u << 1)
+#define CR_PAGE_WRITTEN	(1u << 1)
 #define CR_PAGE_FILE	(1u << 2)
 #define CR_PAGE_PRESENT	(1u << 3)
 #define CR_PAGE_SWAPPED	(1u << 4)

@@ -1,9 +1,12 @@
 """What the page images hold: pages shared by copy-on-write once, chains of dumps."""
+import os
 import shutil
+import signal
+import time
 
 import pytest
 
-from live import Maker, check, cr
+from live import Maker, check, cr, wait_for
 
 
 @pytest.fixture
@@ -61,3 +64,93 @@ def test_a_damaged_or_missing_shared_page_map_is_refused_by_name(maker):
     done = cr("restore", maker.images, "-d")
     assert done.returncode == 1 and "parent images" in done.log
     assert not maker.alive()
+
+
+def generation(maker, n):
+    os.kill(maker.pid, signal.SIGUSR2)
+    wait_for(lambda: f"generation {n}\n" in maker.read(), 10, f"generation {n}")
+
+
+def pre_dump(maker, name, *options):
+    where = maker.dir / name
+    where.mkdir()
+    check(cr("pre-dump", where, "-t", str(maker.pid), *options), "pre-dump")
+    return where
+
+
+@pytest.mark.parametrize("maker", ["rounds"], indirect=True)
+@pytest.mark.parametrize("dedup", [False, True])
+def test_a_chain_of_pre_dumps_saves_what_changed_and_restores_all(maker, dedup):
+    extra = ["--auto-dedup"] if dedup else []
+    maker.start()
+    first = pre_dump(maker, "first")
+    assert page_bytes(first) > 4 << 20
+    generation(maker, 1)
+    # Whoever is started in the same clock tick as a dump could have another's pid.
+    time.sleep(0.05)
+    second = pre_dump(maker, "second", "--prev-images-dir", "../first", *extra)
+    generation(maker, 2)
+    used = sum(f.stat().st_blocks for f in first.glob("pages-*"))
+    maker.dump("--prev-images-dir", "../second", *extra)
+    # The new child is saved whole once; then only what changes.
+    assert page_bytes(second) < page_bytes(first) * 3 // 2
+    assert page_bytes(maker.images) < page_bytes(second) // 4
+    if dedup:
+        assert sum(f.stat().st_blocks for f in first.glob("pages-*")) < used
+    maker.reap()
+    maker.restore(*extra)
+    maker.verify()
+    if dedup:
+        # One page of shared memory stays.
+        assert sum(f.stat().st_blocks for f in maker.images.glob("pages-*")) <= 8
+
+
+@pytest.mark.parametrize("maker", ["rounds"], indirect=True)
+def test_dumps_that_leave_it_running_are_a_chain_too(maker):
+    maker.start()
+    before = maker.dir / "before"
+    before.mkdir()
+    check(cr("dump", before, "-t", str(maker.pid), "-R", "--track-mem"), "dump")
+    generation(maker, 1)
+    maker.dump("--prev-images-dir", "../before")
+    maker.reap()
+    maker.restore()
+    maker.verify()
+
+
+@pytest.mark.parametrize("maker", ["rounds"], indirect=True)
+def test_without_tracking_or_from_another_round_everything_is_saved(maker):
+    maker.start()
+    first = pre_dump(maker, "first")
+    generation(maker, 1)
+    pre_dump(maker, "second", "--prev-images-dir", "../first")
+    generation(maker, 2)
+    # Not the round before: its pages are too old.
+    maker.dump("--prev-images-dir", "../first")
+    assert page_bytes(maker.images) > page_bytes(first)
+    maker.reap()
+    shutil.rmtree(first)
+    maker.restore()
+    maker.verify()
+
+
+@pytest.mark.parametrize("maker", ["rounds"], indirect=True)
+def test_the_keeper_of_the_tracking_ends_with_the_tree(maker):
+    maker.start()
+    first = pre_dump(maker, "first")
+    socket = first / "cr-track.sock"
+    if not socket.exists():
+        pytest.skip("the kernel tracks by soft-dirty bits: nobody has to keep anything")
+    maker.end()
+    wait_for(lambda: not socket.exists(), 10, "the keeper's end")
+
+
+def test_a_chain_that_cannot_be_is_refused(tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    me = str(os.getpid())
+    done = cr("pre-dump", images, "-t", me, "--prev-images-dir", "../absent")
+    assert done.returncode == 1 and "../absent" in done.log
+    (images / "parent").unlink()
+    done = cr("pre-dump", images, "-t", me, "--prev-images-dir", ".")
+    assert done.returncode == 1 and "previous images" in done.log
