@@ -19,6 +19,7 @@
 #include <time.h>
 
 #include "kind/kinds.h"
+#include "ns/ns.h"
 #include "util/timer.h"
 
 #ifndef TFD_IOC_SET_TICKS
@@ -158,8 +159,7 @@ static int timerfd_finish(struct restore_ctx *ctx, struct restore_file *f)
 	/* Stopped until the next read, as an image may show a periodic timer that has run out. */
 	if (!value && interval && ticks)
 		value = interval;
-	if (ctx->opts->clock_advance_nsec > 0)
-		timer_advance(&value, interval, &ticks, (uint64_t)ctx->opts->clock_advance_nsec);
+	timer_advance(&value, interval, &ticks, ns_restore_elapsed(ctx));
 	if (value) {
 		r = timerfd_arm(f->fd, e, value, interval);
 		if (r < 0)

@@ -89,6 +89,11 @@ int ns_restore_enter_calls(struct restore_ctx *ctx, struct restore_process *p,
  * one that does not go on by itself (CPU time).
  */
 int ns_restore_clock(struct restore_ctx *ctx, clockid_t clock, int64_t *ret_nsec) _must_check_;
+/*
+ * How much time has passed for the tree since its dump, nanoseconds: cr_opts.clock_advance_nsec, and
+ * what the restore has taken so far.
+ */
+uint64_t ns_restore_elapsed(struct restore_ctx *ctx);
 /* The tree has a user namespace of its own. */
 bool ns_restore_has_userns(struct restore_ctx *ctx);
 /* Ids in images are the user namespace's; what they are outside. */

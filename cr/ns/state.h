@@ -75,7 +75,9 @@ struct ns_restore {
 	UsernsEntry *userns;
 	int user_fd, uts_fd;		/* -EBADF: none of its own */
 	int old_time_fd;		/* our children's time namespace before */
+	bool has_clocks;		/* a time namespace was entered: */
 	int64_t monotonic_ahead_nsec, boottime_ahead_nsec;	/* of our clocks: the tree's */
+	int64_t monotonic_at_dump_nsec;
 	int host_mnt_fd, host_root_fd, host_cwd_fd;	/* while in the tree's */
 };
 

@@ -129,6 +129,8 @@ static int write_offsets(struct ns_restore *ns, const struct clocks *image, int6
 	r = initial_clocks(&now);
 	if (r < 0)
 		return r;
+	ns->has_clocks = true;
+	ns->monotonic_at_dump_nsec = image->monotonic_nsec;
 	ns->monotonic_ahead_nsec = image->monotonic_nsec + advance_nsec - clock_nsec(CLOCK_MONOTONIC);
 	ns->boottime_ahead_nsec = image->boottime_nsec + advance_nsec - clock_nsec(CLOCK_BOOTTIME);
 	split_nsec(image->monotonic_nsec + advance_nsec - now.monotonic_nsec, &m_sec, &m_nsec);
@@ -190,6 +192,16 @@ int ns_restore_clock(struct restore_ctx *ctx, clockid_t clock, int64_t *ret_nsec
 	}
 	*ret_nsec = clock_nsec(clock) + ahead;
 	return 0;
+}
+
+uint64_t ns_restore_elapsed(struct restore_ctx *ctx)
+{
+	const struct ns_restore *ns = ctx->ns_state;
+	int64_t nsec = ctx->opts->clock_advance_nsec;
+
+	if (ns && ns->has_clocks)
+		nsec = clock_nsec(CLOCK_MONOTONIC) + ns->monotonic_ahead_nsec - ns->monotonic_at_dump_nsec;
+	return nsec > 0 ? (uint64_t)nsec : 0;
 }
 
 /* Our later children live by our own clocks again. */

@@ -5,14 +5,15 @@
  *   restore  setitimer(2), late
  *
  * A running timer never reads as zero; an image with an interval but no value is armed with the
- * interval, as CRIU does it. The real timer went on while the tree was away, if its clocks did
- * (cr_opts.clock_advance_nsec): what ran out meanwhile is one SIGALRM, as the kernel merges them.
+ * interval, as CRIU does it. The real timer went on while the tree was away, if its clocks did: what
+ * ran out meanwhile is one SIGALRM, as the kernel merges them.
  */
 #include <limits.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 
+#include "ns/ns.h"
 #include "task/parts.h"
 #include "util/timer.h"
 
@@ -76,7 +77,7 @@ static int itimers_dump_results(struct dump_ctx *ctx, struct dump_process *p,
 }
 
 /* Takes the time off; 1 if SIGALRM came due. */
-static int itimer_advance(struct itimerval *v, int64_t adv)
+static int itimer_advance(struct itimerval *v, uint64_t adv)
 {
 	uint64_t value = timer_nsec((uint64_t)v->it_value.tv_sec,
 				    (uint64_t)v->it_value.tv_usec * 1000);
@@ -85,9 +86,7 @@ static int itimer_advance(struct itimerval *v, int64_t adv)
 	struct timespec left;
 	uint64_t ticks = 0;
 
-	if (adv <= 0)
-		return 0;
-	timer_advance(&value, interval, &ticks, (uint64_t)adv);
+	timer_advance(&value, interval, &ticks, adv);
 	left = timer_timespec(value);
 	/* 0 would disarm it. */
 	v->it_value = (struct timeval){ left.tv_sec, left.tv_nsec / 1000 + (value && value < 1000) };
@@ -110,7 +109,7 @@ static int itimer_restore(struct restore_ctx *ctx, struct restore_process *p, st
 	v.it_value.tv_usec = (suseconds_t)e->vusec;
 	if (!(e->vsec | e->vusec))
 		v.it_value = v.it_interval;
-	if (which == ITIMER_REAL && itimer_advance(&v, ctx->opts->clock_advance_nsec))
+	if (which == ITIMER_REAL && itimer_advance(&v, ns_restore_elapsed(ctx)))
 		batch_call(b, SYS_rt_sigqueueinfo, p->pst->pid, SIGALRM,
 			   batch_put(b, &due, sizeof(due)));
 	batch_call(b, SYS_setitimer, which, batch_put(b, &v, sizeof(v)), 0);

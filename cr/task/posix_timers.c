@@ -175,15 +175,16 @@ static int timer_check(const PosixTimerEntry *e)
 static int timer_catch_up(struct restore_ctx *ctx, const PosixTimerEntry *e, struct itimerspec *spec)
 {
 	uint64_t value = timer_nsec((uint64_t)spec->it_value.tv_sec, (uint64_t)spec->it_value.tv_nsec);
-	int64_t adv = ctx->opts->clock_advance_nsec, now;
+	uint64_t adv = ns_restore_elapsed(ctx);
+	int64_t now;
 
-	if (adv <= 0 || !value || ns_restore_clock(ctx, (clockid_t)e->clock_id, &now) < 0)
+	if (!value || ns_restore_clock(ctx, (clockid_t)e->clock_id, &now) < 0)
 		return 0;
-	if (value > (uint64_t)adv) {
-		spec->it_value = timer_timespec(value - (uint64_t)adv);
+	if (value > adv) {
+		spec->it_value = timer_timespec(value - adv);
 		return 0;
 	}
-	now -= adv - (int64_t)value;
+	now -= (int64_t)(adv - value);
 	spec->it_value = timer_timespec(now > 0 ? (uint64_t)now : 1);
 	return TIMER_ABSTIME;
 }

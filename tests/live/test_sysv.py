@@ -254,6 +254,8 @@ def test_an_adjustment_alone_makes_a_set_the_trees():
 def test_adjustments_that_nobody_can_ask_for_are_refused():
     p, (sem,) = start(UNDO.replace("0o1666", "0o1600") + "os.setuid(65534)\nos.setuid(65534)" + SLEEP)
     try:
+        # It speaks before that.
+        wait_for(lambda: "Uid:\t65534" in Path(f"/proc/{p.pid}/status").read_text(), 10, "setuid")
         code, text = check(p.pid)
         assert code == 1 and f"System V semaphores {sem} " in text, text
         assert "nothing shows its adjustments" in text, text
