@@ -220,6 +220,11 @@ int cmd_restore(struct cmd_opts *o)
 		r = write_stats(o, &stats, false);
 	if (r < 0)
 		return failed(o, "restore", r);
+	/* A job of ours is in our group: what is typed means it, not us. */
+	if (wait && o->cr.shell_job) {
+		signal(SIGINT, SIG_IGN);
+		signal(SIGQUIT, SIG_IGN);
+	}
 	while (wait && waitpid(root, &status, 0) < 0 && errno == EINTR)
 		;
 	return 0;

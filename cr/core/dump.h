@@ -36,6 +36,8 @@ struct dump_process {
 	uint32_t number;		/* in procs, from 1 */
 	pid_t pid;
 	uint32_t pid_virtual, pgid, sid;
+	dev_t tty;			/* its controlling terminal, 0: none */
+	int tty_pgrp;			/* and that one's foreground group */
 	enum task_life life;
 	uint32_t exit_code;		/* kernel/stat.h */
 	uint64_t start_ticks;		/* idem */

@@ -9,6 +9,7 @@
 
 #include "core/files.h"
 #include "core/restore_steps.h"
+#include "kind/tty.h"
 #include "ns/cgroup.h"
 #include "ns/ipc.h"
 #include "ns/ns.h"
@@ -74,12 +75,14 @@ static const struct {
 	/* From here on our children are born into the tree's time namespace. */
 	{ "namespaces",		ns_restore_prepare },
 	{ "System V IPC",	ipc_restore },
+	{ "terminals",		tty_restore_pairs },
 	{ "call zone",		restore_zone },
 	/* A kernel that was just booted has none, before its sysctls are set. */
 	{ "huge pages",		restore_huge_pages },
 	{ "tasks and memory",	step_tasks },
 	/* setpgid() wants the leader to exist, and both in one session. Helpers end with it. */
 	{ "process groups",	restore_groups },
+	{ "jobs",		tty_restore_jobs },
 	/* As their last users; what a process would give back (SEM_UNDO), before threads share it. */
 	{ "System V IPC, users", ipc_restore_users },
 	{ "files and state",	restore_settle },
@@ -90,6 +93,7 @@ static const struct {
 	{ "System V IPC, last",	ipc_restore_late },
 	{ "network unlock",	step_network_unlock },
 	{ "files, last",	restore_files_finish },
+	{ "terminals, last",	tty_restore_last },
 	{ "registers",		restore_registers },
 	{ "release",		restore_release },
 };

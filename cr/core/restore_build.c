@@ -20,6 +20,7 @@
 
 #include "core/restore_steps.h"
 #include "kernel/stat.h"
+#include "kind/tty.h"
 #include "ns/cgroup.h"
 #include "task/mem.h"
 #include "task/parts.h"
@@ -345,10 +346,13 @@ static int process_make(struct restore_ctx *ctx, struct kin *k)
 static int session_make(struct restore_ctx *ctx, struct kin *k)
 {
 	struct restore_process *p = k->process;
+	int r;
 
 	batch_begin(&ctx->batch, &p->threads[0].task);
 	batch_call(&ctx->batch, SYS_setsid);
-	return batch_run(&ctx->batch);
+	r = batch_run(&ctx->batch);
+	/* A session that has lost its leader has no terminal. */
+	return r < 0 || k->helper || k->dead ? r : tty_restore_session(ctx, p);
 }
 
 int restore_tasks(struct restore_ctx *ctx)

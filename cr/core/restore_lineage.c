@@ -9,12 +9,18 @@
 
 #include "core/restore_steps.h"
 
+/* With --shell-job the engine's session and group take the place of the root's, as in CRIU. */
 static int kin_add(struct restore_ctx *ctx, struct restore_process *p)
 {
-	const PstreeEntry *e = p->pst;
-	const struct kin kin = { .pid = e->pid, .sid = e->sid, .pgid = e->pgid, .dead = !p->alive,
-				 .process = p };
+	const PstreeEntry *e = p->pst, *root = ctx->procs[0].pst;
+	struct kin kin = { .pid = e->pid, .sid = e->sid, .pgid = e->pgid, .dead = !p->alive,
+			   .process = p };
 	struct kin *k;
+
+	if (ctx->lineage.outside && e->pgid == root->pgid)
+		kin.pgid = (uint32_t)getpgrp();
+	if (ctx->lineage.outside && e->sid == root->sid)
+		kin.sid = ctx->lineage.outside;
 
 	if (!p->parent && !p->alive)
 		return log_fail(-EINVAL, "the root process %u is dead", e->pid);
@@ -38,11 +44,10 @@ static int helper_add(struct restore_ctx *ctx, struct kin *k)
 int restore_lineage(struct restore_ctx *ctx)
 {
 	struct lineage *l = &ctx->lineage;
-	const PstreeEntry *root = ctx->procs[0].pst;
 	int r = 0;
 
-	if (ctx->opts->shell_job && root->sid != root->pid)
-		l->outside = root->sid;
+	if (ctx->opts->shell_job)
+		l->outside = (uint32_t)getsid(0);
 	for (size_t i = 0; r >= 0 && i < ctx->n_procs; i++)
 		r = kin_add(ctx, &ctx->procs[i]);
 	if (r < 0)

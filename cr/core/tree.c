@@ -102,6 +102,8 @@ static int process_open(struct dump_ctx *ctx, struct dump_process *parent, pid_t
 	p->pid_virtual = (uint32_t)pid;
 	p->pgid = (uint32_t)st.pgrp;
 	p->sid = (uint32_t)st.session;
+	p->tty = st.tty;
+	p->tty_pgrp = st.tty_pgrp;
 	p->life = st.state == 'Z' || st.state == 'X' ? TASK_DEAD : TASK_ALIVE;
 	p->exit_code = st.exit_code;
 	p->start_ticks = st.start_ticks;

@@ -1,6 +1,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 
 #include "kernel/stat.h"
 #include "util/io.h"
@@ -8,8 +9,13 @@
 #define STAT_MAX	8192u
 
 /* Numbers of fields as the manual counts them. */
-enum { FIELD_STATE = 3, FIELD_PPID, FIELD_PGRP, FIELD_SESSION, FIELD_THREADS = 20, FIELD_START = 22,
-       FIELD_EXIT_CODE = 52 };
+enum { FIELD_STATE = 3, FIELD_PPID, FIELD_PGRP, FIELD_SESSION, FIELD_TTY, FIELD_TTY_PGRP,
+       FIELD_THREADS = 20, FIELD_START = 22, FIELD_EXIT_CODE = 52 };
+
+dev_t dev_of_kernel(uint32_t nr)
+{
+	return makedev(nr >> 8 & 0xfff, (nr & 0xff) | (nr >> 12 & 0xfff00));
+}
 
 int proc_stat_parse(const char *text, struct proc_stat *ret)
 {
@@ -28,6 +34,8 @@ int proc_stat_parse(const char *text, struct proc_stat *ret)
 		case FIELD_PPID:	ret->ppid = (pid_t)strtol(s, NULL, 10); break;
 		case FIELD_PGRP:	ret->pgrp = (pid_t)strtol(s, NULL, 10); break;
 		case FIELD_SESSION:	ret->session = (pid_t)strtol(s, NULL, 10); break;
+		case FIELD_TTY:		ret->tty = dev_of_kernel((uint32_t)strtol(s, NULL, 10)); break;
+		case FIELD_TTY_PGRP:	ret->tty_pgrp = (pid_t)strtol(s, NULL, 10); break;
 		case FIELD_THREADS:	ret->n_threads = (unsigned int)strtoul(s, NULL, 10); break;
 		case FIELD_START:	ret->start_ticks = strtoull(s, NULL, 10); break;
 		case FIELD_EXIT_CODE:	ret->exit_code = (uint32_t)strtoul(s, NULL, 10); break;

@@ -10,6 +10,8 @@ struct proc_stat {
 	char comm[16];
 	char state;			/* of the main thread: 'R', 'S', 'T', 't', 'Z' ... */
 	pid_t ppid, pgrp, session;
+	dev_t tty;			/* its controlling terminal, 0: none */
+	pid_t tty_pgrp;			/* and that one's foreground group, -1: none */
 	unsigned int n_threads;
 	/*
 	 * A wait status: of a zombie; of a process that job control has stopped, 0 when its parent
@@ -19,6 +21,8 @@ struct proc_stat {
 	uint64_t start_ticks;		/* since boot, of _SC_CLK_TCK to a second */
 };
 
+/* A device number as the kernel prints it (here, and by TIOCGDEV). */
+dev_t dev_of_kernel(uint32_t nr);
 int proc_stat_parse(const char *text, struct proc_stat *ret) _must_check_;
 /* proc_fd: a descriptor of /proc/PID. */
 int proc_stat_read(int proc_fd, struct proc_stat *ret) _must_check_;

@@ -7,7 +7,7 @@
 
 extern const struct kind kind_external, kind_reg, kind_pipe, kind_fifo, kind_eventfd,
 	kind_eventpoll, kind_timerfd, kind_signalfd, kind_memfd, kind_inotify, kind_pidfd,
-	kind_nsfile, kind_mqueue, kind_refuse;
+	kind_nsfile, kind_mqueue, kind_tty, kind_refuse;
 extern const struct kind kind_unix, kind_inet, kind_netlink, kind_packet;
 
 /* "anon_inode:[eventfd]" or, as some are spelled, "anon_inode:inotify". */

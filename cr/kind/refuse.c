@@ -79,10 +79,6 @@ static const struct refusal path_refusals[] = {
 	{ "/dev/uinput", "a virtual input device", "stop the program that made it" },
 	{ "/dev/loop", "a loop device", "close it before" },
 	{ "/dev/mapper/", "a device-mapper volume", "close it before" },
-	{ "/dev/tty", "a terminal", "start the program without terminal, as a service" },
-	{ "/dev/pts/", "a terminal", "start the program without terminal, as a service" },
-	{ "/dev/ptmx", "the master of a pseudo terminal", "end the terminal session before" },
-	{ "/dev/console", "the console", "start the program without terminal, as a service" },
 };
 
 static const struct {

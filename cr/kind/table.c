@@ -24,6 +24,7 @@ const struct kind *const kinds[] = {
 	/* "/name" looks like a path, too. */
 	&kind_mqueue,
 	&kind_fifo,
+	&kind_tty,
 	&kind_reg,
 	/* Matches everything. */
 	&kind_refuse,

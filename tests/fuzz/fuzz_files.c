@@ -19,6 +19,7 @@
 #include "core/files.h"
 #include "image/pages.h"
 #include "kind/kinds.h"
+#include "kind/tty.h"
 
 #define ROUNDS	4000u
 #define REGION	(4u << 20)
@@ -55,7 +56,7 @@ static const char *odd_name(void)
 {
 	static const char *const v[] = { "", "/", "/dir", "/dir/file", "/dir/gone/deep/file", "..",
 		"/dir/../dir/file", "/proc/self/mem", "/dir/fifo", "/dev/zero", "x", "/proc/1/fd/0",
-		"/anon_hugepage", "/dir/link", "//", "/dir/" };
+		"/anon_hugepage", "/dir/link", "//", "/dir/", "/dev/pts/ptmx", "/dev/pts/0" };
 
 	return v[rnd(ARRAY_SIZE(v))];
 }
@@ -176,6 +177,7 @@ static void put_files(struct images *im)
 #define FifoEntry_INIT_(x)		FIFO_ENTRY__INIT
 #define MemfdFileEntry_INIT_(x)		MEMFD_FILE_ENTRY__INIT
 #define RegFileEntry_INIT_(x)		REG_FILE_ENTRY__INIT
+#define TtyFileEntry_INIT_(x)		TTY_FILE_ENTRY__INIT
 	FILE_OF(EventfdFileEntry, , EVENTFD, efd, e.fown = &fown, e.counter = odd());
 	FILE_OF(SignalfdEntry, , SIGNALFD, sgfd, e.fown = &fown, e.sigmask = odd());
 	FILE_OF(TimerfdEntry, , TIMERFD, tfd, e.fown = &fown, e.vsec = 5, e.ticks = rnd(3),
@@ -201,6 +203,12 @@ static void put_files(struct images *im)
 		e.name = (char *)"/dir/file", e.flags = O_RDWR);
 	FILE_OF(MemfdFileEntry, , MEMFD, memfd, e.fown = &fown, e.inode_id = 1, e.flags = O_RDWR);
 	FILE_OF(MemfdFileEntry, , MEMFD, memfd, e.fown = &fown, e.inode_id = 2, e.flags = O_RDWR);
+	/* Ends 4 and 5 of a pair, 6: hung up; their paths follow. */
+	for (uint32_t i = 0; i < 4; i++)
+		FILE_OF(TtyFileEntry, , TTY, tty, e.fown = &fown, e.tty_info_id = i < 3 ? 5 - i % 2 : 6,
+			e.flags = O_RDWR, e.has_regf_id = true, e.regf_id = 22 + i % 2);
+	FILE_OF(RegFileEntry, , REG, reg, e.fown = &fown, e.name = (char *)"/dev/pts/ptmx");
+	FILE_OF(RegFileEntry, , REG, reg, e.fown = &fown, e.name = (char *)"/dev/pts/2");
 }
 
 static struct image_writer *new_image(struct images *im, const struct image_type *t, uint64_t n)
@@ -287,6 +295,43 @@ static void put_memory(struct images *im)
 	MUST(!image_close(w));
 }
 
+static void put_terminals(struct images *im)
+{
+	struct image_writer *w = new_image(im, &image_tty_info, 0);
+	TtyDataEntry data = TTY_DATA_ENTRY__INIT;
+	uint32_t cc[19] = { 0x7f1c03, 4 }, pushed[] = { 2, 2, 5 };
+
+	for (uint32_t id = 4; id <= 6; id++) {
+		TtyInfoEntry e = TTY_INFO_ENTRY__INIT;
+		TermiosEntry t = TERMIOS_ENTRY__INIT;
+		WinsizeEntry ws = WINSIZE_ENTRY__INIT;
+		TtyPtyEntry number = TTY_PTY_ENTRY__INIT;
+
+		number.index = 2;
+		t.c_cc = cc;
+		t.n_c_cc = 19;
+		t.c_lflag = rnd(2) ? 2 /* ICANON */ : (uint32_t)odd();
+		e.id = id;
+		e.type = TTY_TYPE__PTY;
+		e.pty = &number;
+		e.termios = id < 6 ? &t : NULL;
+		e.winsize = &ws;
+		e.has_uid = e.has_gid = e.has_mode = true;
+		put(w, &e.base);
+	}
+	MUST(!image_close(w));
+	w = new_image(im, &image_tty_data, 0);
+	for (uint32_t id = 4; id <= 5; id++) {
+		data.tty_id = id;
+		data.data.data = (uint8_t *)"a\n\004c";
+		data.data.len = 5;
+		data.pushed = pushed;
+		data.n_pushed = id == 4 ? 3 : 0;
+		put(w, &data.base);
+	}
+	MUST(!image_close(w));
+}
+
 static void put_locks(struct images *im)
 {
 	struct image_writer *w = new_image(im, &image_filelocks, 0);
@@ -312,6 +357,7 @@ static void write_images(struct image_store *s)
 	put_data(&im, &image_pipes_data, 77);
 	put_data(&im, &image_fifo_data, 78);
 	put_memory(&im);
+	put_terminals(&im);
 	put_locks(&im);
 }
 
@@ -337,16 +383,18 @@ static unsigned int restore_all(struct image_store *s)
 	ctx->procs = &p;
 	ctx->n_procs = 1;
 	inv.root_ids = &ids;
+	MUST(!map_put(&ctx->procs_by_pid, pst.pid, &p));
 	ids.has_net_ns_id = true;
 	ids.net_ns_id = 2;
-	if (!restore_files_load(ctx)) {
+	if (!restore_files_load(ctx) && !tty_restore_pairs(ctx)) {
 		for (size_t i = 0; i < ctx->n_files; i++)
 			made += restore_file_get(ctx, ctx->files[i]->id, &fd) >= 0;
 		r = restore_locks_files(ctx, &p);
-		if (!r && !restore_files_finish(ctx))
+		if (!r && !restore_files_finish(ctx) && !tty_restore_last(ctx))
 			made++;
 	}
 	restore_files_done(ctx);
+	map_done(&ctx->procs_by_pid);
 	arena_done(&ctx->arena);
 	free(ctx);
 	return made;
@@ -384,6 +432,9 @@ static int run(uint32_t rounds)
 	MUST(!mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL));
 	MUST(!mount("fuzz", "/mnt", "tmpfs", 0, "size=64m") && !mkdir("/mnt/proc", 0755));
 	MUST(!mount("proc", "/mnt/proc", "proc", 0, NULL) && !chroot("/mnt") && !chdir("/"));
+	MUST(!mkdir("/dev", 0755) && !mkdir("/dev/pts", 0755));
+	MUST(!mount("devpts", "/dev/pts", "devpts", 0, "ptmxmode=0666,max=64"));
+	MUST(!symlink("pts/ptmx", "/dev/ptmx"));
 	make_tree();
 	before = open_descriptors();
 	for (uint32_t i = 0; i < rounds; i++) {

@@ -80,7 +80,13 @@ CASES = {
         "import select; e = select.epoll(); r, w = os.pipe(); e.register(r); "
         "pid = os.fork()\nif pid == 0:\n    os.close(e.fileno()); ready()\n"
         "os.close(r)", "no longer holds", "EPOLL_CTL_DEL", []),
-    "terminal": ("import pty; m, s = pty.openpty()", "terminal", "", []),
+    "packet mode": (
+        "import termios; m, s = os.openpty(); fcntl.ioctl(m, 0x5420, struct.pack('i', 1)); "
+        "termios.tcflush(s, termios.TCIFLUSH)", "a status of packet mode is unread", "again", []),
+    "input of a console": (
+        "import termios\ntry:\n    t = os.open('/dev/tty62', os.O_RDWR | os.O_NOCTTY)\n"
+        "except OSError as e:\n    print('SKIP', e, flush=True); sys.exit(0)\n"
+        "fcntl.ioctl(t, termios.TIOCSTI, b'\\n')", "1 bytes of input are unread", "again", []),
     "misc device": ("os.open('/dev/fuse', os.O_RDWR)", "FUSE", "unmount", []),
 }
 

@@ -199,3 +199,34 @@ def test_what_is_found_out_by_changing_it_survives_too(tmp_path):
         p.stdout.close()
         libc.semctl(sem, 0, 0)
         libc.mq_unlink(name)
+
+
+def engines():
+    """Processes of cr that still run, also those whose parent was killed."""
+    found = []
+    for exe in Path("/proc").glob("[0-9]*/exe"):
+        try:
+            found += [exe] if os.readlink(exe) == str(CR.resolve()) else []
+        except OSError:
+            pass
+    return found
+
+
+def test_what_is_queued_in_terminals_survives_a_killed_dump(tmp_path):
+    seed = 20261122
+    delays = random.Random(seed)
+    m = Maker("ptys", tmp_path)
+    try:
+        m.start()
+        images = tmp_path / "killed"
+        images.mkdir()
+        killed = 0
+        for _ in range(ROUNDS_MAX):
+            if killed >= KILLS:
+                break
+            killed += kill_tracer(m.pid, images, delays.uniform(0, 0.004))
+            wait_for(lambda: not engines(), 10, "the helper has put back what it took")
+        assert killed >= KILLS, f"only {killed} tracers were killed in time"
+        m.verify()
+    finally:
+        m.end()
