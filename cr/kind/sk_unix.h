@@ -20,6 +20,8 @@ enum { USK_EXTERN = 1, USK_SERVICE = 2, USK_CALLBACK = 4 };
 int unix_queue_dump(struct dump_ctx *ctx, struct dump_file *f, const UnixSkEntry *e)
 	_must_check_;
 /* unix_path.c: name, permissions and directory of a bound socket. */
+/* The name as images have it. */
+int unix_name_put(struct dump_ctx *ctx, const struct sockdiag *d, UnixSkEntry *e) _must_check_;
 int unix_path_dump(struct dump_ctx *ctx, struct dump_file *f, const struct sockdiag *d,
 		   UnixSkEntry *e) _must_check_;
 /* For messages: a path, "@name", "unnamed". buf: UNIX_NAME_TEXT. */

@@ -71,10 +71,9 @@ static int put_extern_peer(struct dump_ctx *ctx, const UnixSkEntry *of, const st
 	e->type = of->type;
 	e->state = UNIX_LISTEN;
 	e->uflags = USK_EXTERN;
-	if (d && d->name_len) {
-		e->name.data = (uint8_t *)d->name;
-		e->name.len = d->name_len;
-	}
+	r = d ? unix_name_put(ctx, d, e) : 0;
+	if (r < 0)
+		return r;
 	e->has_ns_id = of->has_ns_id;
 	e->ns_id = of->ns_id;
 	fe->type = FD_TYPES__UNIXSK;

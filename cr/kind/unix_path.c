@@ -11,10 +11,28 @@
 
 #include "kind/sk_unix.h"
 
+/* CRIU takes a path for a string: it has to end in NUL, as far as sun_path has room for one. */
+int unix_name_put(struct dump_ctx *ctx, const struct sockdiag *d, UnixSkEntry *e)
+{
+	bool is_path = d->name_len && d->name[0];
+
+	if (!d->name_len)
+		return 0;
+	e->name.data = arena_alloc(&ctx->arena, d->name_len + 1);
+	if (!e->name.data)
+		return log_err(-ENOMEM, "socket's name");
+	memcpy(e->name.data, d->name, d->name_len);
+	e->name.len = d->name_len;
+	if (is_path && d->name_len < sizeof(((struct sockaddr_un *)0)->sun_path))
+		e->name.len++;
+	return 0;
+}
+
 /* The directory in which a relative name was bound: the file's path without that name. */
 static int dump_dir(struct dump_ctx *ctx, const char *path, UnixSkEntry *e)
 {
-	size_t path_len = strlen(path), name_len = e->name.len;
+	size_t path_len = strlen(path);
+	size_t name_len = strnlen((const char *)e->name.data, e->name.len);
 
 	if (e->name.data[0] == '/')
 		return 0;
@@ -86,12 +104,10 @@ int unix_path_dump(struct dump_ctx *ctx, struct dump_file *f, const struct sockd
 {
 	_cleanup_close_ int file = -EBADF;
 
-	if (!d->name_len)
-		return 0;
-	e->name.data = (uint8_t *)d->name;
-	e->name.len = d->name_len;
-	if (!d->name[0])
-		return 0;
+	int r = unix_name_put(ctx, d, e);
+
+	if (r < 0 || !d->name_len || !d->name[0])
+		return r;
 	file = ioctl(f->fd, SIOCUNIXFILE);
 	if (file >= 0)
 		return dump_file(ctx, f, e, file);
