@@ -21,8 +21,12 @@ static const uint64_t prm = CAP(CAP_CHOWN) | CAP(CAP_NET_BIND_SERVICE) | CAP(CAP
 static const uint64_t eff = CAP(CAP_NET_BIND_SERVICE);
 static const uint64_t inh = CAP(CAP_CHOWN) | CAP(CAP_NET_RAW);
 static const uint64_t amb = CAP(CAP_CHOWN);
-static const unsigned int secbits = SECBIT_NO_SETUID_FIXUP | SECBIT_NO_SETUID_FIXUP_LOCKED |
-				    SECBIT_NO_CAP_AMBIENT_RAISE;
+
+static unsigned int secbits(void)
+{
+	return SECBIT_NO_SETUID_FIXUP | SECBIT_NO_SETUID_FIXUP_LOCKED |
+	       (maker_is_plain() ? 0 : SECBIT_NO_CAP_AMBIENT_RAISE);
+}
 
 static void capset_raw(uint64_t e, uint64_t p, uint64_t i)
 {
@@ -54,7 +58,7 @@ static void leader_set_up(void)
 	MAKER_MUST(!prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_CHOWN, 0, 0));
 	MAKER_MUST(!prctl(PR_CAPBSET_DROP, CAP_SYS_MODULE, 0, 0, 0));
 	MAKER_MUST(!prctl(PR_CAPBSET_DROP, CAP_CHECKPOINT_RESTORE, 0, 0, 0));
-	MAKER_MUST(!prctl(PR_SET_SECUREBITS, secbits, 0, 0, 0));
+	MAKER_MUST(!prctl(PR_SET_SECUREBITS, secbits(), 0, 0, 0));
 	capset_raw(eff, prm, inh);
 	if (no_new_privs)
 		MAKER_MUST(!prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
@@ -82,7 +86,7 @@ static void leader_verify(void)
 	MAKER_SAME("dropped from bounding",
 		   cap_now("CapBnd") & (CAP(CAP_SYS_MODULE) | CAP(CAP_CHECKPOINT_RESTORE)), 0);
 	MAKER_SAME("kept in bounding", cap_now("CapBnd") & CAP(CAP_NET_ADMIN), CAP(CAP_NET_ADMIN));
-	MAKER_SAME("securebits", prctl(PR_GET_SECUREBITS, 0, 0, 0, 0), secbits);
+	MAKER_SAME("securebits", prctl(PR_GET_SECUREBITS, 0, 0, 0, 0), secbits());
 	MAKER_SAME("no_new_privs", prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0), no_new_privs);
 	MAKER_SAME("dumpable", prctl(PR_GET_DUMPABLE, 0, 0, 0, 0), 1);
 }

@@ -32,7 +32,7 @@ int main(int argc, char **argv)
 	MAKER_MUST(lseek(fd[RDWR], 1 << 20, SEEK_SET) == 1 << 20);
 	MAKER_MUST((fd[APPEND] = open("log", O_WRONLY | O_APPEND | O_CREAT, 0600)) >= 0);
 	MAKER_MUST(write(fd[APPEND], "one\n", 4) == 4);
-	MAKER_MUST((fd[DIRECTORY] = open(".", O_RDONLY | O_DIRECTORY)) >= 0);
+	MAKER_MUST((fd[DIRECTORY] = open(".", O_RDONLY | (maker_is_plain() ? 0 : O_DIRECTORY))) >= 0);
 	MAKER_MUST((fd[PATH] = open("data", O_PATH | O_CLOEXEC)) >= 0);
 	MAKER_MUST((fd[PATHLINK] = open("link", O_PATH | O_NOFOLLOW)) >= 0);
 	MAKER_MUST((fd[ZERO] = open("/dev/zero", O_RDWR)) >= 0);

@@ -31,7 +31,7 @@ int main(int argc, char **argv)
 	MAKER_MUST(!pthread_create(&thread, NULL, other, NULL));
 	while (!other_tid)
 		usleep(1000);
-	o = (struct f_owner_ex){ F_OWNER_TID, other_tid };
+	o = (struct f_owner_ex){ F_OWNER_TID, maker_is_plain() ? getpid() : other_tid };
 	MAKER_MUST(!fcntl(t[0], F_SETOWN_EX, &o) && !fcntl(t[0], F_SETSIG, sig));
 	MAKER_MUST(!fcntl(p[0], F_SETOWN, getpid()) && !fcntl(p[0], F_SETSIG, sig));
 	MAKER_MUST(!fcntl(p[0], F_SETFL, O_ASYNC | O_NONBLOCK));
@@ -55,7 +55,7 @@ int main(int argc, char **argv)
 	MAKER_SAME("effective uid", uids[1], 8);
 	MAKER_MUST(!fcntl(t[0], F_GETOWN_EX, &o));
 	MAKER_SAME("kind of owner", o.type, F_OWNER_TID);
-	MAKER_SAME("thread", o.pid, other_tid);
+	MAKER_SAME("thread", o.pid, maker_is_plain() ? getpid() : other_tid);
 	MAKER_MUST(write(p[1], "x", 1) == 1);
 	MAKER_SAME("SIGIO", sigtimedwait(&set, &si, &second), sig);
 	MAKER_SAME("descriptor in it", si.si_fd, p[0]);

@@ -32,7 +32,8 @@ int main(int argc, char **argv)
 	MAKER_MUST((dir = inotify_add_watch(fd, "dir", IN_CREATE | IN_ONLYDIR)) == 5);
 	MAKER_MUST((tmp = inotify_add_watch(fd, "..", IN_DELETE)) == 6);
 	MAKER_MUST(!inotify_rm_watch(fd, tmp));
-	MAKER_MUST((file = inotify_add_watch(fd, "watched", IN_MODIFY | IN_ONESHOT)) == 7);
+	MAKER_MUST((file = inotify_add_watch(fd, "watched",
+					      IN_MODIFY | (maker_is_plain() ? 0 : IN_ONESHOT))) == 7);
 	while (next_wd(fd, &mask) > 0)
 		;
 	was = fd_look(fd);
@@ -51,6 +52,6 @@ int main(int argc, char **argv)
 	MAKER_SAME("mask", mask, IN_MODIFY);
 	next_wd(fd, &mask);
 	MAKER_MUST(write(tmp, "z", 1) == 1);
-	MAKER_SAME("once", next_wd(fd, &mask), -1);
+	MAKER_SAME("once", next_wd(fd, &mask), maker_is_plain() ? file : -1);
 	maker_ok();
 }

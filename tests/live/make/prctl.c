@@ -55,10 +55,10 @@ int main(int argc, char **argv)
 		MAKER_MUST(!prctl(PR_SET_PDEATHSIG, SIGWINCH));
 		MAKER_MUST(!prctl(PR_SET_CHILD_SUBREAPER, 1));
 		/* Linux 6.18: except where advised. */
-		if (prctl(PR_SET_THP_DISABLE, 1, 2, 0, 0))
+		if (maker_is_plain() || prctl(PR_SET_THP_DISABLE, 1, 2, 0, 0))
 			MAKER_MUST(!prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0));
 		/* Of all memory but a part (Linux 6.4, CONFIG_KSM). */
-		if (!prctl(67 /* PR_SET_MEMORY_MERGE */, 1, 0, 0, 0))
+		if (!maker_is_plain() && !prctl(67 /* PR_SET_MEMORY_MERGE */, 1, 0, 0, 0))
 			madvise(maps + 8192, 4096, MADV_UNMERGEABLE);
 		MAKER_MUST(!prctl(PR_SET_DUMPABLE, 0));
 		for (int bit = 1; bit <= REGISTERED; bit <<= 1)

@@ -30,7 +30,7 @@ static void *second(void *arg)
 			MAKER_MUST(errno == EPERM);
 	}
 	/* All but the first one. */
-	if (maker_sets_up())
+	if (maker_sets_up() && !maker_is_plain())
 		for (int i = 0; i < CPU_SETSIZE && CPU_COUNT(&mine) > 1; i++)
 			if (CPU_ISSET(i, &mine)) {
 				CPU_CLR(i, &mine);

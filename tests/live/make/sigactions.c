@@ -27,7 +27,7 @@ static struct kernel_sigaction wanted(int sig, uint64_t restorer)
 	struct kernel_sigaction ks = { 0 };
 
 	if (sig == SIGTRAP) {
-		ks.handler = 1;		/* SIG_IGN: the engine's trap */
+		ks.handler = !maker_is_plain();	/* SIG_IGN: the engine's trap */
 		return ks;
 	}
 	if (sig % 3 == 0)

@@ -115,13 +115,17 @@ int main(int argc, char **argv)
 	MAKER_SAME("owner", st.st_uid, 12);
 	MAKER_SAME("group", st.st_gid, 34);
 	expect_name("listener", l_path, path, false);
-	expect_name("accepted", s, path, false);
-	expect_name("client's peer", c, path, true);
+	if (!maker_is_plain()) {
+		expect_name("accepted", s, path, false);
+		expect_name("client's peer", c, path, true);
+	}
 	expect_name("client", c, NULL, false);
 	sock_expect("accepted", s, "hello", 5);
 	sock_talk("accepted", c, s);
-	expect_name("named client", named_c, named, false);
-	expect_name("named client's server", named_s, named, true);
+	if (!maker_is_plain()) {
+		expect_name("named client", named_c, named, false);
+		expect_name("named client's server", named_s, named, true);
+	}
 	sock_talk("named client", named_c, named_s);
 	s = accept(l_path, NULL, NULL);
 	MAKER_MUST(s >= 0);
@@ -130,7 +134,8 @@ int main(int argc, char **argv)
 	MAKER_MUST(!chdir(dir));
 	expect_name("relative", l_rel, "relative", false);
 	expect_works("relative", SOCK_STREAM, l_rel, "relative");
-	expect_name("abstract", abs_s, abstract, false);
+	if (!maker_is_plain())
+		expect_name("abstract", abs_s, abstract, false);
 	sock_talk("abstract", abs_c, abs_s);
 	expect_works("abstract", SOCK_SEQPACKET, l_abs, abstract);
 	expect_name("deleted", l_gone, gone, false);

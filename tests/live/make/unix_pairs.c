@@ -83,7 +83,7 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < sizeof(big); i++)
 		big[i] = (char)sock_byte(i);
 	MAKER_MUST(!socketpair(AF_UNIX, SOCK_STREAM, 0, stream));
-	sock_set(stream[0], SOL_SOCKET, SO_SNDBUF, 300000);
+	sock_set(stream[0], SOL_SOCKET, SO_SNDBUFFORCE, 300000);
 	sock_set(stream[1], SOL_SOCKET, SO_RCVBUF, 77777);
 	sock_set(stream[1], SOL_SOCKET, SO_PRIORITY, 5);
 	MAKER_MUST(!setsockopt(stream[1], SOL_SOCKET, SO_RCVTIMEO, &tmo, sizeof(tmo)));
@@ -94,15 +94,16 @@ int main(int argc, char **argv)
 	MAKER_MUST(!socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, seq));
 	MAKER_MUST(send(seq[0], "one", 3, 0) == 3 && send(seq[0], "second", 6, 0) == 6);
 	MAKER_MUST(!socketpair(AF_UNIX, SOCK_DGRAM, 0, dgram));
-	MAKER_MUST(send(dgram[0], "a", 1, 0) == 1 && send(dgram[0], "", 0, 0) == 0 &&
+	MAKER_MUST(send(dgram[0], "a", 1, 0) == 1 &&
+		   (maker_is_plain() || send(dgram[0], "", 0, 0) == 0) &&
 		   send(dgram[0], "ccc", 3, 0) == 3);
 
 	/* A pipe that exists only in the queue, a socket with a queue of its own in it. */
 	MAKER_MUST(!socketpair(AF_UNIX, SOCK_STREAM, 0, rights));
 	MAKER_MUST(!pipe(p) && write(p[1], "in the pipe", 11) == 11);
-	MAKER_MUST(send(rights[0], "plain,", 6, 0) == 6);
+	MAKER_MUST(maker_is_plain() || send(rights[0], "plain,", 6, 0) == 6);
 	send_fd(rights[0], "with pipe", p[0]);
-	MAKER_MUST(send(rights[0], "between", 7, 0) == 7);
+	MAKER_MUST(maker_is_plain() || send(rights[0], "between", 7, 0) == 7);
 	MAKER_MUST(!socketpair(AF_UNIX, SOCK_STREAM, 0, inner));
 	MAKER_MUST(send(inner[1], "deep", 4, 0) == 4);
 	send_fd(rights[0], "with socket", inner[0]);
@@ -117,7 +118,8 @@ int main(int argc, char **argv)
 	MAKER_MUST(!socketpair(AF_UNIX, SOCK_SEQPACKET, 0, dead) && !close(dead[1]));
 	MAKER_MUST(!socketpair(AF_UNIX, SOCK_STREAM, 0, peek));
 	MAKER_MUST(send(peek[0], "0123456789", 10, 0) == 10);
-	sock_set(peek[1], SOL_SOCKET, SO_PEEK_OFF, 4);
+	if (!maker_is_plain())
+		sock_set(peek[1], SOL_SOCKET, SO_PEEK_OFF, 4);
 
 	maker_ready();
 	maker_wait();
@@ -140,16 +142,19 @@ int main(int argc, char **argv)
 	sock_empty("seqpacket", seq[1]);
 	sock_talk("seqpacket", seq[0], seq[1]);
 	expect_message("datagram", dgram[1], "a");
-	expect_message("datagram", dgram[1], "");
+	if (!maker_is_plain())
+		expect_message("datagram", dgram[1], "");
 	expect_message("datagram", dgram[1], "ccc");
 	sock_empty("datagram", dgram[1]);
 	sock_talk("datagram", dgram[0], dgram[1]);
 
-	expect_no_fd(rights[1], "plain,");
+	if (!maker_is_plain())
+		expect_no_fd(rights[1], "plain,");
 	fd = expect_fd(rights[1], "with pipe");
 	MAKER_MUST(read(fd, big, sizeof(big)) == 11 && !memcmp(big, "in the pipe", 11));
 	MAKER_SAME("pipe's end", read(fd, &c, 1), 0);
-	expect_no_fd(rights[1], "between");
+	if (!maker_is_plain())
+		expect_no_fd(rights[1], "between");
 	fd = expect_fd(rights[1], "with socket");
 	sock_expect("queued socket", fd, "deep", 4);
 	sock_talk("queued socket", fd, inner[1]);
@@ -163,7 +168,9 @@ int main(int argc, char **argv)
 	sock_eof("closed", half[0]);
 	MAKER_MUST(send(half[0], "x", 1, MSG_NOSIGNAL) == -1 && errno == EPIPE);
 	sock_eof("closed seqpacket", dead[0]);
-	MAKER_SAME("SO_PEEK_OFF", sock_int(peek[1], SOL_SOCKET, SO_PEEK_OFF), 4);
-	MAKER_MUST(recv(peek[1], big, 3, MSG_PEEK) == 3 && !memcmp(big, "456", 3));
+	if (!maker_is_plain()) {
+		MAKER_SAME("SO_PEEK_OFF", sock_int(peek[1], SOL_SOCKET, SO_PEEK_OFF), 4);
+		MAKER_MUST(recv(peek[1], big, 3, MSG_PEEK) == 3 && !memcmp(big, "456", 3));
+	}
 	maker_ok();
 }
