@@ -6,7 +6,10 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <string.h>
+#include <sys/select.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "kernel/sockdiag.h"
 #include "netlock/iptables.h"
@@ -179,6 +182,7 @@ char *hostlock_rules(const char *table, const struct map *connections, size_t *r
 
 /* libnftables(3), loaded when it is needed: nothing else in the command wants it. */
 #define NFT_CTX_DEFAULT	0
+#define ROOM_FROM	256	/* the log and what else the command opened first are below */
 struct nft_ctx;
 
 struct nft {
@@ -228,6 +232,30 @@ static int nft_open(struct nft *n)
 	return 0;
 }
 
+/*
+ * libnftables waits with select(2), which cannot have a descriptor above 1023 and ends the process
+ * that tries: its socket may get such a number when the tree has many files. So it runs in a child,
+ * which makes room below.
+ */
+static int in_child(int (*fn)(void *arg), void *arg)
+{
+	pid_t child = fork();
+	int status;
+
+	if (child < 0)
+		return log_err(neg_errno(), "cannot start a process for nftables");
+	if (!child) {
+		close_range(ROOM_FROM, FD_SETSIZE - 1, 0);
+		_exit(-fn(arg));
+	}
+	while (waitpid(child, &status, 0) < 0)
+		if (errno != EINTR)
+			return log_err(neg_errno(), "cannot wait for nftables");
+	if (!WIFEXITED(status))
+		return log_fail(-EIO, "nftables was ended by signal %d", WTERMSIG(status));
+	return -WEXITSTATUS(status);
+}
+
 static int nft_run(struct nft *n, const char *rules, const char *what)
 {
 	const char *e;
@@ -242,26 +270,32 @@ static int nft_run(struct nft *n, const char *rules, const char *what)
 /* CRIU 4.1 cuts the run's UUID short. */
 #define TABLE_OF_RUN	"CRIU-%.21s"
 
-static int lock_found(const char *run_id, const struct map *mine)
+static int lock_with(void *rules)
 {
-	_cleanup_free_ char *table = str_fmt(TABLE_OF_RUN, run_id);
-	size_t n_connections;
-	_cleanup_free_ char *rules = table ? hostlock_rules(table, mine, &n_connections) : NULL;
 	_cleanup_(nft_close) struct nft n = { 0 };
-	int r;
+	int r = nft_open(&n);
 
-	if (!rules)
-		return log_err(-ENOMEM, "cannot lock the network");
-	if (!n_connections)
-		return 0;
-	r = nft_open(&n);
 	if (r == -ENOPKG)
 		return log_fail(r, "cannot lock the network: libnftables is missing (install it, "
 				"or give --network-lock skip)");
 	if (r < 0)
 		return log_err(r, "cannot lock the network");
 	/* One transaction: all rules or none. */
-	r = nft_run(&n, rules, "lock");
+	return nft_run(&n, rules, "lock");
+}
+
+static int lock_found(const char *run_id, const struct map *mine)
+{
+	_cleanup_free_ char *table = str_fmt(TABLE_OF_RUN, run_id);
+	size_t n_connections;
+	_cleanup_free_ char *rules = table ? hostlock_rules(table, mine, &n_connections) : NULL;
+	int r;
+
+	if (!rules)
+		return log_err(-ENOMEM, "cannot lock the network");
+	if (!n_connections)
+		return 0;
+	r = in_child(lock_with, rules);
 	if (!r)
 		log_info("network locked for %zu connection(s): table inet %s", n_connections,
 			 table);
@@ -302,8 +336,14 @@ static int unlock_table(struct nft *n, char *table)
 	return n->run(n->ctx, list) ? 0 : nft_run(n, delete, "unlock");
 }
 
-int hostlock_unlock(const char *run_id, pid_t root)
+struct locked {
+	const char *run_id;
+	pid_t root;
+};
+
+static int unlock(void *arg)
 {
+	const struct locked *l = arg;
 	_cleanup_(nft_close) struct nft n = { 0 };
 	int r = nft_open(&n);
 
@@ -312,9 +352,14 @@ int hostlock_unlock(const char *run_id, pid_t root)
 		return 0;
 	if (r < 0)
 		return log_err(r, "cannot unlock the network");
-	if (run_id)
-		r = unlock_table(&n, str_fmt(TABLE_OF_RUN, run_id));
-	return r < 0 ? r : unlock_table(&n, str_fmt("CRIU-%d", root));
+	if (l->run_id)
+		r = unlock_table(&n, str_fmt(TABLE_OF_RUN, l->run_id));
+	return r < 0 ? r : unlock_table(&n, str_fmt("CRIU-%d", l->root));
+}
+
+int hostlock_unlock(const char *run_id, pid_t root)
+{
+	return in_child(unlock, &(struct locked){ run_id, root });
 }
 
 int hostlock_unlock_iptables(pid_t root)

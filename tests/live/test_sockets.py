@@ -191,6 +191,36 @@ def test_a_group_that_only_a_socket_is_in_is_made_again(maker):
     maker.verify()
 
 
+MANY = """
+import resource, socket, time
+resource.setrlimit(resource.RLIMIT_NOFILE, (8192, 8192))
+l = socket.create_server(("127.0.0.1", 0))
+c = socket.create_connection(l.getsockname()); s, _ = l.accept()
+pairs = [socket.socketpair() for _ in range(700)]
+open(READY, "w").write("ready")
+time.sleep(3600)
+"""
+
+
+def test_a_tree_with_more_than_1024_files_is_locked_and_unlocked(target, tmp_path):
+    ready, images = tmp_path / "ready", tmp_path / "images"
+    images.mkdir()
+    p = target(MANY.replace("READY", repr(str(ready))), stdout=subprocess.DEVNULL,
+               stderr=subprocess.DEVNULL)
+    wait_for(ready.exists, 10, "not ready")
+    before = tables()
+    check(cr("dump", images, "-t", str(p.pid), "--tcp-established", "--leave-running"), "dump")
+    assert tables() == before
+    check(cr("dump", images, "-t", str(p.pid), "--tcp-established"), "dump")
+    p.wait()
+    try:
+        check(cr("restore", images, "-d", "--tcp-established"), "restore")
+        assert tables() == before
+        assert len(os.listdir(f"/proc/{p.pid}/fd")) > 1400
+    finally:
+        os.kill(p.pid, signal.SIGKILL)
+
+
 @pytest.fixture
 def target(tmp_path):
     """A process of its own session that runs the given Python text."""
