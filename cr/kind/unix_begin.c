@@ -198,6 +198,17 @@ static int connect_all_waiting(struct restore_ctx *ctx, struct unix_restore *s)
 	return 0;
 }
 
+/* The other end was handed in: this one comes back as closed by it. */
+static void drop_lonely(struct unix_restore *s)
+{
+	for (size_t i = 0; i < s->n_socks; i++) {
+		struct usk *u = &s->socks[i];
+
+		if ((u->how == USK_PAIR || u->how == USK_CONNECTS) && u->peer->how == USK_NONE)
+			u->how = USK_HALF;
+	}
+}
+
 int unix_begin(struct restore_ctx *ctx)
 {
 	struct unix_restore *s = ctx->kind_state[FD_TYPES__UNIXSK];
@@ -207,6 +218,7 @@ int unix_begin(struct restore_ctx *ctx)
 		return 0;
 	for (size_t i = 0; i < s->n_socks; i++)
 		s->socks[i].how = how_of(ctx, s, &s->socks[i]);
+	drop_lonely(s);
 	r = take_sockets(ctx, s);
 	if (!r)
 		r = usk_connections(ctx, s);

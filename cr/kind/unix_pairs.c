@@ -295,9 +295,9 @@ static void name_taken(struct work *w, size_t door)
 			continue;
 		log_warn("accepted unix socket %u loses its name %s: another process uses that",
 			 u->e->ino, unix_name_text(u->e->name.data, u->e->name.len, name));
-		u->how = u->peer ? USK_PAIR : USK_HALF;
-		if (u->peer) {
-			u->peer->how = USK_PAIR;
+		u->how = USK_HALF;
+		if (u->peer && u->peer->how == USK_CONNECTS) {
+			u->how = u->peer->how = USK_PAIR;
 			close_fdp(&u->peer->fd);
 			u->peer->fd = -EBADF;
 		}

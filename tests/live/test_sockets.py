@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from live import Maker, check, cr, proc_state, wait_for
+from live import CR, Maker, check, cr, proc_state, wait_for
 
 
 def tables():
@@ -202,20 +202,26 @@ time.sleep(3600)
 """
 
 
+def locked_by(dump):
+    return re.search(r"network locked for .*: table inet (\S+)", dump.log).group(1)
+
+
 def test_a_tree_with_more_than_1024_files_is_locked_and_unlocked(target, tmp_path):
     ready, images = tmp_path / "ready", tmp_path / "images"
     images.mkdir()
     p = target(MANY.replace("READY", repr(str(ready))), stdout=subprocess.DEVNULL,
                stderr=subprocess.DEVNULL)
     wait_for(ready.exists, 10, "not ready")
-    before = tables()
-    check(cr("dump", images, "-t", str(p.pid), "--tcp-established", "--leave-running"), "dump")
-    assert tables() == before
-    check(cr("dump", images, "-t", str(p.pid), "--tcp-established"), "dump")
+    done = cr("dump", images, "-t", str(p.pid), "--tcp-established", "--leave-running")
+    check(done, "dump")
+    assert locked_by(done) not in tables()
+    done = cr("dump", images, "-t", str(p.pid), "--tcp-established")
+    check(done, "dump")
+    assert locked_by(done) in tables()
     p.wait()
     try:
         check(cr("restore", images, "-d", "--tcp-established"), "restore")
-        assert tables() == before
+        assert locked_by(done) not in tables()
         assert len(os.listdir(f"/proc/{p.pid}/fd")) > 1400
     finally:
         os.kill(p.pid, signal.SIGKILL)
@@ -391,6 +397,50 @@ def test_an_ebpf_program_on_a_socket_is_refused_by_name(target, tmp_path):
     assert done.returncode == 1
     assert "an eBPF program is attached to the socket (SO_ATTACH_BPF)" in done.stderr
     assert p.poll() is None
+
+
+PAIR = """
+import os, socket, time
+a, b = socket.socketpair()
+os.set_inheritable(a.fileno(), True); os.set_inheritable(b.fileno(), True)
+open(INODES, "w").write(f"{os.fstat(a.fileno()).st_ino} {os.fstat(b.fileno()).st_ino}")
+a.settimeout(30); b.settimeout(30)
+while not os.path.exists(LOOK): time.sleep(0.05)
+def look(s):
+    try: return s.recv(8)
+    except OSError as e: return repr(e).encode()
+open(RESULT, "wb").write(look(ONE))
+time.sleep(3600)
+"""
+
+
+@pytest.mark.parametrize("handed", [0, 1])
+def test_an_end_of_a_pair_whose_other_end_is_handed_in_sees_it_closed(target, tmp_path, handed):
+    images = tmp_path / "images"
+    images.mkdir()
+    paths = {n: tmp_path / n.lower() for n in ("INODES", "LOOK", "RESULT")}
+    text = PAIR.replace("ONE", "ab"[1 - handed])
+    for name, path in paths.items():
+        text = text.replace(name, repr(str(path)))
+    p = target(text, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for(lambda: paths["INODES"].exists() and paths["INODES"].read_text(), 10, "no pair")
+    inode = paths["INODES"].read_text().split()[handed]
+    check(cr("dump", images, "-t", str(p.pid)), "dump")
+    p.wait()
+    ours, theirs = socket.socketpair()
+    theirs.set_inheritable(True)
+    done = subprocess.run(
+        [CR, "restore", "-D", images, "-d", "-o", "restore.log", "-v4", "--inherit-fd",
+         f"fd[{theirs.fileno()}]:socket:[{inode}]"], close_fds=False, capture_output=True,
+        text=True)
+    try:
+        assert done.returncode == 0, done.stderr
+        paths["LOOK"].write_text("now")
+        wait_for(lambda: paths["RESULT"].exists(), 10, "no result")
+        assert paths["RESULT"].read_bytes() == b""
+    finally:
+        ours.close()
+        os.kill(p.pid, signal.SIGKILL)
 
 
 ECHO = """
