@@ -283,12 +283,16 @@ static int queue_restore(struct restore_ctx *ctx, struct rest_queue *q)
 	int r;
 
 	LOG_SCOPE("System V message queue %u", q->e->desc->id);
-	if (msgctl((int)q->e->desc->id, IPC_STAT, &ds) >= 0)
-		return q->e->by_owner ? ipc_same_object(ctx, &ds.msg_perm, q->e->desc)
-				      : queue_take_over(ctx, q, &ds);
-	r = ipc_make(ctx, &queue_maker, q->e->desc, q);
-	q->made = r >= 0;
-	return r < 0 ? r : queue_dress(ctx, q, MAX(bytes_needed(q), (size_t)q->e->qbytes));
+	if (msgctl((int)q->e->desc->id, IPC_STAT, &ds) >= 0) {
+		r = q->e->by_owner ? ipc_same_object(ctx, &ds.msg_perm, q->e->desc)
+				   : queue_take_over(ctx, q, &ds);
+	} else {
+		r = ipc_make(ctx, &queue_maker, q->e->desc, q);
+		q->made = r >= 0;
+	}
+	if (r == -EEXIST && q->e->by_owner)
+		return ipc_leave_out();
+	return q->made ? queue_dress(ctx, q, MAX(bytes_needed(q), (size_t)q->e->qbytes)) : r;
 }
 
 static int queue_load(struct restore_ctx *ctx, struct image_reader *rd, const IpcMsgEntry *e)

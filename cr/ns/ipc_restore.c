@@ -102,6 +102,12 @@ int ipc_same_object(struct restore_ctx *ctx, const struct ipc_perm *perm, const 
 			(unsigned int)perm->__key, perm->cuid, perm->cgid);
 }
 
+int ipc_leave_out(void)
+{
+	log_warn("it is left out: only its owner's user id tied it to the tree");
+	return 0;
+}
+
 int ipc_unused(pid_t pid, char tool, int id)
 {
 	if (!ipc_pid_is_alive(pid))

@@ -111,6 +111,10 @@ static int set_restore(struct restore_ctx *ctx, struct rest_set *s)
 		r = ipc_make(ctx, &set_maker, s->e->desc, s);
 		s->made = r >= 0;
 	}
+	if (r == -EEXIST && s->e->by_owner) {
+		s->left = true;
+		return ipc_leave_out();
+	}
 	return r < 0 || s->left ? r : set_dress(ctx, s->e->desc);
 }
 

@@ -127,6 +127,8 @@ int ipc_make(struct restore_ctx *ctx, const struct ipc_maker *m, const IpcDescEn
 /* What is there already is the one that was dumped, by key and creator? Logged if not. */
 int ipc_same_object(struct restore_ctx *ctx, const struct ipc_perm *perm, const IpcDescEntry *d)
 	_must_check_;
+/* One that is the tree's by its owner only cannot be made: a warning and 0. */
+int ipc_leave_out(void);
 /* Nobody lives who used it last? Logged if so. */
 int ipc_unused(pid_t pid, char tool, int id) _must_check_;
 /* A live process of the tree by its pid in the image, or NULL. */

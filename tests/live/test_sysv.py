@@ -287,6 +287,31 @@ def test_objects_whose_last_user_is_dead_go_with_their_owner(tmp_path):
         remove_saved(tmp_path)
 
 
+def test_an_object_that_only_its_owner_ties_to_the_tree_never_fails_a_restore(tmp_path):
+    key = 0x43800000 + os.getpid()
+    p, (sem,) = start("os.setuid(65533)\nif not os.fork():\n"
+                      f" sem = libc.semget({key}, 1, 0o1600)\n libc.semctl(sem, 0, 16, 5)\n"
+                      " print(sem, flush=True)\n os._exit(0)\nos.wait()" + SLEEP)
+    try:
+        wait_for(lambda: not Path(f"/proc/{p.pid}/task/{p.pid}/children").read_text(), 20, "its child")
+        done = cr("dump", tmp_path, "-t", str(p.pid))
+        assert done.returncode == 0, done.log[-500:]
+        stop(p)
+        assert saved(tmp_path, "sem") == {sem}
+        remove_saved(tmp_path)
+        other = libc.semget(key, 3, IPC_CREAT | 0o600)
+        done = cr("restore", tmp_path, "-d")
+        assert done.returncode == 0 and "it is left out" in done.log, done.log[-500:]
+        assert libc.semctl(sem, 0, GETVAL) == -1
+        REMOVE["sem"](other)
+    finally:
+        try:
+            os.kill(p.pid, 9)
+        except ProcessLookupError:
+            pass
+        remove_saved(tmp_path)
+
+
 def test_a_queue_that_was_used_since_is_not_taken_over(tmp_path):
     p, (sem, queue) = start(SEM_AND_QUEUE + SLEEP)
     try:
@@ -337,3 +362,71 @@ def test_a_failed_restore_leaves_nothing(maker):
     (maker.images / "hidden").rename(pagemap)
     maker.restore()
     maker.verify()
+
+
+# Limits are the namespace's: this runs in one of its own, which cr and the tree share.
+LARGE = """
+import ctypes, os, subprocess, sys
+cr, images = sys.argv[1:]
+libc = ctypes.CDLL(None, use_errno=True)
+libc.prctl(36, 1, 0, 0, 0)      # PR_SET_CHILD_SUBREAPER
+
+def limit(name, value=None):
+    with open("/proc/sys/kernel/" + name, "r+") as f:
+        if value:
+            f.write(str(value))
+        return int(f.read()) if not value else value
+
+def message(size):
+    return b"\\1" + b"\\0" * 7 + bytes(i * 7 % 251 for i in range(size))
+
+limit("msgmax", 1000000)
+limit("msgmnb", 1000000)
+queue = libc.msgget(0, 0o1600)
+r, w = os.pipe()
+pid = os.fork()
+if not pid:
+    os.setsid()
+    libc.msgsnd(queue, message(int(os.environ["SIZE"])), int(os.environ["SIZE"]), 0)
+    os.close(w)
+    os.closerange(0, 100)
+    for _ in range(3):
+        os.open("/dev/null", os.O_RDWR)
+    while True:
+        libc.pause()
+os.close(w)
+os.read(r, 1)
+done = subprocess.run([cr, "dump", "-t", str(pid), "-D", images], capture_output=True, text=True)
+print(done.returncode, done.stderr, flush=True)
+if done.returncode:
+    os.kill(pid, 9)
+    sys.exit()
+os.waitpid(pid, 0)
+libc.msgctl(queue, 0, None)
+limit("msgmax", 8192)
+done = subprocess.run([cr, "restore", "-d", "-D", images], capture_output=True, text=True)
+print(done.returncode, done.stderr, limit("msgmax"), flush=True)
+buf = ctypes.create_string_buffer(1000000)
+size = libc.msgrcv(queue, buf, 900000, 0, 0)
+print(size, buf.raw[:8 + size] == message(size))
+os.kill(pid, 9)
+"""
+
+
+def large(tmp_path, size):
+    done = subprocess.run(["unshare", "--ipc", sys.executable, "-c", LARGE, CR, tmp_path],
+                          capture_output=True, text=True, check=False, timeout=60,
+                          env={**os.environ, "SIZE": str(size)})
+    return done.stdout.splitlines(), done.stderr
+
+
+def test_a_message_beyond_the_new_kernels_limit_is_restored(tmp_path):
+    lines, errors = large(tmp_path, 20000)
+    assert lines == ["0 ", "0  8192", "20000 True"], errors
+
+
+def test_a_message_that_is_too_large_is_refused(tmp_path):
+    lines, errors = large(tmp_path, (256 << 10) + 1)
+    assert lines[0].startswith("1 ") and "a message is larger than 262144 bytes" in lines[0], errors
+    lines, errors = large(tmp_path, 256 << 10)
+    assert lines == ["0 ", "0  8192", "262144 True"], errors
