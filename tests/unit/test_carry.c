@@ -32,6 +32,13 @@ static struct manifest_unit collect(void)
 	return mu;
 }
 
+static void forget(struct manifest_unit *mu)
+{
+	for (size_t i = 0; i < mu->n_carries; i++)
+		free(mu->carries[i].path);
+	free(mu->carries);
+}
+
 static void needs_shm(void)
 {
 	struct statfs fs;
@@ -54,8 +61,10 @@ TEST("a semaphore is carried by the name it has, not by the one it was made unde
 	mu = collect();
 	sem_unlink(name);
 	ASSERT(carries(&mu, path));
+	forget(&mu);
 	mu = collect();
 	ASSERT(!carries(&mu, path));
+	forget(&mu);
 }
 
 TEST("an open file that has lost one of its names is carried by another one")
@@ -74,6 +83,7 @@ TEST("an open file that has lost one of its names is carried by another one")
 	mu = collect();
 	unlink(second);
 	ASSERT(carries(&mu, second) && !carries(&mu, first));
+	forget(&mu);
 }
 
 TEST("a name is found by its file, and none where there is none")
@@ -89,6 +99,7 @@ TEST("a name is found by its file, and none where there is none")
 	ASSERT_OK(fstat(fd, &st));
 	ASSERT_OK(name_by_inode(dir, &st, &name));
 	ASSERT_STREQ(name, "some");
+	free(name);
 	ASSERT_OK(unlink(path));
 	ASSERT_EQ(name_by_inode(dir, &st, &name), -ENOENT);
 }
