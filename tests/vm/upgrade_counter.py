@@ -29,7 +29,8 @@ begin = time.time()
 ticks = {}
 def tick(name, count):
     ticks[name] = ticks.get(name, 0) + count
-    print("tick", name, ticks[name], "%.3f" % (time.time() - begin), flush=True)
+    now = time.time()
+    print("tick", name, ticks[name], "%.3f %.3f" % (now - begin, now), flush=True)
 signal.signal(signal.SIGALRM, lambda *_: tick("itimer", 1))
 signal.setitimer(signal.ITIMER_REAL, PERIOD, PERIOD)
 poll = select.epoll()
@@ -67,11 +68,11 @@ def install(vm, units):
 
 
 def ticks(vm, unit):
-    """[(timer, how often it has expired, seconds since it was set)], in order."""
+    """[(timer, how often it has expired, seconds since it was set, wall clock)], in order."""
     vm.run("journalctl --sync")
     lines = vm.run(f"journalctl -u {unit} -o cat").out.splitlines()
     words = [line.split() for line in lines if line.startswith("tick ")]
-    return [(name, int(n), float(t)) for _, name, n, t in words]
+    return [(name, int(n), float(t), float(now)) for _, name, n, t, now in words]
 
 
 class Lines:
