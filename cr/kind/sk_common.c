@@ -48,6 +48,7 @@ struct sk_dump {
 	bool tree_listed;
 	struct sk_defaults *defaults;
 	struct mcast_groups *groups;
+	struct sk_reuseport reuseport;
 };
 
 /* In the slot of the netlink sockets, which have no state of their own. */
@@ -70,6 +71,13 @@ struct mcast_groups **sk_groups_slot(struct dump_ctx *ctx)
 	struct sk_dump *d = sk_dump(ctx);
 
 	return d ? &d->groups : NULL;
+}
+
+struct sk_reuseport *sk_reuseport_slot(struct dump_ctx *ctx)
+{
+	struct sk_dump *d = sk_dump(ctx);
+
+	return d ? &d->reuseport : NULL;
 }
 
 void sk_dump_done(struct dump_ctx *ctx)
@@ -104,6 +112,9 @@ static int sweep_once(struct dump_ctx *ctx, const struct dump_process *p, enum s
 				       p->pid);
 	}
 	r = sockdiag_sweep(sort, netns, &ctx->arena, &ctx->sockets_by_ino);
+	if (r == -ENOENT && (sort == SOCKDIAG_TCP || sort == SOCKDIAG_UDP))
+		log_warn("the kernel module %s is missing: MD5 keys, control groups and ends that are "
+			 "shut down are not seen", sockdiag_module(sort));
 	s = ARENA_PUSH(&ctx->arena, d->swept, d->n_swept);
 	if (!s)
 		return -ENOMEM;

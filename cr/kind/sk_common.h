@@ -40,9 +40,17 @@ int sk_in_tree_add(struct dump_ctx *ctx, uint32_t ino) _must_check_;
 /* The network namespace's id for the image; 0 when not known. */
 uint32_t sk_ns_id(const struct dump_file *f);
 
+/* sk_reuseport.c. Warns, for a socket with SO_REUSEPORT; looks once. */
+struct sk_reuseport {
+	bool looked;
+	uint32_t program;
+};
+void sk_reuseport_check(struct sk_reuseport *known);
+
 /* Where a dump keeps the defaults and the groups of all sockets; NULL without memory. */
 struct sk_defaults **sk_defaults_slot(struct dump_ctx *ctx);
 struct mcast_groups **sk_groups_slot(struct dump_ctx *ctx);
+struct sk_reuseport *sk_reuseport_slot(struct dump_ctx *ctx);
 
 /* Options. Before the kind's own changes to the socket (TCP repair changes SO_REUSEADDR). */
 int sk_opts_dump(struct dump_ctx *ctx, struct dump_file *f, SkOptsEntry **ret) _must_check_;

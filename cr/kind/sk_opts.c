@@ -124,6 +124,8 @@ static int dump_extra(struct dump_ctx *ctx, struct dump_file *f, SkOptsEntry *o)
 {
 	struct sk_defaults **known = sk_defaults_slot(ctx);
 
+	if (known && o->so_reuseport)
+		sk_reuseport_check(sk_reuseport_slot(ctx));
 	return known ? sk_extra_dump(ctx, f, known, o) : log_err(-ENOMEM, "socket options");
 }
 

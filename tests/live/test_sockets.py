@@ -388,6 +388,20 @@ time.sleep(3600)
 """
 
 
+def test_an_ebpf_program_that_may_spread_a_group_is_warned_of(target, tmp_path):
+    text = (BPF_FILTER.replace('"<IIQQ", 1,', '"<IIQQ", 21,')
+            .replace("s.setsockopt(socket.SOL_SOCKET, 50, fd)",
+                     "s.setsockopt(1, 15, 1); s.bind(('127.0.0.1', 0)); s.setsockopt(1, 52, fd)"))
+    p = target(text, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    line = p.stdout.readline()
+    p.stdout.close()
+    if not line or int(line) < 0:
+        pytest.skip("BPF_PROG_LOAD does not work here")
+    done = cr("dump", tmp_path, "-t", str(p.pid), "--leave-running", "-j")
+    # The pipe to us is an obstacle that comes after.
+    assert "spreads connections over some SO_REUSEPORT group" in done.log
+
+
 def test_an_ebpf_program_on_a_socket_is_refused_by_name(target, tmp_path):
     p = target(BPF_FILTER, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     if int(p.stdout.readline()) < 0:
