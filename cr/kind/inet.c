@@ -145,7 +145,7 @@ static int dump_tcp_opts(struct dump_ctx *ctx, struct dump_file *f, InetSkEntry 
 	if (!o)
 		return -ENOMEM;
 	e->tcp_opts = o;
-	if (e->proto != IPPROTO_TCP)
+	if (e->type != SOCK_STREAM)	/* what a Multipath TCP listener accepts has them from it */
 		return 0;
 	o->nodelay = get_flag(f->fd, SOL_TCP, TCP_NODELAY, &o->has_nodelay);
 	o->cork = get_flag(f->fd, SOL_TCP, TCP_CORK, &o->has_cork);

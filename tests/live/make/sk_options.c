@@ -18,7 +18,7 @@
 
 #define VALUE_MAX 64
 
-enum sort { TCP4, TCP6, LISTEN4, CONN4, UDP4, UDP6, LITE4, RAW4, RAW6, PING4, UNIX, PACKET, NETLINK,
+enum sort { TCP4, TCP6, LISTEN4, CONN4, MPTCP4, UDP4, UDP6, LITE4, RAW4, RAW6, PING4, UNIX, PACKET, NETLINK,
 	    SORTS };
 
 static const struct {
@@ -29,6 +29,7 @@ static const struct {
 	[TCP6] = { "TCP over IPv6", AF_INET6, SOCK_STREAM, 0 },
 	[LISTEN4] = { "TCP listener", AF_INET, SOCK_STREAM, 0 },
 	[CONN4] = { "TCP connection", AF_INET, SOCK_STREAM, 0 },
+	[MPTCP4] = { "MPTCP listener", AF_INET, SOCK_STREAM, 262 /* IPPROTO_MPTCP */ },
 	[UDP4] = { "UDP", AF_INET, SOCK_DGRAM, 0 },
 	[UDP6] = { "UDP over IPv6", AF_INET6, SOCK_DGRAM, 0 },
 	[LITE4] = { "UDP-Lite", AF_INET, SOCK_DGRAM, IPPROTO_UDPLITE },
@@ -184,7 +185,7 @@ static bool make_one(enum sort sort, struct made *m)
 	if (m->fd < 0)
 		return false;
 	sock_in(&a, "127.0.0.1", 0);
-	if (sort == LISTEN4)
+	if (sort == LISTEN4 || sort == MPTCP4)
 		MAKER_MUST(!bind(m->fd, (struct sockaddr *)&a, sizeof(a)) && !listen(m->fd, 3));
 	if (sort == CONN4) {
 		MAKER_MUST(!connect(m->fd, (struct sockaddr *)&listener_at, sizeof(listener_at)));
