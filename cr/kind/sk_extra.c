@@ -33,7 +33,7 @@
 enum { ANY = -1, INET = -2, NO_STREAM = -3 };	/* INET: both families */
 enum {
 	LATE = 1,		/* when queues are filled and filters attached */
-	UNCONNECTED = 2,	/* TCP: only before a connection, and of listeners */
+	UNCONNECTED = 2,	/* only before a connection, and of listeners */
 	IFINDEX = 4,		/* an interface's number... */
 	NET_ORDER = 8,		/* ... in network order */
 };
@@ -294,17 +294,22 @@ static bool is_no_choice(const struct option *o, const uint8_t *value, socklen_t
 	return v < 88;
 }
 
-/* Now, or before it ended: only then is the receive side of a closed one shut. */
+/* Now, or before it ended: only then is the receive side of a closed stream shut. */
 static bool is_connected(int fd, const struct sk_sort *s)
 {
 	struct pollfd p = { .fd = fd, .events = POLLRDHUP };
+	struct sockaddr_storage peer;
 	struct tcp_info info;
 	socklen_t len = sizeof(info);
 
-	if (s->type != SOCK_STREAM || getsockopt(fd, SOL_TCP, TCP_INFO, &info, &len) < 0 ||
-	    info.tcpi_state == TCP_LISTEN)
-		return false;
-	return info.tcpi_state != TCP_CLOSE || (poll(&p, 1, 0) > 0 && p.revents & POLLRDHUP);
+	if (s->type == SOCK_STREAM && !getsockopt(fd, SOL_TCP, TCP_INFO, &info, &len)) {
+		if (info.tcpi_state == TCP_LISTEN)
+			return false;
+		return info.tcpi_state != TCP_CLOSE || (poll(&p, 1, 0) > 0 && p.revents & POLLRDHUP);
+	}
+	len = sizeof(peer);
+	return (s->family == AF_INET || s->family == AF_INET6) &&
+	       !getpeername(fd, (struct sockaddr *)&peer, &len);
 }
 
 int sk_sort_of(int fd, struct sk_sort *ret)
