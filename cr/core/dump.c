@@ -2,6 +2,7 @@
  * A dump, as a table of steps. Every step may fail; then the tree is let go as it was.
  */
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "core/dump_process.h"
@@ -253,8 +254,21 @@ int dump_begin_images(struct dump_ctx *ctx)
 	return r < 0 ? r : mem_chain_open(ctx);
 }
 
+/* One stays open for each process, and the usual limit of 1,024 is for programs that use select(). */
+static void raise_nofile(void)
+{
+	struct rlimit rl;
+
+	if (getrlimit(RLIMIT_NOFILE, &rl) < 0)
+		return;
+	rl.rlim_cur = rl.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &rl) < 0)
+		log_debug("the limit of open files stays as it is");
+}
+
 int dump_init(struct dump_ctx *ctx, const struct cr_opts *opts)
 {
+	raise_nofile();
 	arena_init(&ctx->arena);
 	ctx->opts = opts;
 	ctx->store = opts->store;

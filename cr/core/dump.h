@@ -46,7 +46,7 @@ struct dump_process {
 	size_t n_threads;
 	bool main_ended;		/* a zombie, but others go on */
 	int proc_fd;			/* O_PATH directory /proc/PID */
-	int pidfd;
+	int pidfd;			/* opened when first needed */
 	TaskKobjIdsEntry *ids;
 	MmEntry *mm;
 	struct vma *vmas;		/* task/vma.h */

@@ -298,13 +298,27 @@ int dump_process_state(struct dump_ctx *ctx, struct dump_process *p)
 		r = noted(ctx, &refused, dump_fds(ctx, p));
 	if (r >= 0)
 		r = process_dump_fs(ctx, p);
+	/* Trees may be large, and limits of open files low. With the zone in place it is still needed. */
+	if (!p->remote.zone && !p->remote.stub) {
+		remote_close(&p->remote);
+		close_fdp(&p->pidfd);
+		p->pidfd = -EBADF;
+	}
 	return r < 0 ? r : refused;
 }
 
 int dump_process_memory(struct dump_ctx *ctx, struct dump_process *p)
 {
+	int r;
+
 	LOG_SCOPE("process %d (%s)", p->pid, p->comm);
-	return p->life == TASK_DEAD ? 0 : mem_dump(ctx, p);
+	if (p->life == TASK_DEAD)
+		return 0;
+	r = remote_open(&p->remote, p->threads[0].task.tid);
+	if (r >= 0)
+		r = mem_dump(ctx, p);
+	remote_close(&p->remote);
+	return r;
 }
 
 /*

@@ -56,6 +56,7 @@ static pid_t thread_alive(pid_t pid)
  */
 static int process_open_thread(struct dump_process *p, pid_t tid)
 {
+	_cleanup_close_ int probe = -EBADF;
 	char path[32];
 
 	close_fdp(&p->proc_fd);
@@ -63,13 +64,17 @@ static int process_open_thread(struct dump_process *p, pid_t tid)
 	p->proc_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (p->proc_fd < 0)
 		return neg_errno();
-	close_fdp(&p->pidfd);
-	p->pidfd = (int)syscall(SYS_pidfd_open, tid, PIDFD_THREAD);
-	if (p->pidfd < 0 && errno == EINVAL)
+	probe = (int)syscall(SYS_pidfd_open, tid, PIDFD_THREAD);
+	if (probe < 0 && errno == EINVAL)
 		return log_obstacle("stop the service before the upgrade",
 				    "process %d (%s): its main thread has ended, and this kernel (before Linux 6.9) does not give the files of others",
 				    p->pid, p->comm);
-	return p->pidfd < 0 ? neg_errno() : 0;
+	return probe < 0 ? neg_errno() : 0;
+}
+
+int dump_pidfd_open(const struct dump_process *p)
+{
+	return (int)syscall(SYS_pidfd_open, p->threads[0].task.tid, p->main_ended ? PIDFD_THREAD : 0);
 }
 
 static int process_open(struct dump_ctx *ctx, struct dump_process *parent, pid_t pid,
@@ -92,9 +97,6 @@ static int process_open(struct dump_ctx *ctx, struct dump_process *parent, pid_t
 	p->proc_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (p->proc_fd < 0)
 		return neg_errno() == -ENOENT ? -ESRCH : neg_errno();
-	p->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	if (p->pidfd < 0)
-		return neg_errno();
 	r = proc_stat_read(p->proc_fd, &st);
 	if (r < 0)
 		return r;

@@ -1,4 +1,4 @@
-"""The engine on this machine: dump and restore of four workloads, ours and another's.
+"""The engine on this machine: dump and restore of some workloads, ours and another's.
 
 The times of the dump are the engine's own (stats-dump, stats-restore: the same format for
 both), the others are those of the whole commands.
@@ -22,6 +22,7 @@ MAKERS = BUILD / "bench"
 WORKLOADS = [
     ("1 GiB of touched memory", "memory", "1024"),
     ("1,000 processes", "processes", "1000"),
+    ("10,000 processes", "processes", "10000"),
     ("200 threads", "threads", "200"),
     ("1,000 mixed descriptors", "files", "1000"),
 ]
