@@ -10,6 +10,7 @@
 #include "core/files.h"
 #include "core/freezer.h"
 #include "core/tree.h"
+#include "kernel/peek.h"
 #include "kind/sk_common.h"
 #include "ns/cgroup.h"
 #include "ns/ipc.h"
@@ -276,10 +277,19 @@ int dump_init(struct dump_ctx *ctx, const struct cr_opts *opts)
 	return ctx->inventory ? 0 : -ENOMEM;
 }
 
+int dump_peek(struct dump_ctx *ctx, struct peek **ret)
+{
+	int r = ctx->peek ? 0 : peek_open(&ctx->peek);
+
+	*ret = ctx->peek;
+	return r;
+}
+
 void dump_done(struct dump_ctx *ctx)
 {
 	for (size_t i = 0; i < ctx->n_procs; i++)
 		mem_runs_done(&ctx->procs[i]->runs);
+	peek_close(ctx->peek);
 	ns_dump_done(ctx);
 	map_done(&ctx->procs_by_pid);
 	map_done(&ctx->files_by_key);

@@ -20,6 +20,7 @@
 struct kind;
 struct proc_status;
 struct dump_ctx;
+struct peek;
 
 struct dump_thread {
 	struct task task;		/* tid, registers, mask */
@@ -105,6 +106,7 @@ struct dump_ctx {
 	bool tracking_begun;		/* by this dump: a failure now spoils the chain */
 	uint64_t frozen_since_usec;	/* CLOCK_MONOTONIC */
 	uint64_t uptime_usec;		/* CLOCK_BOOTTIME, when the tree stood */
+	struct peek *peek;		/* dump_peek() */
 	struct cr_stats stats;
 	uint32_t next_file_id, next_pages_id, next_ghost_id;
 	bool mntns_dumped;		/* reg_file_entry.mnt_id is meaningful */
@@ -134,6 +136,8 @@ int dump_fown(struct dump_ctx *ctx, struct dump_file *f, FownEntry **ret) _must_
 int fdinfo_u64(const char *fdinfo, const char *key, int base, uint64_t *ret) _must_check_;
 /* -ECANCELED (logged once) when the caller wants an end, else 0. At points where a rollback is safe. */
 int dump_check_cancelled(struct dump_ctx *ctx) _must_check_;
+/* kernel/peek.h, opened once for the whole dump. Borrowed. -EOPNOTSUPP: see peek_open(). */
+int dump_peek(struct dump_ctx *ctx, struct peek **ret) _must_check_;
 /* A process of the tree by its (real) pid, or NULL. */
 struct dump_process *dump_process_find(struct dump_ctx *ctx, pid_t pid);
 /* Image-side ids of a user namespace's outside id, identity without userns (ns/userns.c). */

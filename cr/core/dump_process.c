@@ -11,6 +11,7 @@
 
 #include "core/dump_process.h"
 #include "core/files.h"
+#include "kind/kinds.h"
 #include "ns/ipc.h"
 #include "ns/ns.h"
 #include "task/mem.h"
@@ -137,6 +138,8 @@ static int process_dump_inside(struct dump_ctx *ctx, struct dump_process *p)
 		r = mempolicy_dump_areas(ctx, p);
 	if (r >= 0 && ctx->opts->track_mem)
 		r = mem_track_prepare(ctx, p);
+	if (r >= 0)
+		r = uring_settle(ctx, p);
 	if (r < 0)
 		return r;
 	r = remote_unmap(&p->remote, leader);

@@ -24,6 +24,7 @@ static const struct {
 	{ FD_TYPES__TUNF, "tunf" },	{ FD_TYPES__EXT, "ext" },
 	{ FD_TYPES__TIMERFD, "tfd" },	{ FD_TYPES__MEMFD, "memfd" },
 	{ FD_TYPES__BPFMAP, "bpf" },	{ FD_TYPES__PIDFD, "pidfd" },
+	{ FD_TYPES__IO_URING, "uring" },
 };
 
 ProtobufCMessage *file_sub_message(const FileEntry *fe)

@@ -24,6 +24,9 @@
 #ifndef PIDFD_THREAD
 #define PIDFD_THREAD	O_EXCL
 #endif
+/* include/linux/sched.h of the kernel */
+#define PF_IO_WORKER		0x10u
+#define PF_USER_WORKER		0x4000u
 #define NUDGES_MAX		100u
 
 static uint64_t timeout(const struct dump_ctx *ctx)
@@ -168,6 +171,21 @@ static int seize_failed(struct dump_process *p, pid_t tid, int r)
 	return log_err(r, "cannot stop task %d", tid);
 }
 
+/* Of the process by name only: io_uring's workers. Seized, they never stop; and they have no state. */
+static bool thread_is_the_kernels(struct dump_process *p, pid_t tid)
+{
+	_cleanup_free_ char *text = NULL;
+	unsigned int flags = 0;
+	char path[40], *s;
+
+	snprintf(path, sizeof(path), "task/%d/stat", tid);
+	if (read_file_at(p->proc_fd, path, 8192, &text, NULL) < 0)
+		return false;
+	s = strrchr(text, ')');
+	return s && sscanf(s + 1, " %*c %*d %*d %*d %*d %*d %u", &flags) == 1 &&
+	       flags & (PF_IO_WORKER | PF_USER_WORKER);
+}
+
 static int thread_seize(struct dump_ctx *ctx, struct dump_process *p, pid_t tid)
 {
 	struct dump_thread *th = ARENA_PUSH(&ctx->arena, p->threads, p->n_threads);
@@ -216,7 +234,8 @@ static int threads_seize_once(struct dump_ctx *ctx, struct dump_process *p)
 		pid_t tid = atoi(e->d_name);
 		int r;
 
-		if (tid <= 0 || thread_find(p, tid) || (tid == p->pid && p->main_ended))
+		if (tid <= 0 || thread_find(p, tid) || (tid == p->pid && p->main_ended) ||
+		    (tid != p->pid && thread_is_the_kernels(p, tid)))
 			continue;
 		r = thread_seize(ctx, p, tid);
 		if (r < 0)

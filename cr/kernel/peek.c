@@ -14,6 +14,7 @@
 #include "kernel/peek.h"
 #include "util/io.h"
 
+#define TRIES_MAX			100u
 #define HELPER_PROBE_READ_KERNEL	113
 #define HELPER_LOOKUP_PERCPU_ELEM	195
 #define CALL_KFUNC			2	/* BPF_PSEUDO_KFUNC_CALL */
@@ -48,10 +49,16 @@ struct peek {
 				INSN(0, 0, 0, 0, 0)
 #define RETURN			MOV_IMM(0, 0), INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0)
 
+/* A signal that comes in between ends the kernel's look at a program: EAGAIN. */
 static int bpf(int cmd, union bpf_attr *attr)
 {
-	long r = syscall(SYS_bpf, cmd, attr, sizeof(*attr));
+	long r;
 
+	for (unsigned int try = 0; try < TRIES_MAX; try++) {
+		r = syscall(SYS_bpf, cmd, attr, sizeof(*attr));
+		if (r >= 0 || (errno != EAGAIN && errno != EINTR))
+			break;
+	}
 	return r < 0 ? neg_errno() : (int)r;
 }
 
@@ -180,7 +187,17 @@ static int peek_init(struct peek *pk)
 		r = peek_inside(pk, (uint64_t)c.err, "bpf_array", "pptrs", &at);
 	if (r >= 0)
 		r = peek_word(pk, at, &pk->map_ptr);
-	return r < 0 && r != -ENOMEM ? -EOPNOTSUPP : MIN(r, 0);
+	switch (r) {
+	case -EPERM:
+	case -EACCES:
+	case -ENOENT:
+	case -ENOSYS:
+	case -EINVAL:
+	case -EBADMSG:
+	case -ENODATA:
+		return -EOPNOTSUPP;
+	}
+	return MIN(r, 0);
 }
 
 int peek_open(struct peek **ret)
@@ -242,8 +259,8 @@ int peek_member(struct peek *pk, uint64_t addr, const char *structure, const cha
 
 	if (r >= 0)
 		r = peek_word(pk, at, ret);
-	if (r >= 0 && bytes == 4)
-		*ret = (uint32_t)*ret;
+	if (r >= 0 && bytes < 8)
+		*ret &= (1ull << bytes * 8) - 1;
 	return r;
 }
 
@@ -269,4 +286,23 @@ int peek_percpu(struct peek *pk, uint64_t ptr, unsigned int cpu, uint64_t *ret_a
 		return -ENXIO;
 	*ret_addr = ptr + (c.out - pk->map_ptr);
 	return 0;
+}
+
+int peek_file(struct peek *pk, pid_t pid, int fd, uint64_t *ret_addr)
+{
+	uint64_t task, files, fdt, max, array;
+	int r = peek_task(pk, pid, &task);
+
+	*ret_addr = 0;
+	if (r >= 0)
+		r = peek_member(pk, task, "task_struct", "files", 8, &files);
+	if (r >= 0)
+		r = peek_member(pk, files, "files_struct", "fdt", 8, &fdt);
+	if (r >= 0)
+		r = peek_member(pk, fdt, "fdtable", "max_fds", 4, &max);
+	if (r >= 0)
+		r = peek_member(pk, fdt, "fdtable", "fd", 8, &array);
+	if (r < 0 || fd < 0 || (uint64_t)fd >= max)
+		return r;
+	return peek_word(pk, array + (uint64_t)fd * 8, ret_addr);
 }

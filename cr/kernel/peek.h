@@ -26,7 +26,9 @@ static inline void peek_closep(struct peek **pk)
 
 /* Kernel address of a task_struct. */
 int peek_task(struct peek *pk, pid_t pid, uint64_t *ret_addr) _must_check_;
-/* Member of the structure at addr: bytes is 4 or 8. -ENODATA: there is none of that name. */
+/* Kernel address of the struct file behind a descriptor, 0 if there is none of that number. */
+int peek_file(struct peek *pk, pid_t pid, int fd, uint64_t *ret_addr) _must_check_;
+/* Member of the structure at addr: bytes is 1, 4 or 8. -ENODATA: there is none of that name. */
 int peek_member(struct peek *pk, uint64_t addr, const char *structure, const char *member,
 		unsigned int bytes, uint64_t *ret) _must_check_;
 int peek_word(struct peek *pk, uint64_t addr, uint64_t *ret) _must_check_;

@@ -14,9 +14,6 @@ struct refusal {
 };
 
 static const struct refusal anon_refusals[] = {
-	{ "io_uring", "an io_uring instance: its rings live in the kernel",
-	  "start the program with io_uring off (nginx, redis: their aio setting; others:"
-	  " kernel.io_uring_disabled=2)" },
 	{ "userfaultfd", "a userfaultfd: memory whose faults the program serves itself",
 	  "stop the service; such programs (virtual machine monitors, JIT runtimes) cannot be"
 	  " saved while it is open" },

@@ -15,6 +15,7 @@ const struct kind *const kinds[] = {
 	&kind_eventpoll,
 	&kind_timerfd,
 	&kind_signalfd,
+	&kind_io_uring,
 	&kind_inotify,
 	&kind_pidfd,
 	&kind_nsfile,

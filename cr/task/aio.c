@@ -192,7 +192,7 @@ static int ring_dump(struct dump_ctx *ctx, struct dump_process *p, struct dump_t
 
 static int aio_dump(struct dump_ctx *ctx, struct dump_process *p, struct dump_thread *th)
 {
-	_cleanup_peek_ struct peek *pk = NULL;
+	struct peek *pk;
 	int refused = 0, r;
 
 	for (size_t i = 0; i < p->n_vmas; i++) {
@@ -200,7 +200,7 @@ static int aio_dump(struct dump_ctx *ctx, struct dump_process *p, struct dump_th
 
 		if (!(v->status & VMA_AIORING))
 			continue;
-		r = pk ? 0 : peek_open(&pk);
+		r = dump_peek(ctx, &pk);
 		if (r == -EOPNOTSUPP)
 			return log_obstacle("switch AIO off in the service, or run as root with CAP_BPF and "
 					    "CAP_PERFMON on Linux >= 6.10 with BTF",

@@ -30,4 +30,11 @@ int mem_restore(struct restore_ctx *ctx, struct restore_process *p) _must_check_
 void mem_restore_used(struct restore_ctx *ctx, struct restore_process *p);
 void mem_restore_done(struct restore_process *p);
 
+/*
+ * place.c. Mappings whose address only the kernel may choose, at the saved address: it is left no
+ * choice. Their places are taken by something else so far.
+ */
+int place_areas(struct restore_ctx *ctx, struct restore_process *p, const VmaEntry **areas,
+		size_t n) _must_check_;
+
 #endif

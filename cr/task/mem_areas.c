@@ -21,8 +21,8 @@ static uint64_t map_flags(const VmaEntry *e)
 {
 	uint64_t keep = MAP_SHARED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN | MAP_NORESERVE | 0x08;
 
-	/* An AIO ring's place is kept, with what it held, until task/aio.c puts the ring there. */
-	if (area_is_vdso(e) || e->status & VMA_AIORING)
+	/* Places are kept: an AIO ring's, with what it held, for aio.c, an io_uring's for place.c. */
+	if (area_is_vdso(e) || e->status & (VMA_AIORING | VMA_EXT))
 		return MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
 	if (e->flags & MAP_ANONYMOUS)
 		keep |= MAP_HUGETLB | (uint64_t)MAP_HUGE_MASK << MAP_HUGE_SHIFT;

@@ -48,6 +48,10 @@ int mem_check(const struct restore_process *p)
 		    !(e->status & VMA_ANON_SHARED) != !(e->status & VMA_SYSVIPC))
 			return log_fail(-EOPNOTSUPP, "area 0x%lx-0x%lx of status 0x%x cannot be restored",
 					e->start, e->end, e->status);
+		if (e->status & VMA_EXT && (!e->shmid || e->shmid > UINT32_MAX ||
+					    e->status != (VMA_REGULAR | VMA_EXT)))
+			return log_fail(-EBADMSG, "mm-%u.img: ring 0x%lx-0x%lx without a file",
+					p->pst->pid, e->start, e->end);
 		if (e->policy && mempolicy_check(e->policy) < 0)
 			return -EBADMSG;
 		end = e->end;
@@ -258,6 +262,25 @@ static int set_mm_map(struct restore_ctx *ctx, struct restore_process *p, struct
 	return 0;
 }
 
+/* Rings that the clone has not brought along. */
+static int place_rings(struct restore_ctx *ctx, struct restore_process *p)
+{
+	const VmaEntry **rings = NULL;
+	size_t n = 0;
+
+	for (size_t i = 0; i < p->mm->n_vmas; i++) {
+		const VmaEntry *e = p->mm->vmas[i], **at;
+
+		if (!(e->status & VMA_EXT) || area_inherited(p, e))
+			continue;
+		at = ARENA_PUSH(&ctx->arena, rings, n);
+		if (!at)
+			return -ENOMEM;
+		*at = e;
+	}
+	return n ? place_areas(ctx, p, rings, n) : 0;
+}
+
 int mem_restore(struct restore_ctx *ctx, struct restore_process *p)
 {
 	struct batch *b = &ctx->batch;
@@ -282,6 +305,8 @@ int mem_restore(struct restore_ctx *ctx, struct restore_process *p)
 		r = contents_drop(p, b);
 	if (r >= 0)
 		r = batch_run(b);
+	if (r >= 0)
+		r = place_rings(ctx, p);
 	if (r >= 0)
 		r = contents_fill(ctx, p);
 	if (r >= 0)

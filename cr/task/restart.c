@@ -31,6 +31,7 @@ static bool returns_eintr_at_once(uint64_t nr)
 	case SYS_rt_sigtimedwait:
 	case SYS_io_getevents:
 	case SYS_io_pgetevents:
+	case SYS_io_uring_enter:
 		return true;
 	}
 	return false;

@@ -18,6 +18,7 @@ const struct task_part *const task_parts[] = {
 	&part_membarrier,
 	&part_umask,
 	&part_aio,
+	&part_io_uring,
 	&part_pkeys,
 	&part_mempolicy,
 	&part_area_state,

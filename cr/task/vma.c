@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/sysmacros.h>
 
 #include "task/vma.h"
 
@@ -168,6 +169,10 @@ static int vma_classify(struct vma *v)
 		v->status = VMA_AIORING;
 		return 0;
 	}
+	if (!strcmp(v->path, "anon_inode:[io_uring]")) {
+		v->status = VMA_REGULAR | VMA_EXT;
+		return 0;
+	}
 	if (str_starts(v->path, "anon_inode:"))
 		refused = "a mapping of a kernel object that has no file";
 	else if (str_starts(v->path, "socket:"))
@@ -238,6 +243,30 @@ const struct vma *vma_find(const struct dump_process *p, uint64_t addr)
 	return lo < p->n_vmas && p->vmas[lo].start <= addr ? &p->vmas[lo] : NULL;
 }
 
+/* Each io_uring has an inode of its own, and only a descriptor leads to it. */
+static int vma_uring_file(struct dump_ctx *ctx, struct dump_process *p, const struct vma *v,
+			  struct dump_file **ret)
+{
+	int fd = openat(p->proc_fd, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_closedir_ DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *e;
+
+	if (!d)
+		return log_err(neg_errno(), "cannot list /proc/%d/fd", p->pid);
+	while ((e = readdir(d))) {
+		struct stat st;
+
+		if (e->d_name[0] == '.' || fstatat(dirfd(d), e->d_name, &st, 0) < 0 ||
+		    st.st_ino != v->ino || major(st.st_dev) != v->dev_major ||
+		    minor(st.st_dev) != v->dev_minor)
+			continue;
+		return dump_file_get(ctx, p, atoi(e->d_name), ret);
+	}
+	return log_obstacle("keep the descriptor open in the program, or stop using io_uring in it",
+			    "memory at 0x%lx-0x%lx is the ring of an io_uring without descriptor",
+			    v->start, v->end);
+}
+
 /* The file behind a mapping, by its map_files link. Its mode tells how it was opened. */
 static int vma_dump_file(struct dump_ctx *ctx, struct dump_process *p, struct vma *v, VmaEntry *e)
 {
@@ -252,7 +281,8 @@ static int vma_dump_file(struct dump_ctx *ctx, struct dump_process *p, struct vm
 		return log_err(neg_errno(), "cannot look at /proc/%d/%s (%s)", p->pid, link, v->path);
 	if (st.st_mode & 0200)
 		flags = st.st_mode & 0400 ? O_RDWR : O_WRONLY;
-	r = dump_file_get_link(ctx, p, link, flags, &f);
+	r = v->status & VMA_EXT ? vma_uring_file(ctx, p, v, &f) :
+				  dump_file_get_link(ctx, p, link, flags, &f);
 	if (r < 0)
 		return r;
 	e->shmid = f->id;

@@ -26,6 +26,7 @@ enum vma_status {
 	VMA_MEMFD		= 0x4000,
 	VMA_SHSTK		= 0x8000,
 	VMA_GUARD		= 0x10000,
+	VMA_EXT			= 0x8000000,	/* CRIU: a plugin's. Here: the ring of an io_uring */
 };
 
 struct vma {

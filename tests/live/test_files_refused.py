@@ -31,6 +31,12 @@ def ready():
         signal.pause()
 """
 
+RING = """
+fd = call(425, 4, room)
+sq_tail, sq_array = struct.unpack_from("I", room, 44)[0], struct.unpack_from("I", room, 64)[0]
+ring = mmap.mmap(fd, 4096, offset=0)
+sqes = mmap.mmap(fd, 4096, offset=0x10000000)
+"""
 # int of 4 bytes: the least that is accepted.
 BTF = """
 btf = ctypes.create_string_buffer(struct.pack("<HBBIIIII", 0xeb9f, 1, 0, 24, 0, 16, 16, 5) +
@@ -40,7 +46,15 @@ PERF = 'struct.pack("II120x", 1, 128)'
 
 # name: (program, what the message must say, what the remedy must say, options)
 CASES = {
-    "io_uring": ("call(425, 4, room)", "io_uring", "io_uring", []),
+    "io_uring with a thread": ("struct.pack_into('I', room, 8, 2); call(425, 4, room)",
+                               "io_uring: it has a kernel thread that submits", "io_uring off", []),
+    "io_uring with a request": (
+        RING + "ring[sq_array:sq_array + 4] = bytes(4); sqes[:64] = struct.pack("
+        "'<BBHiQQIIQ24x', 6, 0, 0, os.pipe()[0], 0, 0, 0, 1, 7); ring[sq_tail:sq_tail + 4] = b'\\x01\\0\\0\\0'; "
+        "call(426, fd, 1, 0, 0, 0, 0)",
+        "requests in flight: 1, of them polls for operations 6", "cancel them", []),
+    "io_uring with personalities": (RING + "call(427, fd, 9, 0, 0)", "registered personalities",
+                                    "io_uring off", []),
     "userfaultfd": ("call(323, 0)", "userfaultfd", "stop the service", []),
     "perf": (f"call(298, ctypes.create_string_buffer({PERF}), 0, -1, -1, 0)",
              "performance counter", "profiling", []),
@@ -179,7 +193,7 @@ def test_check_names_every_obstacle_in_one_pass_and_writes_nothing(start):
 
 def test_a_failed_dump_takes_its_hard_links_away(start):
     p = start("fd = os.open('a', os.O_CREAT | os.O_RDWR); os.link('a', 'b'); os.unlink('a'); "
-              "call(425, 4, room)")
+              "call(323, 0)")
     names = sorted(os.listdir(p.images.parent))
     done = cr("dump", p.images, "-t", str(p.pid), "--link-remap")
     assert done.returncode != 0

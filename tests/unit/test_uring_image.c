@@ -1,0 +1,154 @@
+/* io_uring entries that no kernel's ring gives, and a ring made of one. */
+#include <fcntl.h>
+
+#include "kind/io_uring.h"
+#include "unit.h"
+
+static struct {
+	struct restore_ctx ctx;
+	struct restore_file f;
+	FileEntry fe;
+	IoUringEntry e;
+	FownEntry fown;
+	uint32_t offsets[URING_OFFSETS];
+} g;
+
+static void fixture(void)
+{
+	log_init(LOGLEVEL_NONE, -1);
+	file_entry__init(&g.fe);
+	io_uring_entry__init(&g.e);
+	fown_entry__init(&g.fown);
+	g.f.fe = &g.fe;
+	g.fe.uring = &g.e;
+	g.e.fown = &g.fown;
+	g.e.flags = O_RDWR;
+	g.e.sq_entries = 8;
+	g.e.cq_entries = 16;
+	g.e.offsets = g.offsets;
+	g.e.n_offsets = URING_OFFSETS;
+}
+
+TEST("io_uring entries with sizes, flags or counts that no ring has are refused")
+{
+	fixture();
+	ASSERT_OK(uring_check(&g.e));
+	g.e.sq_entries = 0;
+	ASSERT_EQ(uring_check(&g.e), -EBADMSG);
+	g.e.sq_entries = 12;
+	ASSERT_EQ(uring_check(&g.e), -EBADMSG);
+	g.e.sq_entries = 1u << 16;
+	ASSERT_EQ(uring_check(&g.e), -EBADMSG);
+	g.e.sq_entries = 32;		/* more than events */
+	ASSERT_EQ(uring_check(&g.e), -EBADMSG);
+	g.e.sq_entries = 8;
+	g.e.setup_flags = URING_SQPOLL;
+	ASSERT_EQ(uring_check(&g.e), -EBADMSG);
+	g.e.setup_flags = URING_SINGLE_ISSUER;	/* and nobody may submit */
+	ASSERT_EQ(uring_check(&g.e), -EBADMSG);
+	g.e.has_submitter = true;
+	ASSERT_OK(uring_check(&g.e));
+	g.e.setup_flags |= URING_R_DISABLED;
+	ASSERT_EQ(uring_check(&g.e), -EBADMSG);
+	g.e.has_submitter = false;
+	ASSERT_OK(uring_check(&g.e));
+	g.e.sq_head = 1;		/* served before it was enabled */
+	ASSERT_EQ(uring_check(&g.e), -EBADMSG);
+	fixture();
+	g.e.sq_head = URING_COUNT_MAX + 1;
+	ASSERT_EQ(uring_check(&g.e), -EBADMSG);
+	g.e.sq_head = 5;
+	g.e.cq_tail = 6;
+	ASSERT_EQ(uring_check(&g.e), -EBADMSG);
+	fixture();
+	g.e.n_offsets = 15;
+	ASSERT_EQ(uring_check(&g.e), -EBADMSG);
+	fixture();
+	g.e.n_files = URING_SLOTS_MAX + 1;
+	ASSERT_EQ(uring_check(&g.e), -EBADMSG);
+	fixture();
+	g.e.n_iowq_limits = 1;
+	ASSERT_EQ(uring_check(&g.e), -EBADMSG);
+}
+
+static uint32_t *saved(uint32_t off)
+{
+	return (uint32_t *)(g.e.rings.data + off);
+}
+
+/* What a dump of a ring like this would have saved; its counters are the test's. */
+static void save_one(uint32_t flags)
+{
+	_cleanup_uring_map_ struct uring_map m = { 0 };
+	struct io_uring_params p;
+	int fd;
+
+	fixture();
+	g.e.setup_flags = flags;
+	if (uring_setup(8, 16, flags, &p, &fd) < 0)
+		unit_skip("io_uring: %s", strerror(errno));
+	ASSERT_OK(uring_map(fd, &p, PROT_READ, &m));
+	uring_offsets(&p, g.offsets);
+	g.e.rings.data = malloc(g.e.rings.len = m.rings_bytes);
+	g.e.sqes.data = malloc(g.e.sqes.len = m.sqes_bytes);
+	memcpy(g.e.rings.data, m.rings, m.rings_bytes);
+	memset(g.e.sqes.data, 7, m.sqes_bytes);
+	close(fd);
+	g.e.sq_head = 1003;
+	g.e.cq_tail = 1001;
+	*saved(g.offsets[0]) = 1003;
+	*saved(g.offsets[9]) = 1001;
+	*saved(g.offsets[8]) = 999;
+}
+
+static void restore_one(uint32_t flags)
+{
+	_cleanup_uring_map_ struct uring_map m = { 0 };
+	struct io_uring_params p;
+	int fd, like;
+
+	save_one(flags);
+	ASSERT_OK(uring_restore(&g.ctx, &g.f, &fd));
+	ASSERT_OK(uring_setup(8, 16, flags, &p, &like));
+	ASSERT_OK(uring_map(fd, &p, PROT_READ, &m));
+	ASSERT(!memcmp(m.rings, g.e.rings.data, m.rings_bytes));
+	ASSERT(!memcmp(m.sqes, g.e.sqes.data, m.sqes_bytes));
+	close(fd);
+	close(like);
+}
+
+TEST("a ring comes back with its counters and contents, whatever its layout")
+{
+	restore_one(0);
+	restore_one(URING_SQE128);
+	restore_one(URING_CQE32 | URING_COOP_TASKRUN);
+	restore_one(URING_NO_SQARRAY | URING_SUBMIT_ALL);
+}
+
+TEST("rings that contradict their description, or lie elsewhere in memory, are refused")
+{
+	int fd;
+
+	save_one(0);
+	*saved(g.offsets[0]) = 1002;
+	ASSERT_EQ(uring_restore(&g.ctx, &g.f, &fd), -EBADMSG);
+	save_one(0);
+	*saved(g.offsets[9]) = 1002;
+	ASSERT_EQ(uring_restore(&g.ctx, &g.f, &fd), -EBADMSG);
+	save_one(0);
+	*saved(g.offsets[3]) = 1u << 20;
+	ASSERT_EQ(uring_restore(&g.ctx, &g.f, &fd), -EBADMSG);
+	save_one(0);
+	g.offsets[13] += 64;
+	ASSERT_EQ(uring_restore(&g.ctx, &g.f, &fd), -EOPNOTSUPP);
+	save_one(0);
+	g.e.rings.len -= 1;
+	ASSERT_EQ(uring_restore(&g.ctx, &g.f, &fd), -EOPNOTSUPP);
+	save_one(0);
+	g.e.sqes.len = 0;
+	ASSERT_EQ(uring_restore(&g.ctx, &g.f, &fd), -EOPNOTSUPP);
+	save_one(0);
+	g.e.files = (uint32_t[]){ 4711 };	/* of no entry */
+	g.e.n_files = 1;
+	ASSERT_EQ(uring_restore(&g.ctx, &g.f, &fd), -EBADMSG);
+}
