@@ -36,6 +36,15 @@ static void polls_list(const char *fdinfo, char *ret, size_t bytes)
 	}
 }
 
+/* Two numbers of the kernel's structures are in fdinfo as well: then the others are right, too. */
+static bool state_is_plausible(const struct dump_file *f, const struct uring_state *s)
+{
+	uint64_t head, tail;
+
+	return !fdinfo_u64(f->fdinfo, "CachedSqHead", 10, &head) && head == s->sq_head &&
+	       !fdinfo_u64(f->fdinfo, "CachedCqTail", 10, &tail) && tail == s->cq_tail;
+}
+
 static int state_check(const struct dump_file *f, const struct uring_state *s)
 {
 	char polls[64];
@@ -190,6 +199,8 @@ static int uring_dump(struct dump_ctx *ctx, struct dump_file *f)
 	r = dump_peek(ctx, &pk);
 	if (r >= 0)
 		r = uring_peek(pk, &ctx->arena, f->fd, &s);
+	if (r >= 0 && !state_is_plausible(f, &s))
+		r = -ENODATA;
 	if (r == -EOPNOTSUPP || r == -ENODATA)
 		return log_obstacle(REMEDY ", or run as root with CAP_BPF and CAP_PERFMON on Linux >= 6.14 with BTF",
 				    "io_uring: this kernel does not tell what is in flight or registered");

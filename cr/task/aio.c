@@ -44,6 +44,7 @@ bool aio_ring_is_sane(const void *ring, uint64_t bytes)
 }
 
 struct in_flight {
+	uint64_t slots, tail;	/* of the ring */
 	uint64_t requests;
 	bool polls;		/* some of them are: those end when somebody else acts */
 };
@@ -82,7 +83,7 @@ static int context_find(struct peek *pk, pid_t pid, uint64_t addr, uint64_t *ret
 
 static int context_read(struct peek *pk, uint64_t kioctx, struct in_flight *ret)
 {
-	uint64_t slots, available, completed, percpu, polls, first, at, n;
+	uint64_t slots, available, completed, percpu, polls, first, at, n, tail = 0;
 	int r;
 
 	r = peek_member(pk, kioctx, "kioctx", "nr_events", 4, &slots);
@@ -105,25 +106,34 @@ static int context_read(struct peek *pk, uint64_t kioctx, struct in_flight *ret)
 		if (r >= 0)
 			available += n;
 	}
-	if (r < 0 && r != -ENXIO)
+	/* Last: see context_wait(). */
+	if (r == -ENXIO)
+		r = peek_member(pk, kioctx, "kioctx", "tail", 4, &tail);
+	if (r < 0)
 		return r;
-	*ret = (struct in_flight){ slots - 1 - available - completed, first != polls };
+	*ret = (struct in_flight){ slots, tail, slots - 1 - available - completed, first != polls };
 	return 0;
 }
 
-/* Until nothing is in flight, or only what does not end by itself, or time is up. */
+/*
+ * Until nothing is in flight, or only what does not end by itself, or time is up. A request that
+ * ends while the numbers are read may be counted twice; nothing is in flight when that was read
+ * twice and no event came in between.
+ */
 static int context_wait(struct dump_ctx *ctx, struct peek *pk, uint64_t kioctx,
 			struct in_flight *ret)
 {
 	uint64_t left = ctx->opts->timeout_usec ? ctx->opts->timeout_usec : WAIT_USEC;
+	struct in_flight last = { .requests = 1 };
 	uint64_t usec = 200;
 	int r;
 
-	for (;;) {
+	for (;; last = *ret) {
 		struct timespec ts = { 0, (long)usec * 1000 };
 
 		r = context_read(pk, kioctx, ret);
-		if (r < 0 || !ret->requests || ret->polls || !left)
+		if (r < 0 || (ret->polls && ret->requests) || !left ||
+		    (!ret->requests && !last.requests && ret->tail == last.tail))
 			return r;
 		r = dump_check_cancelled(ctx);
 		if (r < 0)
@@ -134,8 +144,9 @@ static int context_wait(struct dump_ctx *ctx, struct peek *pk, uint64_t kioctx,
 	}
 }
 
+/* nr: events that the ring has room for, as its header says. */
 static int ring_check(struct dump_ctx *ctx, struct dump_process *p, struct peek *pk,
-		      const struct vma *v)
+		      const struct vma *v, uint32_t nr)
 {
 	struct in_flight fl;
 	uint64_t kioctx;
@@ -149,6 +160,8 @@ static int ring_check(struct dump_ctx *ctx, struct dump_process *p, struct peek 
 				    "memory at 0x%lx-0x%lx is the AIO ring of another process, mapped since a fork",
 				    v->start, v->end);
 	r = context_wait(ctx, pk, kioctx, &fl);
+	if (r >= 0 && fl.slots != nr)
+		r = -ENODATA;	/* structures that are not what they were when this was written */
 	if (r == -ECANCELED)
 		return r;
 	if (r < 0)
@@ -169,9 +182,6 @@ static int ring_dump(struct dump_ctx *ctx, struct dump_process *p, struct dump_t
 	AioRingEntry **e;
 	int r;
 
-	r = ring_check(ctx, p, pk, v);
-	if (r < 0)
-		return r;
 	r = remote_read(&th->task, v->start, &ring, sizeof(ring));
 	if (r < 0)
 		return log_err(r, "cannot read the AIO ring at 0x%lx", v->start);
@@ -179,6 +189,9 @@ static int ring_dump(struct dump_ctx *ctx, struct dump_process *p, struct dump_t
 		return log_obstacle("close it before",
 				    "the AIO ring at 0x%lx-0x%lx is mapped in part, or damaged",
 				    v->start, v->end);
+	r = ring_check(ctx, p, pk, v, ring.nr);
+	if (r < 0)
+		return r;
 	e = mm ? ARENA_PUSH(&ctx->arena, mm->aios, mm->n_aios) : NULL;
 	if (e)
 		*e = ARENA_MSG(&ctx->arena, AioRingEntry, aio_ring_entry);

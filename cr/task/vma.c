@@ -17,6 +17,8 @@
 #define MAP_DROPPABLE 0x08
 #endif
 
+#define URING_OFFSET	0x8000000ull	/* IORING_OFF_* are multiples */
+
 /* Two-letter VmFlags (fs/proc/task_mmu.c) and what they mean to us. */
 static const struct {
 	char name[3];
@@ -253,6 +255,11 @@ static int vma_uring_file(struct dump_ctx *ctx, struct dump_process *p, const st
 
 	if (!d)
 		return log_err(neg_errno(), "cannot list /proc/%d/fd", p->pid);
+	/* The offset says which ring; it cannot begin in its middle. */
+	if (v->pgoff & (URING_OFFSET - 1))
+		return log_obstacle("map it as a whole, with one protection",
+				    "memory at 0x%lx-0x%lx is a part of an io_uring's ring",
+				    v->start, v->end);
 	while ((e = readdir(d))) {
 		struct stat st;
 

@@ -126,7 +126,8 @@ class Process:
     def state(self):
         """All that a dump could have changed and that does not move by itself."""
         proc = Path(f"/proc/{self.pid}")
-        fds = {p.name: (os.readlink(proc / "fd" / p.name), p.read_text())
+        moving = re.compile(r"(?m)^Sq(Thread|TotalTime|WorkTime).*$")  # of a kernel's thread
+        fds = {p.name: (os.readlink(proc / "fd" / p.name), moving.sub("", p.read_text()))
                for p in (proc / "fdinfo").iterdir()}
         keep = ("SigPnd", "SigBlk", "SigIgn", "SigCgt", "Shd", "Cap", "Seccomp", "NoNew", "Tracer", "State", "Threads", "Umask")
         status = [line for line in (proc / "status").read_text().splitlines()
