@@ -215,5 +215,9 @@ int restore_load(struct restore_ctx *ctx)
 		r = restore_lineage(ctx);
 	for (size_t i = ctx->n_procs; r >= 0 && i < ctx->lineage.n; i++)
 		r = check_pid_free(ctx->lineage.kin[i]->pid);
+	/* Who leads the session of a job is a shell that lives, as a rule. */
+	if (r == -EEXIST && !ctx->opts->shell_job && ctx->procs[0].pst->sid != ctx->procs[0].pst->pid)
+		return log_fail(r, "for a job of a shell, whose session %u is not in the images, give --shell-job",
+				ctx->procs[0].pst->sid);
 	return r;
 }

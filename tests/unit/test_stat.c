@@ -1,9 +1,11 @@
 /* cr/kernel/stat: /proc/PID/stat, recorded and hostile. */
+#include <sys/sysmacros.h>
+
 #include "kernel/stat.h"
 #include "unit.h"
 
-/* Linux 6.18: a zombie that ended with status 5. */
-#define RECORDED " Z 9020 9019 9018 0 -1 4228428 24 0 0 0 0 0 0 0 20 0 3 0 2855532 0 0 " \
+/* Linux 6.18: a zombie that ended with status 5; on /dev/pts/300. */
+#define RECORDED " Z 9020 9019 9018 1083436 9017 4228428 24 0 0 0 0 0 0 0 20 0 3 0 2855532 0 0 " \
 	"18446744073709551615 0 0 0 0 0 0 0 4096 1088 0 0 0 17 1 0 0 0 0 0 0 0 0 0 0 0 0 1280\n"
 
 TEST("a stat line is read field by field, behind any name")
@@ -16,6 +18,8 @@ TEST("a stat line is read field by field, behind any name")
 	ASSERT_EQ(st.ppid, 9020);
 	ASSERT_EQ(st.pgrp, 9019);
 	ASSERT_EQ(st.session, 9018);
+	ASSERT_EQ(st.tty, makedev(136, 300));
+	ASSERT_EQ(st.tty_pgrp, 9017);
 	ASSERT_EQ(st.n_threads, 3u);
 	ASSERT_EQ(st.exit_code, 1280u);
 	ASSERT_OK(proc_stat_parse("1 (a name that is far too long)" RECORDED, &st));
