@@ -274,6 +274,7 @@ int dump_process_track(struct dump_ctx *ctx, struct dump_process *p)
 	vdso = vma_named(p, "[vdso]");
 	if (!vdso)
 		return log_obstacle("do not choose the service", "it has no vDSO mapped");
+	p->remote.caught = p->threads[0].status->sig_cgt;
 	r = remote_map_private(&p->remote, leader, vdso->start, vdso->end);
 	if (r >= 0)
 		r = mem_track_prepare(ctx, p);

@@ -68,6 +68,7 @@ void batch_begin(struct batch *b, struct task *t)
 	b->n_calls = b->data_bytes = 0;
 	b->error = 0;
 	b->ran = false;
+	b->pause_call = 0;
 }
 
 static struct batch_call *batch_calls(const struct batch *b)
@@ -134,6 +135,38 @@ void batch_link_addr(struct batch *b, int from, uint64_t t_addr)
 void batch_link(struct batch *b, int from, int to, unsigned int arg)
 {
 	batch_link_addr(b, from, call_addr(b, to) + offsetof(struct batch_call, arg) + 8 * arg);
+}
+
+void batch_pause(struct batch *b, void (*fn)(void *arg), void *arg)
+{
+	struct remote *r = b->task->remote;
+	int pid = batch_call(b, SYS_getpid), tid = batch_call(b, SYS_gettid);
+
+	batch_call(b, SYS_rt_sigprocmask, SIG_SETMASK, orphan_mask_asking(r), 0, 8);
+	/* Which signal is known when the batch is run. */
+	b->pause_call = batch_try(b, SYS_tgkill, 0, 0, 0);
+	batch_link(b, pid, b->pause_call, 0);
+	batch_link(b, tid, b->pause_call, 1);
+	batch_call(b, SYS_rt_sigprocmask, SIG_SETMASK, orphan_mask_all(r), 0, 8);
+	b->pause_fn = fn;
+	b->pause_arg = arg;
+}
+
+int batch_ret_now(const struct batch *b, int call, int64_t *ret)
+{
+	return remote_read(b->task, call_addr(b, call) + offsetof(struct batch_call, ret), ret,
+			   sizeof(*ret));
+}
+
+static int run_as_orphan(struct batch *b)
+{
+	const struct orphan_pause pause = {
+		.t_signal = call_addr(b, b->pause_call) + offsetof(struct batch_call, arg) + 2 * 8,
+		.fn = b->pause_fn,
+		.arg = b->pause_arg,
+	};
+
+	return orphan_run(b->task, call_addr(b, 0), b->n_calls, b->pause_call ? &pause : NULL);
 }
 
 int64_t batch_ret(const struct batch *b, int call)
@@ -274,7 +307,7 @@ int batch_run(struct batch *b)
 	r = batch_transfer(b, true);
 	if (r < 0)
 		return log_err(r, "task %d: cannot write the call zone", t->tid);
-	r = t->remote->shared ? batch_run_in_zone(b) : orphan_run(t, call_addr(b, 0), b->n_calls);
+	r = t->remote->shared ? batch_run_in_zone(b) : run_as_orphan(b);
 	if (r < 0)
 		return r;
 	r = batch_transfer(b, false);

@@ -197,8 +197,24 @@ static int signal_requeue(struct task *t, int signal)
 	return status >> 16 == PTRACE_EVENT_STOP ? 0 : -EIO;
 }
 
-/* Waits for the stop that the stub asks for. */
-static int orphan_wait(struct task *t, int signal, struct user_regs_struct *ret_regs)
+uint64_t orphan_mask_asking(const struct remote *r)
+{
+	return r->stub + CODE_BYTES + offsetof(struct orphan_save, mask_asking);
+}
+
+uint64_t orphan_mask_all(const struct remote *r)
+{
+	return r->stub + CODE_BYTES + offsetof(struct orphan_save, mask_all);
+}
+
+static bool at_end(const struct task *t, const struct user_regs_struct *regs)
+{
+	return arch_regs_ip(regs) == t->remote->stub + (size_t)(orphan_stopped - orphan_begin);
+}
+
+/* Waits for the stop that the stub asks for, and before that for the batch's own, if it has one. */
+static int orphan_wait(struct task *t, int signal, const struct orphan_pause *pause,
+		       struct user_regs_struct *ret_regs)
 {
 	struct iovec iov = { ret_regs, sizeof(*ret_regs) };
 	int status, r;
@@ -210,51 +226,56 @@ static int orphan_wait(struct task *t, int signal, struct user_regs_struct *ret_
 		/* Somebody stops it, which cannot be blocked: after our calls, not in the middle. */
 		if (!(status >> 16) && WSTOPSIG(status) == SIGSTOP)
 			t->stop_held_back = SIGSTOP;
-		else if (status >> 16 != PTRACE_EVENT_STOP)
-			break;
+		else if (status >> 16 != PTRACE_EVENT_STOP) {
+			if (ptrace(PTRACE_GETREGSET, t->tid, NT_PRSTATUS, &iov) < 0)
+				return neg_errno();
+			if (!pause || status >> 16 || WSTOPSIG(status) != signal || at_end(t, ret_regs))
+				break;
+			pause->fn(pause->arg);
+			pause = NULL;
+		}
 		log_debug("task %d: stopped inside a batch", t->tid);
 		if (ptrace(PTRACE_CONT, t->tid, 0, 0) < 0)
 			return neg_errno();
 	}
-	if (ptrace(PTRACE_GETREGSET, t->tid, NT_PRSTATUS, &iov) < 0)
-		return neg_errno();
 	if (status >> 16 || WSTOPSIG(status) != signal)
 		return log_fail(-EFAULT, "task %d: stopped by signal %d in the stub, at 0x%lx of 0x%lx, %zu calls left",
 				t->tid, WSTOPSIG(status), arch_regs_ip(ret_regs), t->remote->stub,
 				arch_regs_batch_left(ret_regs));
 	/* It comes unblocked only after the calls: they are all done either way. */
-	if (arch_regs_ip(ret_regs) == t->remote->stub + (size_t)(orphan_stopped - orphan_begin))
-		return 0;
-	return signal_requeue(t, signal);
+	return at_end(t, ret_regs) ? 0 : signal_requeue(t, signal);
 }
 
 /* Runs the stub with these registers; they are what it ended with afterwards. */
-static int orphan_go(struct task *t, struct user_regs_struct *regs)
+static int orphan_go(struct task *t, const struct orphan_pause *pause, struct user_regs_struct *regs)
 {
 	struct iovec iov = { regs, sizeof(*regs) };
 	const uint64_t all = ~0ull;
 	int signal = signal_choose(t), r;
+	const uint64_t wanted = (uint64_t)signal;
 
 	r = save_put(t, signal);
+	if (r >= 0 && pause)
+		r = remote_write(t, pause->t_signal, &wanted, sizeof(wanted));
 	if (r < 0)
 		return log_err(r, "task %d: cannot write to its vDSO", t->tid);
 	if (ptrace(PTRACE_SETREGSET, t->tid, NT_PRSTATUS, &iov) < 0 ||
 	    ptrace(PTRACE_SETSIGMASK, t->tid, 8, &all) < 0 ||
 	    ptrace(PTRACE_CONT, t->tid, 0, 0) < 0)
 		return log_err(neg_errno(), "task %d: cannot start a batch", t->tid);
-	r = orphan_wait(t, signal, regs);
+	r = orphan_wait(t, signal, pause, regs);
 	if (r < 0)
 		return log_err(r, "task %d: lost inside a batch", t->tid);
 	r = task_put_regs(t);
 	return r < 0 ? log_err(r, "task %d: cannot put registers back", t->tid) : 0;
 }
 
-int orphan_run(struct task *t, uint64_t t_calls, size_t n)
+int orphan_run(struct task *t, uint64_t t_calls, size_t n, const struct orphan_pause *pause)
 {
 	struct user_regs_struct regs = t->regs;
 
 	arch_regs_for_batch(&regs, t->remote->stub, t_calls, n);
-	return orphan_go(t, &regs);
+	return orphan_go(t, pause, &regs);
 }
 
 int orphan_call(struct task *t, int64_t *ret_result, uint64_t nr, const uint64_t arg[6])
@@ -264,7 +285,7 @@ int orphan_call(struct task *t, int64_t *ret_result, uint64_t nr, const uint64_t
 
 	arch_regs_for_syscall(&regs, t->remote->stub + (size_t)(orphan_one - orphan_begin), nr,
 			      arg);
-	r = orphan_go(t, &regs);
+	r = orphan_go(t, NULL, &regs);
 	*ret_result = (int64_t)arch_orphan_result(&regs);
 	return r;
 }

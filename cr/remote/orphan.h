@@ -34,8 +34,18 @@ extern const uint8_t orphan_begin[], orphan_one[], orphan_stopped[], orphan_save
 
 /* Offset of room for the stub in a vDSO's bytes; -ENOSPC, -EBADMSG. */
 int64_t orphan_find_room(const uint8_t *vdso, size_t bytes);
-/* Runs n calls at t_calls. Afterwards registers and mask are back. Logged. */
-int orphan_run(struct task *t, uint64_t t_calls, size_t n) _must_check_;
+/* A batch that stops on its way: see batch_pause(). */
+struct orphan_pause {
+	uint64_t t_signal;		/* where the call that asks for the stop wants its signal */
+	void (*fn)(void *arg);
+	void *arg;
+};
+/* Runs n calls at t_calls. Afterwards registers and mask are back. pause may be NULL. Logged. */
+int orphan_run(struct task *t, uint64_t t_calls, size_t n, const struct orphan_pause *pause)
+	_must_check_;
+/* t_addr of a mask in which the stop's signal is open, or of one in which none is. */
+uint64_t orphan_mask_asking(const struct remote *r);
+uint64_t orphan_mask_all(const struct remote *r);
 /* One call, its arguments in registers. Idem. */
 int orphan_call(struct task *t, int64_t *ret_result, uint64_t nr, const uint64_t arg[6]) _must_check_;
 

@@ -140,6 +140,9 @@ struct batch {
 	bool may_fail[BATCH_CALLS_MAX];
 	int error;
 	bool ran;
+	int pause_call;			/* asks for the stop; 0: none */
+	void (*pause_fn)(void *arg);
+	void *pause_arg;
 };
 
 void batch_begin(struct batch *b, struct task *t);
@@ -164,6 +167,14 @@ int batch_call_(struct batch *b, const char *name, bool may_fail, uint64_t nr,
 void batch_link(struct batch *b, int from, int to, unsigned int arg);
 /* Or is stored at t_addr (8 bytes), e.g. inside a structure put with batch_put(). */
 void batch_link_addr(struct batch *b, int from, uint64_t t_addr);
+
+/*
+ * Dump: here the task stands while fn runs, once, in the engine; then the batch goes on, also if
+ * the engine is killed meanwhile. fn may look at batch_ret_now().
+ */
+void batch_pause(struct batch *b, void (*fn)(void *arg), void *arg);
+/* During a pause, of a call before it. */
+int batch_ret_now(const struct batch *b, int call, int64_t *ret) _must_check_;
 
 int64_t batch_ret(const struct batch *b, int call);
 size_t batch_room_calls(const struct batch *b);

@@ -127,27 +127,45 @@ enum mem_tracking mem_track_how(const struct dump_ctx *ctx, const struct dump_pr
 	return ctx->soft_dirty ? TRACK_SOFT_DIRTY : TRACK_NOT;
 }
 
-/* A descriptor of the target, made by a call in it, becomes ours alone. */
+struct take {
+	const struct dump_process *p;
+	const struct batch *b;
+	int call;
+	int fd;
+};
+
+static void take_fetch(void *arg)
+{
+	struct take *t = arg;
+	int64_t t_fd;
+
+	if (batch_ret_now(t->b, t->call, &t_fd) < 0 || t_fd < 0)
+		return;
+	t->fd = (int)syscall(SYS_pidfd_getfd, t->p->pidfd, (int)t_fd, 0);
+}
+
+/*
+ * A descriptor of the target, made by a call in it, becomes ours alone: all in one batch, so that
+ * it is closed there even if we are killed.
+ */
 static int take_uffd(struct dump_process *p, int *ret)
 {
-	struct task *leader = &p->threads[0].task;
-	struct batch b;
-	int call, t_fd, r;
+	static struct batch b;
+	struct take t = { .p = p, .b = &b, .fd = -EBADF };
+	int call, r;
 
-	batch_begin(&b, leader);
-	call = batch_try(&b, SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | CR_UFFD_USER_MODE_ONLY);
+	batch_begin(&b, &p->threads[0].task);
+	t.call = batch_try(&b, SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | CR_UFFD_USER_MODE_ONLY);
+	batch_pause(&b, take_fetch, &t);
+	call = batch_try(&b, SYS_close, -1);
+	batch_link(&b, t.call, call, 0);
 	r = batch_run(&b);
+	*ret = t.fd;
 	if (r < 0)
 		return r;
-	t_fd = (int)batch_ret(&b, call);
-	if (t_fd < 0)
-		return t_fd;
-	*ret = (int)syscall(SYS_pidfd_getfd, p->pidfd, t_fd, 0);
-	r = *ret < 0 ? neg_errno() : 0;
-	batch_begin(&b, leader);
-	batch_call(&b, SYS_close, t_fd);
-	call = batch_run(&b);
-	return call < 0 ? call : r;
+	if (batch_ret(&b, t.call) < 0)
+		return (int)batch_ret(&b, t.call);
+	return t.fd < 0 ? -EPERM : 0;
 }
 
 int mem_track_prepare(struct dump_ctx *ctx, struct dump_process *p)
@@ -157,11 +175,13 @@ int mem_track_prepare(struct dump_ctx *ctx, struct dump_process *p)
 		.features = CR_UFFD_FEATURE_WP_ASYNC | CR_UFFD_FEATURE_WP_UNPOPULATED,
 	};
 	struct cr_track *t = ctx->opts->track;
-	int fd = -EBADF, r;
+	int fd = -EBADF, r = -EPERM;
 
 	if (!t || find(t, p->pid, p->start_ticks))
 		return 0;
-	r = take_uffd(p, &fd);
+	/* A filter of its own may punish calls that it does not know. */
+	if (p->threads[0].task.filters_suspended)
+		r = take_uffd(p, &fd);
 	if (r >= 0 && ioctl(fd, UFFDIO_API, &api) < 0)
 		r = neg_errno();
 	if (r >= 0)

@@ -35,10 +35,10 @@ def anonymous_bytes(pid):
     return sum(int(end, 16) - int(begin, 16) for begin, end in areas)
 
 
-def kill_tracer(pid, images, delay):
-    """One dump whose tracing process is killed `delay` seconds after it has seized the tree.
+def kill_tracer(pid, images, delay, *verb):
+    """One dump (or what `verb` says) whose tracing process is killed `delay` seconds after it has seized the tree.
     False when the dump was over before."""
-    dump = subprocess.Popen([CR, "dump", "-R", "-t", str(pid), "-D", images],
+    dump = subprocess.Popen([CR, *(verb or ("dump", "-R")), "-t", str(pid), "-D", images],
                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     killed = False
     while dump.poll() is None:
@@ -146,6 +146,32 @@ def test_a_tree_survives_its_tracer_at_any_moment(tmp_path):
         # A zone that stays proves that the kill came between its first call and its last.
         assert inside >= INSIDE, f"only {inside} of {killed} were killed while tasks ran their calls"
         m.dump()
+        m.reap()
+        m.restore()
+        m.verify()
+    finally:
+        m.end()
+
+
+def test_a_tree_survives_a_killed_pre_dump(tmp_path):
+    delays = random.Random(20261121)
+    m = Maker("rounds", tmp_path)
+    try:
+        m.start()
+        images = tmp_path / "killed"
+        images.mkdir()
+        killed = 0
+        for n in range(ROUNDS_MAX):
+            if killed >= 40:
+                break
+            killed += kill_tracer(m.pid, images, delays.uniform(0, 0.002), "pre-dump")
+            if not m.alive():
+                raise Failure(f"round {n}: the victim ended: {m.read()}")
+        assert killed >= 40
+        # What was half tracked must not be taken for tracked.
+        os.kill(m.pid, signal.SIGUSR2)
+        wait_for(lambda: "generation 1" in m.read(), 10, "a generation")
+        m.dump("--prev-images-dir", "../killed")
         m.reap()
         m.restore()
         m.verify()
