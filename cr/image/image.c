@@ -247,6 +247,8 @@ int image_store_make_shared(struct image_store *s, struct image_store **ret)
 
 	if (r >= 0)
 		r = image_store_open_part(s, &s->shared);
+	if (r == -EEXIST)
+		return r;
 	if (r < 0)
 		return log_err(r, "cannot make a place for shared pages beside the images");
 	*ret = s->shared;

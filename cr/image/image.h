@@ -71,12 +71,13 @@ int image_store_verify(struct image_store *s) _must_check_;
  * bundle has to be told. parent is borrowed and must live as long as s.
  */
 void image_store_set_parent(struct image_store *s, struct image_store *parent);
-/* A directory's `parent` link, relative to it; one that is there stays. Logged. */
+/* A directory's `parent` link, relative to it, instead of one that is there. Logged. */
 int image_store_link_parent(struct image_store *s, const char *to) _must_check_;
 /*
  * A store inside s whose page images s's PE_PARENT pages are looked up in: for pages that several
  * processes have. To readers of CRIU's format it is an earlier dump: in a directory it is the
- * directory "shared", and `parent` leads to it. It is open until s is closed.
+ * directory "shared", and `parent` leads to it. It is open until s is closed. -EEXIST, silent:
+ * there is a `parent` already.
  * image_store_forget_shared() removes one of an earlier dump to the same directory.
  */
 int image_store_make_shared(struct image_store *s, struct image_store **ret) _must_check_;

@@ -284,15 +284,23 @@ static int dir_punch(struct image_store *s, const char *name, uint64_t off, uint
 static int dir_link_parent(struct image_store *s, const char *to)
 {
 	int dirfd = dir_store(s)->dirfd;
+	_cleanup_free_ char *now = NULL;
 	struct stat own, parent;
 
-	if (symlinkat(to, dirfd, "parent") < 0 && errno != EEXIST)
-		return neg_errno();
-	if (fstat(dirfd, &own) < 0 || fstatat(dirfd, "parent", &parent, 0) < 0)
+	if (fstat(dirfd, &own) < 0 || fstatat(dirfd, to, &parent, 0) < 0)
 		return neg_errno();
 	if (!S_ISDIR(parent.st_mode))
 		return -ENOTDIR;
-	return own.st_dev == parent.st_dev && own.st_ino == parent.st_ino ? -ELOOP : 0;
+	if (own.st_dev == parent.st_dev && own.st_ino == parent.st_ino)
+		return -ELOOP;
+	if (readlink_at(dirfd, "parent", &now) >= 0) {
+		if (!strcmp(now, to))
+			return 0;
+		/* Of an earlier dump to this directory: its pages are too old. */
+		if (unlinkat(dirfd, "parent", 0) < 0)
+			return neg_errno();
+	}
+	return symlinkat(to, dirfd, "parent") < 0 ? neg_errno() : 0;
 }
 
 static void dir_close(struct image_store *s)

@@ -19,10 +19,10 @@ int dir_make_shared(struct image_store *s)
 {
 	int dirfd = dir_store(s)->dirfd;
 
-	if (mkdirat(dirfd, IMAGE_SHARED, 0700) < 0 && errno != EEXIST)
-		return neg_errno();
 	/* Relative: the directory may be moved or packed. */
-	return symlinkat(IMAGE_SHARED, dirfd, "parent") < 0 ? neg_errno() : 0;
+	if (symlinkat(IMAGE_SHARED, dirfd, "parent") < 0)
+		return neg_errno();
+	return mkdirat(dirfd, IMAGE_SHARED, 0700) < 0 && errno != EEXIST ? neg_errno() : 0;
 }
 
 struct names {

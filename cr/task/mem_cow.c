@@ -145,8 +145,19 @@ static int settle(struct dump_ctx *ctx)
 	return any ? image_store_make_shared(ctx->store, &ctx->shared_store) : 0;
 }
 
+static void share_nothing(struct dump_ctx *ctx)
+{
+	for (size_t i = 0; i < ctx->n_procs; i++) {
+		ctx->procs[i]->cow_from = NULL;
+		mem_runs_done(&ctx->procs[i]->runs);
+	}
+	mark_sources(ctx);
+}
+
 int mem_cow_plan(struct dump_ctx *ctx)
 {
+	int r;
+
 	/* `parent` is taken, or this is to be one, out of which CRIU may punch pages. */
 	if (!ctx->opts->share_pages || ctx->parent || ctx->opts->track_mem ||
 	    ctx->opts->auto_dedup)
@@ -155,8 +166,8 @@ int mem_cow_plan(struct dump_ctx *ctx)
 		struct dump_process *p = ctx->procs[i], *ancestor[ANCESTORS_MAX];
 		struct mem_runs runs[ANCESTORS_MAX] = { 0 };
 		size_t n = 0;
-		int r = 0;
 
+		r = 0;
 		if (p->life != TASK_DEAD) {
 			LOG_SCOPE("process %d (%s)", p->pid, p->comm);
 			r = compare_all(p, ancestor, runs, &n);
@@ -168,5 +179,10 @@ int mem_cow_plan(struct dump_ctx *ctx)
 		if (r < 0)
 			return r;
 	}
-	return settle(ctx);
+	r = settle(ctx);
+	if (r != -EEXIST)
+		return r;
+	/* Somebody's `parent` that leads nowhere: not ours to remove. */
+	share_nothing(ctx);
+	return 0;
 }

@@ -138,19 +138,24 @@ TEST("pages that several maps share are never given back")
 
 TEST("a chain that leads to itself, to nothing or to no directory is refused by name")
 {
-	struct image_store *s;
+	struct image_store *s, *shared;
+	char to[16];
 	int fd, file;
 
 	s = make("a", NULL, &fd);
 	ASSERT_EQ(image_store_link_parent(s, "."), -ELOOP);
 	ASSERT_CONTAINS(log_first_error(), "previous images");
-	ASSERT_OK(unlinkat(fd, "parent", 0));
 	ASSERT_EQ(image_store_link_parent(s, "../absent"), -ENOENT);
-	ASSERT_OK(unlinkat(fd, "parent", 0));
 	file = openat(fd, "file", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 	ASSERT_OK(file);
 	close(file);
 	ASSERT_EQ(image_store_link_parent(s, "file"), -ENOTDIR);
+	/* Nothing of that stays; one that leads elsewhere is replaced. */
+	ASSERT_EQ(readlinkat(fd, "parent", to, sizeof(to)), -1);
+	ASSERT_OK(symlinkat("../older", fd, "parent"));
+	ASSERT_OK(image_store_link_parent(s, ".."));
+	ASSERT_EQ(readlinkat(fd, "parent", to, sizeof(to)), 2);
+	ASSERT_EQ(image_store_make_shared(s, &shared), -EEXIST);
 	image_store_close(s);
 	close(fd);
 }
