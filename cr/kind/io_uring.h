@@ -18,7 +18,7 @@ enum {
 #define URING_SUPPORTED (URING_IOPOLL | URING_CQSIZE | URING_CLAMP | URING_R_DISABLED | \
 			 URING_SUBMIT_ALL | URING_COOP_TASKRUN | URING_TASKRUN_FLAG | URING_SQE128 | \
 			 URING_CQE32 | URING_SINGLE_ISSUER | URING_DEFER_TASKRUN | URING_NO_SQARRAY)
-/* To count one up again takes some 40 ns. */
+/* Counting them up again takes longer than anybody waits. */
 #define URING_COUNT_MAX (1u << 28)
 #define URING_SLOTS_MAX (1u << 15)
 #define URING_OFFSETS 16u

@@ -110,7 +110,7 @@ static int layout_check(const IoUringEntry *e, const struct uring_map *m)
 	uring_offsets(&m->params, offsets);
 	if (memcmp(offsets, e->offsets, sizeof(offsets)) || e->rings.len != m->rings_bytes ||
 	    e->sqes.len != m->sqes_bytes)
-		return log_fail(-EOPNOTSUPP, "this kernel lays its rings out otherwise than the one it was saved on");
+		return log_fail(-EOPNOTSUPP, "this kernel lays rings out otherwise than the one before");
 	return 0;
 }
 

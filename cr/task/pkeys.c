@@ -18,8 +18,8 @@ struct pkeys_cookie {
 	int call[PKEYS];
 };
 
-static int pkeys_dump_calls(struct dump_ctx *ctx, struct dump_process *p, struct dump_thread *th _unused_,
-			    struct batch *b, void **cookie)
+static int pkeys_dump_calls(struct dump_ctx *ctx, struct dump_process *p,
+			    struct dump_thread *th _unused_, struct batch *b, void **cookie)
 {
 	struct pkeys_cookie *c = ARENA_NEW(&ctx->arena, struct pkeys_cookie);
 	uint64_t t_page = p->remote.zone + ZONE_BYTES - PAGE_BYTES;
@@ -34,8 +34,8 @@ static int pkeys_dump_calls(struct dump_ctx *ctx, struct dump_process *p, struct
 	return 0;
 }
 
-static int pkeys_dump_results(struct dump_ctx *ctx, struct dump_process *p, struct dump_thread *th _unused_,
-			      struct batch *b, void *cookie)
+static int pkeys_dump_results(struct dump_ctx *ctx, struct dump_process *p,
+			      struct dump_thread *th _unused_, struct batch *b, void *cookie)
 {
 	const struct pkeys_cookie *c = cookie;
 	MmEntry *mm = part_mm(ctx, p);

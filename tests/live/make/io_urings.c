@@ -94,6 +94,11 @@ static void nops(struct ring *r, int n)
 	}
 }
 
+static int reg(struct ring *r, unsigned int what, void *arg, unsigned int n)
+{
+	return (int)syscall(SYS_io_uring_register, r->fd, what, arg, n);
+}
+
 static void *waiter(void *arg)
 {
 	if (enter(&waited, 0, 1) < 0)
@@ -105,19 +110,22 @@ static void *waiter(void *arg)
 /* The only one that may use its ring. */
 static void *owner(void *arg)
 {
+	uint64_t ticks = 0;
+	int own_efd;
+
 	own = ring_make(16, SINGLE_ISSUER | DEFER_TASKRUN);
 	nops(&own, 333);
+	own_efd = eventfd(0, EFD_NONBLOCK);
+	MAKER_MUST(!reg(&own, IORING_REGISTER_EVENTFD, &own_efd, 1));
 	own_ready = 1;
 	while (!own_go)
 		usleep(1000);
+	if (read(own_efd, &ticks, 8) == 8)
+		maker_fail("%llu events of the ring are announced again", (unsigned long long)ticks);
 	nops(&own, 50);
+	MAKER_SAME("announced", read(own_efd, &ticks, 8) == 8 ? ticks : 0, 50);
 	own_done = 1;
 	return arg;
-}
-
-static int reg(struct ring *r, unsigned int what, void *arg, unsigned int n)
-{
-	return (int)syscall(SYS_io_uring_register, r->fd, what, arg, n);
 }
 
 int main(int argc, char **argv)
