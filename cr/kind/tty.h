@@ -51,7 +51,10 @@ struct tty_peek {
  * the caller is killed. The pairs' users must stand still. Silent but for what went wrong.
  */
 int tty_queues_peek(struct tty_peek *peeks, size_t n) _must_check_;
-/* Fills an empty pair and gives the slave its settings. slave: O_NONBLOCK, not the caller's own terminal. */
+/*
+ * Fills an empty pair and gives the slave its settings. slave: O_NONBLOCK, not the caller's own
+ * terminal.
+ */
 int tty_queues_put(int master, int slave, const struct termios2 *real,
 		   const struct tty_queues *q) _must_check_;
 /* A slave of its own, whatever the master's lock says. */

@@ -23,7 +23,7 @@
 #include "kind/tty.h"
 
 #define PUT_TRIES	1000u	/* of 1 ms */
-/* Pieces of this size pack the kernel's buffers best: what was in them fits in again, however written. */
+/* Pieces of this size pack the kernel's buffers best: what was in them fits in again (measured). */
 #define PUT_PIECE	1020u
 /* N_TTY_BUF_SIZE - 1: what the line discipline takes of TIOCSTI; the rest waits before it. */
 #define LDISC_BYTES	4095u

@@ -141,7 +141,8 @@ static int ctty_file(struct restore_ctx *ctx, struct restore_file *f, const stru
 		r = ctty_open_by(ctx, p, node, (int)e->flags & (O_ACCMODE | O_NONBLOCK), &fd);
 	}
 	if (r == -ENXIO) {
-		log_warn("/dev/tty: no process has this terminal as its own: it comes back as the terminal's own file");
+		log_warn("/dev/tty: no process has this terminal as its own: it comes back as the"
+			 " terminal's own file");
 		return 0;
 	}
 	return r < 0 ? log_err(r, "cannot open /dev/tty") : tty_ready_put(ctx, f->id, fd);
@@ -176,7 +177,7 @@ int tty_restore_jobs(struct restore_ctx *ctx)
 }
 
 /* Another size than the programs remember. */
-static void size_tell(struct restore_ctx *ctx, const struct tty_end *end)
+static void size_tell(const struct tty_end *end)
 {
 	const WinsizeEntry *was = end->e->winsize;
 	struct winsize is;
@@ -186,7 +187,6 @@ static void size_tell(struct restore_ctx *ctx, const struct tty_end *end)
 	    (is.ws_row != was->ws_row || is.ws_col != was->ws_col) &&
 	    !ioctl(end->fd, TIOCGPGRP, &pgrp) && pgrp > 1)
 		kill(-pgrp, SIGWINCH);
-	(void)ctx;
 }
 
 /*
@@ -209,7 +209,7 @@ static int outside_settle(struct restore_ctx *ctx, const struct tty_end *end)
 	    !restore_process_find(ctx, end->sid) && ioctl(end->fd, TIOCSPGRP, &pgrp) < 0)
 		log_warn("cannot bring group %d to the foreground: %m", pgrp);
 	sigprocmask(SIG_SETMASK, &old, NULL);
-	size_tell(ctx, end);
+	size_tell(end);
 	return r;
 }
 

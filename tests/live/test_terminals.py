@@ -304,19 +304,52 @@ def test_numbers_below_are_held_only_while_pairs_are_made(holder, images):
     name = os.readlink(f"/proc/{p.pid}/fd/8")
     number = int(name.rpartition("/")[2])
     assert number >= 2
-    before = sorted(os.listdir("/dev/pts"))
     assert cr("dump", images, "-t", str(p.pid)).returncode == 0
     p.wait()
     assert cr("restore", images, "-d").returncode == 0
     try:
         assert os.readlink(f"/proc/{p.pid}/fd/8") == name
-        assert sorted(os.listdir("/dev/pts")) == before
+        free = os.openpty()
+        assert int(os.ttyname(free[1]).rpartition("/")[2]) < number
+        os.close(free[0])
+        os.close(free[1])
+    finally:
+        os.kill(p.pid, signal.SIGKILL)
+
+
+SENT = """
+import socket
+a, b = socket.socketpair()
+m, s = os.openpty()
+socket.send_fds(a, [b"x"], [m])
+os.write(s, b"shown")
+os.close(m)
+def look(*_):
+    m = socket.recv_fds(b, 1, 1)[1][0]
+    with open("/proc/self/cwd/seen", "wb") as f:
+        f.write(os.read(m, 99))
+signal.signal(signal.SIGUSR1, look)
+"""
+
+
+def test_a_master_on_its_way_in_a_socket_travels(holder, images, tmp_path):
+    p = holder(SENT, cwd=tmp_path)
+    done = cr("dump", images, "-t", str(p.pid))
+    assert done.returncode == 0, done.log[-2000:]
+    p.wait()
+    done = cr("restore", images, "-d")
+    assert done.returncode == 0, done.log[-2000:]
+    try:
+        os.kill(p.pid, signal.SIGUSR1)
+        wait_for(lambda: (tmp_path / "seen").exists() and (tmp_path / "seen").read_bytes() == b"shown", 10,
+                 "what it showed is read")
     finally:
         os.kill(p.pid, signal.SIGKILL)
 
 
 def test_trees_restored_at_the_same_time_get_their_numbers(holder, tmp_path):
-    body = "kept = [os.openpty() for _ in range(8)]; [os.close(x) for m, s in kept[::2] for x in (m, s)]"
+    body = ("kept = [os.openpty() for _ in range(8)]; "
+            "[os.close(x) for m, s in kept[::2] for x in (m, s)]")
     trees = [holder(body) for _ in range(3)]
     images = [tmp_path / str(p.pid) for p in trees]
     names = []
