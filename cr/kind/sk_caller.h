@@ -44,7 +44,7 @@ int sk_call_as(struct restore_ctx *ctx, struct sk_call *calls, size_t n) _must_c
 int sk_hold_pid(uint32_t pid, pid_t *ret) _must_check_;
 void sk_release_pid(pid_t pid);	/* none: 0 or less */
 
-/* Whose call it was if the image does not say: f's first holder's. NULL: no memory (logged). */
+/* sk_creds.c. Whose call it was if the image does not say: f's first holder's. NULL: no memory. */
 const SkCredsEntry *sk_creds_of(struct restore_ctx *ctx, const struct restore_file *f);
 
 /* The other end's credentials as the kernel tells them; *ret NULL when it knows none. */

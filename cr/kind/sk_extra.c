@@ -7,17 +7,18 @@
  * Only options whose get and set speak the same language belong into the table. Interfaces go by
  * name: their numbers are another kernel's.
  *
- * With fields of their own (sk_opts.c, inet.c, udp.c, packet.c): SO_SNDBUF, SO_RCVBUF, SO_BUF_LOCK,
- * SO_SNDTIMEO, SO_RCVTIMEO, SO_REUSEADDR, SO_REUSEPORT, SO_PASSCRED, SO_PASSSEC, SO_DONTROUTE,
+ * With fields of their own (sk_opts.c, inet.c, udp.c, packet.c): SO_SNDBUF, SO_RCVBUF, SO_SNDTIMEO,
+ * SO_RCVTIMEO, SO_BUF_LOCK, SO_REUSEADDR, SO_REUSEPORT, SO_PASSCRED, SO_PASSSEC, SO_DONTROUTE,
  * SO_NO_CHECK, SO_BROADCAST, SO_OOBINLINE, SO_PRIORITY, SO_RCVLOWAT, SO_MARK, SO_LINGER,
  * SO_KEEPALIVE, SO_BINDTODEVICE, SO_ATTACH_FILTER, IP_TOS, IP_TTL, IP_FREEBIND, IP_HDRINCL,
- * IP_NODEFRAG, IPV6_V6ONLY, IPV6_FREEBIND, IPV6_HDRINCL, IPV6_RECVPKTINFO, ICMP_FILTER, TCP_NODELAY,
- * TCP_CORK; memberships (sk_mcast.c); PACKET_*.
+ * IP_NODEFRAG, IPV6_V6ONLY, IPV6_FREEBIND, IPV6_HDRINCL, IPV6_RECVPKTINFO, ICMP_FILTER,
+ * TCP_NODELAY, TCP_CORK; memberships (sk_mcast.c); PACKET_*.
  *
- * Refused by name: SO_ATTACH_BPF, TCP_ULP, TCP_MD5SIG, TCP_AO, UDP_ENCAP, packet rings and fanout.
- * The kernel does not tell: SO_ATTACH_REUSEPORT_CBPF and _EBPF, SO_CNX_ADVICE, SO_BUSY_POLL_BUDGET,
- * IP_XFRM_POLICY, IP_MULTICAST_IF by number, IPV6_PKTINFO, IPV6_MTU, IPV6_JOIN_ANYCAST, flow labels.
- * No state: TCP_QUICKACK, TCP_THIN_DUPACK, SO_BSDCOMPAT, SO_SNDLOWAT, and all that can only be read.
+ * Refused by name: SO_ATTACH_BPF, TCP_ULP, TCP_MD5SIG, TCP_AO, UDP_ENCAP, packet rings, fanout.
+ * The kernel does not tell: SO_ATTACH_REUSEPORT_CBPF and _EBPF, SO_CNX_ADVICE, IP_XFRM_POLICY,
+ * SO_BUSY_POLL_BUDGET, IP_MULTICAST_IF by number, IPV6_PKTINFO, IPV6_MTU, IPV6_JOIN_ANYCAST, flow
+ * labels.
+ * No state: TCP_QUICKACK, TCP_THIN_DUPACK, SO_BSDCOMPAT, SO_SNDLOWAT, and what can only be read.
  */
 #include <linux/if_packet.h>
 #include <linux/netlink.h>
@@ -45,7 +46,8 @@ struct option {
 	const char *what;
 };
 
-#define O(family, type, proto, level, name, flags) { family, type, proto, level, name, flags, #name }
+#define O(family, type, proto, level, name, flags)			\
+	{ family, type, proto, level, name, flags, #name }
 
 static const struct option options[] = {
 	O(ANY, ANY, ANY, SOL_SOCKET, SO_DEBUG, 0),
@@ -194,7 +196,8 @@ struct sk_defaults {
 	} of[ARRAY_SIZE(options)];
 };
 
-static int defaults_read(struct dump_ctx *ctx, const struct sk_sort *s, int fd, struct sk_defaults *d)
+static int defaults_read(struct dump_ctx *ctx, const struct sk_sort *s, int fd,
+			 struct sk_defaults *d)
 {
 	uint8_t value[VALUE_MAX];
 

@@ -182,7 +182,8 @@ static int flush(struct restore_ctx *ctx, struct making *m)
 	return r;
 }
 
-static int want(struct restore_ctx *ctx, struct making *m, const struct wanted *w, const char *cgroup)
+static int want(struct restore_ctx *ctx, struct making *m, const struct wanted *w,
+		const char *cgroup)
 {
 	int r = 0;
 
@@ -201,7 +202,8 @@ static int want(struct restore_ctx *ctx, struct making *m, const struct wanted *
 	return r;
 }
 
-static int make_for(struct restore_ctx *ctx, struct restore_process *p, FdTypes type, sk_sort_fn *sort)
+static int make_for(struct restore_ctx *ctx, struct restore_process *p, FdTypes type,
+		    sk_sort_fn *sort)
 {
 	_cleanup_free_ struct making *m = calloc(1, sizeof(*m));
 	int r = 0;

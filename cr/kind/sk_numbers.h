@@ -1,4 +1,4 @@
-/* Numbers of socket options newer than the oldest headers we build with, or in headers that clash. */
+/* Numbers of socket options that the oldest headers we build with, or those that clash, lack. */
 #ifndef CR_KIND_SK_NUMBERS_H
 #define CR_KIND_SK_NUMBERS_H
 

@@ -42,7 +42,7 @@ int udp_check(struct dump_ctx *ctx, struct dump_file *f, uint32_t type, uint32_t
 	return 0;
 }
 
-/* It counts from the first of the datagrams that are lost: the next ones' bytes would be passed over. */
+/* It counts from the first of the datagrams that are lost: the next ones would be passed over. */
 void udp_reset_peek_off(SkOptsEntry *o)
 {
 	static const int zero;
