@@ -47,7 +47,7 @@ struct dump_process {
 	size_t n_threads;
 	bool main_ended;		/* a zombie, but others go on */
 	int proc_fd;			/* O_PATH directory /proc/PID */
-	int pidfd;			/* opened when first needed */
+	int pidfd;			/* opened by dump_pidfd() */
 	TaskKobjIdsEntry *ids;
 	MmEntry *mm;
 	struct vma *vmas;		/* task/vma.h */
@@ -138,6 +138,8 @@ int fdinfo_u64(const char *fdinfo, const char *key, int base, uint64_t *ret) _mu
 int dump_check_cancelled(struct dump_ctx *ctx) _must_check_;
 /* kernel/peek.h, opened once for the whole dump. Borrowed. -EOPNOTSUPP: see peek_open(). */
 int dump_peek(struct dump_ctx *ctx, struct peek **ret) _must_check_;
+/* Through which the files of a stopped process can be had; stays open in p. -1: see errno. */
+int dump_pidfd(struct dump_process *p) _must_check_;
 /* A process of the tree by its (real) pid, or NULL. */
 struct dump_process *dump_process_find(struct dump_ctx *ctx, pid_t pid);
 /* Image-side ids of a user namespace's outside id, identity without userns (ns/userns.c). */

@@ -264,7 +264,7 @@ int dump_process_track(struct dump_ctx *ctx, struct dump_process *p)
 	LOG_SCOPE("process %d (%s)", p->pid, p->comm);
 	if (p->life == TASK_DEAD)
 		return 0;
-	r = remote_open(&p->remote, p->pid);
+	r = remote_open(&p->remote, p->threads[0].task.tid);
 	if (r >= 0)
 		r = vma_read(ctx, p);
 	for (size_t i = 0; i < p->n_threads && r >= 0; i++)
@@ -318,7 +318,8 @@ int dump_process_memory(struct dump_ctx *ctx, struct dump_process *p)
 	LOG_SCOPE("process %d (%s)", p->pid, p->comm);
 	if (p->life == TASK_DEAD)
 		return 0;
-	r = remote_open(&p->remote, p->threads[0].task.tid);
+	/* A pre-dump has it open since before the tree went on; whose the id is now nobody knows. */
+	r = p->remote.mem_fd < 0 ? remote_open(&p->remote, p->threads[0].task.tid) : 0;
 	if (r >= 0)
 		r = mem_dump(ctx, p);
 	remote_close(&p->remote);

@@ -15,7 +15,6 @@
 
 #include "core/files.h"
 #include "core/files_dump.h"
-#include "core/tree.h"
 #include "kind/kind.h"
 
 struct files_state *dump_files_state(struct dump_ctx *ctx)
@@ -184,9 +183,8 @@ static int file_new(struct dump_ctx *ctx, struct dump_process *p, const struct d
 	f->link = arena_strdup(&ctx->arena, link);
 	if (!f->link)
 		return -ENOMEM;
-	if (p->pidfd < 0)
-		p->pidfd = dump_pidfd_open(p);
-	f->fd = p->pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, p->pidfd, d->t_fd, 0);
+	r = dump_pidfd(p);
+	f->fd = r < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, r, d->t_fd, 0);
 	if (f->fd < 0)
 		return log_err(neg_errno(), "cannot duplicate it (%s)", link);
 	if (fstat(f->fd, &f->st) < 0) {

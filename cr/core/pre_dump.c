@@ -66,7 +66,7 @@ static int look_at_tree(struct dump_ctx *ctx, int **ret_mem_fd)
 	return r < 0 ? r : released;
 }
 
-static int copy(struct dump_ctx *ctx, const int *mem_fd)
+static int copy(struct dump_ctx *ctx, int *mem_fd)
 {
 	int r = 0;
 
@@ -74,7 +74,8 @@ static int copy(struct dump_ctx *ctx, const int *mem_fd)
 	for (size_t i = 0; i < ctx->n_procs && r >= 0; i++) {
 		struct dump_process *p = ctx->procs[i];
 
-		p->remote.mem_fd = mem_fd[i];
+		/* Closed when it has been read. */
+		p->remote.mem_fd = take_fd(&mem_fd[i]);
 		if (p->life != TASK_DEAD)
 			r = dump_process_memory(ctx, p);
 	}

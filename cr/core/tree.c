@@ -75,9 +75,12 @@ static int process_open_thread(struct dump_process *p, pid_t tid)
 	return probe < 0 ? neg_errno() : 0;
 }
 
-int dump_pidfd_open(const struct dump_process *p)
+int dump_pidfd(struct dump_process *p)
 {
-	return (int)syscall(SYS_pidfd_open, p->threads[0].task.tid, p->main_ended ? PIDFD_THREAD : 0);
+	if (p->pidfd < 0)
+		p->pidfd = (int)syscall(SYS_pidfd_open, p->threads[0].task.tid,
+					p->main_ended ? PIDFD_THREAD : 0);
+	return p->pidfd;
 }
 
 static int process_open(struct dump_ctx *ctx, struct dump_process *parent, pid_t pid,

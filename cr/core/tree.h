@@ -10,8 +10,6 @@
  * and the cgroup is thawed so that batches can run.
  */
 int tree_seize(struct dump_ctx *ctx) _must_check_;
-/* Through which its files can be had, or -1. */
-int dump_pidfd_open(const struct dump_process *p) _must_check_;
 /*
  * The other way: registers and masks back, everything detached, in the state asked for. Also
  * after a failure (state CR_LEAVE_RUNNING then): a cgroup that was frozen before stays frozen.

@@ -2,8 +2,9 @@
  * Processors that a thread may run on, if it has been told (taskset, CPUAffinity=).
  *
  *   dump     sched_getaffinity(2); saved when it is less than the control group allows
- *   restore  sched_setaffinity(2) from outside, last, because the restore itself pins all tasks to
- *            its own processor: stop and go then cost a twentieth of what they cost across two
+ *   restore  sched_setaffinity(2) from outside, last, because the restore itself pins all tasks of a
+ *            larger tree to its own processor: stop and go then cost a twentieth of what they cost
+ *            across two
  *
  * The kernel mixes what the thread asked for with what its cpuset permits; only the first is the
  * thread's, the second comes with its control group.
@@ -15,6 +16,7 @@
 
 #include "task/parts.h"
 
+#define PIN_TASKS_MIN	16u
 #define CGROUP_ROOT	"/sys/fs/cgroup"
 
 struct cpus {
@@ -134,7 +136,19 @@ static int cpus_finish(struct restore_ctx *ctx, struct restore_process *p _unuse
 	return r < 0 ? log_err(r, "cannot give thread %d its processors", th->task.tid) : 0;
 }
 
-/* Restores that begin at the same moment have consecutive pids: each takes another one. */
+static size_t n_tasks(const struct restore_ctx *ctx)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < ctx->n_procs; i++)
+		n += MAX(ctx->procs[i].n_threads, (size_t)1);
+	return n;
+}
+
+/*
+ * Restores that begin at the same moment have consecutive pids: each takes another one. A small
+ * tree gains little, and should not have to wait for whoever else is on that processor.
+ */
 int cpus_pin(struct restore_ctx *ctx)
 {
 	struct cpus *own = ARENA_NEW(&ctx->arena, struct cpus), one = { .bytes = sizeof(one.bits) };
@@ -143,6 +157,8 @@ int cpus_pin(struct restore_ctx *ctx)
 
 	if (!own)
 		return -ENOMEM;
+	if (n_tasks(ctx) < PIN_TASKS_MIN)
+		return 0;
 	r = cpus_get(0, own);
 	if (r < 0)
 		return log_err(r, "cannot read our own processors");

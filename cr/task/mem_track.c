@@ -154,6 +154,8 @@ static int take_uffd(struct dump_process *p, int *ret)
 	struct take t = { .p = p, .b = &b, .fd = -EBADF };
 	int call, r;
 
+	if (dump_pidfd(p) < 0)
+		return neg_errno();
 	batch_begin(&b, &p->threads[0].task);
 	t.call = batch_try(&b, SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | CR_UFFD_USER_MODE_ONLY);
 	batch_pause(&b, take_fetch, &t);
