@@ -76,15 +76,16 @@ static int vdso_find_dynamic(const uint8_t *elf, size_t bytes, struct dynamic *d
 	    eh->e_phoff > bytes || eh->e_phnum > (bytes - eh->e_phoff) / sizeof(Elf64_Phdr))
 		return -EBADMSG;
 	for (unsigned int i = 0; i < eh->e_phnum; i++) {
-		const Elf64_Phdr *ph = (const void *)(elf + eh->e_phoff + i * sizeof(*ph));
 		const Elf64_Dyn *dyn;
+		Elf64_Phdr ph;
 
-		if (ph->p_type != PT_DYNAMIC)
+		memcpy(&ph, elf + eh->e_phoff + i * sizeof(ph), sizeof(ph));
+		if (ph.p_type != PT_DYNAMIC)
 			continue;
-		if (ph->p_offset > bytes || ph->p_filesz > bytes - ph->p_offset || ph->p_offset & 7)
+		if (ph.p_offset > bytes || ph.p_filesz > bytes - ph.p_offset || ph.p_offset & 7)
 			return -EBADMSG;
-		dyn = (const void *)(elf + ph->p_offset);
-		for (size_t k = 0; k < ph->p_filesz / sizeof(*dyn) && dyn[k].d_tag; k++) {
+		dyn = (const void *)(elf + ph.p_offset);
+		for (size_t k = 0; k < ph.p_filesz / sizeof(*dyn) && dyn[k].d_tag; k++) {
 			if (dyn[k].d_tag == DT_SYMTAB)
 				d->symtab = dyn[k].d_un.d_ptr;
 			if (dyn[k].d_tag == DT_STRTAB)
