@@ -11,6 +11,7 @@ static struct {
 	IoUringEntry e;
 	FownEntry fown;
 	uint32_t offsets[URING_OFFSETS];
+	_Alignas(8) uint8_t rings[8192], sqes[8192];
 } g;
 
 static void fixture(void)
@@ -89,8 +90,11 @@ static void save_one(uint32_t flags)
 		unit_skip("io_uring: %s", strerror(errno));
 	ASSERT_OK(uring_map(fd, &p, PROT_READ, &m));
 	uring_offsets(&p, g.offsets);
-	g.e.rings.data = malloc(g.e.rings.len = m.rings_bytes);
-	g.e.sqes.data = malloc(g.e.sqes.len = m.sqes_bytes);
+	ASSERT(m.rings_bytes <= sizeof(g.rings) && m.sqes_bytes <= sizeof(g.sqes));
+	g.e.rings.data = g.rings;
+	g.e.rings.len = m.rings_bytes;
+	g.e.sqes.data = g.sqes;
+	g.e.sqes.len = m.sqes_bytes;
 	memcpy(g.e.rings.data, m.rings, m.rings_bytes);
 	memset(g.e.sqes.data, 7, m.sqes_bytes);
 	close(fd);
