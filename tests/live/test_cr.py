@@ -1,6 +1,7 @@
 """The `cr` command: exit codes, messages, files it leaves, what a failed dump leaves behind."""
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -116,6 +117,31 @@ def test_a_dump_with_leave_running_changes_nothing_in_proc(sleeper, tmp_path):
     before = snapshot(sleeper.pid)
     check(cr("dump", images, "-t", str(sleeper.pid), "-R"), "dump")
     assert snapshot(sleeper.pid) == before
+
+
+FAMILY = """
+import os, time
+for _ in range(30):
+    if not os.fork():
+        time.sleep(1000)
+print("ready", flush=True)
+time.sleep(1000)
+"""
+
+
+@pytest.mark.parametrize("verb", [["dump", "-R"], ["pre-dump"]])
+def test_a_tree_may_have_more_processes_than_the_soft_limit_of_open_files(verb, tmp_path):
+    p = subprocess.Popen([sys.executable, "-c", FAMILY], start_new_session=True,
+                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    try:
+        p.stdout.readline()
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        done = run(*verb, "-t", str(p.pid), "-D", tmp_path,
+                   preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (48, hard)))
+        assert done.returncode == 0, done.stderr
+    finally:
+        os.killpg(p.pid, signal.SIGKILL)
+        p.wait()
 
 
 def test_leave_stopped_stops_and_sigcont_goes_on(sleeper, tmp_path):
