@@ -6,6 +6,7 @@
  * huge-pages: 40
  */
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 
@@ -89,6 +90,7 @@ static void child_main(void)
 	sigset_t set;
 	int sig;
 
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	strcpy(priv, "the child's own");
 	MAKER_MUST(!madvise(priv + 2 * HUGE, HUGE, MADV_DONTNEED));
 	shared[1] = 1;

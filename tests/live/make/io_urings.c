@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 
 #include "files_common.h"
@@ -172,6 +173,7 @@ int main(int argc, char **argv)
 		sigset_t set;
 		int sig;
 
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		sigemptyset(&set);
 		sigaddset(&set, SIGUSR1);
 		sigwait(&set, &sig);

@@ -150,6 +150,7 @@ static void child_main(void)
 	int sig, mode = -1;
 	unsigned long nodes = 0;
 
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (guarded)
 		MAKER_MUST(!madvise(area[GUARDED] + 4096, 4096, GUARD_REMOVE) &&
 			   !madvise(area[PLAIN] + 5 * 4096, 4096, GUARD_INSTALL));
