@@ -22,6 +22,7 @@
 struct cpus {
 	size_t bytes;
 	uint8_t bits[1024];	/* as the kernel counts them */
+	uint8_t one[1024];	/* restore: the one that all are pinned to */
 };
 
 static int cpus_get(pid_t tid, struct cpus *ret)
@@ -151,7 +152,7 @@ static size_t n_tasks(const struct restore_ctx *ctx)
  */
 int cpus_pin(struct restore_ctx *ctx)
 {
-	struct cpus *own = ARENA_NEW(&ctx->arena, struct cpus), one = { .bytes = sizeof(one.bits) };
+	struct cpus *own = ARENA_NEW(&ctx->arena, struct cpus);
 	unsigned int skip;
 	int r;
 
@@ -165,14 +166,18 @@ int cpus_pin(struct restore_ctx *ctx)
 	skip = (unsigned int)getpid() % cpus_count(own);
 	for (size_t i = 0; i < own->bytes * 8; i++)
 		if (own->bits[i / 8] >> (i % 8) & 1 && !skip--) {
-			one.bits[i / 8] = (uint8_t)(1u << (i % 8));
+			own->one[i / 8] = (uint8_t)(1u << (i % 8));
 			break;
 		}
-	r = cpus_set(0, one.bits, own->bytes);
-	if (r < 0)
-		return log_err(r, "cannot stay on one processor");
 	ctx->cpus = own;
-	return 0;
+	return cpus_repin(ctx);
+}
+
+int cpus_repin(struct restore_ctx *ctx)
+{
+	int r = ctx->cpus ? cpus_set(0, ctx->cpus->one, ctx->cpus->bytes) : 0;
+
+	return r < 0 ? log_err(r, "cannot stay on one processor") : 0;
 }
 
 void cpus_unpin(struct restore_ctx *ctx)

@@ -11,6 +11,7 @@
 
 #include "image/store.h"
 #include "task/mem_restore.h"
+#include "task/parts.h"
 #include "util/parallel.h"
 
 /* To be written: pages that are together in the image and in the task. */
@@ -161,6 +162,15 @@ static int fill_piece(void *arg, unsigned int worker _unused_, uint64_t off, siz
 	return 0;
 }
 
+static int fill_by_all(struct restore_ctx *ctx, struct fill *f, uint64_t bytes)
+{
+	int r;
+
+	cpus_unpin(ctx);
+	r = parallel(bytes, FILL_PIECE_BYTES, fill_piece, f);
+	return r < 0 ? r : cpus_repin(ctx);
+}
+
 int contents_fill(struct restore_ctx *ctx, struct restore_process *p)
 {
 	struct fill f = { .p = p };
@@ -176,8 +186,7 @@ int contents_fill(struct restore_ctx *ctx, struct restore_process *p)
 	}
 	bytes = f.n_pages * PAGE_BYTES;
 	if (r >= 0 && bytes)
-		r = bytes < FILL_BYTES_MIN ? fill_piece(&f, 0, 0, bytes) :
-					     parallel(bytes, FILL_PIECE_BYTES, fill_piece, &f);
+		r = bytes < FILL_BYTES_MIN ? fill_piece(&f, 0, 0, bytes) : fill_by_all(ctx, &f, bytes);
 	if (r < 0 && f.failed_at)
 		log_err(r, "process %u: cannot write memory at 0x%lx", p->pst->pid, f.failed_at);
 	ctx->stats.pages_restored += f.n_pages;

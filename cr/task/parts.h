@@ -81,9 +81,10 @@ const struct task_inherit *task_inherit(struct restore_ctx *ctx);
 
 /*
  * The engine and so all tasks on one processor, until the tasks get theirs; unpin is for the
- * engine alone, after success and failure.
+ * engine alone: after success and failure, and where threads of it shall work.
  */
 int cpus_pin(struct restore_ctx *ctx) _must_check_;
+int cpus_repin(struct restore_ctx *ctx) _must_check_;
 void cpus_unpin(struct restore_ctx *ctx);
 /* "0-3,8": 5. 0: not a list. */
 unsigned int cpu_list_count(const char *list);
