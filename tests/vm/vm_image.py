@@ -42,10 +42,10 @@ class Image:
         return self.dir / f"vmlinuz-{series}", self.dir / f"initrd-{series}"
 
 
-def build():
-    """Build the guest image, or find it in the cache."""
-    done = subprocess.run([ROOT / "scripts" / "guest-image"], stdout=subprocess.PIPE, text=True,
-                          check=False)
+def build(*variant):
+    """Build the guest image, or find it in the cache; variant: a name that guest-image knows."""
+    done = subprocess.run([ROOT / "scripts" / "guest-image", *variant], stdout=subprocess.PIPE,
+                          text=True, check=False)
     if done.returncode:
         raise ImageError(f"scripts/guest-image failed with status {done.returncode}")
     return Image(done.stdout.strip())

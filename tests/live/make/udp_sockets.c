@@ -57,10 +57,12 @@ int main(int argc, char **argv)
 
 	raw_c = socket(AF_INET, SOCK_RAW, 253);
 	sock_in(&a4, "127.0.0.1", 0);
-	MAKER_MUST(raw_c >= 0 && !connect(raw_c, (struct sockaddr *)&a4, sizeof(a4)));
+	MAKER_MUST(raw_c >= 0 && (maker_is_plain() ||
+				  !connect(raw_c, (struct sockaddr *)&a4, sizeof(a4))));
 	raw6_c = socket(AF_INET6, SOCK_RAW, 253);
 	sock_in6(&a6, "::1", 0);
-	MAKER_MUST(raw6_c >= 0 && !connect(raw6_c, (struct sockaddr *)&a6, sizeof(a6)));
+	MAKER_MUST(raw6_c >= 0 && (maker_is_plain() ||
+				   !connect(raw6_c, (struct sockaddr *)&a6, sizeof(a6))));
 
 	/* Its datagram is lost, as the network may lose any; the next one is seen from its first byte. */
 	peek = socket(AF_INET, SOCK_DGRAM, 0);
@@ -101,6 +103,8 @@ int main(int argc, char **argv)
 	len = sizeof(now);
 	MAKER_MUST(!getsockopt(raw, SOL_RAW, 1, &now, &len));
 	MAKER_SAME("ICMP filter", now, filter);
+	if (maker_is_plain())
+		maker_ok();
 	MAKER_MUST(send(raw_c, "raw", 3, 0) == 3);
 	MAKER_MUST(recv(raw_c, buf, sizeof(buf), 0) == 23 && !memcmp(buf + 20, "raw", 3));
 	MAKER_MUST(send(raw6_c, "six", 3, 0) == 3);

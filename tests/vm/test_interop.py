@@ -1,0 +1,114 @@
+"""Trees dumped by one engine and restored by the other: ours and CRIU of Debian 13.
+
+One VM for all: a runner in the guest (interop/run.py) works through the programs while the
+tests, one for each program and direction, wait for their results. What CRIU itself cannot do is
+in interop/limits.py with the words it says so in; such a test is skipped, and fails when it ends
+in any other way, also when it begins to work.
+"""
+
+import json
+import re
+import shutil
+
+import pytest
+
+import vm_image
+from interop import table
+from interop.limits import LIMITS, WAYS
+from interop.programs import MAKERS, SERVERS
+from vm import LOGS, VM
+
+GUEST = "/usr/lib/crkexec-interop"
+PROGRAMS = [*SERVERS, *MAKERS]
+SECONDS = 800       # for a test that waits, less than the group's limit
+ROOT = vm_image.ROOT
+
+
+def maker_options(name):
+    source = (ROOT / "tests/live/make" / f"{name}.c").read_text()
+    found = re.search(r"cr-options:\s*(.*)", source)
+    return found[1].replace("*/", "").split() if found else []
+
+
+def make_payload(dest):
+    """The makers and the runner, beside what "make install" installs."""
+    target = dest / GUEST.lstrip("/")
+    shutil.copytree(ROOT / "tests/vm/interop", target, ignore=shutil.ignore_patterns("__pycache__"))
+    (target / "make").mkdir()
+    for name in MAKERS:
+        shutil.copy(ROOT / "build/make" / name, target / "make")
+    options = {name: maker_options(name) for name in MAKERS}
+    (target / "options.json").write_text(json.dumps(options))
+
+
+class Guest:
+    """The VM with its runner, and the results it has so far."""
+
+    def __init__(self, vm):
+        self.vm = vm
+        self.results = {}
+        vm.wait_idle()
+        # Debian's Node.js waits by io_uring where it may, which neither engine can save.
+        vm.run("sysctl -q kernel.io_uring_disabled=2")
+        vm.run("systemd-run -q --unit=interop "
+               f"/usr/bin/python3 {GUEST}/run.py all {GUEST}/make {GUEST}/options.json "
+               f"/run/interop 2 {' '.join(PROGRAMS)}")
+
+    def result(self, name):
+        if name not in self.results:
+            path = f"/run/interop/{name}.json"
+            self.vm.run(f"until [ -e {path} ]; do systemctl -q is-active interop || "
+                        f"[ -e {path} ] || exit 1; sleep 0.5; done", timeout=SECONDS)
+            self.results[name] = json.loads(self.vm.fetch(path))
+        return self.results[name]
+
+
+@pytest.fixture(scope="module")
+def guest(tmp_path_factory, payload):
+    dest = tmp_path_factory.mktemp("interop") / "payload"
+    shutil.copytree(payload, dest, symlinks=True)
+    make_payload(dest)
+    with VM("test_interop/shared", image=vm_image.build("interop"), destdir=dest,
+            memory="3G") as vm:
+        guest = Guest(vm)
+        yield guest
+        vm.run("cd /var/tmp/interop && find . -type f -size -256k ! -name 'pages-*' -print0 |"
+               " tar -cz --null -T - >/run/failed.tar.gz", check=False, timeout=120)
+        (vm.log_dir / "failed.tar.gz").write_bytes(vm.fetch("/run/failed.tar.gz"))
+
+
+def judge(name, way, result):
+    limit = LIMITS.get((name, way))
+    said = f"{result['outcome']}: {result.get('why', '')}"
+    if result["outcome"] == "skip":
+        pytest.skip(result["why"])
+    if limit is None:
+        assert result["outcome"] == "ok", f"{said}\n{result.get('log', '')}"
+        return
+    assert result["outcome"] != "ok", f"works, but is known not to: {limit.why}"
+    assert re.search(limit.pattern, said), f"{said}\nis not: {limit.pattern}"
+    pytest.skip(f"{limit.why} ({said})")
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_program_dumped_by_one_engine_is_restored_by_the_other(guest, name, way):
+    judge(name, way, guest.result(f"{name}.{way}"))
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_crit_decodes_every_image(guest, name):
+    result = guest.result(f"{name}.cr-criu")
+    if "undecoded" not in result:
+        pytest.skip(f"not dumped: {result.get('why')}")
+    assert result["undecoded"] == ""
+
+
+def test_the_table_of_the_documentation_is_what_was_measured(guest):
+    lines = table.lines({name: [guest.result(f"{name}.{way}") for way in WAYS]
+                         for name in PROGRAMS})
+    text = "\n".join(lines) + "\n"
+    print(text)
+    (LOGS / "test_interop" / "table.md").write_text(text)
+    docs = (ROOT / "docs/criu-compat.md").read_text()
+    assert text in docs, "docs/criu-compat.md differs from build/vm-logs/test_interop/table.md"
