@@ -13,6 +13,8 @@
 #include "util/io.h"
 #include "util/log.h"
 
+#define CHECK_TIMEOUT_USEC	(2u * 1000000u)
+
 static void keep_first(int *first, int r)
 {
 	if (r < 0 && *first == 0)
@@ -70,6 +72,8 @@ static int check_tree(struct upgrade *u, size_t i, size_t k)
 	if (r < 0)
 		return r;
 	setup.opts.log_obstacles_only = true;
+	/* The service stands still meanwhile, and it is not the upgrade yet. */
+	setup.opts.timeout_usec = CHECK_TIMEOUT_USEC;
 	log_obstacles_set(on_obstacle, &o);
 	r = cr_check_tree(&setup.opts);
 	log_obstacles_set(NULL, NULL);

@@ -28,6 +28,8 @@
 #define PF_IO_WORKER		0x10u
 #define PF_USER_WORKER		0x4000u
 #define NUDGES_MAX		100u
+/* Others stop within microseconds. */
+#define VFORK_PATIENCE_USEC	20000u
 
 static uint64_t timeout(const struct dump_ctx *ctx)
 {
@@ -148,6 +150,26 @@ static bool waits_for_vfork(const struct dump_process *p, pid_t tid)
 	return nr == SYS_vfork || nr == SYS_clone3 || (nr == SYS_clone && flags & CLONE_VFORK);
 }
 
+/*
+ * A parent in vfork() does not stop before its child has executed a program, and the child stands in
+ * the freezer: the group may run on until then. What is seized already stays where it is.
+ */
+static int seize_patiently(struct dump_ctx *ctx, struct dump_process *p, struct task *t)
+{
+	const char *cg = ctx->opts->freeze_cgroup;
+	bool thaw = waits_for_vfork(p, t->tid);
+	int r, f = thaw ? freezer_set(cg, 0) : 0;
+
+	if (thaw)
+		log_debug("task %d waits in vfork(): its group runs on for a moment", t->tid);
+	r = f < 0 ? f : task_seize_wait(t, timeout(ctx));
+	if (thaw && f >= 0)
+		f = freezer_set(cg, 1);
+	if (thaw && f >= 0)
+		f = freezer_wait(cg, 1, timeout(ctx));
+	return f < 0 ? log_err(f, "cannot thaw and freeze %s", cg) : r;
+}
+
 static int seize_failed(struct dump_process *p, pid_t tid, int r)
 {
 	_cleanup_free_ char *status = NULL, *path = str_fmt("task/%d/status", tid);
@@ -198,7 +220,9 @@ static int thread_seize(struct dump_ctx *ctx, struct dump_process *p, pid_t tid)
 		return -ENOMEM;
 	*th = (struct dump_thread){ .task = { .tid = tid, .remote = &p->remote },
 				    .tid_virtual = (uint32_t)tid };
-	r = task_seize(&th->task, 0, timeout(ctx));
+	r = task_seize(&th->task, 0, ctx->opts->freeze_cgroup ? VFORK_PATIENCE_USEC : timeout(ctx));
+	if (r == -ETIMEDOUT && ctx->opts->freeze_cgroup)
+		r = seize_patiently(ctx, p, &th->task);
 	if (r < 0 && r != -ESRCH)
 		r = seize_failed(p, tid, r);
 	if (r == -ESRCH) {

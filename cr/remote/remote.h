@@ -73,6 +73,8 @@ struct task {
  * beyond the engine's own. A task that does not stop in timeout_usec: -ETIMEDOUT.
  */
 int task_seize(struct task *t, unsigned long options, uint64_t timeout_usec) _must_check_;
+/* Once more, for one that did not stop in time. */
+int task_seize_wait(struct task *t, uint64_t timeout_usec) _must_check_;
 int task_detach(struct task *t) _must_check_;
 /* Adopts a task that is traced and stopped already (born by clone in a batch). */
 void task_adopt(struct task *t, pid_t tid, struct remote *remote);

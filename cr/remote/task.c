@@ -88,7 +88,6 @@ static void note_group_stop(struct task *t, int status)
 int task_seize(struct task *t, unsigned long options, uint64_t timeout_usec)
 {
 	unsigned long opts = PTRACE_O_TRACESYSGOOD | PTRACE_O_SUSPEND_SECCOMP | options;
-	int status, r;
 
 	if (ptrace(PTRACE_SEIZE, t->tid, 0, opts) < 0) {
 		if (errno != EPERM)
@@ -102,7 +101,13 @@ int task_seize(struct task *t, unsigned long options, uint64_t timeout_usec)
 	t->filters_suspended = opts & PTRACE_O_SUSPEND_SECCOMP;
 	if (ptrace(PTRACE_INTERRUPT, t->tid, 0, 0) < 0)
 		return neg_errno();
-	r = task_wait_timeout(t, &status, timeout_usec);
+	return task_seize_wait(t, timeout_usec);
+}
+
+int task_seize_wait(struct task *t, uint64_t timeout_usec)
+{
+	int status, r = task_wait_timeout(t, &status, timeout_usec);
+
 	if (r < 0)
 		return r;
 	note_group_stop(t, status);

@@ -246,3 +246,39 @@ def test_a_failed_dump_takes_an_older_ones_inventory_away(tmp_path):
     finally:
         p.kill()
         p.wait()
+
+
+SPAWNS = """
+import os
+os.setsid()
+print("ready", flush=True)
+while True:     # by vfork()
+    os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0)
+"""
+
+
+def test_parents_in_vfork_are_waited_for_in_a_frozen_group(tmp_path):
+    """The child that must execute its program first is in the freezer itself."""
+    root = next(line.split()[4] for line in open("/proc/self/mountinfo") if " - cgroup2 " in line)
+    group = Path(root) / f"crk-vfork-{os.getpid()}"
+    group.mkdir()
+    p = subprocess.Popen([sys.executable, "-c", SPAWNS], stdin=subprocess.DEVNULL,
+                         stdout=subprocess.PIPE, text=True)
+    try:
+        assert p.stdout.readline() == "ready\n"
+        (group / "cgroup.procs").write_text(str(p.pid))
+        met = 0
+        for n in range(400):
+            if met >= 3 and n >= 20:
+                break
+            done = cr("dump", tmp_path, "-R", "-t", str(p.pid), "--freeze-cgroup", str(group))
+            assert done.returncode == 0, f"dump {n}: {done.stderr}\n{done.log[-1500:]}"
+            assert "frozen 0" in (group / "cgroup.events").read_text()
+            met += "waits in vfork" in done.log
+        assert met >= 3, "no dump met a parent in vfork()"
+    finally:
+        p.kill()
+        p.wait(20)
+        p.stdout.close()
+        wait_for(lambda: not (group / "cgroup.procs").read_text(), 10, "the group is empty")
+        group.rmdir()
