@@ -58,6 +58,8 @@ int write_full(int fd, const void *buf, size_t n)
 			continue;
 		if (k < 0)
 			return neg_errno();
+		if (!k)
+			return -EIO;
 		p += k;
 		n -= (size_t)k;
 	}
@@ -75,6 +77,9 @@ int pwrite_full(int fd, const void *buf, size_t n, off_t off)
 			continue;
 		if (k < 0)
 			return neg_errno();
+		/* Memory of a process that has ended takes nothing, and says so in no other way. */
+		if (!k)
+			return -EIO;
 		p += k;
 		off += k;
 		n -= (size_t)k;

@@ -1,7 +1,9 @@
 /* cr/util: what everything else stands on. */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 
 #include "unit.h"
 #include "util/arena.h"
@@ -163,6 +165,28 @@ TEST("files are written and read at offsets")
 	ASSERT_EQ(pread_full(fd, buf, 4, 11), -ENODATA);
 	close(fd);
 	free(path);
+}
+
+TEST("writing to the memory of a process that has ended fails, instead of going on for ever")
+{
+	char path[32], byte = 0;
+	int status, fd;
+	pid_t pid = fork();
+
+	ASSERT(pid >= 0);
+	if (!pid) {
+		pause();
+		_exit(0);
+	}
+	snprintf(path, sizeof(path), "/proc/%d/mem", pid);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	ASSERT(fd >= 0);
+	ASSERT_OK(pwrite_full(fd, &byte, 1, (off_t)(uintptr_t)&byte));
+	ASSERT_OK(kill(pid, SIGKILL));
+	ASSERT_EQ(waitpid(pid, &status, 0), pid);
+	ASSERT(pwrite_full(fd, &byte, 1, (off_t)(uintptr_t)&byte) < 0);
+	ASSERT(pread_full(fd, &byte, 1, (off_t)(uintptr_t)&byte) < 0);
+	close(fd);
 }
 
 TEST("read_file_at gives whole files, /proc's too, and refuses those beyond the limit")
