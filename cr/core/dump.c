@@ -13,7 +13,6 @@
 #include "kernel/peek.h"
 #include "kind/sk_common.h"
 #include "ns/cgroup.h"
-#include "ns/ipc.h"
 #include "ns/ns.h"
 #include "task/mem_chain.h"
 #include "task/mem_cow.h"
@@ -95,9 +94,14 @@ static int step_network_lock(struct dump_ctx *ctx)
 
 static int step_collect(struct dump_ctx *ctx)
 {
-	int r = each_process(ctx, dump_process_collect);
+	int r = each_process(ctx, dump_process_collect), shared;
 
-	return r < 0 ? r : ns_dump_collect(ctx);
+	if (r >= 0)
+		r = ns_dump_collect(ctx);
+	if (r < 0 && r != -EOPNOTSUPP)
+		return r;
+	shared = ns_dump_check_shared(ctx);
+	return shared < 0 ? shared : r;
 }
 
 static int step_state(struct dump_ctx *ctx)
@@ -222,15 +226,15 @@ static const struct {
 	/* Ids and the user namespace's maps: every later uid needs them. */
 	{ "namespaces",		step_collect,	true },
 	{ "sessions",		sessions_check,	true },
-	{ "System V semaphores", ipc_find_semaphores, true },
+	{ "System V semaphores", ns_dump_find_semaphores, true },
 	{ "processes",		step_state,	true },
 	/* Filters point into each other over the whole tree. */
 	{ "seccomp",		seccomp_dump,	true },
 	{ "files",		step_files,	true },
-	{ "System V IPC",	ipc_check,	true },
+	{ "System V IPC",	ns_dump_check_ipc, true },
 	/* The long step: nothing that could still be refused comes after it. */
 	{ "memory",		step_memory,	false },
-	{ "System V images",	ipc_dump,	false },
+	{ "System V images",	ns_dump_ipc,	false },
 	{ "namespace images",	ns_dump_all,	false },
 	{ "control groups",	step_cgroups,	false },
 	{ "cores",		step_cores,	false },

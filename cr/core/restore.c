@@ -66,37 +66,49 @@ static int step_network_unlock(struct restore_ctx *ctx)
 static const struct {
 	const char *name;
 	int (*run)(struct restore_ctx *ctx);
+	bool inside;	/* the engine sits in the tree's own ipc namespace; notifications never */
 } steps[] = {
-	{ "pre-restore",	step_pre_restore },
-	{ "images",		restore_load },
-	{ "file images",	restore_files_load },
+	{ "pre-restore",	step_pre_restore,	false },
+	{ "images",		restore_load,	false },
+	{ "file images",	restore_files_load,	false },
 	/* Files of the unit's group (memory.pressure) are mounted into its namespace. */
-	{ "control groups",	step_cgroups },
+	{ "control groups",	step_cgroups,	false },
 	/* From here on our children are born into the tree's time namespace. */
-	{ "namespaces",		ns_restore_prepare },
-	{ "System V IPC",	ipc_restore },
-	{ "terminals",		tty_restore_pairs },
-	{ "call zone",		restore_zone },
+	{ "namespaces",		ns_restore_prepare,	false },
+	{ "System V IPC",	ipc_restore,	true },
+	{ "terminals",		tty_restore_pairs,	true },
+	{ "call zone",		restore_zone,	true },
 	/* A kernel that was just booted has none, before its sysctls are set. */
-	{ "huge pages",		restore_huge_pages },
-	{ "tasks and memory",	step_tasks },
+	{ "huge pages",		restore_huge_pages,	true },
+	{ "tasks and memory",	step_tasks,	true },
 	/* setpgid() wants the leader to exist, and both in one session. Helpers end with it. */
-	{ "process groups",	restore_groups },
-	{ "jobs",		tty_restore_jobs },
+	{ "process groups",	restore_groups,	true },
+	{ "jobs",		tty_restore_jobs,	true },
 	/* As their last users; what a process would give back (SEM_UNDO), before threads share it. */
-	{ "System V IPC, users", ipc_restore_users },
-	{ "files and state",	restore_settle },
-	{ "stopped processes",	restore_stopped },
-	{ "post-restore",	step_post_restore },
+	{ "System V IPC, users", ipc_restore_users,	true },
+	{ "files and state",	restore_settle,	true },
+	{ "stopped processes",	restore_stopped,	true },
+	{ "post-restore",	step_post_restore,	false },
 	/* Clocks tick and privileges go from here on. */
-	{ "late state",		restore_late },
-	{ "System V IPC, last",	ipc_restore_late },
-	{ "network unlock",	step_network_unlock },
-	{ "files, last",	restore_files_finish },
-	{ "terminals, last",	tty_restore_last },
-	{ "registers",		restore_registers },
-	{ "release",		restore_release },
+	{ "late state",		restore_late,	true },
+	{ "System V IPC, last",	ipc_restore_late,	true },
+	{ "network unlock",	step_network_unlock,	false },
+	{ "files, last",	restore_files_finish,	true },
+	{ "terminals, last",	tty_restore_last,	true },
+	{ "registers",		restore_registers,	true },
+	{ "release",		restore_release,	true },
 };
+
+static int run_inside(struct restore_ctx *ctx, int (*run)(struct restore_ctx *ctx))
+{
+	int r = ns_restore_enter(ctx), left;
+
+	if (r < 0)
+		return r;
+	r = run(ctx);
+	left = ns_restore_leave(ctx);
+	return r < 0 ? r : left;
+}
 
 static int restore_run(struct restore_ctx *ctx)
 {
@@ -104,7 +116,7 @@ static int restore_run(struct restore_ctx *ctx)
 		int r;
 
 		log_debug("step: %s", steps[i].name);
-		r = steps[i].run(ctx);
+		r = steps[i].inside ? run_inside(ctx, steps[i].run) : steps[i].run(ctx);
 		if (r < 0)
 			return log_err(r, "restore failed (%s)", steps[i].name);
 	}

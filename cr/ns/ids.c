@@ -29,8 +29,6 @@ static const struct {
 	[NS_NET] = { "a network namespace of its own",
 		     "set PrivateNetwork=no for the unit and remove NetworkNamespacePath= and "
 		     "JoinsNamespaceOf=" },
-	[NS_IPC] = { "an IPC namespace of its own",
-		     "set PrivateIPC=no for the unit and remove IPCNamespacePath=" },
 	[NS_CGROUP] = { "a cgroup namespace of its own",
 			"set ProtectControlGroups= to yes or no for the unit" },
 };
@@ -204,7 +202,7 @@ static int check_new(struct dump_ctx *ctx, struct dump_process *p, struct ns_see
 			r = log_obstacle("let the whole unit share one namespace",
 					 "its %s namespace differs from that of the tree's root",
 					 ns_names[t]);
-		else if (t == NS_MNT || t == NS_UTS || t == NS_USER)
+		else if (t != NS_TIME)
 			r = check_owner(p, fresh[t]);
 		if (r < 0)
 			ret = r;

@@ -5,7 +5,7 @@
  * nobody else has. Semaphores and queues are not attached to anything. They are the tree's if one
  * of its processes was the last to use them, waits in them, or has adjustments (SEM_UNDO). Those
  * whose last user is dead are the tree's if one of its processes has their owner's user id; root's
- * would be everybody's and are left alone.
+ * would be everybody's and are left alone. In a namespace of the tree's own everything is its own.
  */
 #include <fcntl.h>
 #include <string.h>
@@ -43,6 +43,13 @@ const char *ipc_comm(pid_t pid)
 		return "?";
 	snprintf(comm, sizeof(comm), "%.*s", (int)strcspn(text, "\n"), text);
 	return comm;
+}
+
+bool ipc_all_ours(const struct dump_ctx *ctx)
+{
+	const TaskKobjIdsEntry *ids = ctx->procs[0]->ids;
+
+	return ids && ids->ipc_ns_id != ctx->root_ids->ipc_ns_id;
 }
 
 enum ipc_user ipc_user_of(struct dump_ctx *ctx, pid_t pid)

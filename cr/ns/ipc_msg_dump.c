@@ -28,7 +28,7 @@ static bool queue_is_ours(struct dump_ctx *ctx, struct msg_queue *q)
 {
 	enum ipc_owner owner;
 
-	if (queue_user(ctx, q, IPC_TREE) || ipc_tree_waits(ctx, q->id, calls, ARRAY_SIZE(calls)))
+	if (ipc_all_ours(ctx) || queue_user(ctx, q, IPC_TREE) || ipc_tree_waits(ctx, q->id, calls, ARRAY_SIZE(calls)))
 		return true;
 	owner = ipc_owner_of(ctx, &q->ds.msg_perm);
 	q->by_owner = owner != IPC_OWNER_OTHER && !queue_user(ctx, q, IPC_OTHER) &&
@@ -135,7 +135,7 @@ int ipc_msg_dump(struct dump_ctx *ctx)
 
 	if (!ctx->ipc_queues)
 		return 0;
-	r = image_create(ctx->store, &image_ipcns_msg, &w, ctx->root_ids->ipc_ns_id);
+	r = image_create(ctx->store, &image_ipcns_msg, &w, ctx->procs[0]->ids->ipc_ns_id);
 	for (const struct msg_queue *q = ctx->ipc_queues; q && r >= 0; q = q->next)
 		r = queue_dump(ctx, q, w);
 	return r < 0 ? r : image_close(take_ptr(w));

@@ -125,7 +125,8 @@ struct restore_process *ipc_process(struct restore_ctx *ctx, uint32_t pid)
 
 int ipc_restore(struct restore_ctx *ctx)
 {
-	const TaskKobjIdsEntry *ids = ctx->inventory->root_ids;
+	const TaskKobjIdsEntry *ids = ns_restore_has_ipcns(ctx) ? ctx->procs[0].ids :
+				      ctx->inventory->root_ids;
 	int r;
 
 	if (!ids || !ids->has_ipc_ns_id)
@@ -150,7 +151,8 @@ int ipc_restore_late(struct restore_ctx *ctx)
 
 void ipc_restore_done(struct restore_ctx *ctx, bool failed)
 {
-	if (!failed)
+	/* By number, in the host's namespace: not those of a namespace that ends with the tree. */
+	if (!failed || ns_restore_has_ipcns(ctx))
 		return;
 	ipc_shm_remove(ctx);
 	ipc_sem_remove(ctx);

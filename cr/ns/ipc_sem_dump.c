@@ -87,7 +87,7 @@ static bool set_is_ours(struct dump_ctx *ctx, struct sem_set *s)
 	enum ipc_owner owner;
 	pid_t pid;
 
-	if (s->n_undo || has_user(ctx, s, IPC_TREE, &pid) ||
+	if (ipc_all_ours(ctx) || s->n_undo || has_user(ctx, s, IPC_TREE, &pid) ||
 	    ipc_tree_waits(ctx, s->id, calls, ARRAY_SIZE(calls)))
 		return true;
 	/* What costs least to know first: these are all sets of the namespace. */
@@ -184,7 +184,7 @@ int ipc_sem_dump(struct dump_ctx *ctx)
 
 	if (!ctx->ipc_sets)
 		return 0;
-	r = image_create(ctx->store, &image_ipcns_sem, &w, ctx->root_ids->ipc_ns_id);
+	r = image_create(ctx->store, &image_ipcns_sem, &w, ctx->procs[0]->ids->ipc_ns_id);
 	for (const struct sem_set *s = ctx->ipc_sets; s && r >= 0; s = s->next)
 		r = set_dump(ctx, s, w);
 	return r < 0 ? r : image_close(take_ptr(w));

@@ -2,12 +2,14 @@
  * System V shared memory of a tree → ipcns-shm-N.img, pagemap-shmem-ID, pages-N.
  *
  * A segment that the tree made and that nobody has attached is refused: nothing says that
- * somebody still needs it, nothing that nobody does.
+ * somebody still needs it, nothing that nobody does. In a namespace of the tree's own it is saved.
  */
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/shm.h>
+#include <sys/vfs.h>
 
 #include "image/pages.h"
 #include "ns/ipc_state.h"
@@ -17,7 +19,7 @@ struct segment {
 	struct segment *next;
 	int id;
 	struct dump_process *p;		/* one that has it attached, there: */
-	const struct vma *v;
+	const struct vma *v;		/* NULL: nobody has */
 	uint64_t attached;		/* by the tree */
 	struct shmid_ds ds;
 };
@@ -30,20 +32,32 @@ static struct segment *segment_find(struct dump_ctx *ctx, int id)
 	return NULL;
 }
 
+static int segment_new(struct dump_ctx *ctx, int id, struct segment **ret)
+{
+	struct segment *s = ARENA_NEW(&ctx->arena, struct segment);
+
+	if (!s)
+		return -ENOMEM;
+	*s = (struct segment){ .next = ctx->ipc_segments, .id = id };
+	if (shmctl(id, IPC_STAT, &s->ds) < 0)
+		return log_err(neg_errno(), "System V segment %d", id);
+	ctx->ipc_segments = *ret = s;
+	return 0;
+}
+
 static int segment_add(struct dump_ctx *ctx, struct dump_process *p, const struct vma *v)
 {
 	struct segment *s = segment_find(ctx, (int)v->ino);
+	int r;
 
 	if (v->ino > INT32_MAX)
 		return log_fail(-EBADMSG, "process %d: segment id %lu", p->pid, v->ino);
 	if (!s) {
-		s = ARENA_NEW(&ctx->arena, struct segment);
-		if (!s)
-			return -ENOMEM;
-		*s = (struct segment){ .next = ctx->ipc_segments, .id = (int)v->ino, .p = p, .v = v };
-		if (shmctl(s->id, IPC_STAT, &s->ds) < 0)
-			return log_err(neg_errno(), "process %d: System V segment %d", p->pid, s->id);
-		ctx->ipc_segments = s;
+		r = segment_new(ctx, (int)v->ino, &s);
+		if (r < 0)
+			return r;
+		s->p = p;
+		s->v = v;
 	}
 	s->attached++;
 	if (v->pgoff || v->end - v->start != ROUND_UP(s->ds.shm_segsz, PAGE_BYTES))
@@ -90,6 +104,55 @@ static pid_t segment_user(struct dump_ctx *ctx, const struct shmid_ds *ds)
 	return ipc_user_of(ctx, ds->shm_lpid) == IPC_TREE ? ds->shm_lpid : 0;
 }
 
+static int area_open(int proc_fd, uint64_t start, uint64_t end, int *ret_fd)
+{
+	char link[64];
+
+	snprintf(link, sizeof(link), "map_files/%lx-%lx", start, end);
+	*ret_fd = openat(proc_fd, link, O_RDONLY | O_CLOEXEC);
+	return *ret_fd < 0 ? log_err(neg_errno(), "cannot open /proc/PID/%s", link) : 0;
+}
+
+/* One that nobody has attached we attach ourselves. */
+static int segment_open(const struct segment *s, int *ret_fd)
+{
+	_cleanup_close_ int self = -EBADF;
+	uint64_t at;
+	void *p;
+	int r;
+
+	if (s->v)
+		return area_open(s->p->proc_fd, s->v->start, s->v->end, ret_fd);
+	self = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (self < 0)
+		return log_err(neg_errno(), "cannot open /proc/self");
+	p = shmat(s->id, NULL, SHM_RDONLY);
+	if (p == (void *)-1)
+		return log_err(neg_errno(), "cannot attach it");
+	at = (uintptr_t)p;
+	r = area_open(self, at, at + ROUND_UP(s->ds.shm_segsz, PAGE_BYTES), ret_fd);
+	shmdt(p);
+	return r;
+}
+
+static int loose_segment_add(struct dump_ctx *ctx, int id)
+{
+	_cleanup_close_ int fd = -EBADF;
+	struct segment *s;
+	struct statfs fs;
+	int r = segment_new(ctx, id, &s);
+
+	if (r >= 0)
+		r = segment_open(s, &fd);
+	if (r < 0)
+		return r;
+	if (fstatfs(fd, &fs) < 0)
+		return log_err(neg_errno(), "System V segment %d", id);
+	if (fs.f_type != HUGETLBFS_MAGIC)
+		return 0;
+	return log_obstacle(IPC_REMEDY, "System V segment %d consists of huge pages", id);
+}
+
 /* The tree's and attached by nobody at the moment. */
 static int loose_segments_check(struct dump_ctx *ctx)
 {
@@ -98,9 +161,14 @@ static int loose_segments_check(struct dump_ctx *ctx)
 
 	for (int i = 0; i <= last && i < IPC_OBJECTS_MAX; i++) {
 		struct shmid_ds ds;
-		int id = shmctl(i, SHM_STAT, &ds);
-		pid_t pid = id >= 0 && !ds.shm_nattch ? segment_user(ctx, &ds) : 0;
+		int id = shmctl(i, SHM_STAT, &ds), r;
+		bool loose = id >= 0 && !ds.shm_nattch;
+		pid_t pid = loose && !ipc_all_ours(ctx) ? segment_user(ctx, &ds) : 0;
 
+		r = loose && ipc_all_ours(ctx) ? loose_segment_add(ctx, id) : 0;
+		if (r < 0 && r != -EOPNOTSUPP)
+			return r;
+		refused = r < 0 ? r : refused;
 		if (pid)
 			refused = log_obstacle(IPC_REMEDY,
 					       "System V segment %d (key 0x%08x) of process %d is attached by nobody, nothing says that it is needed",
@@ -144,7 +212,6 @@ static int segment_dump(struct dump_ctx *ctx, const struct segment *s, struct im
 	IpcShmEntry e = IPC_SHM_ENTRY__INIT;
 	IpcDescEntry d = IPC_DESC_ENTRY__INIT;
 	_cleanup_close_ int fd = -EBADF;
-	char link[64];
 	int r;
 
 	LOG_SCOPE("System V segment %d", s->id);
@@ -156,11 +223,8 @@ static int segment_dump(struct dump_ctx *ctx, const struct segment *s, struct im
 	r = image_put(w, &e.base);
 	if (r < 0)
 		return log_err(r, "cannot write its image");
-	snprintf(link, sizeof(link), "map_files/%lx-%lx", s->v->start, s->v->end);
-	fd = openat(s->p->proc_fd, link, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return log_err(neg_errno(), "cannot open /proc/%d/%s", s->p->pid, link);
-	return segment_pages(ctx, fd, d.id, e.size);
+	r = segment_open(s, &fd);
+	return r < 0 ? r : segment_pages(ctx, fd, d.id, e.size);
 }
 
 int ipc_shm_dump(struct dump_ctx *ctx)
@@ -170,7 +234,7 @@ int ipc_shm_dump(struct dump_ctx *ctx)
 
 	if (!ctx->ipc_segments)
 		return 0;
-	r = image_create(ctx->store, &image_ipcns_shm, &w, ctx->root_ids->ipc_ns_id);
+	r = image_create(ctx->store, &image_ipcns_shm, &w, ctx->procs[0]->ids->ipc_ns_id);
 	for (struct segment *s = ctx->ipc_segments; s && r >= 0; s = s->next)
 		r = segment_dump(ctx, s, w);
 	return r < 0 ? r : image_close(take_ptr(w));

@@ -62,6 +62,8 @@ struct msg_queue {
 /* ipc_dump.c: whose is an object that is not attached to anything? */
 enum ipc_user { IPC_NOBODY, IPC_TREE, IPC_OTHER };
 enum ipc_user ipc_user_of(struct dump_ctx *ctx, pid_t pid);
+/* An ipc namespace of the tree's own: nobody else can have made what is in it. */
+bool ipc_all_ours(const struct dump_ctx *ctx);
 /* Is a thread of the tree waiting in one of these calls for object id? */
 bool ipc_tree_waits(struct dump_ctx *ctx, int id, const uint64_t *calls, size_t n);
 /* Does a process of the tree have the owner's or creator's user id? Perhaps only root's. */

@@ -1,8 +1,8 @@
 /*
  * Namespaces of a tree: found, saved, rebuilt, entered.
  *
- * Saved: user (child of the initial one), uts and mount namespaces owned by the initial user
- * namespace, as systemd makes them for a sandboxed unit; the clocks. A mount namespace may
+ * Saved: user (child of the initial one), uts, ipc and mount namespaces owned by the initial
+ * user namespace, as systemd makes them for a sandboxed unit; the clocks. A mount namespace may
  * differ from task to task, the others are the root task's. Anything else is an obstacle.
  */
 #ifndef CR_NS_NS_H
@@ -25,6 +25,15 @@ int ns_dump_ids(struct dump_ctx *ctx, struct dump_process *p) _must_check_;
  * anything calls dump_uid().
  */
 int ns_dump_collect(struct dump_ctx *ctx) _must_check_;
+/* IPC and network namespaces of its own that others have, too, are obstacles. */
+int ns_dump_check_shared(struct dump_ctx *ctx) _must_check_;
+/*
+ * ipc_find_semaphores(), ipc_check() and ipc_dump() of ns/ipc.h, and the limits, in the namespace that
+ * the tree is in.
+ */
+int ns_dump_find_semaphores(struct dump_ctx *ctx) _must_check_;
+int ns_dump_check_ipc(struct dump_ctx *ctx) _must_check_;
+int ns_dump_ipc(struct dump_ctx *ctx) _must_check_;
 /* Writes userns, utsns, timens, mountpoints, tmpfs-dev images. */
 int ns_dump_all(struct dump_ctx *ctx) _must_check_;
 void ns_dump_done(struct dump_ctx *ctx);
@@ -75,6 +84,15 @@ int ns_list_host_sources_of(pid_t pid, ns_host_source_fn fn, void *arg) _must_ch
  */
 int ns_restore_prepare(struct restore_ctx *ctx) _must_check_;
 void ns_restore_done(struct restore_ctx *ctx);
+
+/*
+ * The engine itself in the tree's own ipc namespace and back: objects are made in there, and
+ * tasks cloned meanwhile are born into it. Nothing happens when it is the host's.
+ */
+int ns_restore_enter(struct restore_ctx *ctx) _must_check_;
+int ns_restore_leave(struct restore_ctx *ctx) _must_check_;
+/* Its objects go with it. */
+bool ns_restore_has_ipcns(struct restore_ctx *ctx);
 
 /*
  * Makes p's leader (alone in its process, with all capabilities) enter its namespaces, user

@@ -20,7 +20,7 @@ int ns_dump_collect(struct dump_ctx *ctx)
 	return r < 0 ? r : ret;
 }
 
-static uint32_t own_id(const struct dump_ctx *ctx, enum ns_type type)
+uint32_t ns_dump_own_id(const struct dump_ctx *ctx, enum ns_type type)
 {
 	InventoryEntry inv = INVENTORY_ENTRY__INIT;
 
@@ -38,13 +38,13 @@ int ns_dump_all(struct dump_ctx *ctx)
 	if (r < 0)
 		return r;
 	ns = ctx->ns_state;
-	id = own_id(ctx, NS_USER);
+	id = ns_dump_own_id(ctx, NS_USER);
 	if (id && ns->userns) {
 		r = image_write_one(ctx->store, &image_userns, &ns->userns->base, id);
 		if (r < 0)
 			return r;
 	}
-	id = own_id(ctx, NS_UTS);
+	id = ns_dump_own_id(ctx, NS_UTS);
 	if (id) {
 		r = utsns_dump(ctx, root, id);
 		if (r < 0)
@@ -55,7 +55,7 @@ int ns_dump_all(struct dump_ctx *ctx)
 		if (r < 0)
 			return r;
 	}
-	return timens_dump(ctx, root, own_id(ctx, NS_TIME));
+	return timens_dump(ctx, root, ns_dump_own_id(ctx, NS_TIME));
 }
 
 void ns_dump_done(struct dump_ctx *ctx)

@@ -40,7 +40,7 @@ static struct rest_mntns *mntns_by_id(struct restore_ctx *ctx, uint32_t id)
 
 static int refuse_unsupported(const InventoryEntry *inv, const TaskKobjIdsEntry *ids)
 {
-	static const enum ns_type types[] = { NS_PID, NS_NET, NS_IPC, NS_CGROUP };
+	static const enum ns_type types[] = { NS_PID, NS_NET, NS_CGROUP };
 
 	for (size_t i = 0; i < ARRAY_SIZE(types); i++)
 		if (ns_own_id(inv, ids, types[i]))
@@ -57,17 +57,26 @@ static int enter_time(struct restore_ctx *ctx, const TaskKobjIdsEntry *ids)
 	return id || ctx->opts->time_namespace ? timens_enter(ctx, id) : 0;
 }
 
-static int prepare(struct restore_ctx *ctx, struct ns_restore *ns)
+/* Made first: filesystems of theirs are mounted from inside. */
+static int prepare_visited(struct restore_ctx *ctx, struct ns_restore *ns)
+{
+	uint32_t ipc = ns_own_id(ctx->inventory, ctx->procs[0].ids, NS_IPC);
+	int r = ipc ? ipcns_build(ns) : 0;
+
+	if (r >= 0)
+		r = ns_restore_enter(ctx);
+	if (r >= 0 && ipc)
+		r = ipcns_restore(ctx, ipc);
+	return r;
+}
+
+/* The others, from inside of those. */
+static int prepare_others(struct restore_ctx *ctx, struct ns_restore *ns)
 {
 	const TaskKobjIdsEntry *ids = ctx->procs[0].ids;
-	uint32_t user = ns_own_id(ctx->inventory, ids, NS_USER);
 	uint32_t uts = ns_own_id(ctx->inventory, ids, NS_UTS);
-	int r = refuse_unsupported(ctx->inventory, ids);
+	int r = find_mntns(ctx, ns);
 
-	if (r >= 0 && user)	/* first: owners of files in tmpfs images are its ids */
-		r = userns_read_image(ctx, user);
-	if (r >= 0)
-		r = find_mntns(ctx, ns);
 	/* All of them before the first is built: pointers into the table must last. */
 	for (size_t i = 0; r >= 0 && i < ns->n_mntns; i++)
 		r = mntns_read_image(ctx, &ns->mntns[i]);
@@ -75,9 +84,25 @@ static int prepare(struct restore_ctx *ctx, struct ns_restore *ns)
 		r = mntns_build(ctx, &ns->mntns[i]);
 	if (r >= 0 && uts)
 		r = utsns_build(ctx, uts);
-	if (r >= 0 && user)
+	if (r >= 0 && ns->userns)
 		r = userns_build(ns);
 	return r < 0 ? r : enter_time(ctx, ids);
+}
+
+static int prepare(struct restore_ctx *ctx, struct ns_restore *ns)
+{
+	const TaskKobjIdsEntry *ids = ctx->procs[0].ids;
+	uint32_t user = ns_own_id(ctx->inventory, ids, NS_USER);
+	int r = refuse_unsupported(ctx->inventory, ids), left;
+
+	if (r >= 0 && user)	/* first: owners of files in tmpfs images are its ids */
+		r = userns_read_image(ctx, user);
+	if (r >= 0)
+		r = prepare_visited(ctx, ns);
+	if (r >= 0)
+		r = prepare_others(ctx, ns);
+	left = ns_restore_leave(ctx);
+	return r < 0 ? r : left;
 }
 
 int ns_restore_prepare(struct restore_ctx *ctx)
@@ -87,7 +112,8 @@ int ns_restore_prepare(struct restore_ctx *ctx)
 
 	if (!ns)
 		return log_err(-ENOMEM, "cannot restore namespaces");
-	*ns = (struct ns_restore){ .user_fd = -EBADF, .uts_fd = -EBADF, .old_time_fd = -EBADF,
+	*ns = (struct ns_restore){ .user_fd = -EBADF, .uts_fd = -EBADF, .ipc_fd = -EBADF,
+				   .ipc_visit = NS_VISIT_INIT, .old_time_fd = -EBADF,
 				   .host_mnt_fd = -EBADF, .host_root_fd = -EBADF,
 				   .host_cwd_fd = -EBADF };
 	ctx->ns_state = ns;
@@ -113,6 +139,7 @@ void ns_restore_done(struct restore_ctx *ctx)
 	}
 	close_fdp(&ns->user_fd);
 	close_fdp(&ns->uts_fd);
+	close_fdp(&ns->ipc_fd);
 	map_done(&ns->mount_by_id);
 	ctx->ns_state = NULL;
 }

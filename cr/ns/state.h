@@ -40,6 +40,12 @@ struct dump_mntns {
 	struct dump_mount *mounts;	/* as in table */
 };
 
+/* The engine in another namespace, until ns_visit_end(). */
+struct ns_visit {
+	int home_fd, type;		/* CLONE_NEW*; -EBADF: at home */
+};
+#define NS_VISIT_INIT { .home_fd = -EBADF }
+
 struct ns_dump {
 	struct mount_table host;
 	bool *host_visible;		/* not covered by another mount */
@@ -73,7 +79,8 @@ struct ns_restore {
 	size_t n_mntns;
 	struct map mount_by_id;		/* struct rest_mount * by image mnt_id */
 	UsernsEntry *userns;
-	int user_fd, uts_fd;		/* -EBADF: none of its own */
+	int user_fd, uts_fd, ipc_fd;	/* -EBADF: none of its own */
+	struct ns_visit ipc_visit;
 	int old_time_fd;		/* our children's time namespace before */
 	bool has_clocks;		/* a time namespace was entered: */
 	int64_t monotonic_ahead_nsec, boottime_ahead_nsec;	/* of our clocks: the tree's */
@@ -86,6 +93,13 @@ extern const char *const ns_names[NS_TYPES];
 uint32_t *ns_id_field(TaskKobjIdsEntry *ids, enum ns_type type, protobuf_c_boolean **ret_has);
 /* Image-side id of a namespace; 0 when the task has none of its own. */
 uint32_t ns_own_id(const InventoryEntry *inv, const TaskKobjIdsEntry *ids, enum ns_type type);
+
+/* The tree's id of a namespace; 0 when it is the dumper's. */
+uint32_t ns_dump_own_id(const struct dump_ctx *ctx, enum ns_type type);
+
+/* visit.c. ns_fd < 0: nothing happens. The type is NS_IPC or NS_NET. */
+int ns_visit_begin(struct ns_visit *v, int ns_fd, enum ns_type type) _must_check_;
+int ns_visit_end(struct ns_visit *v);
 
 /* helper.c: a short-lived child that enters or makes namespaces and hands descriptors back. */
 struct ns_helper {
@@ -119,9 +133,12 @@ char *userns_map_text(UidGidExtent *const *map, size_t n);
 int userns_map_parse(struct arena *a, const char *text, UidGidExtent ***ret, size_t *ret_n)
 	_must_check_;
 
-/* utsns.c, timens.c */
+/* utsns.c, ipcns.c, timens.c */
 int utsns_dump(struct dump_ctx *ctx, struct dump_process *p, uint32_t id) _must_check_;
 int utsns_build(struct restore_ctx *ctx, uint32_t id) _must_check_;
+int ipcns_build(struct ns_restore *ns) _must_check_;
+/* From inside. */
+int ipcns_restore(struct restore_ctx *ctx, uint32_t id) _must_check_;
 int timens_dump(struct dump_ctx *ctx, struct dump_process *root, uint32_t id) _must_check_;
 int timens_enter(struct restore_ctx *ctx, uint32_t id) _must_check_;
 void timens_leave(struct ns_restore *ns);

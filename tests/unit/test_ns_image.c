@@ -233,3 +233,51 @@ TEST("clock readings that are none are refused")
 	arena_done(&h.ctx.arena);
 	fixture_end(&h.images);
 }
+
+/* A restore's preparation over an ipc namespace with these limits. */
+static int try_limits(const IpcVarEntry *e)
+{
+	struct hostile h;
+	int r;
+
+	hostile_begin(&h);
+	h.root_ids.has_ipc_ns_id = h.ids.has_ipc_ns_id = true;
+	h.root_ids.ipc_ns_id = 8;
+	h.ids.ipc_ns_id = NS_ID;
+	h.ids.mnt_ns_id = h.root_ids.mnt_ns_id;
+	if (e)
+		ASSERT_OK(image_write_one(h.images.store, &image_ipcns_var, &e->base, NS_ID));
+	h.ctx.store = h.images.store;
+	r = ns_restore_prepare(&h.ctx);
+	ASSERT(!h.ctx.ns_state || r >= 0);
+	ns_restore_done(&h.ctx);
+	arena_done(&h.ctx.arena);
+	fixture_end(&h.images);
+	return r;
+}
+
+static ino_t own_ipc(void)
+{
+	struct stat st;
+
+	ASSERT(stat("/proc/thread-self/ns/ipc", &st) == 0);
+	return st.st_ino;
+}
+
+TEST("limits of an ipc namespace that are missing, too few or out of range are refused")
+{
+	uint32_t sem[4] = { 32000, 1024000000, 500, 32000 };
+	IpcVarEntry e = IPC_VAR_ENTRY__INIT;
+	ino_t before = own_ipc();
+
+	if (geteuid())
+		unit_skip("needs root to make namespaces");
+	ASSERT(try_limits(NULL) == -ENOENT);
+	e.sem_ctls = sem;
+	e.n_sem_ctls = 3;
+	ASSERT(try_limits(&e) == -EBADMSG);
+	e.n_sem_ctls = 4;
+	e.msg_ctlmax = UINT32_MAX;	/* the kernel takes an int */
+	ASSERT(try_limits(&e) < 0);
+	ASSERT(own_ipc() == before);
+}

@@ -502,9 +502,10 @@ static void setup_net(const char *base)
 	NS_MUST(unshare(CLONE_NEWNET) == 0);
 }
 
-static void setup_ipc(const char *base)
+static void setup_foreign_ipc(const char *base)
 {
 	(void)base;
+	sandbox_user();
 	NS_MUST(unshare(CLONE_NEWIPC) == 0);
 }
 
@@ -538,7 +539,7 @@ TEST("what cannot be rebuilt is refused by name: network, ipc, foreign owner, sh
 {
 	need_root();
 	refused(setup_net, "PrivateNetwork=no");
-	refused(setup_ipc, "PrivateIPC=no");
+	refused(setup_foreign_ipc, "ipc namespace belongs to another user namespace");
 	refused(setup_user_first, "belongs to another user namespace");
 	refused(setup_both_ways, "share mount events with the host");
 	refused(setup_deleted, "has been removed");

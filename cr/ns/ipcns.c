@@ -1,0 +1,287 @@
+/*
+ * An IPC namespace of the tree's own: its limits → ipcns-var-N.img. What is in it is ipc_dump.c's
+ * and ipc_restore.c's, as in the host's namespace, only that everything in it is the tree's.
+ *
+ *   dump     /proc/sys/kernel and fs/mqueue as seen from inside
+ *   restore  a helper makes it, owned by the initial user namespace; the engine sets the limits
+ *            from inside, before any object is made
+ *
+ * POSIX message queues are files of the namespace, mounted or not: to list them one is mounted
+ * nowhere.
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "ns/ipc.h"
+#include "ns/mountapi.h"
+#include "ns/state.h"
+
+#define SEM_LIMITS	4u
+
+static const struct limit {
+	const char *name;
+	size_t offset, has;		/* in IpcVarEntry; has 0: required */
+	bool wide;			/* 64 bits */
+} limits[] = {
+#define LIMIT(n, f)	{ n, offsetof(IpcVarEntry, f), 0, sizeof(((IpcVarEntry *)0)->f) == 8 }
+#define OPTIONAL(n, f)	{ n, offsetof(IpcVarEntry, f), offsetof(IpcVarEntry, has_##f), false }
+	LIMIT("kernel/msgmax", msg_ctlmax),
+	LIMIT("kernel/msgmnb", msg_ctlmnb),
+	LIMIT("kernel/msgmni", msg_ctlmni),
+	LIMIT("kernel/auto_msgmni", auto_msgmni),
+	LIMIT("kernel/shmmax", shm_ctlmax),
+	LIMIT("kernel/shmall", shm_ctlall),
+	LIMIT("kernel/shmmni", shm_ctlmni),
+	LIMIT("kernel/shm_rmid_forced", shm_rmid_forced),
+	LIMIT("fs/mqueue/queues_max", mq_queues_max),
+	LIMIT("fs/mqueue/msg_max", mq_msg_max),
+	LIMIT("fs/mqueue/msgsize_max", mq_msgsize_max),
+	OPTIONAL("fs/mqueue/msg_default", mq_msg_default),
+	OPTIONAL("fs/mqueue/msgsize_default", mq_msgsize_default),
+#undef OPTIONAL
+#undef LIMIT
+};
+
+/* -ENOENT: this kernel has none of that name. */
+static int sysctl_read(const char *name, char **ret)
+{
+	_cleanup_free_ char *path = str_fmt("/proc/sys/%s", name);
+	int r;
+
+	if (!path)
+		return -ENOMEM;
+	r = read_file_at(AT_FDCWD, path, 4096, ret, NULL);
+	if (r >= 0)
+		(*ret)[strcspn(*ret, "\n")] = '\0';
+	return r;
+}
+
+static int limit_read(const struct limit *l, uint64_t *ret)
+{
+	_cleanup_free_ char *text = NULL;
+	int r = sysctl_read(l->name, &text);
+
+	return r < 0 ? r : parse_u64(text, 10, ret);
+}
+
+static int semaphore_limits_read(uint32_t sem[SEM_LIMITS])
+{
+	_cleanup_free_ char *text = NULL;
+	int r = sysctl_read("kernel/sem", &text);
+
+	if (r < 0)
+		return r;
+	return sscanf(text, "%u %u %u %u", &sem[0], &sem[1], &sem[2], &sem[3]) == SEM_LIMITS ?
+		0 : -EBADMSG;
+}
+
+static int limit_dump(const struct limit *l, IpcVarEntry *e)
+{
+	char *field = (char *)e + l->offset;
+	uint64_t v = 0;
+	int r = limit_read(l, &v);
+
+	/* A kernel without message queues: zero, which nobody can set. */
+	if (r < 0 && r != -ENOENT)
+		return log_err(r, "cannot read /proc/sys/%s", l->name);
+	if (!l->wide && v > UINT32_MAX)
+		return log_fail(-ERANGE, "/proc/sys/%s is %lu", l->name, v);
+	if (l->wide)
+		memcpy(field, &v, sizeof(v));
+	else
+		memcpy(field, &(uint32_t){ (uint32_t)v }, sizeof(uint32_t));
+	if (l->has)
+		*(protobuf_c_boolean *)((char *)e + l->has) = r >= 0;
+	return 0;
+}
+
+static int limits_dump(struct dump_ctx *ctx, uint32_t id)
+{
+	IpcVarEntry e = IPC_VAR_ENTRY__INIT;
+	uint32_t sem[SEM_LIMITS];
+	int r = semaphore_limits_read(sem);
+
+	if (r < 0)
+		return log_err(r, "cannot read /proc/sys/kernel/sem");
+	e.sem_ctls = sem;
+	e.n_sem_ctls = SEM_LIMITS;
+	for (size_t i = 0; i < ARRAY_SIZE(limits); i++) {
+		r = limit_dump(&limits[i], &e);
+		if (r < 0)
+			return r;
+	}
+	return image_write_one(ctx->store, &image_ipcns_var, &e.base, id);
+}
+
+static int mqueue_open(int *ret_fd)
+{
+	_cleanup_close_ int fs = (int)syscall(SYS_fsopen, "mqueue", FSOPEN_CLOEXEC);
+	_cleanup_close_ int mnt = -EBADF;
+	int fd;
+
+	if (fs < 0)
+		return errno == ENODEV ? -ENOENT : neg_errno();
+	if (syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+		return neg_errno();
+	mnt = (int)syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, 0);
+	if (mnt < 0)
+		return neg_errno();
+	fd = openat(mnt, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return neg_errno();
+	*ret_fd = fd;
+	return 0;
+}
+
+static int message_queues_check(struct dump_ctx *ctx _unused_, uint32_t id _unused_)
+{
+	_cleanup_closedir_ DIR *dir = NULL;
+	const struct dirent *de;
+	int fd, r = mqueue_open(&fd), refused = 0;
+
+	if (r == -ENOENT)
+		return 0;
+	if (r < 0)
+		return log_err(r, "cannot list the message queues of the ipc namespace");
+	dir = fdopendir(fd);
+	if (!dir) {
+		close(fd);
+		return log_err(-ENOMEM, "cannot list the message queues of the ipc namespace");
+	}
+	while ((de = readdir(dir)))
+		if (de->d_name[0] != '.')
+			refused = log_obstacle("let the program remove it (mq_unlink), or stop the service before",
+					       "its ipc namespace holds the POSIX message queue /%s",
+					       de->d_name);
+	return refused;
+}
+
+/* Runs fn in the tree's namespace, and own before it if that is the tree's own. */
+static int run_inside(struct dump_ctx *ctx, int (*own)(struct dump_ctx *, uint32_t id),
+		      int (*fn)(struct dump_ctx *))
+{
+	uint32_t id = ns_dump_own_id(ctx, NS_IPC);
+	_cleanup_close_ int fd = -EBADF;
+	struct ns_visit v = NS_VISIT_INIT;
+	int r, left, refused = 0;
+
+	if (!id)
+		return fn(ctx);
+	fd = openat(ctx->procs[0]->proc_fd, "ns/ipc", O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return log_err(neg_errno(), "cannot open the ipc namespace of %d", ctx->procs[0]->pid);
+	r = ns_visit_begin(&v, fd, NS_IPC);
+	if (r >= 0)
+		refused = r = own(ctx, id);
+	if (r >= 0 || r == -EOPNOTSUPP)
+		r = fn(ctx);
+	left = ns_visit_end(&v);
+	if (left < 0)
+		return left;
+	return r < 0 ? r : refused;
+}
+
+static int nothing_of_its_own(struct dump_ctx *ctx _unused_, uint32_t id _unused_)
+{
+	return 0;
+}
+
+int ns_dump_find_semaphores(struct dump_ctx *ctx)
+{
+	return run_inside(ctx, nothing_of_its_own, ipc_find_semaphores);
+}
+
+int ns_dump_check_ipc(struct dump_ctx *ctx)
+{
+	return run_inside(ctx, message_queues_check, ipc_check);
+}
+
+int ns_dump_ipc(struct dump_ctx *ctx)
+{
+	return run_inside(ctx, limits_dump, ipc_dump);
+}
+
+static int unshare_ipc(void *arg _unused_, struct ns_reply *reply _unused_)
+{
+	return unshare(CLONE_NEWIPC) < 0 ? neg_errno() : 0;
+}
+
+int ipcns_build(struct ns_restore *ns)
+{
+	_cleanup_helper_ struct ns_helper h = NS_HELPER_INIT;
+	int r = ns_helper_start(&h, unshare_ipc, NULL);
+
+	if (r >= 0)
+		r = ns_helper_open(&h, "ns/ipc", &ns->ipc_fd);
+	return r < 0 ? log_err(r, "cannot make an ipc namespace") : 0;
+}
+
+static int limit_write(const char *name, const char *text)
+{
+	int r = write_filef(text, "/proc/sys/%s", name);
+
+	return r < 0 ? log_err(r, "cannot set /proc/sys/%s to %s", name, text) : 0;
+}
+
+static int limit_restore(const struct limit *l, const IpcVarEntry *e)
+{
+	const char *field = (const char *)e + l->offset;
+	uint64_t want = 0, is;
+	char text[24];
+	int r;
+
+	if (l->has && !*(const protobuf_c_boolean *)((const char *)e + l->has))
+		return 0;
+	r = limit_read(l, &is);
+	memcpy(&want, field, l->wide ? 8 : 4);	/* little endian, as the images are */
+	if (r == -ENOENT && !want)
+		return 0;
+	if (r < 0)
+		return log_err(r, "cannot read /proc/sys/%s", l->name);
+	if (want == is)
+		return 0;
+	snprintf(text, sizeof(text), "%lu", want);
+	return limit_write(l->name, text);
+}
+
+static int semaphore_limits_restore(const IpcVarEntry *e)
+{
+	uint32_t is[SEM_LIMITS];
+	char text[64];
+	int r = semaphore_limits_read(is);
+
+	if (r < 0)
+		return log_err(r, "cannot read /proc/sys/kernel/sem");
+	if (!memcmp(is, e->sem_ctls, sizeof(is)))
+		return 0;
+	snprintf(text, sizeof(text), "%u %u %u %u", e->sem_ctls[0], e->sem_ctls[1],
+		 e->sem_ctls[2], e->sem_ctls[3]);
+	return limit_write("kernel/sem", text);
+}
+
+int ipcns_restore(struct restore_ctx *ctx, uint32_t id)
+{
+	IpcVarEntry *e;
+	int r = image_read_one(ctx->store, &ctx->arena, &image_ipcns_var, ipc_var_entry, &e, id);
+
+	if (r < 0)
+		return r;
+	if (e->n_sem_ctls != SEM_LIMITS)
+		return log_fail(-EBADMSG, "ipcns-var-%u.img: %zu limits of semaphores, not %u", id,
+				e->n_sem_ctls, SEM_LIMITS);
+	r = semaphore_limits_restore(e);
+	for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(limits); i++)
+		r = limit_restore(&limits[i], e);
+	return r;
+}
+
+bool ns_restore_has_ipcns(struct restore_ctx *ctx)
+{
+	const struct ns_restore *ns = ctx->ns_state;
+
+	return ns && ns->ipc_fd >= 0;
+}

@@ -1,0 +1,157 @@
+/*
+ * An IPC namespace of its own, as PrivateIPC= makes it: limits, System V segments with and without
+ * somebody attached, semaphores, a queue, /dev/mqueue of that namespace; the host's ids are another matter.
+ */
+#define _GNU_SOURCE
+#include <libgen.h>
+#include <mqueue.h>
+#include <sched.h>
+#include <sys/ipc.h>
+#include <sys/mount.h>
+#include <sys/msg.h>
+#include <sys/sem.h>
+#include <sys/shm.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "maker.h"
+
+#define KEY	((key_t)0x43524b41)
+#define LOOSE	((2u << 20) + 17)
+
+static const struct {
+	const char *name, *value;
+} limits[] = {
+	{ "/proc/sys/kernel/msgmax", "9001" },
+	{ "/proc/sys/kernel/shmmax", "1073741824" },
+	{ "/proc/sys/kernel/shmmni", "77" },
+	{ "/proc/sys/kernel/shm_rmid_forced", "0" },
+	{ "/proc/sys/kernel/sem", "250\t32001\t33\t129" },
+	{ "/proc/sys/fs/mqueue/msg_max", "11" },
+	{ "/proc/sys/fs/mqueue/msgsize_default", "4096" },
+};
+
+static void limits_set(void)
+{
+	for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
+		int fd = open(limits[i].name, O_WRONLY | O_CLOEXEC);
+		size_t n = strlen(limits[i].value);
+
+		if (fd < 0 || write(fd, limits[i].value, n) != (ssize_t)n)
+			maker_fail("%s: %s", limits[i].name, strerror(errno));
+		close(fd);
+	}
+}
+
+static void limits_check(void)
+{
+	for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
+		int fd = open(limits[i].name, O_RDONLY | O_CLOEXEC);
+		char text[64] = "";
+
+		if (fd < 0 || read(fd, text, sizeof(text) - 1) < 0)
+			maker_fail("%s: %s", limits[i].name, strerror(errno));
+		close(fd);
+		text[strcspn(text, "\n")] = '\0';
+		if (strcmp(text, limits[i].value))
+			maker_fail("%s is '%s', was '%s'", limits[i].name, text, limits[i].value);
+	}
+}
+
+static void *attach(int id)
+{
+	void *p = shmat(id, NULL, 0);
+
+	if (p == (void *)-1)
+		maker_fail("shmat: %s", strerror(errno));
+	return p;
+}
+
+static void check_mqueue(const char *dir)
+{
+	struct mq_attr attr = { .mq_maxmsg = 11, .mq_msgsize = 8 };
+	mqd_t q = mq_open("/made", O_RDWR | O_CREAT | O_EXCL, 0600, &attr);
+	char path[320];
+
+	if (q < 0)
+		maker_fail("mq_open: %s", strerror(errno));
+	snprintf(path, sizeof(path), "%s/made", dir);
+	if (access(path, F_OK) < 0)
+		maker_fail("%s shows another namespace's queues", dir);
+	MAKER_MUST(mq_unlink("/made") == 0);
+}
+
+int main(int argc, char **argv)
+{
+	char base[256];
+	int keyed, loose, next, sem, queue;
+	struct {
+		long type;
+		char text[8];
+	} message = { 3, "queued" };
+	volatile int *shared;
+	struct shmid_ds ds;
+	char *data;
+	pid_t child;
+
+	maker_begin(argc, argv);
+	if (geteuid())
+		maker_skip("needs root to make namespaces");
+	snprintf(base, sizeof(base), "%.200s/mqueue", dirname(strdup(argv[1])));
+	MAKER_MUST(mkdir(base, 0700) == 0);
+	MAKER_MUST(unshare(CLONE_NEWNS | CLONE_NEWIPC) == 0);
+	MAKER_MUST(mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) == 0);
+	MAKER_MUST(mount("mqueue", base, "mqueue", MS_NOSUID | MS_NODEV, NULL) == 0);
+	limits_set();
+	keyed = shmget(KEY, 8192, IPC_CREAT | IPC_EXCL | 0640);
+	loose = shmget(KEY + 1, LOOSE, IPC_CREAT | IPC_EXCL | 0600);
+	MAKER_MUST(keyed >= 0 && loose >= 0);
+	shared = attach(keyed);
+	data = attach(loose);
+	memcpy(data + (1 << 20), "loose", 5);
+	data[LOOSE - 1] = '!';
+	MAKER_MUST(shmdt(data) == 0);
+	MAKER_MUST(shmctl(keyed, SHM_LOCK, NULL) == 0);
+	sem = semget(KEY + 2, 2, IPC_CREAT | IPC_EXCL | 0600);
+	queue = msgget(KEY + 3, IPC_CREAT | IPC_EXCL | 0600);
+	MAKER_MUST(sem >= 0 && queue >= 0);
+	MAKER_MUST(semctl(sem, 1, SETVAL, 5) == 0 && msgsnd(queue, &message, 8, 0) == 0);
+	child = fork();
+	if (!child) {
+		for (;;) {
+			shared[1] = shared[0] + 1;
+			usleep(1000);
+		}
+	}
+	shared[0] = 10;
+	maker_ready();
+	maker_wait();
+
+	limits_check();
+	check_mqueue(base);
+	MAKER_SAME("id of the key", shmget(KEY, 0, 0), keyed);
+	MAKER_SAME("id of the second key", shmget(KEY + 1, 0, 0), loose);
+	MAKER_MUST(shmctl(keyed, IPC_STAT, &ds) == 0);
+	if (ds.shm_nattch != 2 || ds.shm_segsz != 8192 || (ds.shm_perm.mode & 0777) != 0640 ||
+	    !(ds.shm_perm.mode & SHM_LOCKED))
+		maker_fail("%lu attached, mode 0%o", (unsigned long)ds.shm_nattch, ds.shm_perm.mode);
+	shared[0] = 500;
+	for (int i = 0; shared[1] != 501; i++) {
+		if (i > 2000)
+			maker_fail("the child sees other memory: %d", shared[1]);
+		usleep(1000);
+	}
+	data = attach(loose);
+	if (memcmp(data + (1 << 20), "loose", 5) || data[LOOSE - 1] != '!' || data[0])
+		maker_fail("the loose segment's contents changed");
+	MAKER_SAME("id of the semaphores", semget(KEY + 2, 0, 0), sem);
+	MAKER_SAME("semaphore", semctl(sem, 1, GETVAL), 5);
+	MAKER_SAME("id of the queue", msgget(KEY + 3, 0), queue);
+	memset(&message, 0, sizeof(message));
+	MAKER_MUST(msgrcv(queue, &message, 8, 3, IPC_NOWAIT) == 8 && !strcmp(message.text, "queued"));
+	next = shmget(IPC_PRIVATE, 4096, 0600);
+	MAKER_MUST(next >= 0 && next != keyed && next != loose);
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	maker_ok();
+}
