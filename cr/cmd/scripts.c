@@ -4,6 +4,7 @@
  */
 #include <signal.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "cmd/cmd.h"
@@ -63,10 +64,16 @@ static int unlock_restored(const struct cmd_opts *o, pid_t root)
 	return r;
 }
 
-/*
- * Scripts see the network events only of trees with a network namespace of their own, which
- * are refused; the connections of others are locked one by one.
- */
+static bool has_own_network(pid_t root)
+{
+	char path[40];
+	struct stat own, its;
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", root);
+	return !stat("/proc/self/ns/net", &own) && !stat(path, &its) && own.st_ino != its.st_ino;
+}
+
+/* Connections are locked one by one. */
 static int network_event(const struct cmd_opts *o, bool lock, pid_t root)
 {
 	if (!o->cr.tcp_established || o->cr.network_lock == CR_LOCK_SKIP)
@@ -81,8 +88,13 @@ int cmd_run_scripts(void *arg, const char *event, pid_t root)
 	const struct cmd_opts *o = arg;
 	int bad = 0;
 
-	if (!strcmp(event, "network-lock") || !strcmp(event, "network-unlock"))
-		return network_event(o, !strcmp(event, "network-lock"), root);
+	if (!strcmp(event, "network-lock") || !strcmp(event, "network-unlock")) {
+		int r = network_event(o, !strcmp(event, "network-lock"), root);
+
+		/* As in CRIU: scripts see them only of trees with a network namespace of their own. */
+		if (r < 0 || !has_own_network(root))
+			return r;
+	}
 	for (size_t i = o->n_scripts; i-- > 0;) {
 		int r = run_script(o, o->scripts[i], event, root);
 

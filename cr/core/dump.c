@@ -94,14 +94,17 @@ static int step_network_lock(struct dump_ctx *ctx)
 
 static int step_collect(struct dump_ctx *ctx)
 {
-	int r = each_process(ctx, dump_process_collect), shared;
+	static int (*const checks[])(struct dump_ctx *) = { ns_dump_check_shared, netns_check };
+	int r = each_process(ctx, dump_process_collect);
 
 	if (r >= 0)
 		r = ns_dump_collect(ctx);
-	if (r < 0 && r != -EOPNOTSUPP)
-		return r;
-	shared = ns_dump_check_shared(ctx);
-	return shared < 0 ? shared : r;
+	for (size_t i = 0; i < ARRAY_SIZE(checks); i++) {
+		int refused = r >= 0 || r == -EOPNOTSUPP ? checks[i](ctx) : 0;
+
+		r = refused < 0 ? refused : r;
+	}
+	return r;
 }
 
 static int step_state(struct dump_ctx *ctx)

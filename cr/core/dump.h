@@ -73,6 +73,7 @@ struct dump_file {
 	const char *fdinfo;		/* text of /proc/PID/fdinfo/N, "" if t_fd < 0 */
 	uint32_t flags;			/* from fdinfo, without O_CLOEXEC */
 	uint64_t pos;
+	uint32_t net_ns_id;		/* a socket's network namespace, as numbered in the images */
 	int mnt_id;			/* from fdinfo; -1 unknown */
 	FileEntry *fe;			/* what goes to files.img */
 };

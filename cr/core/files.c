@@ -16,6 +16,7 @@
 #include "core/files.h"
 #include "core/files_dump.h"
 #include "kind/kind.h"
+#include "ns/ns.h"
 
 struct files_state *dump_files_state(struct dump_ctx *ctx)
 {
@@ -114,6 +115,20 @@ static uint64_t file_key(const struct dump_fd *d)
 	return mix(mix(h, d->flags), d->pos);
 }
 
+/* A socket is looked at from its own network namespace: names of interfaces, sock_diag. */
+static int file_kind_dump_inside(struct dump_ctx *ctx, struct dump_file *f)
+{
+	bool is_socket = f->fd >= 0 && S_ISSOCK(f->st.st_mode) && str_starts(f->link, "socket:");
+	struct ns_visit v = NS_VISIT_INIT;
+	int r = is_socket ? ns_dump_visit_socket(ctx, f->fd, &v, &f->net_ns_id) : 0, left;
+
+	if (r < 0)
+		return r;
+	r = f->kind->dump(ctx, f);
+	left = ns_visit_end(&v);
+	return left < 0 ? left : r;
+}
+
 static int file_kind_dump(struct dump_ctx *ctx, struct dump_file *f)
 {
 	int r = -EOPNOTSUPP;
@@ -131,7 +146,7 @@ static int file_kind_dump(struct dump_ctx *ctx, struct dump_file *f)
 		return log_err(-ENOMEM, "%s", f->link);
 	f->fe->id = f->id;
 	f->fe->type = f->kind->type;
-	r = f->kind->dump(ctx, f);
+	r = file_kind_dump_inside(ctx, f);
 	if (r < 0)
 		return r;
 	return dump_file_put(ctx, f->fe);

@@ -92,6 +92,19 @@ static int late_fowns_set(struct restore_ctx *ctx)
 	return 0;
 }
 
+/* The kind's restore(), or its finish(), in the network namespace of f if that is a socket. */
+static int run_at_socket(struct restore_ctx *ctx, struct restore_file *f, int *ret_fd)
+{
+	struct ns_visit v;
+	int r = ns_restore_visit_socket(ctx, f->fe, &v), left;
+
+	if (r < 0)
+		return r;
+	r = ret_fd ? f->kind->restore(ctx, f, ret_fd) : f->kind->finish(ctx, f);
+	left = ns_visit_end(&v);
+	return left < 0 ? left : r;
+}
+
 int restore_file_get(struct restore_ctx *ctx, uint32_t id, int *ret_fd)
 {
 	struct restore_file *f = restore_file_find(ctx, id);
@@ -109,7 +122,7 @@ int restore_file_get(struct restore_ctx *ctx, uint32_t id, int *ret_fd)
 	f->in_progress = true;
 	r = fown_prepare(ctx, f);
 	if (r >= 0)
-		r = f->kind->restore(ctx, f, &fd);
+		r = run_at_socket(ctx, f, &fd);
 	f->in_progress = false;
 	if (r < 0)
 		return r;
@@ -281,7 +294,7 @@ int restore_files_finish(struct restore_ctx *ctx)
 		if (f->fd < 0 || !f->kind->finish)
 			continue;
 		LOG_SCOPE("file %u (%s)", f->id, f->kind->name);
-		r = f->kind->finish(ctx, f);
+		r = run_at_socket(ctx, f, NULL);
 		if (r < 0)
 			return r;
 	}

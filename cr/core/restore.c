@@ -66,31 +66,32 @@ static int step_network_unlock(struct restore_ctx *ctx)
 static const struct {
 	const char *name;
 	int (*run)(struct restore_ctx *ctx);
-	bool inside;	/* the engine sits in the tree's own ipc namespace; notifications never */
+	/* The engine sits in the tree's own ipc and net namespaces. Never when others are notified. */
+	bool inside;
 } steps[] = {
 	{ "pre-restore",	step_pre_restore,	false },
-	{ "images",		restore_load,	false },
+	{ "images",		restore_load,		false },
 	{ "file images",	restore_files_load,	false },
 	/* Files of the unit's group (memory.pressure) are mounted into its namespace. */
-	{ "control groups",	step_cgroups,	false },
+	{ "control groups",	step_cgroups,		false },
 	/* From here on our children are born into the tree's time namespace. */
 	{ "namespaces",		ns_restore_prepare,	false },
-	{ "System V IPC",	ipc_restore,	true },
+	{ "System V IPC",	ipc_restore,		true },
 	{ "terminals",		tty_restore_pairs,	true },
-	{ "call zone",		restore_zone,	true },
+	{ "call zone",		restore_zone,		true },
 	/* A kernel that was just booted has none, before its sysctls are set. */
 	{ "huge pages",		restore_huge_pages,	true },
-	{ "tasks and memory",	step_tasks,	true },
+	{ "tasks and memory",	step_tasks,		true },
 	/* setpgid() wants the leader to exist, and both in one session. Helpers end with it. */
-	{ "process groups",	restore_groups,	true },
+	{ "process groups",	restore_groups,		true },
 	{ "jobs",		tty_restore_jobs,	true },
 	/* As their last users; what a process would give back (SEM_UNDO), before threads share it. */
 	{ "System V IPC, users", ipc_restore_users,	true },
-	{ "files and state",	restore_settle,	true },
+	{ "files and state",	restore_settle,		true },
 	{ "stopped processes",	restore_stopped,	true },
 	{ "post-restore",	step_post_restore,	false },
 	/* Clocks tick and privileges go from here on. */
-	{ "late state",		restore_late,	true },
+	{ "late state",		restore_late,		true },
 	{ "System V IPC, last",	ipc_restore_late,	true },
 	{ "network unlock",	step_network_unlock,	false },
 	{ "files, last",	restore_files_finish,	true },

@@ -1,7 +1,6 @@
 /* See sockdiag.h. Requests and answers: linux/{sock,unix,inet,packet}_diag.h, sock_diag(7). */
 #include "kernel/sockdiag.h"
 
-#include <fcntl.h>
 #include <linux/inet_diag.h>
 #include <linux/netlink.h>
 #include <linux/packet_diag.h>
@@ -12,7 +11,6 @@
 #include <netlink/errno.h>
 #include <netlink/msg.h>
 #include <netlink/netlink.h>
-#include <sched.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -337,25 +335,6 @@ static int sweep_socket(struct nl_sock *nl, struct sweep *w)
 	return r == -ENOENT ? 0 : r;
 }
 
-/* The netlink socket stays in the namespace it was made in. */
-static int connect_in_netns(struct nl_sock *nl, int netns_fd)
-{
-	_cleanup_close_ int own = -EBADF;
-	int r;
-
-	if (netns_fd < 0)
-		return nl_connect(nl, NETLINK_SOCK_DIAG) < 0 ? -EPROTONOSUPPORT : 0;
-	own = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
-	if (own < 0)
-		return neg_errno();
-	if (setns(netns_fd, CLONE_NEWNET) < 0)
-		return neg_errno();
-	r = nl_connect(nl, NETLINK_SOCK_DIAG) < 0 ? -EPROTONOSUPPORT : 0;
-	if (setns(own, CLONE_NEWNET) < 0)
-		return neg_errno();
-	return r;
-}
-
 /* A client in a listener's accept queue has no peer yet; the listener knows it. */
 static void mark_waiting(struct sweep *w)
 {
@@ -371,7 +350,7 @@ static void mark_waiting(struct sweep *w)
 	}
 }
 
-int sockdiag_sweep(enum sockdiag_sort sort, int netns_fd, struct arena *a, struct map *by_ino)
+int sockdiag_sweep(enum sockdiag_sort sort, struct arena *a, struct map *by_ino)
 {
 	struct sweep w = { .sort = sort, .a = a, .by_ino = by_ino };
 	struct nl_sock *nl = nl_socket_alloc();
@@ -379,7 +358,7 @@ int sockdiag_sweep(enum sockdiag_sort sort, int netns_fd, struct arena *a, struc
 
 	if (!nl)
 		return -ENOMEM;
-	r = connect_in_netns(nl, netns_fd);
+	r = nl_connect(nl, NETLINK_SOCK_DIAG) < 0 ? -EPROTONOSUPPORT : 0;
 	if (!r) {
 		(void)nl_socket_set_msg_buf_size(nl, 64 << 10);
 		r = sweep_socket(nl, &w);

@@ -54,12 +54,11 @@ struct sockdiag {
 };
 
 /*
- * Adds every socket of this sort to by_ino (values: struct sockdiag *), all in the arena. The
- * network namespace is the caller's, or netns_fd's if that is >= 0 (the caller's thread enters
- * it for a moment). Silent. -ENOENT: this kernel has no such diag, see sockdiag_module().
+ * Adds every socket of this sort in the caller's network namespace to by_ino (values: struct
+ * sockdiag *), all in the arena. Silent. -ENOENT: this kernel has no such diag, see
+ * sockdiag_module().
  */
-int sockdiag_sweep(enum sockdiag_sort sort, int netns_fd, struct arena *a,
-		   struct map *by_ino) _must_check_;
+int sockdiag_sweep(enum sockdiag_sort sort, struct arena *a, struct map *by_ino) _must_check_;
 /* The kernel module (and option) that answers, for messages. */
 const char *sockdiag_module(enum sockdiag_sort sort);
 

@@ -88,30 +88,22 @@ void sk_dump_done(struct dump_ctx *ctx)
 		map_done(&d->in_tree);
 }
 
-static int sweep_once(struct dump_ctx *ctx, const struct dump_process *p, enum sockdiag_sort sort)
+/* Of the namespace the engine is in: the socket's. */
+static int sweep_once(struct dump_ctx *ctx, enum sockdiag_sort sort)
 {
 	struct sk_dump *d = sk_dump(ctx);
-	_cleanup_close_ int netns = -EBADF;
-	struct stat st, own;
 	typeof(d->swept) s;
+	struct stat st;
 	int r;
 
 	if (!d)
 		return -ENOMEM;
-	if (fstatat(p->proc_fd, "ns/net", &st, 0) < 0)
-		return log_err(neg_errno(), "cannot read the network namespace of task %d", p->pid);
+	if (stat("/proc/thread-self/ns/net", &st) < 0)
+		return log_err(neg_errno(), "cannot read /proc/thread-self/ns/net");
 	for (size_t i = 0; i < d->n_swept; i++)
 		if (d->swept[i].netns == st.st_ino && d->swept[i].sort == sort)
 			return d->swept[i].result;
-	if (stat("/proc/self/ns/net", &own) < 0)
-		return log_err(neg_errno(), "cannot read /proc/self/ns/net");
-	if (own.st_ino != st.st_ino) {
-		netns = openat(p->proc_fd, "ns/net", O_RDONLY | O_CLOEXEC);
-		if (netns < 0)
-			return log_err(neg_errno(), "cannot open the network namespace of task %d",
-				       p->pid);
-	}
-	r = sockdiag_sweep(sort, netns, &ctx->arena, &ctx->sockets_by_ino);
+	r = sockdiag_sweep(sort, &ctx->arena, &ctx->sockets_by_ino);
 	if (r == -ENOENT && (sort == SOCKDIAG_TCP || sort == SOCKDIAG_UDP))
 		log_warn("the kernel module %s is missing: MD5 keys, control groups and ends that are "
 			 "shut down are not seen", sockdiag_module(sort));
@@ -125,7 +117,7 @@ static int sweep_once(struct dump_ctx *ctx, const struct dump_process *p, enum s
 int sk_diag(struct dump_ctx *ctx, const struct dump_file *f, enum sockdiag_sort sort,
 	    bool optional, const struct sockdiag **ret)
 {
-	int r = sweep_once(ctx, f->owner, sort);
+	int r = sweep_once(ctx, sort);
 
 	*ret = NULL;
 	if (r == -ENOENT && optional)
@@ -202,7 +194,7 @@ int sk_in_tree_add(struct dump_ctx *ctx, uint32_t ino)
 
 uint32_t sk_ns_id(const struct dump_file *f)
 {
-	return f->owner && f->owner->ids ? f->owner->ids->net_ns_id : 0;
+	return f->net_ns_id;
 }
 
 const struct cr_external *sk_external(const struct cr_opts *opts, const char *sort, uint32_t ino)

@@ -18,6 +18,7 @@
 
 #include "kind/sk_common.h"
 #include "ns/cgroup.h"
+#include "ns/ns.h"
 
 #define AT_ONCE		256u
 
@@ -202,6 +203,40 @@ static int want(struct restore_ctx *ctx, struct making *m, const struct wanted *
 	return r;
 }
 
+/*
+ * One of the host's network namespace, where we are now and the tasks are not. Without a control
+ * group it gets ours.
+ */
+static int make_here(struct restore_ctx *ctx, const struct wanted *w, const char *cgroup)
+{
+	_cleanup_free_ struct group *g = calloc(1, sizeof(*g));
+	int fd;
+
+	if (!g)
+		return log_err(-ENOMEM, "sockets");
+	g->path = cgroup;
+	g->w[g->n++] = *w;
+	if (cgroup && ctx->cgroup_state && !ctx->opts->cgroup_root && make_in_group(ctx, g) >= 0)
+		return 0;
+	fd = socket(w->sort.family, w->sort.type | SOCK_CLOEXEC | SOCK_NONBLOCK, w->sort.proto);
+	return remember(ctx, w, fd, fd < 0 ? neg_errno() : 0);
+}
+
+static int make_or_want(struct restore_ctx *ctx, struct making *m, const struct wanted *w,
+			const char *cgroup)
+{
+	struct ns_visit v;
+	int r = ns_restore_visit_socket(ctx, w->f->fe, &v), left;
+
+	if (r < 0)
+		return r;
+	if (v.home_fd < 0)
+		return want(ctx, m, w, cgroup);
+	r = make_here(ctx, w, cgroup);
+	left = ns_visit_end(&v);
+	return left < 0 ? left : r;
+}
+
 static int make_for(struct restore_ctx *ctx, struct restore_process *p, FdTypes type,
 		    sk_sort_fn *sort)
 {
@@ -219,7 +254,7 @@ static int make_for(struct restore_ctx *ctx, struct restore_process *p, FdTypes 
 			continue;
 		r = sort(ctx, w.f, &w.sort, &cgroup);
 		if (r > 0)
-			r = want(ctx, m, &w, cgroup);
+			r = make_or_want(ctx, m, &w, cgroup);
 	}
 	return r < 0 ? r : flush(ctx, m);
 }

@@ -74,7 +74,7 @@ static bool is_in_use(const struct stat *st)
 	uint32_t dev = major(st->st_dev) << 20 | minor(st->st_dev);
 
 	arena_init(&a);
-	if (!sockdiag_sweep(SOCKDIAG_UNIX, -1, &a, &all))
+	if (!sockdiag_sweep(SOCKDIAG_UNIX, &a, &all))
 		for (size_t i = 0; i < all.room && !found; i++) {
 			const struct sockdiag *d = all.slots[i].val;
 

@@ -1,11 +1,14 @@
 /* See hostlock.h. Connections: /proc/PID/fd of the tree against sock_diag's list. */
+#define _GNU_SOURCE
 #include "netlock/hostlock.h"
 
 #include <arpa/inet.h>
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -310,7 +313,7 @@ static int with_connections(pid_t root, int (*fn)(const char *run_id, const stru
 	int r;
 
 	arena_init(&a);
-	r = sockdiag_sweep(SOCKDIAG_TCP, -1, &a, &all);
+	r = sockdiag_sweep(SOCKDIAG_TCP, &a, &all);
 	if (!r)
 		r = add_tree(root, &all, &mine, 0);
 	r = r < 0 ? log_err(r, "cannot find the tree's connections") : fn(run_id, &mine);
@@ -320,9 +323,40 @@ static int with_connections(pid_t root, int (*fn)(const char *run_id, const stru
 	return r;
 }
 
-int hostlock_lock(const char *run_id, pid_t root)
+struct locked {
+	const char *run_id;
+	pid_t root;
+};
+
+/* Runs fn in our network namespace, then in the root's if that is another. */
+static int in_both(const struct locked *l, int (*fn)(const struct locked *l))
 {
-	return with_connections(root, lock_found, run_id);
+	_cleanup_close_ int own = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	_cleanup_free_ char *path = str_fmt("/proc/%d/ns/net", l->root);
+	_cleanup_close_ int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -ENOMEM;
+	struct stat a, b;
+	int r = fn(l);
+
+	if (r < 0)
+		return r;
+	/* A root that is gone had a namespace of its own that is gone, too. */
+	if (fd < 0 && errno == ENOENT)
+		return 0;
+	if (own < 0 || fd < 0 || fstat(own, &a) < 0 || fstat(fd, &b) < 0)
+		return log_err(neg_errno(), "cannot open the network namespace of %d", l->root);
+	if (a.st_ino == b.st_ino)
+		return 0;
+	if (setns(fd, CLONE_NEWNET) < 0)
+		return log_err(neg_errno(), "cannot enter the network namespace of %d", l->root);
+	r = fn(l);
+	if (setns(own, CLONE_NEWNET) < 0)
+		return log_err(neg_errno(), "cannot leave the network namespace of %d", l->root);
+	return r;
+}
+
+static int lock_here(const struct locked *l)
+{
+	return with_connections(l->root, lock_found, l->run_id);
 }
 
 static int unlock_table(struct nft *n, char *table)
@@ -335,11 +369,6 @@ static int unlock_table(struct nft *n, char *table)
 		return log_err(-ENOMEM, "cannot unlock the network");
 	return n->run(n->ctx, list) ? 0 : nft_run(n, delete, "unlock");
 }
-
-struct locked {
-	const char *run_id;
-	pid_t root;
-};
 
 static int unlock(void *arg)
 {
@@ -357,9 +386,24 @@ static int unlock(void *arg)
 	return r < 0 ? r : unlock_table(&n, str_fmt("CRIU-%d", l->root));
 }
 
+static int unlock_here(const struct locked *l)
+{
+	return in_child(unlock, (void *)l);
+}
+
+int hostlock_lock(const char *run_id, pid_t root)
+{
+	const struct locked l = { run_id, root };
+	int r = in_both(&l, lock_here);
+
+	if (r < 0 && unlock_here(&l) < 0)
+		log_warn("the network stays locked");
+	return r;
+}
+
 int hostlock_unlock(const char *run_id, pid_t root)
 {
-	return in_child(unlock, &(struct locked){ run_id, root });
+	return in_both(&(struct locked){ run_id, root }, unlock_here);
 }
 
 int hostlock_unlock_iptables(pid_t root)

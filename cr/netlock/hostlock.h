@@ -1,7 +1,8 @@
 /*
  * --network-lock of the `cr` command: packet filter rules that drop everything of a tree's TCP
  * connections, in both directions, from its dump to its restore. A peer that sends meanwhile
- * gets no reset for a socket that is not there.
+ * gets no reset for a socket that is not there. A root with a network namespace of its own has them in
+ * that one, too.
  *
  * The rules are a table of their own, made through libnftables (loaded when needed) and named as
  * CRIU 4.1 names its own, by the id of the dump's run: each engine removes the other's lock.

@@ -26,9 +26,6 @@ static const struct {
 } unsupported[NS_TYPES] = {
 	[NS_PID] = { "a PID namespace of its own",
 		     "set PrivatePIDs=no for the unit; containers are not supported" },
-	[NS_NET] = { "a network namespace of its own",
-		     "set PrivateNetwork=no for the unit and remove NetworkNamespacePath= and "
-		     "JoinsNamespaceOf=" },
 	[NS_CGROUP] = { "a cgroup namespace of its own",
 			"set ProtectControlGroups= to yes or no for the unit" },
 };
@@ -72,7 +69,7 @@ uint32_t ns_own_id(const InventoryEntry *inv, const TaskKobjIdsEntry *ids, enum 
 static int ns_lookup(struct dump_ctx *ctx, enum ns_type type, uint64_t inode,
 		     struct dump_process *p, struct ns_seen **ret, bool *ret_new)
 {
-	uint64_t key = (uint64_t)type << 56 ^ inode;
+	uint64_t key = ns_key(type, inode);
 	struct ns_seen *s = map_get(&ctx->ns_by_key, key);
 	int r;
 

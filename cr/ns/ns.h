@@ -1,7 +1,7 @@
 /*
  * Namespaces of a tree: found, saved, rebuilt, entered.
  *
- * Saved: user (child of the initial one), uts, ipc and mount namespaces owned by the initial
+ * Saved: user (child of the initial one), uts, ipc, net and mount namespaces owned by the initial
  * user namespace, as systemd makes them for a sandboxed unit; the clocks. A mount namespace may
  * differ from task to task, the others are the root task's. Anything else is an obstacle.
  */
@@ -12,6 +12,13 @@
 #include "core/restore.h"
 
 struct mount_table;
+
+/* The engine in another namespace, until ns_visit_end(): the calling thread, and its children. */
+struct ns_visit {
+	int home_fd, type;		/* CLONE_NEW*; home_fd -EBADF: at home */
+};
+#define NS_VISIT_INIT { .home_fd = -EBADF }
+int ns_visit_end(struct ns_visit *v);
 
 /* Dump. Called in this order; all of them log. */
 
@@ -27,6 +34,14 @@ int ns_dump_ids(struct dump_ctx *ctx, struct dump_process *p) _must_check_;
 int ns_dump_collect(struct dump_ctx *ctx) _must_check_;
 /* IPC and network namespaces of its own that others have, too, are obstacles. */
 int ns_dump_check_shared(struct dump_ctx *ctx) _must_check_;
+/* Interfaces, filters and the like that cannot be saved are obstacles. */
+int netns_check(struct dump_ctx *ctx) _must_check_;
+/*
+ * The engine in the network namespace of a socket of the tree, and its id in the images. Obstacle:
+ * a third namespace.
+ */
+int ns_dump_visit_socket(struct dump_ctx *ctx, int fd, struct ns_visit *v, uint32_t *ret_id)
+	_must_check_;
 /*
  * ipc_find_semaphores(), ipc_check() and ipc_dump() of ns/ipc.h, and the limits, in the namespace that
  * the tree is in.
@@ -86,11 +101,17 @@ int ns_restore_prepare(struct restore_ctx *ctx) _must_check_;
 void ns_restore_done(struct restore_ctx *ctx);
 
 /*
- * The engine itself in the tree's own ipc namespace and back: objects are made in there, and
- * tasks cloned meanwhile are born into it. Nothing happens when it is the host's.
+ * The engine itself in the tree's own ipc and net namespaces and back: objects are made in there,
+ * and tasks cloned meanwhile are born into them. Nothing happens where they are the host's.
  */
 int ns_restore_enter(struct restore_ctx *ctx) _must_check_;
 int ns_restore_leave(struct restore_ctx *ctx) _must_check_;
+/*
+ * From inside: the engine in the host's network namespace when the socket of this entry was there
+ * (handed in by systemd, say), else nothing.
+ */
+int ns_restore_visit_socket(struct restore_ctx *ctx, const FileEntry *fe, struct ns_visit *v)
+	_must_check_;
 /* Its objects go with it. */
 bool ns_restore_has_ipcns(struct restore_ctx *ctx);
 

@@ -50,6 +50,12 @@ int ns_dump_all(struct dump_ctx *ctx)
 		if (r < 0)
 			return r;
 	}
+	id = ns_dump_own_id(ctx, NS_NET);
+	if (id) {
+		r = netns_dump(ctx, id);
+		if (r < 0)
+			return r;
+	}
 	for (size_t i = 0; i < ns->n_mntns; i++) {
 		r = mntns_write(ctx, &ns->mntns[i]);
 		if (r < 0)

@@ -40,7 +40,7 @@ static struct rest_mntns *mntns_by_id(struct restore_ctx *ctx, uint32_t id)
 
 static int refuse_unsupported(const InventoryEntry *inv, const TaskKobjIdsEntry *ids)
 {
-	static const enum ns_type types[] = { NS_PID, NS_NET, NS_CGROUP };
+	static const enum ns_type types[] = { NS_PID, NS_CGROUP };
 
 	for (size_t i = 0; i < ARRAY_SIZE(types); i++)
 		if (ns_own_id(inv, ids, types[i]))
@@ -61,13 +61,16 @@ static int enter_time(struct restore_ctx *ctx, const TaskKobjIdsEntry *ids)
 static int prepare_visited(struct restore_ctx *ctx, struct ns_restore *ns)
 {
 	uint32_t ipc = ns_own_id(ctx->inventory, ctx->procs[0].ids, NS_IPC);
+	uint32_t net = ns_own_id(ctx->inventory, ctx->procs[0].ids, NS_NET);
 	int r = ipc ? ipcns_build(ns) : 0;
 
+	if (r >= 0 && net)
+		r = netns_build(ns);
 	if (r >= 0)
 		r = ns_restore_enter(ctx);
 	if (r >= 0 && ipc)
 		r = ipcns_restore(ctx, ipc);
-	return r;
+	return r >= 0 && net ? netns_restore(ctx, net) : r;
 }
 
 /* The others, from inside of those. */
@@ -113,7 +116,8 @@ int ns_restore_prepare(struct restore_ctx *ctx)
 	if (!ns)
 		return log_err(-ENOMEM, "cannot restore namespaces");
 	*ns = (struct ns_restore){ .user_fd = -EBADF, .uts_fd = -EBADF, .ipc_fd = -EBADF,
-				   .ipc_visit = NS_VISIT_INIT, .old_time_fd = -EBADF,
+				   .net_fd = -EBADF, .ipc_visit = NS_VISIT_INIT,
+				   .net_visit = NS_VISIT_INIT, .old_time_fd = -EBADF,
 				   .host_mnt_fd = -EBADF, .host_root_fd = -EBADF,
 				   .host_cwd_fd = -EBADF };
 	ctx->ns_state = ns;
@@ -140,6 +144,7 @@ void ns_restore_done(struct restore_ctx *ctx)
 	close_fdp(&ns->user_fd);
 	close_fdp(&ns->uts_fd);
 	close_fdp(&ns->ipc_fd);
+	close_fdp(&ns->net_fd);
 	map_done(&ns->mount_by_id);
 	ctx->ns_state = NULL;
 }

@@ -40,11 +40,10 @@ struct dump_mntns {
 	struct dump_mount *mounts;	/* as in table */
 };
 
-/* The engine in another namespace, until ns_visit_end(). */
-struct ns_visit {
-	int home_fd, type;		/* CLONE_NEW*; -EBADF: at home */
-};
-#define NS_VISIT_INIT { .home_fd = -EBADF }
+static inline uint64_t ns_key(enum ns_type type, uint64_t inode)
+{
+	return (uint64_t)type << 56 ^ inode;
+}
 
 struct ns_dump {
 	struct mount_table host;
@@ -79,8 +78,8 @@ struct ns_restore {
 	size_t n_mntns;
 	struct map mount_by_id;		/* struct rest_mount * by image mnt_id */
 	UsernsEntry *userns;
-	int user_fd, uts_fd, ipc_fd;	/* -EBADF: none of its own */
-	struct ns_visit ipc_visit;
+	int user_fd, uts_fd, ipc_fd, net_fd;	/* -EBADF: none of its own */
+	struct ns_visit ipc_visit, net_visit;
 	int old_time_fd;		/* our children's time namespace before */
 	bool has_clocks;		/* a time namespace was entered: */
 	int64_t monotonic_ahead_nsec, boottime_ahead_nsec;	/* of our clocks: the tree's */
@@ -99,7 +98,8 @@ uint32_t ns_dump_own_id(const struct dump_ctx *ctx, enum ns_type type);
 
 /* visit.c. ns_fd < 0: nothing happens. The type is NS_IPC or NS_NET. */
 int ns_visit_begin(struct ns_visit *v, int ns_fd, enum ns_type type) _must_check_;
-int ns_visit_end(struct ns_visit *v);
+/* The host's network namespace, while the engine is in the tree's. */
+int ns_restore_home_net(struct restore_ctx *ctx);
 
 /* helper.c: a short-lived child that enters or makes namespaces and hands descriptors back. */
 struct ns_helper {
@@ -133,12 +133,16 @@ char *userns_map_text(UidGidExtent *const *map, size_t n);
 int userns_map_parse(struct arena *a, const char *text, UidGidExtent ***ret, size_t *ret_n)
 	_must_check_;
 
-/* utsns.c, ipcns.c, timens.c */
+/* utsns.c, ipcns.c, netns.c, timens.c */
 int utsns_dump(struct dump_ctx *ctx, struct dump_process *p, uint32_t id) _must_check_;
 int utsns_build(struct restore_ctx *ctx, uint32_t id) _must_check_;
 int ipcns_build(struct ns_restore *ns) _must_check_;
 /* From inside. */
 int ipcns_restore(struct restore_ctx *ctx, uint32_t id) _must_check_;
+int netns_dump(struct dump_ctx *ctx, uint32_t id) _must_check_;
+int netns_build(struct ns_restore *ns) _must_check_;
+/* From inside. */
+int netns_restore(struct restore_ctx *ctx, uint32_t id) _must_check_;
 int timens_dump(struct dump_ctx *ctx, struct dump_process *root, uint32_t id) _must_check_;
 int timens_enter(struct restore_ctx *ctx, uint32_t id) _must_check_;
 void timens_leave(struct ns_restore *ns);

@@ -6,8 +6,11 @@
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
 
 #include "ns/state.h"
 
@@ -47,13 +50,76 @@ int ns_visit_end(struct ns_visit *v)
 int ns_restore_enter(struct restore_ctx *ctx)
 {
 	struct ns_restore *ns = ctx->ns_state;
+	int r = ns ? ns_visit_begin(&ns->ipc_visit, ns->ipc_fd, NS_IPC) : 0;
 
-	return ns ? ns_visit_begin(&ns->ipc_visit, ns->ipc_fd, NS_IPC) : 0;
+	if (r < 0 || !ns)
+		return r;
+	r = ns_visit_begin(&ns->net_visit, ns->net_fd, NS_NET);
+	if (r < 0)
+		ns_visit_end(&ns->ipc_visit);
+	return r;
 }
 
 int ns_restore_leave(struct restore_ctx *ctx)
 {
 	struct ns_restore *ns = ctx->ns_state;
+	int r = ns ? ns_visit_end(&ns->ipc_visit) : 0, net = ns ? ns_visit_end(&ns->net_visit) : 0;
 
-	return ns ? ns_visit_end(&ns->ipc_visit) : 0;
+	return r < 0 ? r : net;
+}
+
+int ns_restore_home_net(struct restore_ctx *ctx)
+{
+	const struct ns_restore *ns = ctx->ns_state;
+
+	return ns->net_visit.home_fd;
+}
+
+static uint32_t socket_ns_id(const FileEntry *fe)
+{
+	if (fe->usk)
+		return fe->usk->ns_id;
+	if (fe->isk)
+		return fe->isk->ns_id;
+	if (fe->nlsk)
+		return fe->nlsk->ns_id;
+	return fe->psk ? fe->psk->ns_id : 0;
+}
+
+/* Only a tree with a network namespace of its own knows two. */
+int ns_restore_visit_socket(struct restore_ctx *ctx, const FileEntry *fe, struct ns_visit *v)
+{
+	const struct ns_restore *ns = ctx->ns_state;
+	uint32_t id = socket_ns_id(fe), own;
+
+	*v = (struct ns_visit)NS_VISIT_INIT;
+	if (!id || !ns || ns->net_fd < 0)
+		return 0;
+	own = ns_own_id(ctx->inventory, ctx->procs[0].ids, NS_NET);
+	if (id == own)
+		return 0;
+	if (id != ctx->inventory->root_ids->net_ns_id)
+		return log_fail(-EBADMSG, "files.img: file %u is a socket of network namespace %u, which no process is in",
+				fe->id, id);
+	return ns_visit_begin(v, ns->net_visit.home_fd, NS_NET);
+}
+
+int ns_dump_visit_socket(struct dump_ctx *ctx, int fd, struct ns_visit *v, uint32_t *ret_id)
+{
+	_cleanup_close_ int ns_fd = -EBADF;
+	const struct ns_seen *s;
+	struct stat st;
+
+	*v = (struct ns_visit)NS_VISIT_INIT;
+	*ret_id = 0;
+	ns_fd = ioctl(fd, SIOCGSKNS);
+	if (ns_fd < 0 && errno == EPERM)
+		return log_obstacle("close it before", "a socket of a network namespace that belongs to another user namespace");
+	if (ns_fd < 0 || fstat(ns_fd, &st) < 0)
+		return log_err(neg_errno(), "cannot ask for the network namespace of a socket");
+	s = map_get(&ctx->ns_by_key, ns_key(NS_NET, st.st_ino));
+	if (!s)
+		return log_obstacle("close it before", "a socket of a network namespace that no process of the tree is in");
+	*ret_id = s->id;
+	return s->p ? ns_visit_begin(v, ns_fd, NS_NET) : 0;
 }

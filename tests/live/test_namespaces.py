@@ -1,11 +1,14 @@
 """Namespaces of a tree's own: what cannot come back is named before anything has changed."""
 
+import os
+import shutil
 import subprocess
 import sys
+import time
 
 import pytest
 
-from live import CR
+from live import CR, reap_orphans
 
 PRELUDE = """
 import ctypes, os, time
@@ -42,8 +45,8 @@ def run():
         p.stdout.close()
 
 
-def check(pid):
-    done = subprocess.run([CR, "check", "-t", str(pid)], capture_output=True, text=True,
+def check(pid, *options):
+    done = subprocess.run([CR, "check", "-t", str(pid), *options], capture_output=True, text=True,
                           check=False)
     return done.returncode, done.stdout + done.stderr
 
@@ -59,7 +62,7 @@ ready(1)
     assert "POSIX message queue /posix" in text, text
 
 
-@pytest.mark.parametrize("name", ["ipc"])
+@pytest.mark.parametrize("name", ["ipc", "net"])
 def test_a_namespace_that_others_are_in_is_refused(run, name):
     flag = {"ipc": "NEWIPC", "net": "NEWNET"}[name]
     p, _ = run(f"unshare({flag})\nready(1)")
@@ -68,3 +71,98 @@ def test_a_namespace_that_others_are_in_is_refused(run, name):
     assert code == 1
     assert f"process {other.pid} (" in text and f"outside of the tree is in its {name} namespace" \
         in text, text
+
+
+def test_what_a_network_namespace_cannot_be_saved_with_is_named(run):
+    p, _ = run("""
+unshare(NEWNET)
+assert os.system("ip link set lo up && ip link add x0 type vxlan id 7 dstport 4789 dev lo") == 0
+os.system("ip nexthop add id 7 dev lo")
+ready(1)
+""")
+    code, text = check(p.pid)
+    assert code == 1
+    for words in ("interface x0 of its network namespace is of kind vxlan", "1 nexthop objects"):
+        assert words in text, text
+
+
+@pytest.fixture
+def outside():
+    """A network namespace that stands for the host's."""
+    p = subprocess.Popen(["unshare", "-n", "sh", "-c", "ip link set lo up && echo ready && exec sleep 1000"],
+                         stdout=subprocess.PIPE, text=True)
+    assert p.stdout.readline() == "ready\n"
+    yield lambda *argv: subprocess.run(["nsenter", "-n", "-t", str(p.pid), *argv], check=False,
+                                       capture_output=True, text=True, timeout=60)
+    p.kill()
+    p.wait()
+    p.stdout.close()
+
+
+TREE = PRELUDE + """
+os.system("ip link add br0 type bridge && ip link set br0 up && ip addr add 10.3.0.1/24 dev br0")
+home = os.open("/proc/self/ns/net", 0)
+unshare(NEWNET)
+inside = os.open("/proc/self/ns/net", 0)
+libc.setns(home, 0)
+assert os.system("ip link add out0 type veth peer name in0") == 0
+assert os.system("ip link set out0 up master br0") == 0
+pid = os.getpid()
+libc.setns(inside, 0)
+child = os.fork()
+if not child:
+    libc.setns(home, 0)
+    os._exit(os.system("ip link set in0 netns %d" % pid))
+assert os.waitpid(child, 0)[1] == 0
+assert os.system("ip link set in0 up && ip addr add 10.3.0.2/24 dev in0") == 0
+os.close(home)
+os.close(inside)
+ready(pid)
+"""
+
+
+def test_a_veth_that_leads_out_comes_back_with_its_other_end(outside, tmp_path):
+    (tmp_path / "tree.py").write_text(TREE)
+    (tmp_path / "images").mkdir()
+    out = outside("sh", "-c", f"{sys.executable} {tmp_path}/tree.py </dev/null >{tmp_path}/said "
+                              f"2>&1 & while ! grep . {tmp_path}/said; do sleep 0.1; done")
+    pid = int(out.stdout.split()[0])
+
+    def cr_outside(verb, *options):
+        done = outside(str(CR), verb, "-D", str(tmp_path / "images"), "-v4", *options)
+        return done.returncode, done.stdout + done.stderr
+    try:
+        code, text = cr_outside("dump", "-t", str(pid))
+        assert code == 1 and "in0 of its network namespace is a veth whose other end is outside" \
+            in text, text
+        code, text = cr_outside("dump", "-t", str(pid), "--external", "veth[in0]:ext0@br0")
+        assert code == 0, text
+        while os.path.exists(f"/proc/{pid}"):
+            reap_orphans()
+            time.sleep(0.01)
+        code, text = cr_outside("restore", "-d")
+        assert code == 1 and "veth[in0]" in text, text
+        code, text = cr_outside("restore", "-d", "--external", "veth[in0]:ext0@br0")
+        assert code == 0, text
+        link = outside("ip", "link", "show", "ext0").stdout
+        assert "master br0" in link and "UP" in link, link
+        inside = subprocess.run(["nsenter", "-n", "-t", str(pid), "ip", "addr", "show", "in0"],
+                                capture_output=True, text=True, check=True).stdout
+        assert "10.3.0.2/24" in inside and "UP" in inside, inside
+        assert outside("ping", "-c1", "-W2", "10.3.0.2").returncode == 0 or not shutil.which("ping")
+    finally:
+        os.kill(pid, 9)
+
+
+def test_a_socket_of_a_third_network_namespace_is_refused(run):
+    p, _ = run("""
+import socket
+home = os.open("/proc/self/ns/net", 0)
+unshare(NEWNET)
+s = socket.socket()
+libc.setns(home, 0)
+ready(1)
+""")
+    code, text = check(p.pid)
+    assert code == 1
+    assert "a socket of a network namespace that no process of the tree is in" in text, text

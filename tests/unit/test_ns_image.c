@@ -202,9 +202,9 @@ TEST("namespaces that are not supported are refused at restore too")
 
 	hostile_begin(&h);
 	h.ids.mnt_ns_id = 6;
-	h.ids.has_net_ns_id = h.root_ids.has_net_ns_id = true;
-	h.ids.net_ns_id = 30;
-	h.root_ids.net_ns_id = 2;
+	h.ids.has_pid_ns_id = h.root_ids.has_pid_ns_id = true;
+	h.ids.pid_ns_id = 30;
+	h.root_ids.pid_ns_id = 2;
 	h.ctx.store = h.images.store;
 	ASSERT_EQ(ns_restore_prepare(&h.ctx), -EOPNOTSUPP);
 	arena_done(&h.ctx.arena);

@@ -496,10 +496,10 @@ static void refused(void (*setup)(const char *base), const char *text)
 	end(&t);
 }
 
-static void setup_net(const char *base)
+static void setup_cgroup(const char *base)
 {
 	(void)base;
-	NS_MUST(unshare(CLONE_NEWNET) == 0);
+	NS_MUST(unshare(CLONE_NEWCGROUP) == 0);
 }
 
 static void setup_foreign_ipc(const char *base)
@@ -535,10 +535,10 @@ static void setup_deleted(const char *base)
 	NS_MUST(unlink(path) == 0);
 }
 
-TEST("what cannot be rebuilt is refused by name: network, ipc, foreign owner, shared, deleted")
+TEST("what cannot be rebuilt is refused by name: cgroup, foreign owners, shared, deleted")
 {
 	need_root();
-	refused(setup_net, "PrivateNetwork=no");
+	refused(setup_cgroup, "ProtectControlGroups=");
 	refused(setup_foreign_ipc, "ipc namespace belongs to another user namespace");
 	refused(setup_user_first, "belongs to another user namespace");
 	refused(setup_both_ways, "share mount events with the host");

@@ -1,0 +1,247 @@
+/*
+ * Packet filter rules of a network namespace → nftables-N.img: the text of `nft list ruleset`, given
+ * back to `nft -f`. The program is run only where there are tables.
+ *
+ * Rules of iptables-legacy live elsewhere and are refused; so are those of iptables-nft that use
+ * extensions, which nft(8) shows but cannot read again.
+ */
+#include <fcntl.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "ns/netns.h"
+
+#define RULES_MAX	(64u << 20)
+
+struct filter_seen {
+	unsigned int tables;
+	bool compat;
+};
+
+static int count_table(void *arg, const struct nlmsghdr *h _unused_)
+{
+	((struct filter_seen *)arg)->tables++;
+	return 0;
+}
+
+static bool expr_is_compat(const struct nlattr *elem)
+{
+	const struct nlattr *tb[NFTA_EXPR_MAX + 1];
+	const char *name;
+
+	if (netlink_nested_attrs(elem, tb, NFTA_EXPR_MAX) < 0)
+		return false;
+	name = nl_text(tb[NFTA_EXPR_NAME]);
+	return name && (!strcmp(name, "match") || !strcmp(name, "target"));
+}
+
+static int look_at_rule(void *arg, const struct nlmsghdr *h)
+{
+	const struct nlattr *tb[NFTA_RULE_MAX + 1], *list;
+	struct filter_seen *seen = arg;
+	const char *p;
+	size_t left;
+
+	if (netlink_msg_attrs(h, sizeof(struct nfgenmsg), tb, NFTA_RULE_MAX) < 0)
+		return -EBADMSG;
+	list = tb[NFTA_RULE_EXPRESSIONS];
+	p = list ? nl_data(list) : NULL;
+	left = list ? nl_bytes(list) : 0;
+	while (left >= NLA_HDRLEN) {
+		const struct nlattr *elem = (const void *)p;
+		size_t step = MIN((size_t)NLA_ALIGN(elem->nla_len), left);
+
+		if (elem->nla_len < NLA_HDRLEN || elem->nla_len > left)
+			return -EBADMSG;
+		seen->compat |= expr_is_compat(elem);
+		p += step;
+		left -= step;
+	}
+	return 0;
+}
+
+static int look(struct filter_seen *ret)
+{
+	struct nfgenmsg any = { .nfgen_family = NFPROTO_UNSPEC, .version = NFNETLINK_V0 };
+	_cleanup_netlink_ struct netlink nl = NETLINK_INIT;
+	const uint16_t subsys = NFNL_SUBSYS_NFTABLES << 8;
+	int r = netlink_open(NETLINK_NETFILTER, &nl);
+
+	*ret = (struct filter_seen){ 0 };
+	if (r >= 0)
+		r = netlink_list(&nl, subsys | NFT_MSG_GETTABLE, &any, sizeof(any), count_table, ret);
+	/* A kernel without nftables. */
+	if (r == -EPROTONOSUPPORT || r == -EINVAL || r == -EOPNOTSUPP)
+		return 0;
+	if (r >= 0 && ret->tables)
+		r = netlink_list(&nl, subsys | NFT_MSG_GETRULE, &any, sizeof(any), look_at_rule, ret);
+	return r < 0 ? log_err(r, "cannot list the packet filter of the network namespace") : 0;
+}
+
+static int write_input(int fd, const void *p, size_t bytes)
+{
+	int r = bytes ? write_full(fd, p, bytes) : 0;
+
+	close(fd);
+	return r;
+}
+
+static void __attribute__((noreturn)) nft_main(char *const argv[], int in, int out)
+{
+	signal(SIGPIPE, SIG_DFL);
+	dup2(in, STDIN_FILENO);
+	dup2(out, STDOUT_FILENO);
+	execvp(argv[0], argv);
+	execv("/usr/sbin/nft", argv);	/* without a PATH, early in a boot */
+	_exit(127);
+}
+
+/*
+ * Runs nft(8) in the namespace we are in, with this text as its input (then nothing is read from it)
+ * or for its output, heap. -ENOPKG: it is not there.
+ */
+static int nft(char *const argv[], const void *input, size_t input_bytes, char **ret_output)
+{
+	_cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	int pipe_fds[2], status, r;
+	pid_t child;
+
+	if (null < 0 || pipe2(pipe_fds, O_CLOEXEC) < 0)
+		return neg_errno();
+	child = fork();
+	if (!child)
+		nft_main(argv, ret_output ? null : pipe_fds[0], ret_output ? pipe_fds[1] : null);
+	r = child < 0 ? neg_errno() : 0;
+	close(pipe_fds[ret_output ? 1 : 0]);
+	if (ret_output) {
+		char path[40];
+
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", pipe_fds[0]);
+		if (r >= 0)
+			r = read_file_at(AT_FDCWD, path, RULES_MAX, ret_output, NULL);
+		close(pipe_fds[0]);
+	} else if (r >= 0) {
+		r = write_input(pipe_fds[1], input, input_bytes);
+	} else {
+		close(pipe_fds[1]);
+	}
+	if (child < 0)
+		return r;
+	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+		;
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
+		return -ENOPKG;
+	return r < 0 ? r : WIFEXITED(status) && !WEXITSTATUS(status) ? 0 : -EIO;
+}
+
+/* -y, -n: numbers where names would depend on the system that reads them. */
+static int nft_list(char **ret)
+{
+	static char *const argv[] = { (char *)"nft", (char *)"-nny", (char *)"list",
+				      (char *)"ruleset", NULL };
+
+	return nft(argv, NULL, 0, ret);
+}
+
+static int check_legacy(const char *file)
+{
+	_cleanup_free_ char *text = NULL, *path = str_fmt("/proc/thread-self/net/%s", file);
+
+	if (!path)
+		return -ENOMEM;
+	if (read_file_at(AT_FDCWD, path, 4096, &text, NULL) < 0 || !*text)
+		return 0;
+	text[strcspn(text, "\n")] = '\0';
+	return log_obstacle("use nft or iptables-nft in it",
+			    "its network namespace has tables of iptables-legacy (%s: %s ...)", file,
+			    text);
+}
+
+int netns_filter_check(void)
+{
+	static const char *const legacy[] = { "ip_tables_names", "ip6_tables_names",
+					      "arp_tables_names" };
+	_cleanup_free_ char *rules = NULL;
+	struct filter_seen seen;
+	int r, refused = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(legacy); i++) {
+		r = check_legacy(legacy[i]);
+		refused = r < 0 ? r : refused;
+	}
+	r = look(&seen);
+	if (r < 0 || !seen.tables)
+		return r < 0 ? r : refused;
+	if (seen.compat)
+		refused = log_obstacle("write them as nftables rules (iptables-translate)",
+				       "its network namespace has iptables rules with extensions");
+	r = nft_list(&rules);
+	if (r < 0)
+		refused = log_obstacle("install nft, or remove the rules",
+				       "its network namespace has packet filter rules, and nft list ruleset fails: %s",
+				       strerror(-r));
+	return refused;
+}
+
+/* Entries are not saved; the kernel picks up TCP connections in the middle (tcp_loose). */
+static void warn_tracked(void)
+{
+	_cleanup_free_ char *text = NULL;
+	uint32_t n;
+
+	if (read_file_at(AT_FDCWD, "/proc/sys/net/netfilter/nf_conntrack_count", 32, &text, NULL) < 0)
+		return;
+	text[strcspn(text, "\n")] = '\0';
+	if (!parse_u32(text, 10, &n) && n)
+		log_warn("its network namespace tracks %u connections: to the rules they will be new ones",
+			 n);
+}
+
+int netns_filter_dump(struct dump_ctx *ctx, uint32_t id)
+{
+	_cleanup_image_writer_ struct image_writer *w = NULL;
+	_cleanup_free_ char *rules = NULL;
+	struct filter_seen seen;
+	int r = look(&seen);
+
+	if (r < 0 || !seen.tables)
+		return r;
+	warn_tracked();
+	r = nft_list(&rules);
+	if (r < 0)
+		return log_err(r, "nft list ruleset");
+	r = image_create(ctx->store, &image_nftables, &w, id);
+	if (r >= 0)
+		r = image_put_raw(w, rules, strlen(rules));
+	return r < 0 ? r : image_close(take_ptr(w));
+}
+
+static int refuse_legacy(struct restore_ctx *ctx, const struct image_type *type, uint32_t id)
+{
+	_cleanup_image_reader_ struct image_reader rd = { 0 };
+	int r = image_open_optional(ctx->store, type, &rd, id);
+
+	if (r < 0 || !rd.bytes)
+		return r;
+	return log_fail(-EOPNOTSUPP, "%s: rules of iptables-legacy cannot be restored", rd.name);
+}
+
+int netns_filter_restore(struct restore_ctx *ctx, uint32_t id)
+{
+	static char *const argv[] = { (char *)"nft", (char *)"-f", (char *)"-", NULL };
+	_cleanup_image_reader_ struct image_reader rd = { 0 };
+	int r = refuse_legacy(ctx, &image_iptables, id);
+
+	if (r >= 0)
+		r = refuse_legacy(ctx, &image_ip6tables, id);
+	if (r >= 0)
+		r = image_open_optional(ctx->store, &image_nftables, &rd, id);
+	if (r < 0 || !rd.bytes)
+		return r;
+	r = nft(argv, rd.data, rd.bytes, NULL);
+	return r < 0 ? log_err(r, "nft does not take the rules of %s", rd.name) : 0;
+}

@@ -1,0 +1,215 @@
+/*
+ * A network namespace of its own with nothing but lo, as PrivateNetwork= makes it, and sockets on both
+ * sides: connections inside of it, a listener and an abstract name from before it (as a socket unit hands
+ * in). Settings, addresses, routes, rules and the packet filter are the same afterwards, /sys shows
+ * the namespace's devices.
+ *
+ * cr-options: --tcp-established
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <libgen.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <stddef.h>
+#include <sys/ioctl.h>
+#include <linux/sockios.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
+#include "maker.h"
+
+static char was[1 << 16];
+
+static void run(const char *command)
+{
+	int status = system(command);
+
+	if (status)
+		maker_fail("'%s' gives %d", command, status);
+}
+
+/* What the tools say of the namespace, without what counts time. */
+static void describe(char *out, size_t size)
+{
+	static const char *const commands[] = {
+		"ip -d addr", "ip -4 route show table all", "ip -6 route show table all", "ip rule",
+		"ip -6 rule", "ip neigh show nud permanent", "nft list ruleset 2>&1", "ls /sys/class/net",
+		"cd /proc/sys/net && grep -r . core/somaxconn ipv4/ip_local_port_range ipv4/tcp_fin_timeout "
+		"ipv4/conf/lo ipv4/conf/all ipv4/conf/default ipv6/conf ipv4/ping_group_range 2>/dev/null"
+		" | grep -v stable_secret | sort",
+		"grep -H . /proc/sys/net/ipv6/conf/*/stable_secret 2>/dev/null",
+	};
+	size_t n = 0;
+
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+		FILE *f = popen(commands[i], "r");
+
+		MAKER_MUST(f != NULL);
+		n += fread(out + n, 1, size - 1 - n, f);
+		pclose(f);
+	}
+	out[n] = '\0';
+}
+
+static void same(const char *is)
+{
+	const char *a = was, *b = is;
+
+	while (*a || *b) {
+		size_t n = strcspn(a, "\n"), k = strcspn(b, "\n");
+
+		if (n != k || strncmp(a, b, n))
+			maker_fail("'%.*s', was '%.*s'", (int)k, b, (int)n, a);
+		a += n + (a[n] == '\n');
+		b += k + (b[k] == '\n');
+	}
+}
+
+static int listen_on(uint16_t *port)
+{
+	struct sockaddr_in sa = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof(sa);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	MAKER_MUST(fd >= 0 && bind(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0);
+	MAKER_MUST(listen(fd, 8) == 0 && getsockname(fd, (struct sockaddr *)&sa, &len) == 0);
+	*port = sa.sin_port;
+	return fd;
+}
+
+static int connect_to(uint16_t port)
+{
+	struct sockaddr_in sa = { .sin_family = AF_INET, .sin_port = port,
+				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	MAKER_MUST(fd >= 0);
+	return connect(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0 ? fd : -1;
+}
+
+static ino_t netns_of(int fd)
+{
+	int ns = ioctl(fd, SIOCGSKNS);
+	struct stat st;
+
+	MAKER_MUST(ns >= 0 && fstat(ns, &st) == 0);
+	close(ns);
+	return st.st_ino;
+}
+
+static ino_t own_netns(pid_t pid)
+{
+	char path[40];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", pid);
+	MAKER_MUST(stat(path, &st) == 0);
+	return st.st_ino;
+}
+
+static int abstract(const char *name, bool bound)
+{
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	socklen_t len;
+
+	snprintf(sa.sun_path + 1, sizeof(sa.sun_path) - 1, "%s", name);
+	len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(name));
+	MAKER_MUST(fd >= 0);
+	MAKER_MUST((bound ? bind : connect)(fd, (struct sockaddr *)&sa, len) == 0);
+	return fd;
+}
+
+static void exchange(int a, int b, const char *text)
+{
+	char got[32] = "";
+	size_t n = strlen(text);
+
+	MAKER_MUST(send(a, text, n, MSG_NOSIGNAL) == (ssize_t)n);
+	if (recv(b, got, sizeof(got) - 1, 0) != (ssize_t)n || strcmp(got, text))
+		maker_fail("got '%s' for '%s'", got, text);
+}
+
+static void set_up_network(void)
+{
+	run("ip link set lo up");
+	run("ip addr add 10.9.0.1/24 dev lo && ip addr add 10.9.0.2/24 dev lo");
+	run("ip addr del ::1/128 dev lo && ip addr add fd00:9::1/64 dev lo nodad && ip addr add ::1/128 dev lo nodad");
+	run("ip route add 10.20.0.0/16 via 10.9.0.77 metric 7");
+	run("ip route add 10.30.0.0/16 via 10.20.0.1 onlink dev lo table 77");
+	run("ip route add blackhole 10.40.0.0/16 && ip -6 route add fd00:77::/64 dev lo metric 5");
+	run("ip rule add from 10.9.0.2 lookup 77 pref 100 && ip -6 rule add to fd00:77::/64 prohibit pref 9");
+	run("echo 99 > /proc/sys/net/core/somaxconn");
+	run("echo '20000 20999' > /proc/sys/net/ipv4/ip_local_port_range");
+	run("echo 33 > /proc/sys/net/ipv4/tcp_fin_timeout");
+	run("echo 1 > /proc/sys/net/ipv4/conf/default/rp_filter; echo 2 > /proc/sys/net/ipv4/conf/lo/rp_filter");
+	run("echo '0 500' > /proc/sys/net/ipv4/ping_group_range");
+	run("echo 2001:db8::1 > /proc/sys/net/ipv6/conf/lo/stable_secret");
+	if (system("command -v nft >/dev/null") == 0) {
+		run("nft add table inet kept && nft add chain inet kept in "
+		    "'{ type filter hook input priority 0; policy accept; }'");
+		run("nft add set inet kept bad '{ type ipv4_addr; elements = { 10.66.0.1 }; }'");
+		run("nft add rule inet kept in ip saddr @bad counter drop");
+		run("nft add rule inet kept in meta skuid 7 tcp dport 4444 reject");
+	}
+}
+
+int main(int argc, char **argv)
+{
+	static char now[sizeof(was)];
+	int outer, inner, a, b, name, before, names[2];
+	uint16_t outer_port, inner_port;
+	pid_t child;
+	char text[32];
+
+	maker_begin(argc, argv);
+	if (geteuid())
+		maker_skip("needs root to make namespaces");
+	if (system("command -v ip >/dev/null"))
+		maker_skip("needs ip(8)");
+	outer = listen_on(&outer_port);
+	snprintf(text, sizeof(text), "crk-%d", getpid());
+	before = abstract(text, true);
+	MAKER_MUST(unshare(CLONE_NEWNET | CLONE_NEWNS) == 0);
+	MAKER_MUST(mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) == 0);
+	MAKER_MUST(mount("sysfs", "/sys", "sysfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) == 0);
+	set_up_network();
+	inner = listen_on(&inner_port);
+	a = connect_to(inner_port);
+	b = accept(inner, NULL, NULL);
+	name = abstract(text, true);		/* the same name as outside */
+	names[0] = abstract(text, false);
+	MAKER_MUST(a >= 0 && b >= 0);
+	MAKER_MUST(send(a, "queued", 6, 0) == 6);
+	child = fork();
+	if (!child) {
+		for (;;)
+			pause();
+	}
+	describe(was, sizeof(was));
+	maker_ready();
+	maker_wait();
+
+	describe(now, sizeof(now));
+	same(now);
+	MAKER_SAME("namespace of the child", own_netns(child), own_netns(getpid()));
+	MAKER_SAME("namespace of the inner listener", netns_of(inner), own_netns(getpid()));
+	MAKER_SAME("namespace of the inner name", netns_of(name), own_netns(getpid()));
+	MAKER_SAME("namespace of the outer name", netns_of(before), netns_of(outer));
+	MAKER_SAME("namespace of the outer listener", netns_of(outer), own_netns(getppid()));
+	MAKER_MUST(recv(b, text, 6, 0) == 6 && !memcmp(text, "queued", 6));
+	exchange(a, b, "to b");
+	exchange(b, a, "to a");
+	exchange(names[0], name, "by name");
+	names[1] = connect_to(inner_port);
+	MAKER_MUST(names[1] >= 0 && accept(inner, NULL, NULL) >= 0);
+	if (connect_to(outer_port) >= 0)
+		maker_fail("the outer listener can be reached from inside");
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	maker_ok();
+}
