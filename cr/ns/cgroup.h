@@ -50,6 +50,11 @@ int cgroup_restore_thread(struct restore_ctx *ctx, void *state, pid_t tid, uint3
  * made if the mode allows it. The descriptor or -errno.
  */
 int cgroup_restore_open_procs(void *state, const char *path) _must_check_;
+/*
+ * Where a cgroup namespace of the tree's own has its roots: the calling process, a helper that is
+ * to make it, goes there.
+ */
+int cgroup_restore_go_to_ns_root(struct restore_ctx *ctx, void *state) _must_check_;
 void cgroup_restore_done(void *state);
 
 #endif

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "ns/cgroup_state.h"
+#include "ns/state.h"
 
 #define VALUE_MAX 4096u
 
@@ -18,6 +19,7 @@ struct cg_dump {
 	struct arena *a;
 	struct cg_set *sets;	/* ids from 1; [0] is ours */
 	size_t n;
+	struct cg_set roots;	/* of the tree's cgroup namespace; none: it is ours */
 	struct mount_table mounts;
 };
 
@@ -25,7 +27,8 @@ static int set_id(struct cg_dump *cg, const struct cg_set *set, uint32_t *ret)
 {
 	struct cg_set *s;
 
-	for (size_t i = 0; i < cg->n; i++) {
+	/* Ours is not stored, but what a namespace hides of it must be. */
+	for (size_t i = cg->roots.n ? 1 : 0; i < cg->n; i++) {
 		if (cgroup_sets_equal(&cg->sets[i], set)) {
 			*ret = cg->sets[i].id;
 			return 0;
@@ -191,6 +194,16 @@ static int fill_controllers(struct cg_dump *cg, CgroupEntry *e)
 	return r;
 }
 
+static void fill_prefix(const struct cg_dump *cg, CgMemberEntry *e)
+{
+	const char *root = cgroup_path_in(&cg->roots, e->name);
+
+	if (!root || !root[1] || !path_below(e->path, root))
+		return;
+	e->has_cgns_prefix = true;
+	e->cgns_prefix = (uint32_t)strlen(root);
+}
+
 static int fill_set(struct cg_dump *cg, const struct cg_set *set, CgSetEntry *e)
 {
 	e->id = set->id;
@@ -204,6 +217,7 @@ static int fill_set(struct cg_dump *cg, const struct cg_set *set, CgSetEntry *e)
 			return -ENOMEM;
 		(*slot)->name = (char *)set->members[i].name;
 		(*slot)->path = (char *)set->members[i].path;
+		fill_prefix(cg, *slot);
 	}
 	return 0;
 }
@@ -236,6 +250,11 @@ int cgroup_dump(struct dump_ctx *ctx)
 
 	if (r < 0)
 		return log_err(r, "cannot read our own control groups");
+	if (ns_dump_own_id(ctx, NS_CGROUP)) {
+		r = cgroupns_roots(&ctx->arena, ctx->procs[0], &cg.roots);
+		if (r < 0)
+			return r;
+	}
 	for (size_t i = 0; i < ctx->n_procs; i++) {
 		if (ctx->procs[i]->life == TASK_DEAD)
 			continue;

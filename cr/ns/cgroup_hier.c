@@ -52,7 +52,7 @@ int cgroup_parse(struct arena *a, const char *text, struct cg_set *ret)
 		m = ARENA_PUSH(a, ret->members, ret->n);
 		if (!m)
 			return -ENOMEM;
-		*m = (struct cg_member){ name + 1, path };
+		*m = (struct cg_member){ .name = name + 1, .path = path };
 	}
 	if (ret->n)
 		qsort(ret->members, ret->n, sizeof(*ret->members), compare);

@@ -58,6 +58,23 @@ static const char *rewrite(struct cg_restore *cg, const char *spec, const char *
 	return path_join(cg->a, spec, rest ? rest : path + 1);
 }
 
+/* What lies below the namespace's root stays below it, also where --cgroup-root has put it. */
+static int ns_prefix(const CgMemberEntry *c, struct cg_member *m)
+{
+	size_t n = c->has_cgns_prefix ? c->cgns_prefix : 0, all = strlen(c->path), now;
+
+	if (!n)
+		return 0;
+	if (n > all || n < 2 || (n < all && c->path[n] != '/'))
+		return log_fail(-EBADMSG, "cgroup.img: a namespace hides %zu bytes of '%.200s'", n,
+				c->path);
+	now = strlen(m->path);
+	if (now < all - n + 2 || strcmp(m->path + now - (all - n), c->path + n))
+		return log_fail(-EINVAL, "--cgroup-root: the cgroup namespace begins above the tree's group");
+	m->ns_prefix = now - (all - n);
+	return 0;
+}
+
 static int read_set(struct cg_restore *cg, const CgSetEntry *e, const CgSetEntry *root,
 		    const char *root_spec)
 {
@@ -73,6 +90,7 @@ static int read_set(struct cg_restore *cg, const CgSetEntry *e, const CgSetEntry
 		const CgMemberEntry *c = e->ctls[i];
 		struct cg_member *m = ARENA_PUSH(cg->a, s->members, s->n);
 		const char *old_root = NULL;
+		int r;
 
 		if (!m)
 			return log_err(-ENOMEM, "cannot read cgroup.img");
@@ -83,9 +101,12 @@ static int read_set(struct cg_restore *cg, const CgSetEntry *e, const CgSetEntry
 			if (!strcmp(root->ctls[k]->name, c->name))
 				old_root = root->ctls[k]->path;
 		*m = (struct cg_member){ c->name,
-					 rewrite(cg, root_spec, c->name, c->path, old_root) };
+					 rewrite(cg, root_spec, c->name, c->path, old_root), 0 };
 		if (!m->path || !path_is_normal(m->path))
 			return log_fail(-EINVAL, "--cgroup-root %s: bad path", root_spec);
+		r = ns_prefix(c, m);
+		if (r < 0)
+			return r;
 	}
 	return 0;
 }
@@ -407,4 +428,31 @@ int cgroup_restore_thread(struct restore_ctx *ctx _unused_, void *state, pid_t t
 			  uint32_t from)
 {
 	return state ? move_all(state, tid, set, from, true) : 0;
+}
+
+int cgroup_restore_go_to_ns_root(struct restore_ctx *ctx, void *state)
+{
+	struct cg_restore *cg = state;
+	const CoreEntry *core = ctx->procs[0].core;
+	uint32_t id = core && core->thread_core ? core->thread_core->cg_set : 0;
+	const struct cg_set *set = set_by_id(cg, id);
+
+	if (!set)
+		return log_fail(-EBADMSG, "cgroup.img has no set %u", id);
+	for (size_t i = 0; i < set->n; i++) {
+		const struct cg_member *m = &set->members[i];
+		const char *now = cgroup_path_in(&cg->own, m->name);
+		char *root = arena_strdup(cg->a, m->ns_prefix ? m->path : "/");
+		struct cg_member to = { .name = m->name, .path = root };
+		int r;
+
+		if (!root)
+			return log_err(-ENOMEM, "control groups");
+		if (m->ns_prefix)
+			root[m->ns_prefix] = '\0';
+		r = now && !strcmp(now, root) ? 0 : move(cg, &to, getpid(), false);
+		if (r < 0)
+			return r;
+	}
+	return 0;
 }

@@ -9,6 +9,7 @@
 struct cg_member {
 	const char *name;	/* "" for v2, "cpu,cpuacct", "name=systemd" */
 	const char *path;
+	size_t ns_prefix;	/* restore: bytes of it that a namespace hides */
 };
 
 struct cg_set {
@@ -21,6 +22,11 @@ struct cg_set {
 
 /* /proc/PID/cgroup, sorted by name. -EBADMSG. */
 int cgroup_parse(struct arena *a, const char *text, struct cg_set *ret) _must_check_;
+/*
+ * cgroupns.c. The groups that p's cgroup namespace, another than ours, shows as "/". Obstacle: p is
+ * outside of them.
+ */
+int cgroupns_roots(struct arena *a, const struct dump_process *p, struct cg_set *ret) _must_check_;
 bool cgroup_sets_equal(const struct cg_set *a, const struct cg_set *b);
 const char *cgroup_path_in(const struct cg_set *set, const char *name);
 

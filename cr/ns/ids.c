@@ -13,6 +13,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
+#include "ns/cgroup_state.h"
 #include "ns/state.h"
 
 const char *const ns_names[NS_TYPES] = {
@@ -26,8 +27,6 @@ static const struct {
 } unsupported[NS_TYPES] = {
 	[NS_PID] = { "a PID namespace of its own",
 		     "set PrivatePIDs=no for the unit; containers are not supported" },
-	[NS_CGROUP] = { "a cgroup namespace of its own",
-			"set ProtectControlGroups= to yes or no for the unit" },
 };
 
 uint32_t *ns_id_field(TaskKobjIdsEntry *ids, enum ns_type type, protobuf_c_boolean **ret_has)
@@ -201,6 +200,8 @@ static int check_new(struct dump_ctx *ctx, struct dump_process *p, struct ns_see
 					 ns_names[t]);
 		else if (t != NS_TIME)
 			r = check_owner(p, fresh[t]);
+		if (r >= 0 && t == NS_CGROUP)
+			r = cgroupns_roots(&ctx->arena, p, &(struct cg_set){ 0 });
 		if (r < 0)
 			ret = r;
 	}

@@ -1,7 +1,7 @@
 /*
  * Namespaces of a tree: found, saved, rebuilt, entered.
  *
- * Saved: user (child of the initial one), uts, ipc, net and mount namespaces owned by the initial
+ * Saved: user (child of the initial one), uts, ipc, net, cgroup and mount namespaces owned by the initial
  * user namespace, as systemd makes them for a sandboxed unit; the clocks. A mount namespace may
  * differ from task to task, the others are the root task's. Anything else is an obstacle.
  */

@@ -40,13 +40,9 @@ static struct rest_mntns *mntns_by_id(struct restore_ctx *ctx, uint32_t id)
 
 static int refuse_unsupported(const InventoryEntry *inv, const TaskKobjIdsEntry *ids)
 {
-	static const enum ns_type types[] = { NS_PID, NS_CGROUP };
-
-	for (size_t i = 0; i < ARRAY_SIZE(types); i++)
-		if (ns_own_id(inv, ids, types[i]))
-			return log_fail(-EOPNOTSUPP, "the images hold a %s namespace: not "
-					"supported", ns_names[types[i]]);
-	return 0;
+	if (!ns_own_id(inv, ids, NS_PID))
+		return 0;
+	return log_fail(-EOPNOTSUPP, "the images hold a pid namespace: not supported");
 }
 
 /* A tree without any of its own still gets its clocks, if asked for. */
@@ -105,7 +101,9 @@ static int prepare(struct restore_ctx *ctx, struct ns_restore *ns)
 	if (r >= 0)
 		r = prepare_others(ctx, ns);
 	left = ns_restore_leave(ctx);
-	return r < 0 ? r : left;
+	if (r >= 0)
+		r = left;
+	return r >= 0 && ns_own_id(ctx->inventory, ids, NS_CGROUP) ? cgroupns_build(ctx) : r;
 }
 
 int ns_restore_prepare(struct restore_ctx *ctx)
@@ -116,7 +114,7 @@ int ns_restore_prepare(struct restore_ctx *ctx)
 	if (!ns)
 		return log_err(-ENOMEM, "cannot restore namespaces");
 	*ns = (struct ns_restore){ .user_fd = -EBADF, .uts_fd = -EBADF, .ipc_fd = -EBADF,
-				   .net_fd = -EBADF, .ipc_visit = NS_VISIT_INIT,
+				   .net_fd = -EBADF, .cgroup_fd = -EBADF, .ipc_visit = NS_VISIT_INIT,
 				   .net_visit = NS_VISIT_INIT, .old_time_fd = -EBADF,
 				   .host_mnt_fd = -EBADF, .host_root_fd = -EBADF,
 				   .host_cwd_fd = -EBADF };
@@ -145,6 +143,7 @@ void ns_restore_done(struct restore_ctx *ctx)
 	close_fdp(&ns->uts_fd);
 	close_fdp(&ns->ipc_fd);
 	close_fdp(&ns->net_fd);
+	close_fdp(&ns->cgroup_fd);
 	map_done(&ns->mount_by_id);
 	ctx->ns_state = NULL;
 }
@@ -179,6 +178,7 @@ int ns_restore_enter_calls(struct restore_ctx *ctx, struct restore_process *p, s
 	} todo[] = {
 		{ mnt ? mnt->fd : -1, CLONE_NEWNS },
 		{ ns && p->ids ? ns->uts_fd : -1, CLONE_NEWUTS },
+		{ ns && p->ids ? ns->cgroup_fd : -1, CLONE_NEWCGROUP },
 		{ ns && p->ids ? ns->user_fd : -1, CLONE_NEWUSER },
 	};
 	int calls[ARRAY_SIZE(todo)], r;

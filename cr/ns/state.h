@@ -78,7 +78,7 @@ struct ns_restore {
 	size_t n_mntns;
 	struct map mount_by_id;		/* struct rest_mount * by image mnt_id */
 	UsernsEntry *userns;
-	int user_fd, uts_fd, ipc_fd, net_fd;	/* -EBADF: none of its own */
+	int user_fd, uts_fd, ipc_fd, net_fd, cgroup_fd;	/* -EBADF: none of its own */
 	struct ns_visit ipc_visit, net_visit;
 	int old_time_fd;		/* our children's time namespace before */
 	bool has_clocks;		/* a time namespace was entered: */
@@ -133,7 +133,7 @@ char *userns_map_text(UidGidExtent *const *map, size_t n);
 int userns_map_parse(struct arena *a, const char *text, UidGidExtent ***ret, size_t *ret_n)
 	_must_check_;
 
-/* utsns.c, ipcns.c, netns.c, timens.c */
+/* utsns.c, ipcns.c, netns.c, cgroupns.c, timens.c */
 int utsns_dump(struct dump_ctx *ctx, struct dump_process *p, uint32_t id) _must_check_;
 int utsns_build(struct restore_ctx *ctx, uint32_t id) _must_check_;
 int ipcns_build(struct ns_restore *ns) _must_check_;
@@ -141,6 +141,7 @@ int ipcns_build(struct ns_restore *ns) _must_check_;
 int ipcns_restore(struct restore_ctx *ctx, uint32_t id) _must_check_;
 int netns_dump(struct dump_ctx *ctx, uint32_t id) _must_check_;
 int netns_build(struct ns_restore *ns) _must_check_;
+int cgroupns_build(struct restore_ctx *ctx) _must_check_;
 /* From inside. */
 int netns_restore(struct restore_ctx *ctx, uint32_t id) _must_check_;
 int timens_dump(struct dump_ctx *ctx, struct dump_process *root, uint32_t id) _must_check_;

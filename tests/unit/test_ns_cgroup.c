@@ -304,9 +304,14 @@ TEST("a tree in the dumper's own groups writes no cgroup image and is not moved"
 	end_saved(&s);
 }
 
-TEST("cgroup images with paths that lead elsewhere are refused")
+TEST("cgroup images with paths that lead elsewhere, or namespaces that begin inside of a name, are refused")
 {
-	static const char *const bad[] = { "../x", "/a/../..", "", "a", "/a/" };
+	static const struct {
+		const char *path;
+		uint32_t prefix;
+	} bad[] = { { "../x", 0 }, { "/a/../..", 0 }, { "", 0 }, { "a", 0 }, { "/a/", 0 },
+		    { "/ab/c", 2 }, { "/ab/c", 4 }, { "/ab/c", 6 }, { "/ab/c", 1 },
+		    { "/ab/c", UINT32_MAX } };
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		struct fixture f = fixture_begin(DIRECTORY, 0);
@@ -324,7 +329,9 @@ TEST("cgroup images with paths that lead elsewhere are refused")
 		set.ctls = ctls;
 		set.n_ctls = 1;
 		m.name = (char *)"";
-		m.path = (char *)bad[i];
+		m.path = (char *)bad[i].path;
+		m.has_cgns_prefix = true;
+		m.cgns_prefix = bad[i].prefix;
 		ASSERT_OK(image_write_one(f.store, &image_cgroup, &e.base));
 		arena_init(&ctx.arena);
 		ASSERT_EQ(cgroup_restore_prepare(&ctx, &state), -EBADMSG);

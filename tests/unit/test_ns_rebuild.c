@@ -496,9 +496,10 @@ static void refused(void (*setup)(const char *base), const char *text)
 	end(&t);
 }
 
-static void setup_cgroup(const char *base)
+static void setup_foreign_cgroup(const char *base)
 {
 	(void)base;
+	sandbox_user();
 	NS_MUST(unshare(CLONE_NEWCGROUP) == 0);
 }
 
@@ -538,7 +539,7 @@ static void setup_deleted(const char *base)
 TEST("what cannot be rebuilt is refused by name: cgroup, foreign owners, shared, deleted")
 {
 	need_root();
-	refused(setup_cgroup, "ProtectControlGroups=");
+	refused(setup_foreign_cgroup, "cgroup namespace belongs to another user namespace");
 	refused(setup_foreign_ipc, "ipc namespace belongs to another user namespace");
 	refused(setup_user_first, "belongs to another user namespace");
 	refused(setup_both_ways, "share mount events with the host");
