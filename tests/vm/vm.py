@@ -303,8 +303,16 @@ class VM:
 
     def wait_idle(self, timeout=240):
         """Wait until systemd has finished booting; returns its state ("running", …)."""
-        return self.run("systemctl is-system-running --wait", timeout=timeout,
-                        check=False).out.strip()
+        state = self.run("systemctl is-system-running --wait", timeout=timeout,
+                         check=False).out.strip()
+        # "running" does not wait for addresses; and once in a while networkd misses that udev has
+        # renamed the interface, which is no business of these tests.
+        self.run("""for i in $(seq 100); do
+                        [ -n "$(ip -o address show scope global)" ] && exit
+                        [ $i = 50 ] && systemctl restart systemd-networkd
+                        sleep 0.2
+                    done""", check=False)
+        return state
 
     def run(self, command, timeout=60, check=True, stdin=b"", env=None):
         """Run a shell command in the guest as root."""

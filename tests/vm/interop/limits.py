@@ -30,8 +30,6 @@ LIMITS = {
            "a service's sandbox (user, uts and mount namespaces over the host's root)"),
     **both("ns_tree", r"criu restore: .*mount\.c", "criu dump: .*(unreachable sharing|lookup mount)",
            "processes in several mount namespaces over the host's root"),
-    **both("postgres", "cr dump: .*IPC namespace", "cr restore: .*ipc namespace",
-           "IPC namespaces: not by cr yet"),
     **both("stopped", "program: .*SIGCHLD", "criu dump: .*unsupported stop signal",
            "processes stopped by other signals than SIGSTOP"),
     **both("sysv_shm", "criu restore: .*sysv shmem", "criu dump: .*",
