@@ -419,7 +419,10 @@ static int offset_compare(const void *a, const void *b)
 	const struct entry *x = *(const struct entry *const *)a;
 	const struct entry *y = *(const struct entry *const *)b;
 
-	return x->offset != y->offset ? (x->offset < y->offset ? -1 : 1) : 0;
+	if (x->offset != y->offset)
+		return x->offset < y->offset ? -1 : 1;
+	/* An empty one ends where it begins: before the one that follows it. */
+	return (x->bytes > y->bytes) - (x->bytes < y->bytes);
 }
 
 static bool is_zero(const uint8_t *p, size_t n)
