@@ -78,10 +78,12 @@ def test_a_stop_signal_in_the_middle_of_a_dump_takes_effect_after_it(tmp_path):
         for n in range(ROUNDS_MAX):
             if inside >= 5 and n >= 20:
                 break
+            if n % 20 == 0:
+                longest = traced_seconds(m.pid, images)
             dump = subprocess.Popen([CR, "dump", "-R", "-v4", "-o", log, "-t", str(m.pid), "-D",
                                      images], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
             wait_for(lambda: tracer_of(m.pid) or dump.poll() is not None, 10, "the tracer")
-            end = time.perf_counter() + delays.uniform(0, 0.006)
+            end = time.perf_counter() + delays.uniform(0, longest)
             while time.perf_counter() < end:
                 pass
             os.kill(m.pid, signal.SIGSTOP)
@@ -98,6 +100,16 @@ def test_a_stop_signal_in_the_middle_of_a_dump_takes_effect_after_it(tmp_path):
         m.verify()
     finally:
         m.end()
+
+
+def traced_seconds(pid, images):
+    """How long a dump holds the tree, on this machine and now."""
+    dump = subprocess.Popen([CR, "dump", "-R", "-t", str(pid), "-D", images],
+                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for(lambda: tracer_of(pid) or dump.poll() is not None, 10, "the tracer")
+    begin = time.perf_counter()
+    dump.wait(20)
+    return max(time.perf_counter() - begin, 0.006)
 
 
 FORKS = """
@@ -136,8 +148,10 @@ def test_a_tree_survives_its_tracer_at_any_moment(tmp_path):
         for n in range(ROUNDS_MAX):
             if killed >= KILLS and inside >= INSIDE:
                 break
+            if n % 20 == 0:
+                longest = traced_seconds(m.pid, images)
             before = anonymous_bytes(m.pid)
-            killed += kill_tracer(m.pid, images, delays.uniform(0, 0.006))
+            killed += kill_tracer(m.pid, images, delays.uniform(0, longest))
             if not m.alive():
                 raise Failure(f"seed {seed}, round {n}: the victim ended, {m.popen.wait(9)}: {m.read()}\n"
                               + m.output.read_text(errors="replace"))
