@@ -16,6 +16,7 @@ COUNTERS = {
     "crk-test-boxed": (PROGRAM, "DynamicUser=yes\nPrivateTmp=yes\nProtectSystem=strict\n"
                        "ProtectHome=yes\nNoNewPrivileges=yes\nPrivateUsers=yes\n"
                        "ProtectHostname=yes\nMemoryMax=100M\nTasksMax=20"),
+    "crk-test-orphans": (PROGRAM + "-orphans", "Type=forking\nPIDFile=/run/crk-test-orphans.pid"),
     "crk-test-private": (PROGRAM, "PrivateNetwork=yes\nPrivateIPC=yes"),
 }
 NAMES = list(COUNTERS)

@@ -21,6 +21,35 @@ while :; do
 done
 """
 
+# All its processes are left to PID 1: two that have lost their sessions' leaders share a pipe.
+ORPHANS = b"""#!/usr/bin/python3
+import os, time
+PID_FILE = "/run/crk-test-orphans.pid"
+r, w = os.pipe()
+def orphan(work):
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            work()
+        os._exit(0)
+    os.wait()
+def count():
+    with open(PID_FILE, "w") as f:
+        f.write(str(os.getpid()))
+    for line in os.fdopen(r):
+        print("count", line.strip(), "0 0", flush=True)
+def feed():
+    n = 0
+    while True:
+        os.write(w, b"%d\\n" % n)
+        n += 1
+        time.sleep(0.05)
+orphan(count)
+orphan(feed)
+while not os.path.exists(PID_FILE) or not os.path.getsize(PID_FILE):
+    time.sleep(0.01)
+"""
+
 # Timers of every sort, all with one period; each tick says when it came.
 TIMERS = b"""#!/usr/bin/python3
 import os, select, signal, time
@@ -61,6 +90,7 @@ def install(vm, units):
     vm.put(SOURCE, PROGRAM, 0o755)
     vm.put(SHELL, PROGRAM + "-sh", 0o755)
     vm.put(TIMERS, PROGRAM + "-timers", 0o755)
+    vm.put(ORPHANS, PROGRAM + "-orphans", 0o755)
     for name, (program, settings) in units.items():
         vm.put(UNIT.format(program=program, settings=settings).encode(),
                f"/etc/systemd/system/{name}.service")
