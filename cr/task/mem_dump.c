@@ -32,7 +32,8 @@ static uint64_t run_pages(const struct mem_run *run)
 
 /*
  * Of a running process pages may have gone meanwhile, or all of it: zeroes then. Their place is
- * taken by new ones or none, which the next dump saves or leaves out.
+ * taken by new ones or none, which the next dump saves or leaves out. But what the process itself may
+ * not read may be there and denied to us, who trace it no more (CONFIG_PROC_MEM_FORCE_PTRACE).
  */
 static int read_pages(struct dump_process *p, uint64_t t_addr, uint8_t *to, size_t bytes)
 {
@@ -41,9 +42,15 @@ static int read_pages(struct dump_process *p, uint64_t t_addr, uint8_t *to, size
 
 	if (r >= 0 || !p->ctx->tree_runs)
 		return r;
-	for (size_t off = 0; off < bytes; off += PAGE_BYTES)
-		if (remote_read(leader, t_addr + off, to + off, PAGE_BYTES) < 0)
-			memset(to + off, 0, PAGE_BYTES);
+	for (size_t off = 0; off < bytes; off += PAGE_BYTES) {
+		const struct vma *v = vma_find(p, t_addr + off);
+
+		if (remote_read(leader, t_addr + off, to + off, PAGE_BYTES) >= 0)
+			continue;
+		if (v && !(v->prot & PROT_READ))
+			return r;
+		memset(to + off, 0, PAGE_BYTES);
+	}
 	return 0;
 }
 

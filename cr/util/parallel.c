@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 
 #include "util/parallel.h"
 
@@ -18,6 +19,7 @@ struct job {
 	size_t piece;
 	_Atomic uint64_t next;
 	_Atomic int error;
+	uint8_t *refused;	/* by piece: for the caller's thread */
 };
 
 struct worker {
@@ -25,6 +27,11 @@ struct worker {
 	unsigned int number;
 	pthread_t thread;
 };
+
+static int do_piece(struct job *j, unsigned int worker, uint64_t off)
+{
+	return j->fn(j->arg, worker, off, (size_t)MIN(j->bytes - off, (uint64_t)j->piece));
+}
 
 static void *work(void *arg)
 {
@@ -37,16 +44,28 @@ static void *work(void *arg)
 
 		if (off >= j->bytes)
 			break;
-		r = j->fn(j->arg, w->number, off, (size_t)MIN(j->bytes - off, (uint64_t)j->piece));
-		if (r < 0)
+		r = do_piece(j, w->number, off);
+		if (r == -EIO && w->number)
+			j->refused[off / j->piece] = 1;
+		else if (r < 0)
 			atomic_compare_exchange_strong(&j->error, &none, r);
 	}
 	return NULL;
 }
 
-static unsigned int workers_wanted(uint64_t bytes, size_t piece)
+/* What the helpers were refused. */
+static int redo(struct job *j, uint64_t pieces)
 {
-	uint64_t pieces = (bytes + piece - 1) / piece;
+	int r = atomic_load(&j->error);
+
+	for (uint64_t i = 0; i < pieces && r >= 0; i++)
+		if (j->refused[i])
+			r = do_piece(j, 0, i * j->piece);
+	return r;
+}
+
+static unsigned int workers_wanted(uint64_t pieces)
+{
 	unsigned int n = 1;
 	cpu_set_t set;
 
@@ -59,9 +78,14 @@ int parallel(uint64_t bytes, size_t piece, piece_fn fn, void *arg)
 {
 	struct job j = { .fn = fn, .arg = arg, .bytes = bytes, .piece = piece };
 	struct worker w[PARALLEL_WORKERS_MAX];
-	unsigned int wanted = workers_wanted(bytes, piece), n = 1;
+	uint64_t pieces = (bytes + piece - 1) / piece;
+	unsigned int wanted = workers_wanted(pieces), n = 1;
 	sigset_t all, old;
+	int r;
 
+	j.refused = calloc(pieces + 1, 1);
+	if (!j.refused)
+		return -ENOMEM;
 	sigfillset(&all);
 	pthread_sigmask(SIG_BLOCK, &all, &old);
 	for (; n < wanted; n++) {
@@ -74,5 +98,7 @@ int parallel(uint64_t bytes, size_t piece, piece_fn fn, void *arg)
 	work(&w[0]);
 	for (unsigned int i = 1; i < n; i++)
 		pthread_join(w[i].thread, NULL);
-	return atomic_load(&j.error);
+	r = redo(&j, pieces);
+	free(j.refused);
+	return r;
 }

@@ -10,8 +10,10 @@
 #define PARALLEL_WORKERS_MAX 8u
 
 /*
- * Does n bytes at off. Called from several threads at once, never twice for a byte; worker
- * counts from 0, which is the caller's own thread: only that one may log.
+ * Does n bytes at off. Called from several threads at once; worker counts from 0, which is the
+ * caller's own thread: only that one may log, and only that one is the tasks' tracer. A piece that
+ * another is refused with -EIO is done again by worker 0: since Linux 6.12 (CONFIG_PROC_MEM_FORCE_PTRACE)
+ * /proc/PID/mem lets nobody else write to read-only memory, or read where the task may not.
  */
 typedef int (*piece_fn)(void *arg, unsigned int worker, uint64_t off, size_t n);
 

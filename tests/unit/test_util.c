@@ -10,6 +10,7 @@
 #include "util/io.h"
 #include "util/log.h"
 #include "util/map.h"
+#include "util/parallel.h"
 
 TEST("arena memory is zeroed, 16-byte aligned and does not overlap")
 {
@@ -316,4 +317,34 @@ TEST("an obstacle reaches the collector with its scope and remedy")
 	ASSERT_STREQ(obstacle, "task 3|an io_uring (fd 9)|close it");
 	ASSERT_STREQ(log_first_error(), "task 3: an io_uring (fd 9) (close it)");
 	log_obstacles_set(NULL, NULL);
+}
+
+struct pieces {
+	unsigned char done[64];
+	bool own_fails;
+};
+
+/* As /proc/PID/mem does it for who is not the tracer. */
+static int only_the_caller(void *arg, unsigned int worker, uint64_t off, size_t n)
+{
+	struct pieces *p = arg;
+
+	ASSERT(n == (off == 63 * 16 ? 7 : 16) && off % 16 == 0);
+	if (worker || p->own_fails)
+		return -EIO;
+	usleep(200);	/* the others have their turn */
+	p->done[off / 16]++;
+	return 0;
+}
+
+TEST("what other threads are refused is done by the caller's own, each piece once")
+{
+	struct pieces p = { 0 };
+
+	ASSERT_OK(parallel(63 * 16 + 7, 16, only_the_caller, &p));
+	for (size_t i = 0; i < 64; i++)
+		ASSERT_EQ(p.done[i], 1);
+	p.own_fails = true;
+	ASSERT_EQ(parallel(63 * 16 + 7, 16, only_the_caller, &p), -EIO);
+	ASSERT_OK(parallel(0, 16, only_the_caller, &p));
 }

@@ -50,6 +50,33 @@ while not os.path.exists(PID_FILE) or not os.path.getsize(PID_FILE):
     time.sleep(0.01)
 """
 
+# More memory than one thread copies, most of it such that only a tracer may write or read it.
+LARGE = b"""#!/usr/bin/python3
+import ctypes, mmap, time
+libc = ctypes.CDLL(None)
+areas = []
+def protect(area, prot):
+    address = ctypes.addressof(ctypes.c_char.from_buffer(area))
+    assert libc.mprotect(ctypes.c_void_p(address), len(area), prot) == 0
+for prot in (1, 0):
+    area = mmap.mmap(-1, 24 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    for at in range(0, len(area), 4096):
+        area[at:at + 8] = (at + prot).to_bytes(8, "little")
+    protect(area, prot)
+    areas.append((area, prot))
+n = 0
+while True:
+    for area, prot in areas:
+        protect(area, 1)
+        wrong = [at for at in range(0, len(area), 4096)
+                 if area[at:at + 8] != (at + prot).to_bytes(8, "little")]
+        protect(area, prot)
+        assert not wrong, wrong[:9]
+    print("count", n, "0 0", flush=True)
+    n += 1
+    time.sleep(1)
+"""
+
 # Timers of every sort, all with one period; each tick says when it came.
 TIMERS = b"""#!/usr/bin/python3
 import os, select, signal, time
@@ -90,6 +117,7 @@ def install(vm, units):
     vm.put(SOURCE, PROGRAM, 0o755)
     vm.put(SHELL, PROGRAM + "-sh", 0o755)
     vm.put(TIMERS, PROGRAM + "-timers", 0o755)
+    vm.put(LARGE, PROGRAM + "-large", 0o755)
     vm.put(ORPHANS, PROGRAM + "-orphans", 0o755)
     for name, (program, settings) in units.items():
         vm.put(UNIT.format(program=program, settings=settings).encode(),
