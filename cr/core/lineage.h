@@ -18,6 +18,7 @@
 #define CR_CORE_LINEAGE_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "util/arena.h"
 #include "util/map.h"
@@ -43,6 +44,9 @@ struct kin {
 	struct kin_list { struct kin *first, *last; } early_list, late_list, wards;
 };
 
+/* A session or group whose leader is outside the PID namespace: shown as 0, which no plan knows. */
+#define LINEAGE_UNSEEN	UINT32_MAX
+
 enum lineage_op {
 	LINEAGE_MAKE,			/* kin->maker makes it; memory of a live one comes with it */
 	LINEAGE_SETSID,
@@ -55,7 +59,7 @@ struct lineage_step {
 
 struct lineage {
 	struct arena *arena;
-	/* The roots' session if nobody in the tree makes it (--shell-job), else 0. */
+	/* The roots' session if nobody in the tree makes it (--shell-job), or LINEAGE_UNSEEN; else 0. */
 	uint32_t outside;
 	struct kin **kin;		/* parents before children, then helpers */
 	size_t n;

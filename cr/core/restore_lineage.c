@@ -9,6 +9,12 @@
 
 #include "core/restore_steps.h"
 
+/* The engine's own session and group may have their leaders outside its PID namespace. */
+static uint32_t seen(pid_t id)
+{
+	return id > 0 ? (uint32_t)id : LINEAGE_UNSEEN;
+}
+
 /* With --shell-job the engine's session and group take the place of the root's, as in CRIU. */
 static int kin_add(struct restore_ctx *ctx, struct restore_process *p)
 {
@@ -18,7 +24,7 @@ static int kin_add(struct restore_ctx *ctx, struct restore_process *p)
 	struct kin *k;
 
 	if (ctx->lineage.outside && e->pgid == root->pgid)
-		kin.pgid = (uint32_t)getpgrp();
+		kin.pgid = seen(getpgrp());
 	if (ctx->lineage.outside && e->sid == root->sid)
 		kin.sid = ctx->lineage.outside;
 
@@ -47,7 +53,7 @@ int restore_lineage(struct restore_ctx *ctx)
 	int r = 0;
 
 	if (ctx->opts->shell_job)
-		l->outside = (uint32_t)getsid(0);
+		l->outside = seen(getsid(0));
 	for (size_t i = 0; r >= 0 && i < ctx->n_procs; i++)
 		r = kin_add(ctx, &ctx->procs[i]);
 	if (r < 0)

@@ -43,7 +43,7 @@ static int load_inventory(struct restore_ctx *ctx)
 
 static int check_entry(struct restore_ctx *ctx, const PstreeEntry *e)
 {
-	if (!e->pid || e->pid >= PIDS_MAX || e->pgid >= PIDS_MAX || e->sid >= PIDS_MAX || !e->sid ||
+	if (!e->pid || e->pid >= PIDS_MAX || e->pgid >= PIDS_MAX || e->sid >= PIDS_MAX ||
 	    e->n_threads > THREADS_MAX)
 		return log_fail(-EBADMSG, "pstree.img: entry of process %u is malformed", e->pid);
 	if (restore_process_find(ctx, e->pid))

@@ -13,10 +13,14 @@
 
 static int kin_add(struct lineage *l, struct dump_process *p)
 {
-	const struct kin kin = { .pid = (uint32_t)p->pid, .sid = p->sid, .pgid = p->pgid,
-				 .dead = p->life == TASK_DEAD, .process = p };
+	struct kin kin = { .pid = (uint32_t)p->pid, .sid = p->sid, .pgid = p->pgid,
+			   .dead = p->life == TASK_DEAD, .process = p };
 	struct kin *k;
 
+	if (l->outside == LINEAGE_UNSEEN && !kin.sid) {
+		kin.sid = LINEAGE_UNSEEN;
+		kin.pgid = kin.pgid ? kin.pgid : LINEAGE_UNSEEN;
+	}
 	if (kin.dead && !p->parent)
 		return log_fail(-ESRCH, "process %d (%s) has ended", p->pid, p->comm);
 	return lineage_add(l, p->parent ? lineage_find(l, (uint32_t)p->parent->pid) : NULL, &kin, &k);
@@ -91,11 +95,17 @@ static int check_all(const struct dump_ctx *ctx, const struct lineage *l)
 /* Nobody in the tree leads it, but somebody does. */
 static int check_root(const struct dump_process *root)
 {
+	static const char remedy[] =
+		"start it so that it leads its session (setsid), or leave it out; for a job of a shell give --shell-job";
 	struct proc_stat st;
 
+	if (!root->sid)
+		return log_obstacle(remedy,
+				    "process %d (%s): the leader of its session is outside the tree and its PID namespace",
+				    root->pid, root->comm);
 	if (root->sid == (uint32_t)root->pid || proc_stat_of((pid_t)root->sid, &st) < 0 || st.state == 'Z')
 		return 0;
-	return log_obstacle("start it so that it leads its session (setsid), or leave it out; for a job of a shell give --shell-job",
+	return log_obstacle(remedy,
 			    "process %d (%s): the leader of its session, process %u (%s), is outside the tree",
 			    root->pid, root->comm, root->sid, st.comm);
 }
@@ -110,7 +120,7 @@ int sessions_check(struct dump_ctx *ctx)
 		return -EOPNOTSUPP;
 	lineage_init(&l, &ctx->arena);
 	if (ctx->opts->shell_job && root->sid != (uint32_t)root->pid)
-		l.outside = root->sid;
+		l.outside = root->sid ? root->sid : LINEAGE_UNSEEN;
 	for (size_t i = 0; r >= 0 && i < ctx->n_procs; i++)
 		r = kin_add(&l, ctx->procs[i]);
 	if (r >= 0)

@@ -103,10 +103,27 @@ static int load_read(void)
 	return program_load(insns, ARRAY_SIZE(insns));
 }
 
+static bool in_initial_pid_ns(void)
+{
+	struct stat st;
+
+	return !stat("/proc/self/ns/pid", &st) && st.st_ino == INIT_PID_NS_INO;
+}
+
+/* Pids as our own namespace counts them (since Linux 6.14), or as the initial one does. */
+static int find_task_from_pid(const struct btf *btf)
+{
+	int find = btf_find(btf, BTF_KIND_FUNC, "bpf_task_from_vpid");
+
+	if (find < 0 && in_initial_pid_ns())
+		find = btf_find(btf, BTF_KIND_FUNC, "bpf_task_from_pid");
+	return find;
+}
+
 /* in: a pid; out: its task_struct, or 0. The reference is not kept: the task is stopped. */
 static int load_task(const struct btf *btf)
 {
-	int find = btf_find(btf, BTF_KIND_FUNC, "bpf_task_from_pid");
+	int find = find_task_from_pid(btf);
 	int release = btf_find(btf, BTF_KIND_FUNC, "bpf_task_release");
 	const struct bpf_insn insns[] = {
 		MOV(6, 1),
@@ -153,14 +170,6 @@ static int map_make(void)
 	return bpf(BPF_MAP_CREATE, &attr);
 }
 
-/* bpf_task_from_pid() counts pids as the initial namespace does. */
-static bool in_initial_pid_ns(void)
-{
-	struct stat st;
-
-	return !stat("/proc/self/ns/pid", &st) && st.st_ino == INIT_PID_NS_INO;
-}
-
 static int peek_init(struct peek *pk)
 {
 	struct call c = { 0 };
@@ -168,8 +177,6 @@ static int peek_init(struct peek *pk)
 	size_t bytes;
 	int r;
 
-	if (!in_initial_pid_ns())
-		return -EOPNOTSUPP;
 	r = read_file_at(-1, "/sys/kernel/btf/vmlinux", READ_FILE_MAX, &pk->text, &bytes);
 	if (r >= 0)
 		r = btf_parse(pk->text, bytes, &pk->btf);

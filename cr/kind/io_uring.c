@@ -183,21 +183,21 @@ static int rings_dump(struct dump_ctx *ctx, struct dump_file *f, const struct ur
 }
 
 /* The thread's id as the images have it; a thread that has ended can never submit again. */
-static int submitter_put(struct dump_ctx *ctx, const struct uring_state *s, IoUringEntry *e)
+static int submitter_put(struct dump_ctx *ctx, struct peek *pk, uint64_t submitter, IoUringEntry *e)
 {
 	for (size_t i = 0; i < ctx->n_procs; i++)
 		for (size_t k = 0; k < ctx->procs[i]->n_threads; k++) {
 			const struct dump_thread *th = &ctx->procs[i]->threads[k];
+			uint64_t task;
 
-			if (th->task.tid != s->submitter)
+			if (peek_task(pk, th->task.tid, &task) < 0 || task != submitter)
 				continue;
 			e->has_submitter = true;
 			e->submitter = th->tid_virtual;
 			return 0;
 		}
 	return log_obstacle("close it in the program",
-			    "io_uring: only thread %d may submit, which is not of the tree or has ended",
-			    s->submitter);
+			    "io_uring: only one thread may submit, and it is not of the tree or has ended");
 }
 
 static int uring_dump(struct dump_ctx *ctx, struct dump_file *f)
@@ -231,7 +231,7 @@ static int uring_dump(struct dump_ctx *ctx, struct dump_file *f)
 	e->cq_entries = s.cq_entries;
 	e->sq_head = s.sq_head;
 	e->cq_tail = s.cq_tail;
-	r = s.submitter ? submitter_put(ctx, &s, e) : 0;
+	r = s.submitter ? submitter_put(ctx, pk, s.submitter, e) : 0;
 	if (r >= 0)
 		r = registered_dump(ctx, pk, f, &s, e);
 	if (r >= 0)

@@ -243,17 +243,6 @@ static int registered_read(struct peek *pk, struct arena *a, uint64_t ctx, struc
 	return r;
 }
 
-static int submitter_read(struct peek *pk, uint64_t ctx, struct uring_state *s)
-{
-	uint64_t task, pid = 0;
-	int r = member(pk, ctx, "submitter_task", 8, &task);
-
-	if (r >= 0 && task)
-		r = peek_member(pk, task, "task_struct", "pid", 4, &pid);
-	s->submitter = (pid_t)pid;
-	return r;
-}
-
 int uring_peek(struct peek *pk, struct arena *a, int fd, struct uring_state *ret)
 {
 	const struct {
@@ -276,7 +265,7 @@ int uring_peek(struct peek *pk, struct arena *a, int fd, struct uring_state *ret
 		*words[i].to = (uint32_t)v;
 	}
 	if (r >= 0)
-		r = submitter_read(pk, ctx, ret);
+		r = member(pk, ctx, "submitter_task", 8, &ret->submitter);
 	if (r >= 0)
 		r = registered_read(pk, a, ctx, ret);
 	if (r >= 0)

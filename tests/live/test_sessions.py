@@ -127,6 +127,28 @@ def test_root_that_does_not_lead_its_session_needs_shell_job(tmp_path):
         p.wait()
 
 
+def test_a_job_without_a_session_of_its_namespace_needs_shell_job(tmp_path):
+    """Below a PID 1 that never made a session, as in many containers: all ids of it show as 0."""
+    (tmp_path / "images").mkdir()
+    script = f"""
+    sleep 1000 >/dev/null 2>&1 </dev/null &
+    pid=$!
+    cut -d' ' -f5,6 /proc/$pid/stat
+    {CR} dump -D {tmp_path}/images -t $pid
+    echo refused $?
+    {CR} dump -D {tmp_path}/images -t $pid --shell-job; echo dumped $?
+    wait $pid
+    {CR} restore -D {tmp_path}/images -d --shell-job; echo restored $?
+    cut -d' ' -f5,6 /proc/$pid/stat
+    {CR} dump -D {tmp_path}/images -t $pid --shell-job --leave-running; echo dumped $?
+    """
+    done = subprocess.run(["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c", script],
+                          capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines() == ["0 0", "refused 1", "dumped 0", "restored 0", "0 0", "dumped 0"], \
+        done.stderr
+    assert "outside the tree and its PID namespace" in done.stderr and "--shell-job" in done.stderr
+
+
 def test_a_zombie_does_not_leave_its_core_file_again(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     limit = resource.getrlimit(resource.RLIMIT_CORE)

@@ -165,11 +165,10 @@ TEST("a private directory gets this boot's id; no other path is renamed")
 		"/tmp/systemd-private-ffffffffffffffffffffffffffffffff-a.service-x/tmp",
 		"/tmp/systemd-private-ffffffffffffffffffffffffffffffff_a.service-x",
 	};
-	char top[] = "/tmp/crk-unit-XXXXXX";
+	const char *top = unit_tmpdir();
 	char *from, *to;
 	struct stat st;
 
-	ASSERT(mkdtemp(top));
 	from = keep(str_fmt("%s/systemd-private-ffffffffffffffffffffffffffffffff-a.service-Ab12", top));
 	to = keep(str_fmt("%s/systemd-private-%s-a.service-Ab12", top, id));
 	ASSERT(mkdir(from, 0700) == 0);
@@ -181,7 +180,7 @@ TEST("a private directory gets this boot's id; no other path is renamed")
 	/* Never onto another one. */
 	ASSERT(mkdir(from, 0700) == 0);
 	ASSERT_EQ(adopt_rename_private(from, id), -EEXIST);
-	ASSERT(rmdir(from) == 0 && rmdir(to) == 0 && rmdir(top) == 0);
+	ASSERT(rmdir(from) == 0 && rmdir(to) == 0);
 	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
 		ASSERT_EQ(adopt_rename_private(others[i], id), 0);
 }

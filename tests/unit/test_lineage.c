@@ -330,6 +330,17 @@ static void shell_job(struct lineage *l)
 	add(l, 13, add(l, 14, root, 14, 14), 5, 5);
 }
 
+/* PID 1 and what it starts without setsid(), or a shell outside the PID namespace: all show 0. */
+static void unseen_job(struct lineage *l)
+{
+	struct kin *root;
+
+	l->outside = LINEAGE_UNSEEN;
+	root = add(l, 10, NULL, LINEAGE_UNSEEN, LINEAGE_UNSEEN);
+	add(l, 11, root, LINEAGE_UNSEEN, 11);
+	add(l, 12, root, 12, 12);
+}
+
 static void shell_job_overlap(struct lineage *l)
 {
 	l->outside = 5;
@@ -350,6 +361,7 @@ TEST("trees that no life could leave behind are refused, each with its reason")
 TEST("a job of a shell keeps the shell's session and groups")
 {
 	ASSERT_STREQ(problem_of(shell_job), "");
+	ASSERT_STREQ(problem_of(unseen_job), "");
 }
 
 TEST("a chain of a hundred thousand processes is planned without recursion")
