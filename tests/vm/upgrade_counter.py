@@ -5,9 +5,15 @@ import json
 PROGRAM = "/usr/local/sbin/crk-test-counter"
 SOURCE = b"""#!/usr/bin/python3
 import sys, time
+def clocks():
+    # Both of one moment: the process may be frozen, and carried over, between two readings.
+    while True:
+        before, real, after = time.monotonic(), time.time(), time.monotonic()
+        if after - before < 0.01:
+            return before, real
 n = 0
 while True:
-    print("count", n, "%.3f" % time.monotonic(), "%.3f" % time.time(), flush=True)
+    print("count", n, "%.3f %.3f" % clocks(), flush=True)
     n += 1
     time.sleep(0.05)
 """
