@@ -32,6 +32,10 @@ LDFLAGS += $(SANFLAGS)
 LIBS_CR := libprotobuf-c libnl-3.0 libnl-route-3.0 libcap libxxhash json-c zlib
 LIBS_CRKEXEC := $(LIBS_CR) libsystemd mount libkmod libzstd liblzma
 pc_libs = $(shell $(PKG_CONFIG) --libs $(1))
+# What runs in initramfs images of any make, before any library is there. Without symbols: every
+# byte of an initramfs is hashed and unpacked during the blackout. Sanitizers know no static programs.
+EARLY_LINK = $(if $(SAN),$(call pc_libs,$(LIBS_CR)),-static -s -Wl,--start-group \
+	$(shell $(PKG_CONFIG) --static --libs $(LIBS_CR)) -Wl,--end-group)
 CPPFLAGS += $(shell $(PKG_CONFIG) --cflags libnl-3.0 2>/dev/null)
 
 PROTOS := $(wildcard cr/image/proto/*.proto)
@@ -84,11 +88,9 @@ $(B)/crkexec: $(call obj,$(CRKEXEC_C) $(SHARED_C) $(BUILDER_C)) $(LIBCR)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(call pc_libs,$(LIBS_CRKEXEC))
 
-# Static: it runs in initramfs images of any make, before any library is there.
 $(B)/crkexec-early: $(call obj,$(EARLY_C) $(SHARED_C)) $(LIBCR)
 	$(call say,LD,$@)
-	$(Q)$(CC) -static $(filter-out -fsanitize%,$(LDFLAGS)) -o $@ $^ \
-		-Wl,--start-group $(shell $(PKG_CONFIG) --static --libs $(LIBS_CR)) -Wl,--end-group
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(EARLY_LINK)
 
 $(B)/crkexec-adopt: $(call obj,$(ADOPT_C) $(SHARED_C)) $(LIBCR)
 	$(call say,LD,$@)
@@ -119,8 +121,7 @@ STANDINS := $(B)/test/crkexec-early-standin $(B)/test/standin-pack $(B)/test/sta
 $(B)/test/crkexec-early-standin: $(call obj,$(EARLY_C) $(SHARED_C) tests/vm/standin_restore.c) \
 		$(LIBCR)
 	$(call say,LD,$@)
-	$(Q)mkdir -p $(@D) && $(CC) -static $(filter-out -fsanitize%,$(LDFLAGS)) -o $@ $^ \
-		-Wl,--start-group $(shell $(PKG_CONFIG) --static --libs $(LIBS_CR)) -Wl,--end-group
+	$(Q)mkdir -p $(@D) && $(CC) $(LDFLAGS) -o $@ $^ $(EARLY_LINK)
 $(B)/test/standin-pack: $(call obj,tests/vm/standin_pack.c $(BUILDER_C)) $(LIBCR)
 	$(call say,LD,$@)
 	$(Q)mkdir -p $(@D) && $(CC) $(LDFLAGS) -o $@ $^ $(call pc_libs,$(LIBS_CRKEXEC))
@@ -136,8 +137,7 @@ $(B)/test/store-probe: $(call obj,tests/vm/store_probe.c $(filter-out %/main.c,$
 $(B)/test/store-probe-early: $(call obj,tests/vm/store_probe_early.c \
 		$(filter-out %/early_main.c,$(EARLY_C)) $(SHARED_C)) $(LIBCR)
 	$(call say,LD,$@)
-	$(Q)mkdir -p $(@D) && $(CC) -static $(filter-out -fsanitize%,$(LDFLAGS)) -o $@ $^ \
-		-Wl,--start-group $(shell $(PKG_CONFIG) --static --libs $(LIBS_CR)) -Wl,--end-group
+	$(Q)mkdir -p $(@D) && $(CC) $(LDFLAGS) -o $@ $^ $(EARLY_LINK)
 standins: $(STANDINS)
 storeprobes: $(STOREPROBES)
 
