@@ -30,6 +30,8 @@ enum cr_network_lock { CR_LOCK_IPTABLES, CR_LOCK_NFTABLES, CR_LOCK_SKIP };
 struct cr_track;
 /* The kernel has no soft-dirty bits: chains of dumps need a struct cr_track. */
 bool cr_track_needed(void);
+/* The kernel can do it. */
+bool cr_track_supported(void);
 int cr_track_new(struct cr_track **ret);
 void cr_track_free(struct cr_track *t);
 /* From process to process, over a connected unix stream socket. */

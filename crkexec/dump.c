@@ -15,10 +15,13 @@
 
 #include "crkexec/dumpopts.h"
 #include "crkexec/phases.h"
+#include "crkexec/predump.h"
 #include "util/io.h"
 #include "util/log.h"
 
-static int dump_tree(struct upgrade *u, size_t i, size_t k, struct manifest_unit *mu)
+/* pd: what has it already, or NULL. */
+static int dump_into(struct upgrade *u, size_t i, size_t k, struct manifest_unit *mu,
+		     const struct pre_dump *pd)
 {
 	struct manifest_tree *t = &mu->trees[k];
 	struct image_store *images = NULL;
@@ -26,16 +29,16 @@ static int dump_tree(struct upgrade *u, size_t i, size_t k, struct manifest_unit
 	struct cr_stats stats = { 0 };
 	int r, r2;
 
-	t->root_pid = u->units[i]->trees[k].root;
-	r = store_tree_dir(u, i, k, &t->dir);
-	if (r < 0)
-		return r;
 	r = dump_setup_init(&setup, u, i, k);
 	if (r < 0)
 		return r;
-	r = u->store.ops->tree_open(&u->store, i, k, &images);
+	r = u->store.ops->tree_open(&u->store, i, k, pd ? ROOM_REST : ROOM_ALL, &images);
 	if (r == 0) {
 		setup.opts.store = images;
+		if (pd) {
+			setup.opts.track = pd->track;
+			image_store_set_parent(images, pd->images);
+		}
 		r = cr_dump(&setup.opts, &stats);
 		/* With the first tree: archives are named there. */
 		if (r == 0 && k == 0)
@@ -44,6 +47,26 @@ static int dump_tree(struct upgrade *u, size_t i, size_t k, struct manifest_unit
 		r = r < 0 ? r : r2;
 	}
 	dump_setup_done(&setup);
+	return r;
+}
+
+static int dump_tree(struct upgrade *u, size_t i, size_t k, struct manifest_unit *mu)
+{
+	const struct pre_dump *pd = pre_dump_find(u, i, k);
+	struct manifest_tree *t = &mu->trees[k];
+	int r;
+
+	t->root_pid = u->units[i]->trees[k].root;
+	r = store_tree_dir(u, i, k, &t->dir);
+	if (r < 0)
+		return r;
+	r = dump_into(u, i, k, mu, pd);
+	if (r == -ENOSPC && pd) {
+		/* More was written since than was thought. That error is dealt with. */
+		log_init(log_level_get(), u->log_fd);
+		log_info("tree %zu of %s: once more, without the pre-dump", k, u->units[i]->name);
+		r = dump_into(u, i, k, mu, NULL);
+	}
 	for (size_t n = 0; n < t->n_images; n++)
 		mu->image_bytes += t->images[n].bytes;
 	mu->image_bytes += t->bundle_bytes;

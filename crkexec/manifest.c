@@ -48,6 +48,9 @@ static const struct field tree_fields[] = {
 	F_U64(S, bundle_off),
 	F_U64(S, bundle_bytes),
 	F_HEX(S, bundle_hash),
+	F_U64(S, pre_dump_off),
+	F_U64(S, pre_dump_bytes),
+	F_HEX(S, pre_dump_hash),
 	F_LIST(S, images, n_images, image_record),
 	F_END
 };
@@ -59,7 +62,6 @@ static const struct field carry_fields[] = {
 	F_TEXT(S, path, TEXT_PATH, 0),
 	F_TEXT(S, archive, TEXT_NAME, FIELD_OPTIONAL),
 	F_BOOL(S, only_dir),
-	F_BOOL(S, single),
 	F_BOOL(S, single),
 	F_END
 };

@@ -40,6 +40,8 @@ struct manifest_tree {
 	pid_t root_pid;
 	char *dir;			/* "redis-server.service/0": under the images directory */
 	uint64_t bundle_off, bundle_bytes, bundle_hash;	/* pmem store: inside the store */
+	/* The same of a pre-dump, whose pages the bundle refers to; bytes 0: none. */
+	uint64_t pre_dump_off, pre_dump_bytes, pre_dump_hash;
 	struct manifest_image *images;
 	size_t n_images;
 };

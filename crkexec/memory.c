@@ -36,32 +36,39 @@ int memory_available(uint64_t *ret_bytes)
 	return r < 0 ? log_err(r, "cannot read /proc/meminfo") : 0;
 }
 
-int memory_estimate_tree(const struct unit_tree *t, uint64_t *ret_bytes)
+static int add_process(pid_t pid, struct memory_estimate *e)
 {
-	static const char *const keys[] = { "Pss_Anon", "Pss_Shmem", "Pss_Dirty", "SwapPss" };
-	uint64_t total = TREE_BYTES;
+	static const char *const keys[] = { "Anonymous", "Pss_Shmem", "Pss_Dirty", "SwapPss" };
+	_cleanup_free_ char *text = NULL;
+	uint64_t v[ARRAY_SIZE(keys)] = { 0 };
+	char path[48];
+	int r;
 
-	for (size_t i = 0; i < t->n_pids; i++) {
-		_cleanup_free_ char *text = NULL;
-		uint64_t v[ARRAY_SIZE(keys)] = { 0 };
-		char path[48];
-		int r;
-
-		snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", t->pids[i]);
-		r = read_file_at(AT_FDCWD, path, 65536, &text, NULL);
-		/* Ended, or a zombie: no memory. */
-		if (r == -ENOENT || r == -ESRCH)
-			continue;
-		if (r < 0)
-			return log_err(r, "cannot read %s", path);
-		for (size_t k = 0; k < ARRAY_SIZE(keys); k++) {
-			r = meminfo_value(text, keys[k], &v[k]);
-			if (r < 0 && r != -ENOENT)
-				return log_err(r, "cannot understand %s", path);
-		}
-		/* Written private file pages are anonymous as well; Pss_Dirty is newer than these. */
-		total += MAX(v[0] + v[1], v[2]) + v[3] + PROCESS_BYTES;
+	snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", pid);
+	r = read_file_at(AT_FDCWD, path, 65536, &text, NULL);
+	/* Ended, or a zombie: no memory. */
+	if (r == -ENOENT || r == -ESRCH)
+		return 0;
+	if (r < 0)
+		return log_err(r, "cannot read %s", path);
+	for (size_t k = 0; k < ARRAY_SIZE(keys); k++) {
+		r = meminfo_value(text, keys[k], &v[k]);
+		if (r < 0 && r != -ENOENT)
+			return log_err(r, "cannot understand %s", path);
 	}
-	*ret_bytes = total + total / 8;
+	/* Written private file pages are anonymous as well; Pss_Dirty is newer than these. */
+	e->bytes += MAX(v[0] + v[1], v[2]) + v[3] + PROCESS_BYTES;
+	e->private_bytes += v[0];
 	return 0;
+}
+
+int memory_estimate_tree(const struct unit_tree *t, struct memory_estimate *ret)
+{
+	int r = 0;
+
+	*ret = (struct memory_estimate){ .bytes = TREE_BYTES };
+	for (size_t i = 0; i < t->n_pids && r == 0; i++)
+		r = add_process(t->pids[i], ret);
+	ret->bytes += ret->bytes / 8;
+	return r;
 }

@@ -16,6 +16,7 @@ static const char usage_text[] =
 "                        early program; default: an initramfs made for this upgrade\n"
 "  -a, --append ARGS     added to the new kernel's command line\n"
 "      --store STORE     where images live: auto (default), tmpfs, pmem\n"
+"      --no-pre-dump     copy no memory while the services run, all of it in the pause\n"
 "  -n, --dry-run         up to loading the kernel, which is unloaded again\n"
 "  -j, --json            the result as JSON on standard output\n"
 "  -v, --verbose         the log on standard error\n"
@@ -33,12 +34,13 @@ static const struct {
 	{ "finish", VERB_FINISH },
 };
 
-enum { OPT_STORE = 256, OPT_GUARD };
+enum { OPT_STORE = 256, OPT_GUARD, OPT_NO_PRE_DUMP };
 
 static const struct option long_options[] = {
 	{ "services", required_argument, NULL, 's' }, { "kernel", required_argument, NULL, 'k' },
 	{ "initrd", required_argument, NULL, 'i' },   { "append", required_argument, NULL, 'a' },
 	{ "store", required_argument, NULL, OPT_STORE },
+	{ "no-pre-dump", no_argument, NULL, OPT_NO_PRE_DUMP },
 	{ "guard", no_argument, NULL, OPT_GUARD },    { "dry-run", no_argument, NULL, 'n' },
 	{ "json", no_argument, NULL, 'j' },	      { "verbose", no_argument, NULL, 'v' },
 	{ "help", no_argument, NULL, 'h' },	      { "version", no_argument, NULL, 'V' },
@@ -99,6 +101,9 @@ static int parse_option(struct options *opt, int c)
 		return 0;
 	case OPT_STORE:
 		return set_store(opt, optarg);
+	case OPT_NO_PRE_DUMP:
+		opt->no_pre_dump = true;
+		return 0;
 	case OPT_GUARD:
 		opt->guard = true;
 		return 0;

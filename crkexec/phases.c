@@ -109,6 +109,8 @@ static const struct phase phases[] = {
 	{ "load",	"loading the kernel",			upgrade_load,	upgrade_unload },
 	/* The others stop while the chosen ones still answer. */
 	{ "quiesce",	"stopping other services",		upgrade_quiesce, upgrade_restart },
+	/* Late, because all that is written afterwards is copied again. */
+	{ "pre-dump",	"copying memory",		upgrade_pre_dump, upgrade_unpre_dump },
 	/* Last, because it turns clients away; first, because a full accept queue is lost. */
 	{ "gate",	"holding back new connections",		upgrade_gate,	upgrade_ungate },
 	/* The blackout begins. */

@@ -17,6 +17,8 @@ int upgrade_load(void *arg);
 int upgrade_unload(void *arg);
 int upgrade_quiesce(void *arg);
 int upgrade_restart(void *arg);
+int upgrade_pre_dump(void *arg);
+int upgrade_unpre_dump(void *arg);
 int upgrade_gate(void *arg);
 int upgrade_ungate(void *arg);
 int upgrade_freeze(void *arg);

@@ -5,6 +5,7 @@
 #include <sys/vfs.h>
 
 #include "crkexec/machine.h"
+#include "cr/cr.h"
 #include "crkexec/memory.h"
 #include "crkexec/phases.h"
 #include "crkexec/tree.h"
@@ -177,6 +178,23 @@ static int plan_manifest_units(struct upgrade *u)
 	return 0;
 }
 
+/* Below this the copy takes no longer than the rest of a dump. */
+#define PRE_DUMP_MIN_BYTES	(64ull << 20)
+
+/*
+ * A pre-dump has all that is private; what of it is written again until the freeze is a guess. Should
+ * that be too low, the tree is saved whole, in the pre-dump's room.
+ */
+static struct store_need need_of(const struct upgrade *u, const struct memory_estimate *e,
+				 uint64_t carried_bytes)
+{
+	struct store_need need = { .bytes = e->bytes + carried_bytes };
+
+	if (!u->opt->no_pre_dump && e->private_bytes >= PRE_DUMP_MIN_BYTES && cr_track_supported())
+		need.rest_bytes = need.bytes - e->private_bytes + e->private_bytes / 4;
+	return need;
+}
+
 int upgrade_needs(struct upgrade *u, struct store_need **ret, size_t *ret_n)
 {
 	struct store_need *needs;
@@ -194,10 +212,13 @@ int upgrade_needs(struct upgrade *u, struct store_need **ret, size_t *ret_n)
 
 		r = carry_check(u, u->units[i], &carried);
 		for (size_t k = 0; k < u->units[i]->n_trees && r == 0; k++, at++) {
-			needs[at] = (struct store_need){ .unit = i, .tree = k };
-			r = memory_estimate_tree(&u->units[i]->trees[k], &needs[at].bytes);
+			struct memory_estimate e;
+
+			r = memory_estimate_tree(&u->units[i]->trees[k], &e);
 			/* Archives lie with the first tree. */
-			needs[at].bytes += k ? 0 : carried;
+			needs[at] = need_of(u, &e, k ? 0 : carried);
+			needs[at].unit = i;
+			needs[at].tree = k;
 			u->estimate_bytes += needs[at].bytes;
 		}
 	}

@@ -58,6 +58,9 @@ char *report_phase_detail(struct upgrade *u, const char *phase)
 			       u->target.own_initramfs ? "own" : "the distribution's");
 	if (!strcmp(phase, "quiesce"))
 		return str_fmt("%zu services stopped, %zu kept", u->stopped.n, u->kept.n);
+	if (!strcmp(phase, "pre-dump"))
+		return u->n_pre_dumps ? str_fmt("%s of memory, while the services run", bytes_text(u->pre_dump_bytes)) :
+					strdup("not needed, or no room for it");
 	if (!strcmp(phase, "dump"))
 		return dump_detail(u);
 	return NULL;
@@ -74,6 +77,16 @@ static struct json_object *text_json(const char *s)
 	return s ? json_object_new_string(s) : NULL;
 }
 
+/* Those that the images refer to. */
+static uint64_t pre_dump_bytes(const struct manifest_unit *mu)
+{
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; i < mu->n_trees; i++)
+		bytes += mu->trees[i].pre_dump_bytes;
+	return bytes;
+}
+
 static struct json_object *unit_json(const struct manifest_unit *mu)
 {
 	struct json_object *o = json_object_new_object();
@@ -87,6 +100,7 @@ static struct json_object *unit_json(const struct manifest_unit *mu)
 	add(o, "connections", json_object_new_int64(mu->n_connections));
 	add(o, "unaccepted", json_object_new_int64(mu->n_unaccepted));
 	add(o, "image_bytes", json_object_new_uint64(mu->image_bytes));
+	add(o, "pre_dump_bytes", json_object_new_uint64(pre_dump_bytes(mu)));
 	add(o, "dump_usec", json_object_new_uint64(mu->dump_usec));
 	add(o, "frozen_at_usec", json_object_new_uint64(mu->frozen_at_usec));
 	add(o, "restored_at_usec", json_object_new_uint64(mu->restored_at_usec));

@@ -5,7 +5,7 @@
  *   tmpfs  a tmpfs of its own in the old kernel, then the next kernel's initramfs
  *   pmem   physical memory that the next kernel's command line leaves alone
  *
- * The trap: tree_open() and tree_done() run in a forked child, one for each unit, several at
+ * The trap: for dumps tree_open() and tree_done() run in a forked child, one for each unit, several at
  * once. What they learn goes into the manifest's tree (which travels back to the parent), not
  * into the store's own memory; what they write goes to files or shared mappings.
  */
@@ -24,7 +24,14 @@ struct store;
 struct store_need {
 	size_t unit, tree;		/* indices: upgrade.units, its trees */
 	uint64_t bytes;
+	uint64_t rest_bytes;		/* after a pre-dump; 0: none is wanted */
 };
+
+/*
+ * ROOM_ALL takes all of a tree: its pre-dump, if there is ROOM_REST for what has been written since,
+ * else the dump.
+ */
+enum store_room { ROOM_ALL, ROOM_REST };
 
 struct store_ops {
 	const char *name;
@@ -46,8 +53,14 @@ struct store_ops {
 	 * a trial, which finds a bad kernel before anything is frozen; for pmem the real one.
 	 */
 	int (*load)(struct store *s);
-	/* Phase dump, in the child. *ret stays valid until tree_done(). */
-	int (*tree_open)(struct store *s, size_t unit, size_t tree, struct image_store **ret);
+	/* After prepare(): there is ROOM_REST. NULL: never. */
+	bool (*has_rest)(struct store *s, size_t unit, size_t tree);
+	/*
+	 * Phase dump, in the child, and before for a pre-dump, in the upgrade's own process. *ret stays
+	 * valid until tree_done(). What was in that room before is gone.
+	 */
+	int (*tree_open)(struct store *s, size_t unit, size_t tree, enum store_room room,
+			 struct image_store **ret);
 	/* Closes it and fills t's images or bundle members. Also after a failed dump (t NULL). */
 	int (*tree_done)(struct store *s, struct image_store *images, struct manifest_tree *t);
 	/* Phase commit: the sealed manifest; afterwards the jump may follow. */

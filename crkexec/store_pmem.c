@@ -22,23 +22,27 @@
 /* Our early program, and what the archive adds. */
 #define INITRAMFS_SLACK_BYTES	(16ull << 20)
 
-static uint64_t region_bytes(const struct store_need *need)
+static uint64_t region_bytes(uint64_t bytes)
 {
-	return ROUND_UP(MAX(need->bytes, (uint64_t)PAGE_BYTES), (uint64_t)PAGE_BYTES);
+	return ROUND_UP(MAX(bytes, (uint64_t)PAGE_BYTES), (uint64_t)PAGE_BYTES);
 }
 
-static uint64_t total_need(const struct store_need *needs, size_t n)
+static uint64_t total_need(const struct pmem_state *p, const struct store_need *needs, size_t n)
 {
 	uint64_t total = PMEM_HEAD_BYTES;
 
-	for (size_t i = 0; i < n; i++)
-		total += region_bytes(&needs[i]);
+	for (size_t i = 0; i < n; i++) {
+		total += region_bytes(needs[i].bytes);
+		if (p->pre_dump && needs[i].rest_bytes)
+			total += region_bytes(needs[i].rest_bytes);
+	}
 	return ROUND_UP(total, PMEM_PAGE_BYTES);
 }
 
 static int op_plan(struct store *s, const struct store_need *needs, size_t n, char **ret_why)
 {
 	struct pmem_state *p = s->state;
+	int r;
 
 	if (!p) {
 		p = s->state = calloc(1, sizeof(*p));
@@ -46,7 +50,15 @@ static int op_plan(struct store *s, const struct store_need *needs, size_t n, ch
 			return -ENOMEM;
 		p->pages = (struct hugepages)HUGEPAGES_INIT;
 	}
-	return pmem_plan(s, p, total_need(needs, n), ret_why);
+	p->pre_dump = false;
+	for (size_t i = 0; i < n; i++)
+		p->pre_dump |= needs[i].rest_bytes;
+	r = pmem_plan(s, p, total_need(p, needs, n), ret_why);
+	if (r != -ENOMEM || !p->pre_dump)
+		return r;
+	free(take_ptr(*ret_why));
+	p->pre_dump = false;
+	return pmem_plan(s, p, total_need(p, needs, n), ret_why);
 }
 
 static uint64_t file_bytes(const char *path)
@@ -96,52 +108,81 @@ static int take(struct store *s, uint64_t need)
 	return 0;
 }
 
-/* What ranges hold beyond the need, all trees share, by their size. */
-static int divide(struct pmem_state *p, const struct store_need *needs, size_t n, uint64_t need)
+/* What ranges hold beyond the need, all regions share, by their size. */
+static void add_region(struct pmem_state *p, const struct store_need *need, enum store_room room,
+		       uint64_t total, uint64_t *at)
 {
-	uint64_t at = PMEM_HEAD_BYTES, spare = p->bytes - need, of = need - PMEM_HEAD_BYTES;
+	uint64_t bytes = region_bytes(room == ROOM_ALL ? need->bytes : need->rest_bytes);
+	uint64_t spare = p->bytes - total, of = total - PMEM_HEAD_BYTES;
+	/* Units of 4 KiB: a product of bytes could overflow. */
+	uint64_t more = of ? (spare >> 12) * (bytes >> 12) / (of >> 12) : 0;
 
-	p->regions = calloc(n + 1, sizeof(*p->regions));
+	p->regions[p->n_regions++] = (struct pmem_region){
+		.unit = need->unit, .tree = need->tree, .room = room,
+		.off = *at, .bytes = bytes + (more << 12),
+	};
+	*at += bytes + (more << 12);
+}
+
+static int divide(struct pmem_state *p, const struct store_need *needs, size_t n)
+{
+	uint64_t at = PMEM_HEAD_BYTES, total = total_need(p, needs, n);
+
+	p->regions = calloc(2 * n + 1, sizeof(*p->regions));
 	if (!p->regions)
 		return -ENOMEM;
-	p->n_regions = n;
 	for (size_t i = 0; i < n; i++) {
-		uint64_t bytes = region_bytes(&needs[i]);
-		/* Units of 4 KiB: a product of bytes could overflow. */
-		uint64_t more = of ? (spare >> 12) * (bytes >> 12) / (of >> 12) : 0;
-
-		p->regions[i] = (struct pmem_region){
-			.unit = needs[i].unit, .tree = needs[i].tree,
-			.off = at, .bytes = bytes + (more << 12),
-		};
-		at += p->regions[i].bytes;
+		add_region(p, &needs[i], ROOM_ALL, total, &at);
+		if (p->pre_dump && needs[i].rest_bytes)
+			add_region(p, &needs[i], ROOM_REST, total, &at);
 	}
 	return 0;
+}
+
+/* Memory in pieces may be too little for pre-dumps as well: they are a gain, no need. */
+static int take_enough(struct store *s, const struct store_need *needs, size_t n)
+{
+	struct pmem_state *p = s->state;
+	off_t mark = undo_mark(&s->u->undo);
+	int r = take(s, total_need(p, needs, n)), r2;
+
+	if (r >= 0 || !p->pre_dump)
+		return r;
+	hugepages_close(&p->pages);
+	r2 = undo_rewind(&s->u->undo, mark, undo_kinds);
+	if (r2 < 0)
+		return r2;
+	/* That error is dealt with. */
+	log_init(log_level_get(), s->u->log_fd);
+	log_info("store: no room for pre-dumps");
+	p->pre_dump = false;
+	return take(s, total_need(p, needs, n));
 }
 
 static int op_prepare(struct store *s, const struct store_need *needs, size_t n)
 {
 	struct pmem_state *p = s->state;
 	struct manifest *m = s->u->m;
-	uint64_t need = total_need(needs, n), lost;
+	uint64_t lost;
 	void *map;
 	int r;
 
 	if (getrandom(&p->salt, sizeof(p->salt), 0) != sizeof(p->salt))
 		return log_err(neg_errno(), "no random number");
-	r = take(s, need);
+	r = take_enough(s, needs, n);
 	if (r == 0)
 		r = hugepages_map(&p->pages, m->ranges, m->n_ranges, &map);
 	if (r < 0)
 		return r;
 	p->map = map;
 	log_info("store: %" PRIu64 " MiB in %zu ranges from %#" PRIx64 " on for %" PRIu64
-		 " MiB of images", p->bytes >> 20, m->n_ranges, m->ranges[0].addr, need >> 20);
+		 " MiB of images", p->bytes >> 20, m->n_ranges, m->ranges[0].addr,
+		 total_need(p, needs, n) >> 20);
 	lost = p->bytes - pmem_returnable_bytes(m->ranges, m->n_ranges, p->block_bytes);
 	if (lost)
 		upgrade_warn(s->u, "%" PRIu64 " MiB of memory, of %" PRIu64 " MiB taken for the "
 			     "images, are missing until the next boot", lost >> 20, p->bytes >> 20);
-	return divide(p, needs, n, need);
+	return divide(p, needs, n);
 }
 
 static int op_cmdline(struct store *s, char **ret_words, char **ret_suffix)
@@ -184,18 +225,26 @@ static int op_load(struct store *s)
 				       log_first_error()) : 0;
 }
 
-static struct pmem_region *find_region(struct pmem_state *p, size_t unit, size_t tree)
+static struct pmem_region *find_region(struct pmem_state *p, size_t unit, size_t tree,
+				       enum store_room room)
 {
 	for (size_t i = 0; i < p->n_regions; i++)
-		if (p->regions[i].unit == unit && p->regions[i].tree == tree)
+		if (p->regions[i].unit == unit && p->regions[i].tree == tree &&
+		    p->regions[i].room == room)
 			return &p->regions[i];
 	return NULL;
 }
 
-static int op_tree_open(struct store *s, size_t unit, size_t tree, struct image_store **ret)
+static bool op_has_rest(struct store *s, size_t unit, size_t tree)
+{
+	return find_region(s->state, unit, tree, ROOM_REST);
+}
+
+static int op_tree_open(struct store *s, size_t unit, size_t tree, enum store_room room,
+			struct image_store **ret)
 {
 	struct pmem_state *p = s->state;
-	struct pmem_region *region = find_region(p, unit, tree);
+	struct pmem_region *region = find_region(p, unit, tree, room);
 	int r;
 
 	/* One that came into being after the memory was taken. */
@@ -205,6 +254,13 @@ static int op_tree_open(struct store *s, size_t unit, size_t tree, struct image_
 	if (r == 0)
 		*ret = region->images;
 	return r;
+}
+
+/* It has been sealed: its numbers are asked for. */
+static int note_pre_dump(const struct pmem_region *g, struct manifest_tree *t)
+{
+	t->pre_dump_off = g->off;
+	return image_store_seal(g->images, &t->pre_dump_bytes, &t->pre_dump_hash);
 }
 
 /* t NULL: the dump failed, what was written is of no use. */
@@ -223,6 +279,8 @@ static int op_tree_done(struct store *s, struct image_store *images, struct mani
 			continue;
 		t->bundle_off = g->off;
 		r = image_store_seal(images, &t->bundle_bytes, &t->bundle_hash);
+		if (r == 0 && g->room == ROOM_REST)
+			r = note_pre_dump(find_region(p, g->unit, g->tree, ROOM_ALL), t);
 		if (r < 0)
 			log_err(r, "cannot seal the images");
 	}
@@ -279,6 +337,7 @@ const struct store_ops store_pmem = {
 	.prepare = op_prepare,
 	.cmdline = op_cmdline,
 	.load = op_load,
+	.has_rest = op_has_rest,
 	.tree_open = op_tree_open,
 	.tree_done = op_tree_done,
 	.commit = op_commit,

@@ -16,6 +16,7 @@
 
 struct pmem_region {
 	size_t unit, tree;
+	enum store_room room;
 	uint64_t off, bytes;		/* in the store */
 	struct image_store *images;	/* being written, by this process */
 };
@@ -29,6 +30,7 @@ struct pmem_state {
 	uint64_t salt;
 	uint64_t block_bytes;		/* unit in which memory is given back; 0: not at all */
 	bool give_back;
+	bool pre_dump;			/* there is memory for it */
 	size_t max_ranges;		/* that fit on the command line */
 };
 

@@ -120,12 +120,13 @@ static int tmpfs_load(struct store *s)
 	return r < 0 ? r : load_kernel(s->u, initrd);
 }
 
-static int tmpfs_tree_open(struct store *s, size_t unit, size_t tree, struct image_store **ret)
+static int tmpfs_tree_open(struct store *s, size_t unit, size_t tree, enum store_room room,
+			   struct image_store **ret)
 {
 	const char *unit_dir = s->u->units[unit]->name;
 	_cleanup_free_ char *dir = NULL;
 	_cleanup_close_ int fd = -EBADF;
-	int r = store_tree_dir(s->u, unit, tree, &dir);
+	int r = room == ROOM_ALL ? store_tree_dir(s->u, unit, tree, &dir) : -ENOENT;
 
 	if (r < 0)
 		return r;

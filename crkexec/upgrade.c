@@ -6,6 +6,7 @@
 #include <sys/utsname.h>
 
 #include "crkexec/paths.h"
+#include "crkexec/predump.h"
 #include "crkexec/upgrade.h"
 #include "util/io.h"
 #include "util/log.h"
@@ -111,6 +112,7 @@ int upgrade_init(struct upgrade *u, const struct options *opt, const char *id, i
 
 void upgrade_done(struct upgrade *u)
 {
+	pre_dumps_done(u);
 	for (size_t i = 0; i < u->n_units; i++)
 		unit_free(u->units[i]);
 	free(u->units);

@@ -25,7 +25,7 @@ struct options {
 	struct strv services;
 	const char *kernel, *initrd, *append;
 	enum store_choice store;
-	bool dry_run, json, verbose;
+	bool dry_run, json, verbose, no_pre_dump;
 	bool guard;			/* recover: wait for the others to end */
 	const char *id;			/* recover */
 };
@@ -60,6 +60,9 @@ struct upgrade {
 	struct progress progress;
 	struct strv stopped, kept;	/* services: quiesce */
 	uint64_t estimate_bytes;	/* of the images */
+	struct pre_dump *pre_dumps;	/* predump.h */
+	size_t n_pre_dumps;
+	uint64_t pre_dump_bytes;	/* copied before the freeze */
 	off_t marks[N_MARKS];
 	uint64_t phase_begin_usec;	/* CLOCK_REALTIME */
 	const char *phase;		/* the present one's name */

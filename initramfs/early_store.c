@@ -11,6 +11,7 @@
 #include <limits.h>
 #include <string.h>
 #include <sys/sendfile.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <xxhash.h>
 
@@ -31,24 +32,49 @@ static int open_dir_images(struct early *e, const struct manifest_tree *t,
 	return r < 0 ? log_err(r, "cannot open the images in %s", t->dir) : 0;
 }
 
-static int open_bundle(struct early *e, const struct manifest_tree *t, struct early_images *ret)
+static int open_bundle(struct early *e, const struct manifest_tree *t, uint64_t off,
+		       uint64_t expected_bytes, uint64_t expected_hash, struct early_bundle *ret)
 {
 	uint64_t bytes = 0, hash = 0;
-	int r = early_pmem_map(e->pmem, t->bundle_off, t->bundle_bytes, &ret->map);
+	int r = early_pmem_map(e->pmem, off, expected_bytes, &ret->map);
 
 	if (r < 0)
 		return r;
-	ret->bytes = t->bundle_bytes;
+	ret->bytes = expected_bytes;
 	r = image_bundle_open(ret->map, ret->bytes, &ret->store);
 	if (r == 0)
 		r = image_store_seal(ret->store, &bytes, &hash);
 	if (r < 0)
 		return r;
-	if (bytes != t->bundle_bytes || hash != t->bundle_hash)
+	if (bytes != expected_bytes || hash != expected_hash)
 		return log_fail(-EBADMSG, "the images of %s are not those that were saved (checksum "
 				"%016llx instead of %016llx)", t->dir, (unsigned long long)hash,
-				(unsigned long long)t->bundle_hash);
+				(unsigned long long)expected_hash);
 	return 0;
+}
+
+static void close_bundle(struct early_bundle *b)
+{
+	if (b->store)
+		image_store_close(b->store);
+	if (b->map)
+		early_pmem_unmap(b->map, b->bytes);
+	*b = (struct early_bundle){ 0 };
+}
+
+static int open_bundles(struct early *e, const struct manifest_tree *t, struct early_images *ret)
+{
+	int r = open_bundle(e, t, t->bundle_off, t->bundle_bytes, t->bundle_hash, &ret->bundle);
+
+	if (r < 0)
+		return r;
+	ret->store = ret->bundle.store;
+	if (!t->pre_dump_bytes)
+		return 0;
+	r = open_bundle(e, t, t->pre_dump_off, t->pre_dump_bytes, t->pre_dump_hash, &ret->pre_dump);
+	if (r == 0)
+		image_store_set_parent(ret->store, ret->pre_dump.store);
+	return r;
 }
 
 /* A bundle's table of contents is checked, not yet the files. */
@@ -58,7 +84,7 @@ static int open_unchecked(struct early *e, const struct manifest_tree *t,
 	int r;
 
 	*ret = (struct early_images)EARLY_IMAGES_INIT;
-	r = e->pmem ? open_bundle(e, t, ret) : open_dir_images(e, t, ret);
+	r = e->pmem ? open_bundles(e, t, ret) : open_dir_images(e, t, ret);
 	if (r < 0)
 		early_images_close(ret);
 	return r;
@@ -73,6 +99,8 @@ int early_images_open(struct early *e, const struct manifest_tree *t, struct ear
 	if (r < 0)
 		return r;
 	r = image_store_verify(ret->store);
+	if (r == 0 && ret->pre_dump.store)
+		r = image_store_verify(ret->pre_dump.store);
 	if (r < 0)
 		early_images_close(ret);
 	return r;
@@ -80,10 +108,10 @@ int early_images_open(struct early *e, const struct manifest_tree *t, struct ear
 
 void early_images_close(struct early_images *images)
 {
-	if (images->store)
+	if (images->store && images->store != images->bundle.store)
 		image_store_close(images->store);
-	if (images->map)
-		early_pmem_unmap(images->map, images->bytes);
+	close_bundle(&images->bundle);
+	close_bundle(&images->pre_dump);
 	close_fdp(&images->dirfd);
 	*images = (struct early_images)EARLY_IMAGES_INIT;
 }
@@ -107,7 +135,7 @@ static int match_name(void *arg, const char *name, uint64_t bytes, uint64_t hash
 static int each_file(const struct manifest_tree *t, struct early_images *images, image_file_fn fn,
 		     void *arg)
 {
-	if (images->map)
+	if (images->bundle.map)
 		return image_store_each_file(images->store, fn, arg);
 	for (size_t i = 0; i < t->n_images; i++)
 		fn(arg, t->images[i].name, t->images[i].bytes, t->images[i].hash);
@@ -167,25 +195,52 @@ static int keep_file(void *arg, const char *name, uint64_t bytes, uint64_t hash)
 	return r < 0 ? r : write_kept(k->dirfd, name, rd.data, rd.bytes);
 }
 
-/* Files by name as long as the table of contents is right, else all bytes in one. */
-static int keep_bundle(struct early *e, const struct manifest_tree *t, int to_dirfd)
+static int keep_all(struct image_store *store, int to_dirfd)
+{
+	struct keeping k = { store, to_dirfd };
+
+	return image_store_each_file(store, keep_file, &k);
+}
+
+static int keep_raw(struct early *e, uint64_t off, uint64_t bytes, int to_dirfd, const char *name)
+{
+	const void *map;
+	int r = early_pmem_map(e->pmem, off, bytes, &map);
+
+	if (r < 0)
+		return r;
+	r = write_kept(to_dirfd, name, map, bytes);
+	early_pmem_unmap(map, bytes);
+	return r;
+}
+
+/* As a chain of directories, which `cr show` and `cr restore` understand. */
+static int keep_pre_dump(struct image_store *store, int to_dirfd)
+{
+	_cleanup_close_ int dirfd = -EBADF;
+
+	if (mkdirat(to_dirfd, "pre-dump", 0700) < 0 || symlinkat("pre-dump", to_dirfd, "parent") < 0)
+		return neg_errno();
+	dirfd = openat(to_dirfd, "pre-dump", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	return dirfd < 0 ? neg_errno() : keep_all(store, dirfd);
+}
+
+/* Files by name as long as the tables of contents are right, else all bytes in one. */
+static int keep_bundles(struct early *e, const struct manifest_tree *t, int to_dirfd)
 {
 	struct early_images images;
-	const void *map;
 	int r = open_unchecked(e, t, &images);
 
 	if (r == 0) {
-		struct keeping k = { images.store, to_dirfd };
-
-		r = image_store_each_file(images.store, keep_file, &k);
+		r = keep_all(images.store, to_dirfd);
+		if (r == 0 && images.pre_dump.store)
+			r = keep_pre_dump(images.pre_dump.store, to_dirfd);
 		early_images_close(&images);
 		return r;
 	}
-	r = early_pmem_map(e->pmem, t->bundle_off, t->bundle_bytes, &map);
-	if (r < 0)
-		return r;
-	r = write_kept(to_dirfd, "damaged.bundle", map, t->bundle_bytes);
-	early_pmem_unmap(map, t->bundle_bytes);
+	r = keep_raw(e, t->bundle_off, t->bundle_bytes, to_dirfd, "damaged.bundle");
+	if (r == 0 && t->pre_dump_bytes)
+		r = keep_raw(e, t->pre_dump_off, t->pre_dump_bytes, to_dirfd, "damaged-pre-dump.bundle");
 	return r;
 }
 
@@ -212,7 +267,7 @@ int early_images_keep(struct early *e, const struct manifest_tree *t, int to_dir
 	int r = 0;
 
 	if (e->pmem)
-		return keep_bundle(e, t, to_dirfd);
+		return keep_bundles(e, t, to_dirfd);
 	from = openat(e->images_fd, t->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	if (from < 0)
 		return neg_errno();

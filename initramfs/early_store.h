@@ -5,11 +5,16 @@
 #include "image/image.h"
 #include "initramfs/early.h"
 
+struct early_bundle {
+	struct image_store *store;
+	const void *map;
+	uint64_t bytes;
+};
+
 struct early_images {
 	struct image_store *store;
 	int dirfd;			/* -EBADF: a bundle */
-	const void *map;		/* of the bundle */
-	uint64_t bytes;
+	struct early_bundle bundle, pre_dump;	/* pre_dump: if there is one, store's parent */
 };
 #define EARLY_IMAGES_INIT	{ .dirfd = -EBADF }
 

@@ -46,6 +46,11 @@ bool cr_track_needed(void)
 	return !kernel_has_soft_dirty();
 }
 
+bool cr_track_supported(void)
+{
+	return kernel_has_wp_async();
+}
+
 int cr_track_new(struct cr_track **ret)
 {
 	*ret = calloc(1, sizeof(**ret));

@@ -39,6 +39,8 @@ static void fill_unit(struct manifest_unit *u)
 	u->trees[0].root_pid = 1;
 	u->trees[0].dir = dup_or_die("redis-server.service/0");
 	u->trees[0].bundle_hash = UINT64_MAX;
+	u->trees[0].pre_dump_bytes = 6ull << 40;
+	u->trees[0].pre_dump_hash = UINT64_MAX - 1;
 	NEW_ARRAY(u->trees[0].images, u->trees[0].n_images, 2);
 	u->trees[0].images[0].name = dup_or_die("core-1.img");
 	u->trees[0].images[0].hash = 0x0123456789abcdef;
@@ -109,6 +111,8 @@ static void check_sample(const struct manifest *m)
 	ASSERT(m->units[0].image_bytes == UINT64_MAX);
 	ASSERT(m->units[0].identifier == NULL);
 	ASSERT(m->units[0].trees[0].bundle_hash == UINT64_MAX);
+	ASSERT_EQ(m->units[0].trees[0].pre_dump_bytes, 6ull << 40);
+	ASSERT(m->units[0].trees[0].pre_dump_hash == UINT64_MAX - 1);
 	ASSERT_EQ(m->units[0].trees[0].n_images, 2u);
 	ASSERT_EQ(m->units[0].trees[0].images[0].hash, 0x0123456789abcdefull);
 	ASSERT(m->units[0].carries[0].only_dir);

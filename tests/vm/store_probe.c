@@ -111,7 +111,7 @@ static int fill_all(struct probe *p, uint64_t mib)
 		struct image_store *images;
 		int r2;
 
-		r = s->ops->tree_open(s, i, 0, &images);
+		r = s->ops->tree_open(s, i, 0, ROOM_ALL, &images);
 		if (r < 0)
 			return r;
 		r = fill(images, i, i ? mib - mib / 2 : mib / 2);

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 
-PHASES = ["plan", "check", "prepare", "store", "load", "quiesce", "gate", "freeze", "dump",
+PHASES = ["plan", "check", "prepare", "store", "load", "quiesce", "pre-dump", "gate", "freeze", "dump",
           "commit", "jump"]
 
 

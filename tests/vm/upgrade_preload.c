@@ -4,7 +4,8 @@
  *
  *   CRK_TEST_DAMAGE="UNIT:PID:PREFIX ..."  flips a byte in the middle of the image file whose
  *		name begins with PREFIX of that unit's tree, after everything was sealed: in the
- *		initramfs given to kexec_file_load(2), or in the bundles in memory at reboot(2)
+ *		initramfs given to kexec_file_load(2), or in the bundles in memory at reboot(2);
+ *		pre-dump/PREFIX: in the bundle of the tree's pre-dump
  *   CRK_TEST_HOLD=1  reboot(2) never comes: the last moment of the last phase lasts
  *
  * Says what it did on standard error. Both calls go through libc's syscall().
@@ -140,10 +141,13 @@ static int damage_initramfs(int fd)
 
 static int damage_bundle(uint8_t *p, size_t room, const struct target *t)
 {
+	static const char pre_dump[] = "pre-dump/";
+	int pre = !strncmp(t->prefix, pre_dump, strlen(pre_dump));
+	const char *prefix = t->prefix + (pre ? strlen(pre_dump) : 0);
 	struct bundle_head h;
 	const struct bundle_entry *e;
-	char core[40];
-	int mine = 0;
+	char core[40], pagemap[40];
+	int whole = 0, mine = 0;
 
 	memcpy(&h, p, sizeof(h));
 	if (h.used_bytes > room || h.toc_offset > h.used_bytes ||
@@ -151,10 +155,14 @@ static int damage_bundle(uint8_t *p, size_t room, const struct target *t)
 		return 0;
 	e = (const struct bundle_entry *)(p + h.toc_offset);
 	snprintf(core, sizeof(core), "core-%d.img", t->pid);
-	for (uint64_t i = 0; i < h.n_files; i++)
-		mine |= !strcmp(e[i].name, core);
+	snprintf(pagemap, sizeof(pagemap), "pagemap-%d.img", t->pid);
+	for (uint64_t i = 0; i < h.n_files; i++) {
+		whole |= !strcmp(e[i].name, core);
+		mine |= !strcmp(e[i].name, pagemap);
+	}
+	mine &= whole == !pre;
 	for (uint64_t i = 0; mine && i < h.n_files; i++)
-		if (!strncmp(e[i].name, t->prefix, strlen(t->prefix)) && e[i].bytes) {
+		if (!strncmp(e[i].name, prefix, strlen(prefix)) && e[i].bytes) {
 			p[e[i].offset + e[i].bytes / 2] ^= 0x10;
 			said(t, e[i].name);
 			return 1;
