@@ -20,6 +20,7 @@
 #include "ns/tar.h"
 #include "util/io.h"
 #include "util/log.h"
+#include "util/map.h"
 
 /* What sandboxes put over paths that they hide. */
 #define INACCESSIBLE_DIR	"/run/systemd/inaccessible"
@@ -168,25 +169,31 @@ static int add_propagate(const struct unit *un, struct manifest_unit *mu)
 	return access(path, F_OK) < 0 ? 0 : carry_push(mu, path, true, false);
 }
 
+/* Names in the file system of the machine's unix sockets, by inode: the text of /proc/net/unix, cut up. */
 struct bound {
 	struct manifest_unit *mu;
-	const char *table;		/* text of /proc/net/unix */
+	char *text;
+	struct map names;
 };
 
-/* The path behind "... INODE /path" in the table, NULL: not bound, or abstract. */
-static char *bound_path(const char *table, unsigned long long ino)
+/* Once for all sockets: with thousands of connections, to look through it for each takes seconds. */
+static int bound_read(struct bound *b, pid_t pid)
 {
-	for (const char *s = table; s && *s; s = strchr(s, '\n')) {
-		unsigned long long found;
+	_cleanup_free_ char *path = str_fmt("/proc/%d/net/unix", pid);
+	char *line, *rest;
+	int r = path ? read_file_at(AT_FDCWD, path, READ_FILE_MAX, &b->text, NULL) : -ENOMEM;
+
+	for (line = r < 0 ? NULL : strtok_r(b->text, "\n", &rest); line && r == 0;
+	     line = strtok_r(NULL, "\n", &rest)) {
+		unsigned long long ino;
 		int at = 0;
 
-		s += *s == '\n';
-		/* Num RefCount Protocol Flags Type St Inode Path */
-		if (sscanf(s, "%*s %*s %*s %*s %*s %*s %llu %n", &found, &at) == 1 && at &&
-		    found == ino && s[at] == '/')
-			return strndup(s + at, strcspn(s + at, "\n"));
+		/* Num RefCount Protocol Flags Type St Inode Path; no path, or "@...": none in the file system. */
+		if (sscanf(line, "%*s %*s %*s %*s %*s %*s %llu %n", &ino, &at) == 1 && at &&
+		    line[at] == '/')
+			r = map_put(&b->names, ino, line + at);
 	}
-	return NULL;
+	return r;
 }
 
 /* The tree may see another directory by that name (PrivateTmp=); the host's is meant here. */
@@ -299,31 +306,31 @@ static int add_mappings(void *arg, pid_t pid)
 static int add_bound(void *arg, pid_t pid, int fd, const char *link)
 {
 	struct bound *b = arg;
-	_cleanup_free_ char *path = NULL;
+	_cleanup_free_ char *dir = NULL;
 	unsigned long long ino;
-	char *slash;
+	const char *path, *slash;
 
 	(void)fd;
 	if (sscanf(link, "socket:[%llu]", &ino) != 1)
 		return 0;
-	path = bound_path(b->table, ino);
-	if (!path || strstr(path, " (deleted)"))
+	path = map_get(&b->names, ino);
+	slash = path ? strrchr(path, '/') : NULL;
+	if (!slash || slash == path)
 		return 0;
-	slash = strrchr(path, '/');
-	*slash = '\0';
-	return path[0] ? add_socket_name(b->mu, pid, path, slash + 1) : 0;
+	dir = strndup(path, (size_t)(slash - path));
+	return dir ? add_socket_name(b->mu, pid, dir, slash + 1) : -ENOMEM;
 }
 
 static int each_bound_socket(const struct unit *un, struct manifest_unit *mu)
 {
-	_cleanup_free_ char *table = NULL, *path = str_fmt("/proc/%d/net/unix", un->trees[0].root);
 	struct bound b = { .mu = mu };
-	int r = path ? read_file_at(AT_FDCWD, path, READ_FILE_MAX, &table, NULL) : -ENOMEM;
+	int r = bound_read(&b, un->trees[0].root);
 
-	if (r < 0)
-		return r;
-	b.table = table;
-	return unit_each_fd(un, add_bound, &b);
+	if (r == 0 && b.names.n)
+		r = unit_each_fd(un, add_bound, &b);
+	map_done(&b.names);
+	free(b.text);
+	return r;
 }
 
 int carry_collect(const struct unit *un, struct manifest_unit *mu)

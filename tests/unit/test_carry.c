@@ -2,7 +2,9 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <semaphore.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/vfs.h>
 
 #include "crkexec/phases.h"
@@ -84,6 +86,49 @@ TEST("an open file that has lost one of its names is carried by another one")
 	unlink(second);
 	ASSERT(carries(&mu, second) && !carries(&mu, first));
 	forget(&mu);
+}
+
+static int bound_socket(const char *path)
+{
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", path);
+	ASSERT_OK(fd);
+	ASSERT_OK(bind(fd, (struct sockaddr *)&sa, sizeof(sa)));
+	return fd;
+}
+
+TEST("the directory of a bound socket is carried and a lock beside it, not what else is there")
+{
+	char dir[80], sock[100], lock[110], other[110];
+	struct manifest_unit mu;
+	int pair[2], found, fd;
+
+	needs_shm();
+	snprintf(dir, sizeof(dir), "/dev/shm/crk-unit-bound-%d", getpid());
+	snprintf(sock, sizeof(sock), "%s/s", dir);
+	snprintf(lock, sizeof(lock), "%s/s.lock", dir);
+	snprintf(other, sizeof(other), "%s/other.lock", dir);
+	ASSERT_OK(mkdir(dir, 0700));
+	/* In the list of sockets before and behind it: one without a name. */
+	ASSERT_OK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+	fd = bound_socket(sock);
+	ASSERT_OK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+	close(open(lock, O_WRONLY | O_CREAT, 0600));
+	close(open(other, O_WRONLY | O_CREAT, 0600));
+	mu = collect();
+	found = carries(&mu, dir) + 2 * carries(&mu, lock) + 4 * carries(&mu, other);
+	forget(&mu);
+	close(fd);
+	mu = collect();
+	ASSERT(!carries(&mu, dir));
+	forget(&mu);
+	unlink(other);
+	unlink(lock);
+	unlink(sock);
+	rmdir(dir);
+	ASSERT_EQ(found, 3);
 }
 
 TEST("a name is found by its file, and none where there is none")
