@@ -1,8 +1,9 @@
 /*
- * What carry_find.c has listed, as tars with owners, modes and attributes; not compressed, since this is
- * done while the unit stands still.
+ * What carry_find.c lists: how much it is, before anything stands still; then as tars with owners, modes
+ * and attributes, not compressed, since this is done while the unit stands still.
  */
 #include <fcntl.h>
+#include <fts.h>
 #include <string.h>
 
 #include "crkexec/phases.h"
@@ -13,6 +14,52 @@
 static const struct image_type image_carry = {
 	.name = "carry", .file_fmt = "carry-%u.tar.gz.img", .framing = IMAGE_RAW,
 };
+
+/* Of a file in an archive: two blocks for name and attributes, one for the padding. */
+#define HEADER_BYTES	1536u
+
+/* About. Holes are not archived. */
+static uint64_t archive_bytes(const struct manifest_carry *c)
+{
+	char *const paths[] = { c->path, NULL };
+	FTS *fts = fts_open(paths, FTS_PHYSICAL | FTS_XDEV | FTS_NOCHDIR, NULL);
+	uint64_t bytes = 0;
+	FTSENT *e;
+
+	while (fts && (e = fts_read(fts))) {
+		if (e->fts_info == FTS_D && c->only_dir)
+			fts_set(fts, e, FTS_SKIP);
+		if (e->fts_info != FTS_DP)
+			bytes += HEADER_BYTES;
+		if (e->fts_info == FTS_F)
+			bytes += (uint64_t)e->fts_statp->st_blocks * 512;
+	}
+	if (fts)
+		fts_close(fts);
+	return bytes;
+}
+
+int carry_check(struct upgrade *u, const struct unit *un, uint64_t *ret_bytes)
+{
+	struct manifest_unit mu = { 0 };
+	int r = carry_collect(un, &mu);
+
+	*ret_bytes = 0;
+	for (size_t i = 0; i < mu.n_carries; i++) {
+		uint64_t bytes = archive_bytes(&mu.carries[i]);
+
+		*ret_bytes += bytes;
+		if (bytes > CARRY_MAX_BYTES && r == 0)
+			r = upgrade_problem(u, -EOPNOTSUPP, un->name, "make it smaller, or move it to a disk",
+					    "%s is too large to be carried: %llu MiB, at most %llu",
+					    mu.carries[i].path, (unsigned long long)bytes >> 20,
+					    CARRY_MAX_BYTES >> 20);
+	}
+	for (size_t i = 0; i < mu.n_carries; i++)
+		free(mu.carries[i].path);
+	free(mu.carries);
+	return r;
+}
 
 struct sink {
 	struct image_writer *w;

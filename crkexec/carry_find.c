@@ -359,28 +359,3 @@ int carry_collect(const struct unit *un, struct manifest_unit *mu)
 		r = add_propagate(un, mu);
 	return r < 0 ? log_err(r, "cannot list the run-time files of %s", un->name) : 0;
 }
-
-int carry_check(struct upgrade *u, const struct unit *un, uint64_t *ret_bytes)
-{
-	struct manifest_unit mu = { 0 };
-	int r = carry_collect(un, &mu);
-
-	*ret_bytes = 0;
-	for (size_t i = 0; i < mu.n_carries; i++) {
-		const char *path = mu.carries[i].path;
-		struct stat st;
-
-		/* What directories hold is small; it is found out when they are archived. */
-		if (!mu.carries[i].single || lstat(path, &st) < 0)
-			continue;
-		*ret_bytes += (uint64_t)st.st_size;
-		if (st.st_size > (off_t)CARRY_MAX_BYTES && r == 0)
-			r = upgrade_problem(u, -EOPNOTSUPP, un->name, "make it smaller, or move it to a disk",
-					    "%s is too large to be carried: %lld MiB, at most %llu",
-					    path, (long long)st.st_size >> 20, CARRY_MAX_BYTES >> 20);
-	}
-	for (size_t i = 0; i < mu.n_carries; i++)
-		free(mu.carries[i].path);
-	free(mu.carries);
-	return r;
-}

@@ -47,9 +47,9 @@ int guard_start(struct upgrade *u) _must_check_;
 #define CARRY_MAX_BYTES	(1024ull << 20)
 /* carry_find.c: files on tmpfs that the unit needs; run in the unit's dump, after the freeze. */
 int carry_collect(const struct unit *un, struct manifest_unit *mu) _must_check_;
-/* How much that would be now; too much of it is an obstacle. */
+/* carry.c: how much that would be now; too much of it is an obstacle. */
 int carry_check(struct upgrade *u, const struct unit *un, uint64_t *ret_bytes) _must_check_;
-/* carry.c: into archives. */
+/* Into archives. */
 int carry_write(struct manifest_unit *mu, struct image_store *images) _must_check_;
 
 /* journal.c: journald writes down what it has received so far. */

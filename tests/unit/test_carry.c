@@ -1,7 +1,9 @@
 /* Which files of a unit are carried: those on file systems in memory. */
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <sched.h>
 #include <semaphore.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -20,16 +22,25 @@ static bool carries(const struct manifest_unit *mu, const char *path)
 	return false;
 }
 
-/* What would be carried of this process. */
-static struct manifest_unit collect(void)
+static struct strv runtime_dirs;
+
+/* A unit that consists of this process. */
+static struct unit unit_of_this(void)
 {
 	static pid_t pid;
 	static struct unit_tree tree = { .pids = &pid, .n_pids = 1 };
-	struct unit un = { .name = (char *)"test.service", .pid_file = (char *)"", .trees = &tree,
-			   .n_trees = 1 };
-	struct manifest_unit mu = { 0 };
 
 	pid = tree.root = getpid();
+	return (struct unit){ .name = (char *)"test.service", .pid_file = (char *)"", .trees = &tree,
+			      .n_trees = 1, .runtime_dirs = runtime_dirs };
+}
+
+/* What would be carried of it. */
+static struct manifest_unit collect(void)
+{
+	struct unit un = unit_of_this();
+	struct manifest_unit mu = { 0 };
+
 	ASSERT_OK(carry_collect(&un, &mu));
 	return mu;
 }
@@ -41,11 +52,16 @@ static void forget(struct manifest_unit *mu)
 	free(mu->carries);
 }
 
-static void needs_shm(void)
+static bool is_tmpfs(const char *path)
 {
 	struct statfs fs;
 
-	if (statfs("/dev/shm", &fs) < 0 || fs.f_type != TMPFS_MAGIC)
+	return statfs(path, &fs) == 0 && fs.f_type == TMPFS_MAGIC;
+}
+
+static void needs_shm(void)
+{
+	if (!is_tmpfs("/dev/shm"))
 		unit_skip("/dev/shm is no tmpfs here");
 }
 
@@ -129,6 +145,40 @@ TEST("the directory of a bound socket is carried and a lock beside it, not what 
 	unlink(sock);
 	rmdir(dir);
 	ASSERT_EQ(found, 3);
+}
+
+static uint64_t carried_bytes(void)
+{
+	struct options opt = { .json = true };
+	struct upgrade u = { .opt = &opt };
+	struct unit un = unit_of_this();
+	uint64_t bytes;
+
+	ASSERT_OK(carry_check(&u, &un, &bytes));
+	ASSERT_EQ(u.n_obstacles, 0);
+	return bytes;
+}
+
+TEST("what a carried directory holds is counted before it is archived, holes are not")
+{
+	static char data[1 << 20];
+	uint64_t some, more;
+	int fd;
+
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount("crk-unit", "/run", "tmpfs", 0, NULL) < 0)
+		unit_skip("no tmpfs of its own: %s", strerror(errno));
+	ASSERT_OK(mkdir("/run/crk-unit", 0700));
+	ASSERT_OK(mkdir("/run/crk-unit/below", 0700));
+	ASSERT_OK(strv_add(&runtime_dirs, "crk-unit"));
+	some = carried_bytes();
+	fd = open("/run/crk-unit/below/file", O_WRONLY | O_CREAT | O_EXCL, 0600);
+	memset(data, 1, sizeof(data));
+	ASSERT_EQ(write(fd, data, sizeof(data)), sizeof(data));
+	ASSERT_OK(ftruncate(fd, 1ll << 40));
+	close(fd);
+	more = carried_bytes();
+	ASSERT(more >= some + sizeof(data) && more < some + 2 * sizeof(data));
 }
 
 TEST("a name is found by its file, and none where there is none")
