@@ -43,8 +43,12 @@ int lock_take(bool wait)
 		while (flock(fd, LOCK_EX | (wait ? 0 : LOCK_NB)) < 0)
 			if (errno != EINTR)
 				return neg_errno();
-		if (is_current(fd))
-			return take_fd(&fd);
+		if (!is_current(fd))
+			continue;
+		/* Who held it and was killed has signed it. */
+		if (ftruncate(fd, 0) < 0)
+			return neg_errno();
+		return take_fd(&fd);
 	}
 }
 

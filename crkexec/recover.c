@@ -95,9 +95,10 @@ int command_recover(const struct options *opt)
 	if (fd == -EWOULDBLOCK) {
 		pid_t pid = 0;
 
-		r = lock_holder(&pid, id);
-		fprintf(stderr, "crkexec: an upgrade is under way%s: pid %d\n", r > 0 ? "" : " or was",
-			pid);
+		if (lock_holder(&pid, id) > 0 && pid)
+			fprintf(stderr, "crkexec: an upgrade is under way: pid %d\n", pid);
+		else
+			fprintf(stderr, "crkexec: another crkexec is recovering: see `crkexec status`\n");
 		return EXIT_FAILURE;
 	}
 	if (fd < 0) {

@@ -82,11 +82,16 @@ static int print_interrupted(bool json)
 	char id[LOCK_ID_BYTES], *line, *rest;
 	_cleanup_free_ char *path = NULL, *text = NULL;
 	struct json_object *o, *left;
+	int r;
 
 	if (!recover_pending(id))
 		return -ENOENT;
 	path = str_fmt("%s/%s/undo", CRKEXEC_RUN_DIR, id);
-	if (!path || read_file_at(AT_FDCWD, path, UNDO_MAX_BYTES, &text, NULL) < 0)
+	r = path ? read_file_at(AT_FDCWD, path, UNDO_MAX_BYTES, &text, NULL) : -ENOMEM;
+	/* Killed before it changed anything, or when all was undone but its directory. */
+	if (r == -ENOENT || (r == 0 && !*text))
+		return -ENOENT;
+	if (r < 0)
 		text = strdup("");
 	if (!text)
 		return -ENOMEM;
