@@ -3,6 +3,7 @@
  * own, runs the phases.
  *
  *   the front gets SIGINT, SIGTERM, SIGHUP   it says "stop" through a pipe, the worker undoes
+ *   ... which were ignored (nohup)           it goes on
  *   the front is killed                      the pipe closes, the worker undoes
  *   the worker is killed                     the front undoes, by the undo log
  *   both are killed                          the guard unit undoes (guard.c)
@@ -105,17 +106,28 @@ static void __attribute__((noreturn)) worker(const struct options *opt, const ch
 	exit(status);
 }
 
+/* A blocked signal waits for us even if nohup(1), say, had it ignored: so that one is left out. */
+static void front_signals(sigset_t *set)
+{
+	static const int stops[] = { SIGINT, SIGTERM, SIGHUP };
+
+	sigemptyset(set);
+	sigaddset(set, SIGCHLD);
+	for (size_t i = 0; i < ARRAY_SIZE(stops); i++) {
+		struct sigaction sa;
+
+		if (sigaction(stops[i], NULL, &sa) == 0 && sa.sa_handler != SIG_IGN)
+			sigaddset(set, stops[i]);
+	}
+}
+
 /* Reaps until the worker has ended; its wait status. */
 static int wait_worker(pid_t pid, int pipe_fd)
 {
 	sigset_t set;
 	int signo, status;
 
-	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
-	sigaddset(&set, SIGCHLD);
+	front_signals(&set);
 	for (;;) {
 		pid_t got = waitpid(pid, &status, WNOHANG);
 
@@ -160,13 +172,18 @@ static void block_signals(void)
 {
 	sigset_t set;
 
-	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
-	sigaddset(&set, SIGCHLD);
+	front_signals(&set);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	/* While it is stopped, nobody would undo what a killed worker has left. */
+	signal(SIGTSTP, SIG_IGN);
+}
+
+static int begin_failed(const char *dir)
+{
+	say(0, "cannot begin: %s", strerror(errno));
+	rmdir(dir);
+	return EXIT_FAILURE;
 }
 
 static int front(const struct options *opt, const char *id, const char *dir)
@@ -176,12 +193,12 @@ static int front(const struct options *opt, const char *id, const char *dir)
 	pid_t pid;
 
 	if (!path || pipe2(p, O_CLOEXEC) < 0)
-		return say(EXIT_FAILURE, "out of resources");
+		return begin_failed(dir);
 	block_signals();
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	pid = fork();
 	if (pid < 0)
-		return say(EXIT_FAILURE, "cannot fork: %s", strerror(errno));
+		return begin_failed(dir);
 	if (pid == 0) {
 		close(p[1]);
 		worker(opt, id, p[0]);
