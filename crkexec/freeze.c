@@ -67,6 +67,7 @@ int upgrade_freeze(void *arg)
 	int r = 0;
 
 	u->marks[MARK_FREEZE] = undo_mark(&u->undo);
+	progress_hurry(&u->progress);
 	for (size_t i = 0; i < u->n_units && r == 0; i++) {
 		u->m->units[i].frozen_at_usec = now_realtime_usec();
 		r = freeze_begin(u, u->units[i]);
@@ -97,6 +98,8 @@ int upgrade_freeze(void *arg)
 int upgrade_thaw(void *arg)
 {
 	struct upgrade *u = arg;
+	int r = undo_rewind(&u->undo, u->marks[MARK_FREEZE], undo_kinds);
 
-	return undo_rewind(&u->undo, u->marks[MARK_FREEZE], undo_kinds);
+	progress_no_hurry(&u->progress);
+	return r;
 }

@@ -1,5 +1,7 @@
+#include <fcntl.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "crkexec/progress.h"
 #include "util/io.h"
@@ -12,14 +14,42 @@ void progress_init(struct progress *p, int fd)
 
 	memset(p, 0, sizeof(*p));
 	p->fd = fd;
+	p->kept_fd = -EBADF;
 	p->tty = isatty(fd) && term && strcmp(term, "dumb");
 }
 
 static void put(struct progress *p, const char *text)
 {
-	/* A reader that went away must not stop an upgrade. */
-	if (!p->quiet && write_full(p->fd, text, strlen(text)) < 0)
+	int r = p->quiet ? 0 : write_full(p->fd, text, strlen(text));
+
+	/* A reader that went away must not stop an upgrade; one that is slow may come back. */
+	if (r < 0 && r != -EAGAIN)
 		p->quiet = true;
+}
+
+void progress_hurry(struct progress *p)
+{
+	_cleanup_close_ int fd = -EBADF, kept = -EBADF;
+	struct stat st;
+	char path[40];
+
+	/* Opened anew: the flag would hold for everybody who has the terminal from the shell. */
+	if (p->kept_fd >= 0 || fstat(p->fd, &st) < 0 || S_ISREG(st.st_mode))
+		return;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", p->fd);
+	fd = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	kept = fcntl(p->fd, F_DUPFD_CLOEXEC, 3);
+	if (fd >= 0 && kept >= 0 && dup2(fd, p->fd) >= 0)
+		p->kept_fd = take_fd(&kept);
+}
+
+void progress_no_hurry(struct progress *p)
+{
+	if (p->kept_fd < 0)
+		return;
+	(void)!dup2(p->kept_fd, p->fd);
+	close_fdp(&p->kept_fd);
+	p->kept_fd = -EBADF;
 }
 
 void progress_begin(struct progress *p, const char *name, const char *doing)

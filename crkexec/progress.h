@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 struct progress {
-	int fd;
+	int fd, kept_fd;	/* kept_fd: what fd was, while it must not wait */
 	bool tty, quiet;	/* quiet: also while filesystems are frozen */
 	char name[24];		/* of the phase being shown */
 };
@@ -26,6 +26,14 @@ void progress_end(struct progress *p, const char *name, int result, uint64_t use
 /* A line of its own between the phases. */
 void progress_line(struct progress *p, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
+
+/*
+ * Between these two nothing waits for a terminal that is stopped (control-S) or a pipe that nobody
+ * reads: services stand still, and rather a line is lost. For all that is written to fd, also by
+ * others. A file, a socket and what cannot be opened anew go on to wait.
+ */
+void progress_hurry(struct progress *p);
+void progress_no_hurry(struct progress *p);
 
 /* "1.5 GiB", "12 KiB": static storage, four calls deep. */
 const char *bytes_text(uint64_t bytes);
