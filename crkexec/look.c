@@ -37,6 +37,17 @@ static int look_at_process(void *arg, pid_t pid)
 			       st.n_threads - 1);
 }
 
+/* The new systemd is told of it; one that was replaced meanwhile would mean a cold start there. */
+static int look_at_main(struct upgrade *u, const struct unit *un)
+{
+	for (size_t i = 0; i < un->n_trees; i++)
+		for (size_t k = 0; k < un->trees[i].n_pids; k++)
+			if (un->trees[i].pids[k] == un->main_pid)
+				return 0;
+	return upgrade_problem(u, -ESRCH, un->name, NULL,
+			       "its main process %d has ended, or left its control group", un->main_pid);
+}
+
 int upgrade_look(struct upgrade *u, size_t i)
 {
 	struct manifest_unit *mu = &u->m->units[i];
@@ -46,6 +57,8 @@ int upgrade_look(struct upgrade *u, size_t i)
 
 	if (r == -ESRCH)
 		return upgrade_problem(u, r, un->name, NULL, "all its processes have ended");
+	if (r == 0)
+		r = look_at_main(u, un);
 	if (r == 0)
 		r = unit_each_pid(un, look_at_process, &(struct look){ u, un });
 	if (r == 0)

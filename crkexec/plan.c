@@ -74,6 +74,12 @@ static int plan_add(struct upgrade *u, struct unit *unit)
 	if (r < 0)
 		return upgrade_problem(u, r, un->name, NULL, "cannot read %s: %s", un->cgroup_dir,
 				       strerror(-r));
+	/* Started by an init script, or Type=forking without PIDFile=: the adoption has nothing to name. */
+	if (!un->main_pid)
+		return upgrade_problem(u, -EOPNOTSUPP, un->name, "give it PIDFile= or another Type=, "
+				       "or leave it out",
+				       "systemd knows no main process of it, by which the new one could "
+				       "take it over");
 	v = reallocarray(u->units, u->n_units + 1, sizeof(struct unit *));
 	if (!v)
 		return -ENOMEM;

@@ -235,8 +235,6 @@ int upgrade_quiesce(void *arg)
 	r = choose_units(&s);
 	if (r == 0 && s.units.n)
 		r = stop_all(&s);
-	if (r == 0)
-		r = check_chosen(u);
 	strv_done(&s.units);
 	strv_done(&s.jobs);
 	if (r < 0)
@@ -245,7 +243,9 @@ int upgrade_quiesce(void *arg)
 	if (j < 0)
 		log_err(j, "the journal could not be synced");
 	sync();
-	return upgrade_check_stop(u);
+	/* Last: the two above may take long. */
+	r = check_chosen(u);
+	return r < 0 ? r : upgrade_check_stop(u);
 }
 
 int upgrade_restart(void *arg)

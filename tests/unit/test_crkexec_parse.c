@@ -7,6 +7,7 @@
 #include "crkexec/lock.h"
 #include "crkexec/memory.h"
 #include "crkexec/options.h"
+#include "crkexec/phases.h"
 #include "crkexec/tree.h"
 #include "crkexec/unit.h"
 #include "unit.h"
@@ -41,6 +42,25 @@ static void write_group(const char *dir, const pid_t pids[3])
 	/* One that has ended meanwhile. */
 	fprintf(f, "%d\n", INT32_MAX);
 	fclose(f);
+}
+
+TEST("a unit whose main process was replaced since it was planned is refused")
+{
+	struct options opt = { .json = true };
+	struct unit un = { .name = (char *)"a.service", .cgroup_dir = (char *)unit_tmpdir() }, *units = &un;
+	struct manifest_unit mu = { 0 };
+	struct manifest m = { .units = &mu, .n_units = 1 };
+	struct upgrade u = { .opt = &opt, .m = &m, .units = &units, .n_units = 1 };
+	pid_t pids[3] = { getpid(), getppid(), getpid() };
+
+	write_group(un.cgroup_dir, pids);
+	un.main_pid = getpid();
+	ASSERT_OK(upgrade_look(&u, 0));
+	ASSERT_EQ(u.n_obstacles, 0);
+	un.main_pid = INT32_MAX;
+	ASSERT_EQ(upgrade_look(&u, 0), -ESRCH);
+	ASSERT_EQ(u.n_obstacles, 1);
+	ASSERT_CONTAINS(u.obstacles[0].what, "its main process 2147483647 has ended");
 }
 
 TEST("all roots of a control group are one tree, roots first")

@@ -58,7 +58,12 @@ def guest(image, payload):
                "/run/systemd/system/crk-test-fat.service")
         vm.put(upgrade_counter.UNIT.format(program="/usr/bin/false", settings="").encode(),
                "/run/systemd/system/crk-test-failed.service")
+        # As what systemd makes of an init script.
+        vm.put(b"[Service]\nType=forking\nGuessMainPID=no\nRemainAfterExit=yes\n"
+               b"ExecStart=/bin/sh -c 'sleep infinity & sleep infinity &'\n",
+               "/run/systemd/system/crk-test-mainless.service")
         vm.run("systemctl daemon-reload; systemctl mask -q --runtime crk-test-masked.service;"
+               "systemctl start crk-test-mainless;"
                "systemctl start crk-test-failed; sleep 1", check=False)
         vm.before = guest_state(vm, CHOSEN + OTHERS)
         vm.before["failed"] = []
@@ -134,6 +139,7 @@ def test_refuses_who_is_not_root(guest):
     ("crk-test-masked", [r"crk-test-masked\.service.*masked"]),
     ("dbus.socket", [r"dbus\.socket.*not a service"]),
     ("systemd-remount-fs", [r"systemd-remount-fs\.service.*no processes"]),
+    ("crk-test-mainless", [r"crk-test-mainless\.service.*no main process", r"PIDFile="]),
     ("'../../etc/passwd'", [r"etc.passwd"]),
 ])
 def test_refuses_a_unit_that_cannot_be_kept_by_name(guest, unit, patterns):
