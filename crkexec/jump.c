@@ -48,16 +48,17 @@ static int freeze_one(struct upgrade *u, const char *path)
 {
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	off_t mark = undo_mark(&u->undo);
-	int r;
+	int r = fd < 0 ? neg_errno() : undo_push(&u->undo, "fsthaw", path);
 
-	if (fd < 0)
-		return neg_errno();
-	r = undo_push(&u->undo, "fsthaw", path);
-	if (r < 0 || ioctl(fd, FIFREEZE, 0) == 0)
-		return r;
+	if (r == 0 && ioctl(fd, FIFREEZE, 0) < 0)
+		r = neg_errno();
 	/* Those that cannot freeze (vfat of old kernels) have been synced; thawing what
 	 * somebody else has frozen is not for us. */
-	return errno == EOPNOTSUPP || errno == EBUSY ? undo_forget(&u->undo, mark) : neg_errno();
+	if (r == -EOPNOTSUPP || r == -EBUSY)
+		return undo_forget(&u->undo, mark);
+	if (r < 0)
+		u->jump_error = str_fmt("cannot freeze the file system at %s: %s", path, strerror(-r));
+	return r;
 }
 
 int upgrade_jump(void *arg)
@@ -65,7 +66,6 @@ int upgrade_jump(void *arg)
 	struct upgrade *u = arg;
 	struct strv list = { 0 };
 	struct arena a;
-	size_t i;
 	int r;
 
 	u->marks[MARK_JUMP] = undo_mark(&u->undo);
@@ -84,7 +84,7 @@ int upgrade_jump(void *arg)
 		u->progress.quiet = true;
 		log_init(LOGLEVEL_NONE, u->log_fd);
 	}
-	for (i = 0; i < list.n && r == 0; i++)
+	for (size_t i = 0; i < list.n && r == 0; i++)
 		r = freeze_one(u, list.v[i]);
 	if (r == 0)
 		r = upgrade_check_stop(u);
@@ -92,8 +92,8 @@ int upgrade_jump(void *arg)
 		syscall(SYS_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2,
 			LINUX_REBOOT_CMD_KEXEC, NULL);
 		r = neg_errno();
+		u->jump_error = str_fmt("the kernel refused to start the loaded one: %s", strerror(-r));
 	}
-	u->jump_failed_at = i < list.n ? strdup(list.v[i ? i - 1 : 0]) : NULL;
 	strv_done(&list);
 	arena_done(&a);
 	return r;
@@ -107,5 +107,7 @@ int upgrade_unjump(void *arg)
 	/* Writing is possible again. */
 	u->progress.quiet = false;
 	log_init(u->opt->verbose ? LOGLEVEL_DEBUG : LOGLEVEL_INFO, u->log_fd);
+	if (u->jump_error)
+		upgrade_problem(u, -EIO, NULL, NULL, "%s", u->jump_error);
 	return r;
 }

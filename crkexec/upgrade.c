@@ -128,7 +128,7 @@ void upgrade_done(struct upgrade *u)
 	strv_done(&u->stopped);
 	strv_done(&u->kept);
 	free(u->cmdline);
-	free(u->jump_failed_at);
+	free(u->jump_error);
 	close_fdp(&u->journal_fd);
 	close_fdp(&u->initrd_fd);
 	free(u->run_dir);

@@ -68,7 +68,7 @@ struct upgrade {
 	const char *phase;		/* the present one's name */
 	uint64_t tsc_khz;
 	int journal_fd;			/* of a sync under way, or negative */
-	char *jump_failed_at;		/* file system that did not freeze */
+	char *jump_error;		/* told when file systems can be written again */
 	int log_fd;
 	int result;
 };

@@ -264,6 +264,18 @@ def test_refusals_checks_and_dry_runs_changed_nothing(guest):
     assert "\n".join(changes(guest)) == ""
 
 
+# --- failed ---------------------------------------------------------------------------------
+
+def test_names_a_file_system_that_cannot_be_frozen(guest, load):
+    command = upgrade.command(guest, CHOSEN, "--store=tmpfs")
+    done = guest.run(f"CRK_TEST_NO_FREEZE=/ CRK_TEST_HOLD=1 LD_PRELOAD={PRELOAD} {command}",
+                     check=False, timeout=120)
+    said = done.out + done.err
+    assert done.rc == 1 and "cannot freeze the file system at /: Input/output error" in said, said
+    wait_for(lambda: others_run(guest), 60, "the other services run again")
+    assert "\n".join(changes(guest)) == ""
+
+
 # --- killed -------------------------------------------------------------------------------------
 
 def kill_in(vm, phase, delay, who, number, store):

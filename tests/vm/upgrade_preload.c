@@ -7,11 +7,14 @@
  *		initramfs given to kexec_file_load(2), or in the bundles in memory at reboot(2);
  *		pre-dump/PREFIX: in the bundle of the tree's pre-dump
  *   CRK_TEST_HOLD=1  reboot(2) never comes: the last moment of the last phase lasts
+ *   CRK_TEST_NO_FREEZE=PATH  the file system there cannot be frozen
  *
- * Says what it did on standard error. Both calls go through libc's syscall().
+ * Says what it did on standard error. The two calls that are damaged go through libc's syscall().
  */
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <linux/reboot.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -228,4 +231,26 @@ long syscall(long nr, ...)
 			pause();
 	}
 	return real(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
+int ioctl(int fd, unsigned long request, ...)
+{
+	static int (*real)(int fd, unsigned long request, ...);
+	const char *unwilling = getenv("CRK_TEST_NO_FREEZE");
+	char link[40], path[4096] = "";
+	va_list ap;
+	void *arg;
+
+	va_start(ap, request);
+	arg = va_arg(ap, void *);
+	va_end(ap);
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	if (unwilling && request == FIFREEZE && readlink(link, path, sizeof(path) - 1) > 0 &&
+	    !strcmp(path, unwilling)) {
+		errno = EIO;
+		return -1;
+	}
+	if (!real)
+		*(void **)&real = dlsym(RTLD_NEXT, "ioctl");
+	return real(fd, request, arg);
 }
