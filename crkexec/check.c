@@ -73,6 +73,8 @@ static int check_tree(struct upgrade *u, size_t i, size_t k)
 	if (r < 0)
 		return r;
 	setup.opts.log_obstacles_only = true;
+	/* A group stays frozen when its freezer is killed, and no guard is there yet; traced tasks run on. */
+	setup.opts.freeze_cgroup = NULL;
 	/* The service stands still meanwhile, and it is not the upgrade yet. */
 	setup.opts.timeout_usec = CHECK_TIMEOUT_USEC;
 	log_obstacles_set(on_obstacle, &o);

@@ -292,6 +292,10 @@ def others_run(vm):
 # phase, milliseconds into it, who is killed, signal, store
 KILLS = [
     ("check", 0, "front", "SIGINT", "tmpfs"),
+    # Within the engine's look at a service, more or less.
+    ("check", 3, "worker", "SIGKILL", "tmpfs"),
+    ("check", 10, "worker", "SIGKILL", "tmpfs"),
+    ("check", 20, "worker", "SIGKILL", "tmpfs"),
     ("store", 0, "front", "SIGTERM", "pmem"),
     ("store", 300, "all", "SIGKILL", "pmem"),
     ("load", 100, "front", "SIGINT", "tmpfs"),
