@@ -1,12 +1,11 @@
 /*
- * Phase "dump": one process for each unit calls the engine for the unit's trees, all units at
- * once. A unit's trees follow one another: they share the control group that the engine thaws
- * for a moment while the tree's tasks stand still in ptrace.
+ * Phase "dump": one process for each unit calls the engine, all units at once.
  *
  * What a child finds out comes back as a manifest of one unit, in a file of the run directory.
  *
- * The trap: these children are never killed, not even when the operator wants to stop: a dead
- * engine in the middle of a tree helps nobody. Their work is short and they end by themselves.
+ * The trap: these children are not killed, not even when the operator wants to stop: a dead
+ * engine in the middle of a tree helps nobody. Their work is short and they end by themselves, in
+ * the worst case by an alarm of their own, for nobody else may be left to watch them.
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -18,6 +17,15 @@
 #include "crkexec/predump.h"
 #include "util/io.h"
 #include "util/log.h"
+
+/* Beyond this plus 0.1 s per MiB a dump does not work, it hangs; and the services stand still. */
+#define DUMP_SECONDS		30u
+#define DUMP_MIB_PER_SECOND	10u
+
+static unsigned int dump_seconds(const struct upgrade *u)
+{
+	return DUMP_SECONDS + (unsigned int)((u->estimate_bytes >> 20) / DUMP_MIB_PER_SECOND);
+}
 
 /* pd: what has it already, or NULL. */
 static int dump_into(struct upgrade *u, size_t i, size_t k, struct manifest_unit *mu,
@@ -105,6 +113,8 @@ static int dump_child(struct upgrade *u, size_t i)
 	int r;
 
 	log_init(log_level_get(), u->log_fd);
+	signal(SIGALRM, SIG_DFL);
+	alarm(dump_seconds(u));
 	r = name ? dump_unit(u, i, mu) : -ENOMEM;
 	m.units = mu;
 	m.n_units = 1;
@@ -125,6 +135,9 @@ static int collect(struct upgrade *u, size_t i, int status)
 	const char *unit = u->units[i]->name;
 	int r = name ? manifest_load(u->run_dirfd, name, &m) : -ENOMEM;
 
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
+		return upgrade_problem(u, -ETIMEDOUT, unit, "see the log, ps, dmesg",
+				       "the dump hung: it did not end in %u s", dump_seconds(u));
 	if (WIFSIGNALED(status))
 		return upgrade_problem(u, -EIO, unit, NULL, "the dump was killed by signal %d",
 				       WTERMSIG(status));

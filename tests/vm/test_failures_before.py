@@ -276,6 +276,16 @@ def test_names_a_file_system_that_cannot_be_frozen(guest, load):
     assert "\n".join(changes(guest)) == ""
 
 
+def test_ends_a_dump_that_hangs(guest, load):
+    command = upgrade.command(guest, CHOSEN, "--store=tmpfs")
+    done = guest.run(f"CRK_TEST_HANG=1 CRK_TEST_HOLD=1 LD_PRELOAD={PRELOAD} {command}", check=False,
+                     timeout=180)
+    said = done.out + done.err
+    assert done.rc == 1 and "redis-server.service: the dump hung" in said, said
+    wait_for(lambda: others_run(guest), 60, "the other services run again")
+    assert "\n".join(changes(guest)) == ""
+
+
 # --- killed -------------------------------------------------------------------------------------
 
 def kill_in(vm, phase, delay, who, number, store):

@@ -8,6 +8,7 @@
  *		pre-dump/PREFIX: in the bundle of the tree's pre-dump
  *   CRK_TEST_HOLD=1  reboot(2) never comes: the last moment of the last phase lasts
  *   CRK_TEST_NO_FREEZE=PATH  the file system there cannot be frozen
+ *   CRK_TEST_HANG=1  a dump never gets farther than its first ptrace(2)
  *
  * Says what it did on standard error. The two calls that are damaged go through libc's syscall().
  */
@@ -22,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -253,4 +255,35 @@ int ioctl(int fd, unsigned long request, ...)
 	if (!real)
 		*(void **)&real = dlsym(RTLD_NEXT, "ioctl");
 	return real(fd, request, arg);
+}
+
+static int is_dump(void)
+{
+	char path[40], name[32] = "";
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/comm", getppid());
+	f = fopen(path, "re");
+	if (f) {
+		(void)!fgets(name, sizeof(name), f);
+		fclose(f);
+	}
+	return !strcmp(name, "crkexec-worker\n");
+}
+
+long ptrace(enum __ptrace_request request, ...)
+{
+	static long (*real)(enum __ptrace_request request, ...);
+	void *a[3];
+	va_list ap;
+
+	va_start(ap, request);
+	for (int i = 0; i < 3; i++)
+		a[i] = va_arg(ap, void *);
+	va_end(ap);
+	while (getenv("CRK_TEST_HANG") && is_dump())
+		pause();
+	if (!real)
+		*(void **)&real = dlsym(RTLD_NEXT, "ptrace");
+	return real(request, a[0], a[1], a[2]);
 }
