@@ -66,9 +66,8 @@ static int check_tree(struct upgrade *u, size_t i, size_t k)
 {
 	struct obstacles o = { u, u->units[i]->name };
 	struct dump_setup setup;
-	off_t mark = undo_mark(&u->undo);
 	size_t before = u->n_obstacles;
-	int r = dump_setup_init(&setup, u, i, k), r2;
+	int r = dump_setup_init(&setup, u, i, k);
 
 	if (r < 0)
 		return r;
@@ -78,12 +77,7 @@ static int check_tree(struct upgrade *u, size_t i, size_t k)
 	/* The service stands still meanwhile, and it is not the upgrade yet. */
 	setup.opts.timeout_usec = CHECK_TIMEOUT_USEC;
 	log_obstacles_set(on_obstacle, &o);
-	/* Should we be killed while the engine holds it. */
-	r = undo_push(&u->undo, "thaw", u->units[i]->cgroup_dir);
-	if (r == 0)
-		r = cr_check_tree(&setup.opts);
-	r2 = undo_forget(&u->undo, mark);
-	r = r < 0 ? r : r2;
+	r = cr_check_tree(&setup.opts);
 	log_obstacles_set(NULL, NULL);
 	dump_setup_done(&setup);
 	if (u->n_obstacles > before)

@@ -32,20 +32,17 @@ static int keep(struct upgrade *u, const struct pre_dump *pd)
 
 static int copy_into(struct upgrade *u, struct pre_dump *pd, struct dump_setup *setup)
 {
-	off_t mark = undo_mark(&u->undo);
 	uint64_t bytes, hash;
-	int r = undo_push(&u->undo, "thaw", u->units[pd->unit]->cgroup_dir), r2;
+	int r;
 
-	if (r < 0)
-		return r;
 	setup->opts.store = pd->images;
 	setup->opts.track = pd->track;
+	/* No freezer: should we be killed, traced tasks run on, a frozen group would not. */
+	setup->opts.freeze_cgroup = NULL;
 	setup->opts.timeout_usec = STOP_TIMEOUT_USEC;
 	setup->opts.cancelled = wants_end;
 	setup->opts.cancelled_arg = u;
 	r = cr_pre_dump(&setup->opts, NULL);
-	r2 = undo_forget(&u->undo, mark);
-	r = r < 0 ? r : r2;
 	if (r == 0)
 		r = image_store_seal(pd->images, &bytes, &hash);
 	if (r == 0)
