@@ -11,6 +11,8 @@
 #include "util/io.h"
 #include "util/log.h"
 
+#define START_TIMEOUT_USEC	(10u * 1000000u)
+
 static int add_text(sd_bus_message *m, const char *key, const char *value)
 {
 	return sd_bus_message_append(m, "(sv)", key, "s", value);
@@ -57,12 +59,12 @@ static int add_properties(sd_bus_message *m, const char *self, const char *id)
 	return r < 0 ? r : sd_bus_message_close_container(m);
 }
 
-static int guard_call(sd_bus *bus, const char *self, const char *id, sd_bus_error *error)
+static int guard_call(sd_bus *bus, const char *name, const char *self, const char *id,
+		      sd_bus_error *error)
 {
-	_cleanup_free_ char *name = str_fmt("crkexec-guard-%s.service", id);
 	sd_bus_message *m = NULL;
-	int r = name ? sd_bus_message_new_method_call(bus, &m, SD_NAME, SD_PATH, SD_MANAGER,
-						      "StartTransientUnit") : -ENOMEM;
+	int r = sd_bus_message_new_method_call(bus, &m, SD_NAME, SD_PATH, SD_MANAGER,
+					       "StartTransientUnit");
 
 	if (r >= 0)
 		r = sd_bus_message_append(m, "ss", name, "fail");
@@ -76,15 +78,53 @@ static int guard_call(sd_bus *bus, const char *self, const char *id, sd_bus_erro
 	return r;
 }
 
+/*
+ * The answer to the call means that there is a job. Our program may not be what systemd finds
+ * by its path: in another mount namespace, replaced by an update.
+ */
+static int guard_wait(struct upgrade *u, const char *name)
+{
+	uint64_t end = now_monotonic_usec() + START_TIMEOUT_USEC;
+	char *path = NULL;
+	int r = sd_bus_path_encode("/org/freedesktop/systemd1/unit", name, &path);
+
+	while (r >= 0) {
+		_cleanup_free_ char *state = NULL;
+
+		r = bus_get_text(u->bus, path, SD_UNIT, "SubState", &state);
+		if (r < 0 || !strcmp(state, "running"))
+			break;
+		if (!strcmp(state, "failed") || str_starts(state, "auto-restart"))
+			r = -ENOEXEC;
+		else if (now_monotonic_usec() > end)
+			r = -ETIMEDOUT;
+		else
+			r = upgrade_wait_fd(u, -1, 0, 2);
+	}
+	free(path);
+	return r < 0 ? r : 0;
+}
+
 int guard_start(struct upgrade *u)
 {
-	_cleanup_free_ char *self = self_path();
+	_cleanup_free_ char *self = self_path(), *name = str_fmt("crkexec-guard-%s.service", u->m->id);
 	sd_bus_error error = SD_BUS_ERROR_NULL;
-	int r = self ? guard_call(u->bus, self, u->m->id, &error) : -ENOMEM;
+	int r = self && name ? guard_call(u->bus, name, self, u->m->id, &error) : -ENOMEM;
 
 	if (r < 0)
 		upgrade_problem(u, r, NULL, NULL, "cannot start the guard unit: %s",
 				bus_error_text(&error, r));
 	sd_bus_error_free(&error);
-	return r < 0 ? r : 0;
+	if (r < 0)
+		return r;
+	r = guard_wait(u, name);
+	if (r < 0 && r != -ECANCELED) {
+		upgrade_problem(u, r, NULL, "start crkexec where systemd finds it by its path; see "
+				"journalctl", "the guard unit does not run: systemd could not execute %s "
+				"(%s)", self, strerror(-r));
+		/* It would be tried again for ever. */
+		(void)!sd_bus_call_method(u->bus, SD_NAME, SD_PATH, SD_MANAGER, "StopUnit", NULL, NULL,
+					  "ss", name, "replace");
+	}
+	return r;
 }

@@ -241,6 +241,13 @@ def test_names_what_cannot_be_saved_with_unit_process_descriptor_and_remedy(gues
     assert check.rc == 1 and "io_uring" in check.out + check.err
 
 
+def test_refuses_where_systemd_could_not_execute_the_guard(guest):
+    refused(guest, "--services", "redis-server", patterns=["guard unit does not run", "/mnt/crkexec"],
+            prefix="unshare -m sh -c 'mount -t tmpfs none /mnt && cp $(command -v crkexec) /mnt && "
+                   "PATH=/mnt:$PATH exec \"$@\"' sh")
+    assert guest.run("systemctl list-units --all --plain --no-legend 'crkexec-guard-*'").out == ""
+
+
 def test_wrong_usage_has_its_own_exit_status(guest):
     for words in ("", "--services", "--no-such-option", "--services '' --kernel 1",
                   "--services redis-server --store nowhere"):
