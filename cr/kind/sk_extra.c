@@ -186,9 +186,10 @@ static bool applies(const struct option *o, const struct sk_sort *s, bool connec
 	       (o->proto == ANY || o->proto == s->proto) && !(o->flags & UNCONNECTED && connected);
 }
 
-/* What fresh sockets of one sort have; asked once a dump. */
+/* What fresh sockets of one sort have; asked once for each network namespace: sysctls decide. */
 struct sk_defaults {
 	struct sk_defaults *next;
+	uint32_t ns_id;
 	struct sk_sort sort;
 	struct {
 		socklen_t len;
@@ -215,14 +216,14 @@ static int defaults_read(struct dump_ctx *ctx, const struct sk_sort *s, int fd,
 	return 0;
 }
 
-static int defaults_get(struct dump_ctx *ctx, const struct sk_sort *s, struct sk_defaults **list,
-			const struct sk_defaults **ret)
+static int defaults_get(struct dump_ctx *ctx, uint32_t ns_id, const struct sk_sort *s,
+			struct sk_defaults **list, const struct sk_defaults **ret)
 {
 	_cleanup_close_ int fd = -EBADF;
 	struct sk_defaults *d;
 
 	for (d = *list; d; d = d->next)
-		if (!memcmp(&d->sort, s, sizeof(*s))) {
+		if (d->ns_id == ns_id && !memcmp(&d->sort, s, sizeof(*s))) {
 			*ret = d;
 			return 0;
 		}
@@ -233,6 +234,7 @@ static int defaults_get(struct dump_ctx *ctx, const struct sk_sort *s, struct sk
 	d = ARENA_NEW(&ctx->arena, struct sk_defaults);
 	if (!d)
 		return log_err(-ENOMEM, "socket options");
+	d->ns_id = ns_id;
 	d->sort = *s;
 	d->next = *list;
 	*list = d;
@@ -335,7 +337,7 @@ int sk_extra_dump(struct dump_ctx *ctx, struct dump_file *f, struct sk_defaults 
 
 	if (r < 0)
 		return log_err(r, "cannot read the socket's sort");
-	r = defaults_get(ctx, &s, known, &d);
+	r = defaults_get(ctx, f->net_ns_id, &s, known, &d);
 	connected = is_connected(f->fd, &s);
 	for (size_t i = 0; !r && i < ARRAY_SIZE(options); i++) {
 		const struct option *o = &options[i];

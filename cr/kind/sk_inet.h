@@ -132,6 +132,8 @@ int tcp_check_entry(const TcpStreamEntry *e) _must_check_;
 
 /* sk_mcast.c. The groups of all sockets: candidates. */
 struct mcast_groups {
+	struct mcast_groups *next;	/* of another network namespace */
+	uint32_t ns_id;
 	struct mcast_group {
 		int family;
 		unsigned int ifindex;
@@ -152,7 +154,7 @@ int udp_check(struct dump_ctx *ctx, struct dump_file *f, uint32_t type, uint32_t
 void udp_reset_peek_off(SkOptsEntry *o);
 /*
  * 1 and *ret: a raw or ping socket is connected; getpeername(2) does not tell, since its peer has
- * no port. From /proc/PID/net/raw and the like; the parser for tests, too.
+ * no port. From /proc/net/raw and the like; the parser for tests, too.
  */
 int raw_peer(const struct dump_file *f, const InetSkEntry *e, union inet_addr *ret) _must_check_;
 int raw_peer_parse(const char *text, uint32_t family, uint64_t ino, union inet_addr *ret)

@@ -1,7 +1,7 @@
 /*
  * Multicast memberships of UDP, raw and ping sockets.
  *
- *   dump     /proc/PID/net/igmp and igmp6 list the groups of all sockets by interface; for each,
+ *   dump     /proc/net/igmp and igmp6 list the groups of all sockets by interface; for each,
  *            MCAST_MSFILTER tells whether this socket is a member, and its sources
  *   restore  IP_ADD_MEMBERSHIP or MCAST_JOIN_GROUP and then the sources; one membership by source
  *            after the other where only they are let in
@@ -75,23 +75,25 @@ int mcast_parse_v6(struct arena *a, const char *text, struct mcast_groups *ret)
 	return 0;
 }
 
-static int read_groups(struct dump_ctx *ctx, const struct dump_process *p, struct mcast_groups *g)
+/* Of the namespace the engine is in: the socket's, which may not be its process's. */
+static int read_groups(struct dump_ctx *ctx, struct mcast_groups *g)
 {
 	static const struct {
 		const char *file;
 		int (*parse)(struct arena *a, const char *text, struct mcast_groups *ret);
-	} files[] = { { "net/igmp", mcast_parse_v4 }, { "net/igmp6", mcast_parse_v6 } };
+	} files[] = { { "/proc/thread-self/net/igmp", mcast_parse_v4 },
+		      { "/proc/thread-self/net/igmp6", mcast_parse_v6 } };
 
 	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
 		_cleanup_free_ char *text = NULL;
-		int r = read_file_at(p->proc_fd, files[i].file, READ_FILE_MAX, &text, NULL);
+		int r = read_file_at(-1, files[i].file, READ_FILE_MAX, &text, NULL);
 
 		if (r == -ENOENT)	/* the kernel does without */
 			continue;
 		if (r >= 0)
 			r = files[i].parse(&ctx->arena, text, g);
 		if (r < 0)
-			return log_err(r, "cannot read /proc/%d/%s", p->pid, files[i].file);
+			return log_err(r, "cannot read %s", files[i].file);
 	}
 	return 0;
 }
@@ -161,28 +163,33 @@ static int put_membership(struct dump_ctx *ctx, InetSkEntry *e, const struct mca
 	return 0;
 }
 
-/* Once a dump: there is one network namespace. */
-static int groups_get(struct dump_ctx *ctx, const struct dump_file *f, struct mcast_groups **ret)
+/* Once a network namespace. */
+static int groups_get(struct dump_ctx *ctx, uint32_t ns_id, struct mcast_groups **ret)
 {
-	struct mcast_groups **slot = sk_groups_slot(ctx);
-	int r = 0;
+	struct mcast_groups **list = sk_groups_slot(ctx), *g;
+	int r;
 
-	*ret = slot ? *slot : NULL;
-	if (*ret)
-		return 0;
-	*ret = ARENA_NEW(&ctx->arena, struct mcast_groups);
-	if (!slot || !*ret)
+	for (g = list ? *list : NULL; g; g = g->next)
+		if (g->ns_id == ns_id) {
+			*ret = g;
+			return 0;
+		}
+	g = ARENA_NEW(&ctx->arena, struct mcast_groups);
+	if (!list || !g)
 		return log_err(-ENOMEM, "multicast groups");
-	r = read_groups(ctx, f->owner, *ret);
-	if (!r)
-		*slot = *ret;
-	return r;
+	r = read_groups(ctx, g);
+	if (r < 0)
+		return r;
+	g->ns_id = ns_id;
+	g->next = *list;
+	*list = *ret = g;
+	return 0;
 }
 
 int mcast_dump(struct dump_ctx *ctx, struct dump_file *f, InetSkEntry *e)
 {
 	struct mcast_groups *known;
-	int r = groups_get(ctx, f, &known);
+	int r = groups_get(ctx, f->net_ns_id, &known);
 
 	for (size_t i = 0; !r && i < known->n; i++) {
 		_cleanup_free_ struct group_filter *filter = NULL;

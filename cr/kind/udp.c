@@ -95,14 +95,17 @@ int raw_peer_parse(const char *text, uint32_t family, uint64_t ino, union inet_a
 int raw_peer(const struct dump_file *f, const InetSkEntry *e, union inet_addr *ret)
 {
 	bool v6 = e->family == AF_INET6;
-	const char *file = e->type == SOCK_RAW ? v6 ? "net/raw6" : "net/raw"
-					       : v6 ? "net/icmp6" : "net/icmp";
+	/* Of the namespace the engine is in: the socket's, which may not be its process's. */
+	const char *file = e->type == SOCK_RAW ? v6 ? "/proc/thread-self/net/raw6"
+						    : "/proc/thread-self/net/raw"
+					       : v6 ? "/proc/thread-self/net/icmp6"
+						    : "/proc/thread-self/net/icmp";
 	_cleanup_free_ char *text = NULL;
-	int r = read_file_at(f->owner->proc_fd, file, READ_FILE_MAX, &text, NULL);
+	int r = read_file_at(-1, file, READ_FILE_MAX, &text, NULL);
 
 	if (r >= 0)
 		r = raw_peer_parse(text, e->family, f->st.st_ino, ret);
-	return r < 0 ? log_err(r, "cannot read /proc/%d/%s", f->owner->pid, file) : r;
+	return r < 0 ? log_err(r, "cannot read %s", file) : r;
 }
 
 int raw_opts_dump(struct dump_ctx *ctx, int fd, const InetSkEntry *e, IpOptsEntry *o)

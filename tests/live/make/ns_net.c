@@ -134,6 +134,36 @@ static void exchange(int a, int b, const char *text)
 		maker_fail("got '%s' for '%s'", got, text);
 }
 
+static bool is_member(int fd, const char *group)
+{
+	struct group_filter f = { .gf_interface = 1 };
+	socklen_t len = sizeof(f);
+	struct sockaddr_in *g = (struct sockaddr_in *)&f.gf_group;
+
+	g->sin_family = AF_INET;
+	inet_pton(AF_INET, group, &g->sin_addr);
+	return !getsockopt(fd, SOL_IP, MCAST_MSFILTER, &f, &len);
+}
+
+static int member_of(const char *group)
+{
+	struct ip_mreqn m = { .imr_ifindex = 1 };
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	inet_pton(AF_INET, group, &m.imr_multiaddr);
+	MAKER_MUST(fd >= 0 && !setsockopt(fd, SOL_IP, IP_ADD_MEMBERSHIP, &m, sizeof(m)));
+	return fd;
+}
+
+static int raw_to_self(void)
+{
+	struct sockaddr_in sa = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int fd = socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, 253);
+
+	MAKER_MUST(fd >= 0 && !connect(fd, (struct sockaddr *)&sa, sizeof(sa)));
+	return fd;
+}
+
 static void set_up_network(void)
 {
 	run("ip link set lo up");
@@ -146,6 +176,7 @@ static void set_up_network(void)
 	run("echo 99 > /proc/sys/net/core/somaxconn");
 	run("echo '20000 20999' > /proc/sys/net/ipv4/ip_local_port_range");
 	run("echo 33 > /proc/sys/net/ipv4/tcp_fin_timeout");
+	run("echo 1 > /proc/sys/net/ipv4/ip_no_pmtu_disc");
 	run("echo 1 > /proc/sys/net/ipv4/conf/default/rp_filter; echo 2 > /proc/sys/net/ipv4/conf/lo/rp_filter");
 	run("echo '0 500' > /proc/sys/net/ipv4/ping_group_range");
 	run("echo 2001:db8::1 > /proc/sys/net/ipv6/conf/lo/stable_secret");
@@ -161,7 +192,8 @@ static void set_up_network(void)
 int main(int argc, char **argv)
 {
 	static char now[sizeof(was)];
-	int outer, inner, a, b, name, before, names[2];
+	int discover = IP_PMTUDISC_WANT, now_is;
+	int outer, inner, a, b, name, before, names[2], members[2], raws[2];
 	uint16_t outer_port, inner_port;
 	pid_t child;
 	char text[32];
@@ -174,11 +206,17 @@ int main(int argc, char **argv)
 	outer = listen_on(&outer_port);
 	snprintf(text, sizeof(text), "crk-%d", getpid());
 	before = abstract(text, true);
+	members[0] = member_of("239.77.5.1");
+	raws[0] = raw_to_self();
 	MAKER_MUST(unshare(CLONE_NEWNET | CLONE_NEWNS) == 0);
 	MAKER_MUST(mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) == 0);
 	MAKER_MUST(mount("sysfs", "/sys", "sysfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) == 0);
 	set_up_network();
 	inner = listen_on(&inner_port);
+	members[1] = member_of("239.77.5.2");
+	/* What a fresh socket outside has, but none in here. */
+	MAKER_MUST(!setsockopt(members[1], SOL_IP, IP_MTU_DISCOVER, &discover, sizeof(discover)));
+	raws[1] = raw_to_self();
 	a = connect_to(inner_port);
 	b = accept(inner, NULL, NULL);
 	name = abstract(text, true);		/* the same name as outside */
@@ -200,6 +238,12 @@ int main(int argc, char **argv)
 	MAKER_SAME("namespace of the inner listener", netns_of(inner), own_netns(getpid()));
 	MAKER_SAME("namespace of the inner name", netns_of(name), own_netns(getpid()));
 	MAKER_SAME("namespace of the outer name", netns_of(before), netns_of(outer));
+	MAKER_SAME("outer member", is_member(members[0], "239.77.5.1"), 1);
+	MAKER_SAME("inner member", is_member(members[1], "239.77.5.2"), 1);
+	MAKER_MUST(!getsockopt(members[1], SOL_IP, IP_MTU_DISCOVER, &now_is, &(socklen_t){ sizeof(now_is) }));
+	MAKER_SAME("IP_MTU_DISCOVER of the inner member", now_is, discover);
+	MAKER_SAME("outer raw socket sends to its peer", send(raws[0], "x", 1, 0), 1);
+	MAKER_SAME("inner raw socket sends to its peer", send(raws[1], "x", 1, 0), 1);
 	MAKER_SAME("namespace of the outer listener", netns_of(outer), own_netns(getppid()));
 	MAKER_MUST(recv(b, text, 6, 0) == 6 && !memcmp(text, "queued", 6));
 	exchange(a, b, "to b");
