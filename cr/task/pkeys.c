@@ -59,12 +59,12 @@ const struct task_part part_pkeys = {
 
 int pkeys_restore(struct restore_process *p, struct batch *b)
 {
-	uint32_t want = p->mm->pkeys, parents = p->parent ? p->parent->mm->pkeys : 0;
+	uint32_t want = p->mm->pkeys, cloned = p->mem_from ? p->mem_from->mm->pkeys : 0;
 	int r;
 
 	if (want & ~(uint32_t)0xfffe)
 		return part_bad("mm-%u.img: protection keys 0x%x", p->pst->pid, want);
-	if (want == parents)
+	if (want == cloned)
 		return 0;
 	r = batch_make_room(b, 2 * PKEYS, 0);
 	if (r < 0)
