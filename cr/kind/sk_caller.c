@@ -292,13 +292,22 @@ static int wait_end(pid_t pid)
 	return WIFEXITED(status) && !WEXITSTATUS(status) ? 0 : -EIO;
 }
 
+/* It has all that the engine has open: it must not outlive it, not even a SIGKILL. */
+static void __attribute__((noreturn)) hold(pid_t engine)
+{
+	syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
+	while (syscall(SYS_getppid) == engine)
+		syscall(SYS_pause);
+	_exit(0);
+}
+
 int sk_hold_pid(uint32_t pid, pid_t *ret)
 {
+	pid_t engine = getpid();
 	int r = pid && pid <= INT32_MAX ? clone_with_pid(pid, 0) : -EINVAL;
 
 	if (!r)
-		for (;;)
-			syscall(SYS_pause);
+		hold(engine);
 	*ret = r;
 	return MIN(r, 0);
 }
