@@ -15,6 +15,7 @@
 #include "util/io.h"
 
 #define TRIES_MAX			100u
+#define MEMBERS_MAX			64u	/* more than are asked for */
 #define HELPER_PROBE_READ_KERNEL	113
 #define HELPER_LOOKUP_PERCPU_ELEM	195
 #define CALL_KFUNC			2	/* BPF_PSEUDO_KFUNC_CALL */
@@ -33,6 +34,12 @@ struct peek {
 	struct btf btf;
 	int map_fd, read_fd, task_fd, percpu_fd;
 	uint64_t map_ptr;	/* the per-CPU pointer of the map's only element */
+	/* Members that were asked for: finding one among all types takes up to 25 µs. */
+	struct {
+		const char *structure, *name;	/* the caller's literals */
+		int off;
+	} members[MEMBERS_MAX];
+	size_t n_members;
 };
 
 #define INSN(c, d, s, o, i) ((struct bpf_insn){ .code = (c), .dst_reg = (d), .src_reg = (s), \
@@ -247,10 +254,27 @@ int peek_word(struct peek *pk, uint64_t addr, uint64_t *ret)
 	return 0;
 }
 
+static int offset_of(struct peek *pk, const char *structure, const char *member)
+{
+	int off;
+
+	for (size_t i = 0; i < pk->n_members; i++)
+		if (!strcmp(pk->members[i].structure, structure) &&
+		    !strcmp(pk->members[i].name, member))
+			return pk->members[i].off;
+	off = btf_member(&pk->btf, structure, member);
+	if (pk->n_members < MEMBERS_MAX) {
+		pk->members[pk->n_members].structure = structure;
+		pk->members[pk->n_members].name = member;
+		pk->members[pk->n_members++].off = off;
+	}
+	return off;
+}
+
 int peek_inside(struct peek *pk, uint64_t addr, const char *structure, const char *member,
 		uint64_t *ret_addr)
 {
-	int off = btf_member(&pk->btf, structure, member);
+	int off = offset_of(pk, structure, member);
 
 	if (off < 0)
 		return -ENODATA;
@@ -295,21 +319,27 @@ int peek_percpu(struct peek *pk, uint64_t ptr, unsigned int cpu, uint64_t *ret_a
 	return 0;
 }
 
-int peek_file(struct peek *pk, pid_t pid, int fd, uint64_t *ret_addr)
+int peek_files(struct peek *pk, pid_t pid, uint64_t *ret_table, uint64_t *ret_n)
 {
-	uint64_t task, files, fdt, max, array;
+	uint64_t task, files, fdt;
 	int r = peek_task(pk, pid, &task);
 
-	*ret_addr = 0;
 	if (r >= 0)
 		r = peek_member(pk, task, "task_struct", "files", 8, &files);
 	if (r >= 0)
 		r = peek_member(pk, files, "files_struct", "fdt", 8, &fdt);
 	if (r >= 0)
-		r = peek_member(pk, fdt, "fdtable", "max_fds", 4, &max);
-	if (r >= 0)
-		r = peek_member(pk, fdt, "fdtable", "fd", 8, &array);
-	if (r < 0 || fd < 0 || (uint64_t)fd >= max)
+		r = peek_member(pk, fdt, "fdtable", "max_fds", 4, ret_n);
+	return r < 0 ? r : peek_member(pk, fdt, "fdtable", "fd", 8, ret_table);
+}
+
+int peek_file(struct peek *pk, pid_t pid, int fd, uint64_t *ret_addr)
+{
+	uint64_t table, n;
+	int r = peek_files(pk, pid, &table, &n);
+
+	*ret_addr = 0;
+	if (r < 0 || fd < 0 || (uint64_t)fd >= n)
 		return r;
-	return peek_word(pk, array + (uint64_t)fd * 8, ret_addr);
+	return peek_word(pk, table + (uint64_t)fd * 8, ret_addr);
 }

@@ -26,6 +26,8 @@ static inline void peek_closep(struct peek **pk)
 
 /* Kernel address of a task_struct. */
 int peek_task(struct peek *pk, pid_t pid, uint64_t *ret_addr) _must_check_;
+/* Where the kernel's table of open files is (*ret_n addresses of struct file, 0: none). */
+int peek_files(struct peek *pk, pid_t pid, uint64_t *ret_table, uint64_t *ret_n) _must_check_;
 /* Kernel address of the struct file behind a descriptor, 0 if there is none of that number. */
 int peek_file(struct peek *pk, pid_t pid, int fd, uint64_t *ret_addr) _must_check_;
 /* Member of the structure at addr: bytes is 1, 4 or 8. -ENODATA: there is none of that name. */
