@@ -18,13 +18,17 @@
 
 #define REMEDY		"stop the service before the upgrade"
 
-/* Files by their queue's inode. */
-static struct map *dumped_queues(struct dump_ctx *ctx)
+struct mqueue_dump {
+	struct map dumped;		/* files by their queue's inode */
+	struct mqueue_users users;
+};
+
+static struct mqueue_dump *state(struct dump_ctx *ctx)
 {
 	void **slot = &ctx->kind_state[FD_TYPES__EXT];
 
 	if (!*slot)
-		*slot = ARENA_NEW(&ctx->arena, struct map);
+		*slot = ARENA_NEW(&ctx->arena, struct mqueue_dump);
 	return *slot;
 }
 
@@ -72,7 +76,9 @@ static int check(struct dump_ctx *ctx, const struct dump_file *f, int fd, const 
 	if (info.notify_pid)
 		return log_obstacle(REMEDY, "%s: POSIX message queue that notifies process %d (mq_notify): the value handed over with that cannot be read",
 				    f->link, info.notify_pid);
-	pid = mqueue_user(fd, is_ours, ctx);
+	r = mqueue_user(&ctx->arena, &state(ctx)->users, fd, is_ours, ctx, &pid);
+	if (r < 0)
+		return log_err(r, "%s: cannot find out who has it open", f->link);
 	if (pid)
 		return log_obstacle("choose all services that use it together in one tree, or none",
 				    "%s: POSIX message queue that process %d, outside the tree, has open, too",
@@ -125,20 +131,20 @@ static int queue_dump(struct dump_ctx *ctx, const struct dump_file *f, MqueueSta
 
 static int mqueue_dump(struct dump_ctx *ctx, struct dump_file *f)
 {
-	struct map *dumped = dumped_queues(ctx);
+	struct mqueue_dump *d = state(ctx);
 	ExtFileEntry *ext = ARENA_MSG(&ctx->arena, ExtFileEntry, ext_file_entry);
 	MqueueEntry *e = ARENA_MSG(&ctx->arena, MqueueEntry, mqueue_entry);
 	int r;
 
-	if (!dumped || !ext || !e)
+	if (!d || !ext || !e)
 		return log_err(-ENOMEM, "%s", f->link);
 	ext->id = f->id;
 	ext->mqueue = e;
 	e->queue = f->st.st_ino;
 	e->flags = f->flags;
 	f->fe->ext = ext;
-	if (!map_get(dumped, e->queue)) {
-		r = map_put(dumped, e->queue, f);
+	if (!map_get(&d->dumped, e->queue)) {
+		r = map_put(&d->dumped, e->queue, f);
 		if (r >= 0)
 			r = queue_dump(ctx, f, &e->state);
 		if (r < 0)
@@ -149,20 +155,22 @@ static int mqueue_dump(struct dump_ctx *ctx, struct dump_file *f)
 
 static int mqueue_dump_end(struct dump_ctx *ctx)
 {
-	struct map *dumped = dumped_queues(ctx);
+	struct mqueue_dump *d = state(ctx);
 
-	if (!dumped)
+	if (!d)
 		return log_err(-ENOMEM, "message queues");
-	mqueue_warn_loose(ctx, dumped);
+	mqueue_warn_loose(ctx, &d->dumped, &d->users);
 	return 0;
 }
 
 static void mqueue_dump_done(struct dump_ctx *ctx)
 {
-	struct map *dumped = ctx->kind_state[FD_TYPES__EXT];
+	struct mqueue_dump *d = ctx->kind_state[FD_TYPES__EXT];
 
-	if (dumped)
-		map_done(dumped);
+	if (!d)
+		return;
+	map_done(&d->dumped);
+	mqueue_users_done(&d->users);
 }
 
 const struct kind kind_mqueue = {

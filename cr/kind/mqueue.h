@@ -26,9 +26,20 @@ int mqueue_info_read(int fd, struct mqueue_info *ret) _must_check_;
  * but SIGKILL reaches. fd: read-write, not blocking. Nobody else may use the queue meanwhile.
  */
 int mqueue_read(struct arena *a, int fd, MqueueMessage ***ret, size_t *ret_n) _must_check_;
-/* A process that has the queue open, for which skip() is false; 0: none. Not the caller. */
-pid_t mqueue_user(int fd, bool (*skip)(void *arg, pid_t pid), void *arg);
+/* mqueue_users.c. Zero at first. */
+struct mqueue_users {
+	struct map by_name;	/* files that processes have open */
+	bool looked;
+};
+/*
+ * A process that has the queue open, for which skip() is false; *ret 0: none. Not the caller. As it was
+ * at the first question.
+ */
+int mqueue_user(struct arena *a, struct mqueue_users *u, int fd, bool (*skip)(void *arg, pid_t pid),
+		void *arg, pid_t *ret) _must_check_;
+void mqueue_users_done(struct mqueue_users *u);
+
 /* mqueue_loose.c: warns of queues that are open nowhere but may be the tree's. dumped: by inode. */
-void mqueue_warn_loose(const struct dump_ctx *ctx, const struct map *dumped);
+void mqueue_warn_loose(struct dump_ctx *ctx, const struct map *dumped, struct mqueue_users *users);
 
 #endif

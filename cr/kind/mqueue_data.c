@@ -1,5 +1,5 @@
 /*
- * What is in a POSIX message queue, and who has it open.
+ * What is in a POSIX message queue.
  *
  * The kernel has no way to look at messages without taking them out. They are out for some
  * microseconds, in a child of the engine: whatever happens to the engine, it puts them back.
@@ -186,49 +186,4 @@ int mqueue_read(struct arena *a, int fd, MqueueMessage ***ret, size_t *ret_n)
 		r = to_messages(a, c, ret, ret_n);
 	munmap(c, room);
 	return r;
-}
-
-/* Does the descriptor behind /proc/PID/fd/N show that file? By name first: stat() may hang. */
-static bool is_queue(int dir, const char *name, const char *link, const struct stat *st)
-{
-	_cleanup_free_ char *other = NULL;
-	struct stat o;
-
-	return readlink_at(dir, name, &other) >= 0 && !strcmp(strrchr(other, '/') ?: other, link) &&
-	       !fstatat(dir, name, &o, 0) && o.st_ino == st->st_ino && o.st_dev == st->st_dev;
-}
-
-static bool has_open(pid_t pid, const char *link, const struct stat *st)
-{
-	_cleanup_closedir_ DIR *d = NULL;
-	const struct dirent *e;
-	char path[32];
-
-	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
-	d = opendir(path);
-	while (d && (e = readdir(d)))
-		if (isdigit((unsigned char)e->d_name[0]) && is_queue(dirfd(d), e->d_name, link, st))
-			return true;
-	return false;
-}
-
-pid_t mqueue_user(int fd, bool (*skip)(void *arg, pid_t pid), void *arg)
-{
-	_cleanup_closedir_ DIR *proc = opendir("/proc");
-	_cleanup_free_ char *link = NULL;
-	const struct dirent *e;
-	struct stat st;
-	char path[32];
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	if (!proc || fstat(fd, &st) < 0 || readlink_at(AT_FDCWD, path, &link) < 0)
-		return 0;
-	while ((e = readdir(proc))) {
-		pid_t pid = atoi(e->d_name);
-
-		if (pid > 0 && pid != getpid() && !(skip && skip(arg, pid)) &&
-		    has_open(pid, strrchr(link, '/') ?: link, &st))
-			return pid;
-	}
-	return 0;
 }

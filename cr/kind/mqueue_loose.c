@@ -40,7 +40,7 @@ static bool is_users(const struct dump_ctx *ctx, uid_t uid)
 	return false;
 }
 
-void mqueue_warn_loose(const struct dump_ctx *ctx, const struct map *dumped)
+void mqueue_warn_loose(struct dump_ctx *ctx, const struct map *dumped, struct mqueue_users *users)
 {
 	_cleanup_closedir_ DIR *d = open_directory();
 	const struct dirent *e;
@@ -50,12 +50,13 @@ void mqueue_warn_loose(const struct dump_ctx *ctx, const struct map *dumped)
 	while (d && (e = readdir(d))) {
 		_cleanup_close_ int fd = -EBADF;
 		struct stat st;
+		pid_t pid;
 
 		if (e->d_name[0] == '.' || fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
 		    !st.st_uid || map_get(dumped, st.st_ino) || !is_users(ctx, st.st_uid))
 			continue;
 		fd = openat(dirfd(d), e->d_name, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-		if (fd >= 0 && !mqueue_user(fd, NULL, NULL))
+		if (fd >= 0 && mqueue_user(&ctx->arena, users, fd, NULL, NULL, &pid) >= 0 && !pid)
 			log_warn("POSIX message queue /%s of user %u is open in no process: it is not saved",
 				 e->d_name, st.st_uid);
 	}

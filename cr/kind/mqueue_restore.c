@@ -27,6 +27,7 @@ struct queue {
 
 struct mqueues {
 	struct queue *queues;
+	struct mqueue_users users;
 	bool finished;
 };
 
@@ -180,7 +181,9 @@ static int queue_take_over(struct restore_ctx *ctx, struct queue *q, const char 
 	r = mqueue_info_read(fd, &info);
 	if (r < 0)
 		return log_err(r, "cannot look at the one that is there");
-	pid = mqueue_user(fd, NULL, NULL);
+	r = mqueue_user(&ctx->arena, &state(ctx)->users, fd, NULL, NULL, &pid);
+	if (r < 0)
+		return log_err(r, "cannot find out who has it open");
 	if (pid || info.notify_pid)
 		return log_fail(-EBUSY, "process %d has it open", pid ? pid : info.notify_pid);
 	if (attr.mq_maxmsg != s->maxmsg || attr.mq_msgsize != s->msgsize ||
@@ -257,4 +260,6 @@ void mqueue_restore_done(struct restore_ctx *ctx)
 			mq_unlink(name);
 		close_fdp(&q->fd);
 	}
+	if (m)
+		mqueue_users_done(&m->users);
 }
