@@ -232,26 +232,26 @@ static int put_input(int slave, const struct termios2 *quiet, const struct tty_q
 	return 0;
 }
 
+/* In a dump this is all there is of the data: whatever fails, all else is put. */
 int tty_queues_put(int master, int slave, const struct termios2 *real, const struct tty_queues *q)
 {
 	struct termios2 quiet = quiet_termios(real, is_canonical(real));
 	uint32_t done = q->n_in;
-	int r = 0;
+	int r = 0, out = 0, stopped;
 
 	if (q->n_out || q->n_in || q->n_pushed) {
 		if (ioctl(slave, TCSETS2, &quiet) < 0)
 			return neg_errno();
-		r = put_all(slave, q->out, q->n_out);
-		if (r >= 0)
-			r = put_input(slave, &quiet, q, &done);
+		out = put_all(slave, q->out, q->n_out);
+		r = put_input(slave, &quiet, q, &done);
 	}
-	/* Whatever happened before. */
 	if (ioctl(slave, TCSETS2, real) < 0)
 		r = neg_errno();
 	/* What did not fit waits as it came: not yet seen by the line discipline. */
 	if (r >= 0)
 		r = put_rest(master, q->in + done, q->n_in - done);
-	return r < 0 ? r : put_stopped(slave, real, q->stopped);
+	stopped = put_stopped(slave, real, q->stopped);
+	return out < 0 ? out : r < 0 ? r : stopped;
 }
 
 static int take_input(int slave, const struct termios2 *real, struct tty_queues *q)

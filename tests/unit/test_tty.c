@@ -101,6 +101,23 @@ TEST("a half typed line, complete ones and ends of file stay apart")
 	pair_end(&p);
 }
 
+TEST("what is typed is put in also where output finds no room")
+{
+	struct pair p;
+
+	pair_begin(&p, ICANON | ISIG | IEXTEN);
+	p.q->n_out = 3;
+	memcpy(p.q->out, "out", 3);
+	p.q->n_in = 6;
+	memcpy(p.q->in, "a line", 6);
+	p.q->n_pushed = 1;
+	p.q->pushed[0] = 6;
+	ASSERT_OK(ioctl(p.slave, TCXONC, TCOOFF));
+	ASSERT_EQ(tty_queues_put(p.master, p.slave, &p.t, p.q), -ENOSPC);
+	expect(p.slave, "a line", 6);
+	pair_end(&p);
+}
+
 TEST("raw input and output stay, whatever the bytes")
 {
 	char all[256];
