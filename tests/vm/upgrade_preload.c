@@ -37,7 +37,7 @@ struct target {
 	int pid;
 };
 
-/* cr/image/store_bundle.c. */
+/* cr/image/store_bundle.h. */
 struct bundle_head {
 	char magic[8];
 	uint32_t version, header_bytes;
