@@ -246,19 +246,10 @@ static const struct {
 	{ "post-dump",		step_post_dump,	false },
 };
 
-/*
- * A dump is complete when its inventory is there, and that comes last: one of an earlier dump
- * in the same directory would vouch for a mixture of both.
- */
 int dump_begin_images(struct dump_ctx *ctx)
 {
-	struct image_writer *w;
-	int r = image_create(ctx->store, &image_inventory, &w);
+	int r = image_store_forget(ctx->store);
 
-	if (r >= 0)
-		r = image_close(w);
-	if (r >= 0)
-		r = image_store_forget_shared(ctx->store);
 	return r < 0 ? r : mem_chain_open(ctx);
 }
 

@@ -255,11 +255,11 @@ int image_store_make_shared(struct image_store *s, struct image_store **ret)
 	return 0;
 }
 
-int image_store_forget_shared(struct image_store *s)
+int image_store_forget(struct image_store *s)
 {
-	int r = s->ops->forget_shared ? s->ops->forget_shared(s) : 0;
+	int r = s->ops->forget ? s->ops->forget(s) : 0;
 
-	return r < 0 ? log_err(r, "cannot remove an earlier dump's shared pages") : 0;
+	return r < 0 ? log_err(r, "cannot remove an earlier dump's images") : 0;
 }
 
 int image_store_link_parent(struct image_store *s, const char *to)

@@ -78,10 +78,14 @@ int image_store_link_parent(struct image_store *s, const char *to) _must_check_;
  * processes have. To readers of CRIU's format it is an earlier dump: in a directory it is the
  * directory "shared", and `parent` leads to it. It is open until s is closed. -EEXIST, silent:
  * there is a `parent` already.
- * image_store_forget_shared() removes one of an earlier dump to the same directory.
  */
 int image_store_make_shared(struct image_store *s, struct image_store **ret) _must_check_;
-int image_store_forget_shared(struct image_store *s) _must_check_;
+/*
+ * Before a dump: what an earlier one to the same directory has left goes, or what this one has
+ * nothing to write to would be restored with it. The inventory first; files whose names no image
+ * has, and a `parent` that an operator has made, stay.
+ */
+int image_store_forget(struct image_store *s) _must_check_;
 void image_store_close(struct image_store *s);
 static inline void image_store_closep(struct image_store **s)
 {

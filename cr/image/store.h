@@ -77,8 +77,8 @@ struct image_store_ops {
 	int (*link_parent)(struct image_store *s, const char *to);
 	/* Before files named IMAGE_SHARED/... are written: open_parent() shall find them. */
 	int (*make_shared)(struct image_store *s);
-	/* Those of an earlier dump go, with what makes open_parent() find them. */
-	int (*forget_shared)(struct image_store *s);
+	/* An earlier dump's images go, with what makes open_parent() find its shared ones. */
+	int (*forget)(struct image_store *s);
 	int (*each_file)(struct image_store *s, image_file_fn fn, void *arg);
 	int (*seal)(struct image_store *s, uint64_t *ret_bytes, uint64_t *ret_hash);
 	int (*verify)(struct image_store *s);	/* NULL: nothing to compare with */

@@ -25,6 +25,6 @@ static inline struct dir_store *dir_store(struct image_store *s)
 int dir_each_file(struct image_store *s, image_file_fn fn, void *arg) _must_check_;
 int dir_seal(struct image_store *s, uint64_t *ret_bytes, uint64_t *ret_hash) _must_check_;
 int dir_make_shared(struct image_store *s) _must_check_;
-int dir_forget_shared(struct image_store *s) _must_check_;
+int dir_forget(struct image_store *s) _must_check_;
 
 #endif

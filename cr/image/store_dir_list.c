@@ -104,19 +104,33 @@ static int list_images(int fd, struct names *l)
 	return 0;
 }
 
-int dir_forget_shared(struct image_store *s)
+/* By their names only: a virtual machine's disk ends in ".img", too. */
+static int remove_images_at(int dirfd, const char *path, const char *prefix)
 {
 	_cleanup_(names_done) struct names l = { 0 };
-	int dirfd = dir_store(s)->dirfd, r;
+	int r = list_images_at(dirfd, path, prefix, &l);
 
-	if (!parent_is_shared(dir_store(s)))
-		return 0;
-	r = list_images_at(dirfd, IMAGE_SHARED, IMAGE_SHARED "/", &l);
-	if (r < 0 && r != -ENOENT)
-		return r;
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
 	for (size_t i = 0; i < l.n; i++)
-		if (unlinkat(dirfd, l.p[i], 0) < 0)
+		if (image_identify(l.p[i], NULL, 0) && unlinkat(dirfd, l.p[i], 0) < 0)
 			return neg_errno();
+	return 0;
+}
+
+int dir_forget(struct image_store *s)
+{
+	int dirfd = dir_store(s)->dirfd, r = 0;
+
+	/* First: without it the others are no dump. */
+	if (unlinkat(dirfd, image_inventory.file_fmt, 0) < 0 && errno != ENOENT)
+		return neg_errno();
+	r = remove_images_at(dirfd, ".", "");
+	if (r < 0 || !parent_is_shared(dir_store(s)))
+		return r;
+	r = remove_images_at(dirfd, IMAGE_SHARED, IMAGE_SHARED "/");
+	if (r < 0)
+		return r;
 	if (unlinkat(dirfd, IMAGE_SHARED, AT_REMOVEDIR) < 0 && errno != ENOENT)
 		return neg_errno();
 	return unlinkat(dirfd, "parent", 0) < 0 ? neg_errno() : 0;

@@ -298,3 +298,33 @@ def test_flipped_bits_in_images_never_crash_and_leave_nothing_behind(tmp_path):
     m.restore()
     m.verify()
     m.end()
+
+
+def closed_sleeper(*args):
+    """A process without descriptors."""
+    p = subprocess.Popen([sys.executable, "-c", "import os, time\n"
+                          "os.closerange(0, 3)\ntime.sleep(1000)"], start_new_session=True, **dict(args))
+    wait_for(lambda: not os.listdir(f"/proc/{p.pid}/fd") and
+             open(f"/proc/{p.pid}/syscall").read().startswith("230 "), 5, "asleep without descriptors")
+    return p
+
+
+def test_nothing_of_an_earlier_dump_in_the_directory_is_restored(tmp_path):
+    m = Maker("pipes", tmp_path)
+    m.start()
+    p = closed_sleeper()
+    try:
+        m.dump("-R")
+        earlier = set(os.listdir(m.images))
+        assert {"pipes-data.img", "fdinfo-2.img"} <= earlier
+        (m.images / "disk.img").write_text("no image of ours")
+        check(cr("dump", m.images, "-t", str(p.pid)), "dump")
+        p.wait()
+        assert not {"pipes-data.img", "fdinfo-2.img"} & set(os.listdir(m.images))
+        assert (m.images / "disk.img").exists()
+        check(cr("restore", m.images, "-d"), "restore")
+        assert os.listdir(f"/proc/{p.pid}/fd") == []
+    finally:
+        m.end()
+        os.kill(p.pid, signal.SIGKILL)
+        p.wait()

@@ -481,18 +481,28 @@ TEST("pages several processes have are read from one file, and known to be the s
 	}
 }
 
-TEST("an earlier dump's shared pages go, an operator's parent stays")
+TEST("an earlier dump's images and shared pages go, an operator's parent and other files stay")
 {
+	static const char *const images[] = { "inventory.img", "fdinfo-2.img", "ipcns-shm-3.img" };
+	static const char *const others[] = { "disk.img", "fdinfo-x.img", "stats-dump" };
 	struct fixture f = fixture_begin(DIRECTORY, 0);
 	struct stat st;
 
-	ASSERT_OK(image_store_forget_shared(f.store));
+	ASSERT_OK(image_store_forget(f.store));
 	put_family(f.store);
-	ASSERT_OK(image_store_forget_shared(f.store));
+	for (size_t i = 0; i < ARRAY_SIZE(images); i++) {
+		close(openat(f.dirfd, images[i], O_WRONLY | O_CREAT, 0600));
+		close(openat(f.dirfd, others[i], O_WRONLY | O_CREAT, 0600));
+	}
+	ASSERT_OK(image_store_forget(f.store));
+	for (size_t i = 0; i < ARRAY_SIZE(images); i++) {
+		ASSERT_EQ(fstatat(f.dirfd, images[i], &st, 0), -1);
+		ASSERT_OK(fstatat(f.dirfd, others[i], &st, 0));
+	}
 	ASSERT_EQ(fstatat(f.dirfd, "shared", &st, AT_SYMLINK_NOFOLLOW), -1);
 	ASSERT_EQ(fstatat(f.dirfd, "parent", &st, AT_SYMLINK_NOFOLLOW), -1);
 	ASSERT_OK(symlinkat("../before", f.dirfd, "parent"));
-	ASSERT_OK(image_store_forget_shared(f.store));
+	ASSERT_OK(image_store_forget(f.store));
 	ASSERT_OK(fstatat(f.dirfd, "parent", &st, AT_SYMLINK_NOFOLLOW));
 	fixture_end(&f);
 }
