@@ -189,6 +189,21 @@ int dump_mark_generation(struct dump_ctx *ctx)
 	return 0;
 }
 
+/* Restore takes a file that is missing for one that had no entries, unless it is named here. */
+static int name_images(struct dump_ctx *ctx, InventoryEntry *inv)
+{
+	const char (*names)[IMAGE_NAME_MAX];
+	size_t n = image_store_written(ctx->store, &names);
+
+	inv->images = arena_alloc(&ctx->arena, n * sizeof(*inv->images));
+	if (!inv->images)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++)
+		inv->images[i] = (char *)names[i];
+	inv->n_images = n;
+	return 0;
+}
+
 /* Last: an image directory without it is no dump. */
 static int step_inventory(struct dump_ctx *ctx)
 {
@@ -207,7 +222,7 @@ static int step_inventory(struct dump_ctx *ctx)
 	if (ctx->opts->tcp_close)
 		inv->has_tcp_close = inv->tcp_close = true;
 	inv->plugins_entry = ARENA_MSG(&ctx->arena, PluginsEntry, plugins_entry);
-	if (!inv->plugins_entry || dump_huge_pools(ctx, inv) < 0)
+	if (!inv->plugins_entry || dump_huge_pools(ctx, inv) < 0 || name_images(ctx, inv) < 0)
 		return -ENOMEM;
 	r = dump_mark_generation(ctx);
 	return r < 0 ? r : image_write_one(ctx->store, &image_inventory, &inv->base);

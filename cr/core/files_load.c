@@ -154,6 +154,10 @@ static int table_load(struct restore_ctx *ctx, struct restore_process *p)
 	r = image_open_optional(ctx->store, &image_fdinfo, &rd, (uint64_t)p->ids->files_id);
 	if (r < 0)
 		return log_err(r, "cannot open fdinfo-%u.img", p->ids->files_id);
+	/* Those of other programs do not tell whether there ever was one. */
+	if (!rd.bytes && !ctx->inventory->n_images)
+		log_warn("there is no fdinfo-%u.img: it comes back without descriptors",
+			 p->ids->files_id);
 	while ((r = image_get(&rd, &ctx->arena, fdinfo_entry, &e)) > 0) {
 		r = fd_check(ctx, p, e);
 		if (r < 0)

@@ -37,6 +37,10 @@ static int load_inventory(struct restore_ctx *ctx)
 		return log_fail(-EOPNOTSUPP, "inventory.img: image version %u is unknown", inv->img_version);
 	if (!inv->has_fdinfo_per_id || !inv->fdinfo_per_id)
 		return log_fail(-EOPNOTSUPP, "inventory.img: images of this age are not supported");
+	for (size_t i = 0; i < inv->n_images; i++)
+		if (image_store_find(ctx->store, inv->images[i]) < 0)
+			return log_fail(-ENOENT, "image %.64s, which the dump has written, is missing",
+					inv->images[i]);
 	ctx->inventory = inv;
 	return 0;
 }

@@ -152,6 +152,21 @@ int image_fill(struct image_writer *w, uint64_t bytes, image_fill_fn fn, void *a
 	return r < 0 ? writer_fail(w, r) : 0;
 }
 
+/* Before the file is completed: afterwards the name could only be missed. */
+static int note_name(const struct image_writer *w)
+{
+	struct image_store *s = w->store;
+	char (*names)[IMAGE_NAME_MAX] = s->written;
+
+	if (!(s->n_written & (s->n_written - 1)))
+		names = reallocarray(names, s->n_written ? s->n_written * 2 : 1, sizeof(*names));
+	if (!names)
+		return log_err(-ENOMEM, "cannot write image %s", w->name);
+	s->written = names;
+	memcpy(names[s->n_written++], w->name, sizeof(*names));
+	return 0;
+}
+
 int image_close(struct image_writer *w)
 {
 	char name[IMAGE_NAME_MAX];
@@ -159,6 +174,8 @@ int image_close(struct image_writer *w)
 
 	if (!w)
 		return 0;
+	if (!w->error && w->begun)
+		w->error = note_name(w);
 	if (w->error) {
 		r = w->error;
 		w->store->ops->abandon(w);
@@ -259,7 +276,19 @@ int image_store_forget(struct image_store *s)
 {
 	int r = s->ops->forget ? s->ops->forget(s) : 0;
 
+	s->n_written = 0;
 	return r < 0 ? log_err(r, "cannot remove an earlier dump's images") : 0;
+}
+
+size_t image_store_written(const struct image_store *s, const char (**ret)[IMAGE_NAME_MAX])
+{
+	*ret = (const char (*)[IMAGE_NAME_MAX])s->written;
+	return s->n_written;
+}
+
+int image_store_find(struct image_store *s, const char *name)
+{
+	return s->ops->find(s, name);
 }
 
 int image_store_link_parent(struct image_store *s, const char *to)
@@ -288,6 +317,7 @@ void image_store_close(struct image_store *s)
 		struct image_store *parent = s->parent_is_own ? s->parent : NULL;
 
 		free(s->shared);
+		free(s->written);
 		s->ops->close(s);
 		s = parent;
 	}

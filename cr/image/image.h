@@ -86,6 +86,13 @@ int image_store_make_shared(struct image_store *s, struct image_store **ret) _mu
  * has, and a `parent` that an operator has made, stay.
  */
 int image_store_forget(struct image_store *s) _must_check_;
+/*
+ * Names of the images written so far, those of the store inside it too: what a reader must find,
+ * since a missing file otherwise means that there was nothing to write. Valid until the next write.
+ */
+size_t image_store_written(const struct image_store *s, const char (**ret)[IMAGE_NAME_MAX]);
+/* -ENOENT, silent: there is no image of that name. */
+int image_store_find(struct image_store *s, const char *name) _must_check_;
 void image_store_close(struct image_store *s);
 static inline void image_store_closep(struct image_store **s)
 {

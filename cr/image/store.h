@@ -31,6 +31,8 @@ struct image_store {
 	bool parent_is_own;		/* closed with this one; else borrowed */
 	struct image_store *shared;	/* of a store that is being written; a part */
 	struct pages_file *pages_files;
+	char (*written)[IMAGE_NAME_MAX];	/* names of the files that were completed */
+	size_t n_written;
 };
 
 /* The file's name as the whole store has it. */
@@ -69,6 +71,8 @@ struct image_store_ops {
 
 	/* data, bytes and what is to be released of r; -ENOENT. */
 	int (*open)(struct image_store *s, const char *name, struct image_reader *r);
+	/* Is there a file of that name? 0 or -ENOENT. */
+	int (*find)(struct image_store *s, const char *name);
 	/* Opens the store before this one (heap); -ENOENT. */
 	int (*open_parent)(struct image_store *s, struct image_store **ret);
 	/* A hole instead of these bytes of a file; NULL: not possible. */

@@ -310,6 +310,7 @@ const struct image_store_ops bundle_ops = {
 	.commit		= bundle_commit,
 	.abandon	= bundle_abandon,
 	.open		= bundle_open_file,
+	.find		= bundle_find,
 	.open_parent	= bundle_open_parent,
 	.make_shared	= bundle_make_shared,
 	.each_file	= bundle_each_file,

@@ -81,6 +81,7 @@ extern const struct image_store_ops bundle_ops;
 
 /* store_bundle_read.c: of a sealed bundle, whoever sealed it; see struct image_store_ops. */
 int bundle_open_file(struct image_store *s, const char *name, struct image_reader *r) _must_check_;
+int bundle_find(struct image_store *s, const char *name) _must_check_;
 int bundle_open_parent(struct image_store *s, struct image_store **ret) _must_check_;
 int bundle_each_file(struct image_store *s, image_file_fn fn, void *arg) _must_check_;
 int bundle_verify(struct image_store *s) _must_check_;

@@ -5,16 +5,31 @@
 #include "util/io.h"
 #include "util/log.h"
 
+static const struct bundle_entry *entry_find(const struct bundle *b, const char *name)
+{
+	struct bundle_entry key;
+
+	snprintf(key.name, sizeof(key.name), "%s", name);
+	return b->n ? bsearch(&key, b->toc, b->n, sizeof(key), bundle_entry_compare) : NULL;
+}
+
+int bundle_find(struct image_store *s, const char *name)
+{
+	const struct bundle *b = bundle_of(s);
+
+	if (!b->sealed)
+		return -EBUSY;
+	return entry_find(b, name) ? 0 : -ENOENT;
+}
+
 int bundle_open_file(struct image_store *s, const char *name, struct image_reader *r)
 {
 	const struct bundle *b = bundle_of(s);
-	struct bundle_entry key;
 	const struct bundle_entry *e;
 
 	if (!b->sealed)
 		return -EBUSY;
-	snprintf(key.name, sizeof(key.name), "%s", name);
-	e = b->n ? bsearch(&key, b->toc, b->n, sizeof(key), bundle_entry_compare) : NULL;
+	e = entry_find(b, name);
 	if (!e)
 		return -ENOENT;
 	if (e->bytes) {

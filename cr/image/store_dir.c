@@ -263,6 +263,11 @@ static int dir_open(struct image_store *s, const char *name, struct image_reader
 	return image_map_file(dir_store(s)->dirfd, name, r);
 }
 
+static int dir_find(struct image_store *s, const char *name)
+{
+	return faccessat(dir_store(s)->dirfd, name, F_OK, 0) < 0 ? neg_errno() : 0;
+}
+
 static int dir_open_parent(struct image_store *s, struct image_store **ret)
 {
 	_cleanup_close_ int fd = openat(dir_store(s)->dirfd, "parent",
@@ -320,6 +325,7 @@ static const struct image_store_ops dir_ops = {
 	.commit		= dir_commit,
 	.abandon	= dir_abandon,
 	.open		= dir_open,
+	.find		= dir_find,
 	.open_parent	= dir_open_parent,
 	.punch		= dir_punch,
 	.link_parent	= dir_link_parent,

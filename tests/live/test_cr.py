@@ -1,4 +1,5 @@
 """The `cr` command: exit codes, messages, files it leaves, what a failed dump leaves behind."""
+import json
 import os
 import re
 import resource
@@ -9,7 +10,7 @@ import time
 
 import pytest
 
-from live import CR, Maker, check, cr, wait_for
+from live import CR, Maker, check, cr, reap_orphans, wait_for
 
 
 def run(*argv, **kw):
@@ -328,3 +329,55 @@ def test_nothing_of_an_earlier_dump_in_the_directory_is_restored(tmp_path):
         m.end()
         os.kill(p.pid, signal.SIGKILL)
         p.wait()
+
+
+def test_an_image_that_is_missing_is_noticed_whichever_it_is(tmp_path):
+    m = Maker("pipes", tmp_path)
+    m.start()
+    try:
+        m.dump()
+        m.reap()
+        names = [f.name for f in m.images.iterdir() if f.suffix == ".img"]
+        assert {"pipes-data.img", "fdinfo-2.img", "timens-0.img"} <= set(names)
+        for name in names:
+            (m.images / name).rename(tmp_path / name)
+            done = cr("restore", m.images, "-d")
+            assert done.returncode == 1 and name.removesuffix(".img") in done.stderr, name
+            assert not m.alive()
+            (tmp_path / name).rename(m.images / name)
+        m.restore()
+        m.verify()
+    finally:
+        m.end()
+
+
+def test_without_a_list_of_images_a_missing_table_of_descriptors_is_told(tmp_path):
+    """As CRIU leaves it: nothing says whether there were any."""
+    p = closed_sleeper()
+    try:
+        check(cr("dump", tmp_path, "-t", str(p.pid)), "dump")
+        p.wait()
+        inventory = json.loads(run("show", "--json", tmp_path / "inventory.img").stdout)["entries"][0]
+        assert "core-%d.img" % p.pid in inventory["images"] and "fdinfo-2.img" not in inventory["images"]
+        done = cr("restore", tmp_path, "-d")
+        check(done, "restore")
+        assert "without descriptors" not in done.log
+        os.kill(p.pid, signal.SIGKILL)
+        wait_for(lambda: reap_orphans() or not os.path.exists(f"/proc/{p.pid}"), 5, "its end")
+        without_images(tmp_path / "inventory.img")
+        done = cr("restore", tmp_path, "-d")
+        check(done, "restore")
+        assert "there is no fdinfo-2.img: it comes back without descriptors" in done.log
+    finally:
+        os.kill(p.pid, signal.SIGKILL)
+
+
+def without_images(path):
+    """Takes the list out: field 1001, of names."""
+    data = path.read_bytes()
+    key = bytes([0xca, 0x3e])  # 1001 << 3 | 2
+    head, message = data[:4], data[8:]
+    while key in message:
+        at = message.index(key)
+        message = message[:at] + message[at + 3 + message[at + 2]:]
+    path.write_bytes(head + len(message).to_bytes(4, "little") + message)

@@ -71,9 +71,12 @@ def test_a_damaged_or_missing_shared_page_map_is_refused_by_name(maker):
         f.write_bytes(f.read_bytes()[:-3])
     done = cr("restore", maker.images, "-d")
     assert done.returncode == 1 and "pagemap-" in done.log and "the end of the file" in done.log
-    shutil.rmtree(maker.images / "shared")
+    (maker.images / "parent").unlink()
     done = cr("restore", maker.images, "-d")
     assert done.returncode == 1 and "parent images" in done.log
+    shutil.rmtree(maker.images / "shared")
+    done = cr("restore", maker.images, "-d")
+    assert done.returncode == 1 and "image shared/pag" in done.log and "is missing" in done.log
     assert not maker.alive()
 
 

@@ -12,6 +12,7 @@ struct world {
 	struct restore_process proc;
 	TaskKobjIdsEntry ids;
 	PstreeEntry pst;
+	InventoryEntry inventory;
 	struct image_writer *files, *fds, *other;
 };
 
@@ -20,10 +21,12 @@ static inline void world_begin(struct world *w)
 	*w = (struct world){ .f = fixture_begin(BUNDLE, 8u << 20) };
 	task_kobj_ids_entry__init(&w->ids);
 	pstree_entry__init(&w->pst);
+	inventory_entry__init(&w->inventory);
 	w->ids.files_id = 2;
 	w->pst.pid = 100;
 	w->proc = (struct restore_process){ .ctx = &w->ctx, .pst = &w->pst, .ids = &w->ids };
 	w->ctx.opts = &w->opts;
+	w->ctx.inventory = &w->inventory;
 	w->ctx.procs = &w->proc;
 	w->ctx.n_procs = 1;
 	w->ctx.batch.error = 0;
