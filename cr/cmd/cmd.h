@@ -25,6 +25,7 @@ struct cmd_opts {
 	bool extra, all;
 	bool json;
 	bool pre_dump_mode_read;
+	bool pidfile_made;
 };
 
 /* 0: go on; 1: asked for help or version, done; negative: said what is wrong. */

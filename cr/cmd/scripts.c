@@ -15,6 +15,7 @@
 static int run_script(const struct cmd_opts *o, const char *path, const char *event, pid_t root)
 {
 	char dir[64], pid[16];
+	sigset_t none;
 	int status;
 	pid_t child;
 
@@ -24,6 +25,9 @@ static int run_script(const struct cmd_opts *o, const char *path, const char *ev
 	if (child < 0)
 		return log_err(neg_errno(), "cannot run %s", path);
 	if (!child) {
+		/* We take signals at safe points only; a script, and a daemon it starts, at any. */
+		sigemptyset(&none);
+		sigprocmask(SIG_SETMASK, &none, NULL);
 		setenv("CRTOOLS_SCRIPT_ACTION", event, 1);
 		setenv("CRTOOLS_IMAGE_DIR", dir, 1);
 		if (root > 0)

@@ -21,7 +21,7 @@ static int failed(const struct cmd_opts *o, const char *what, int r)
 	return 1;
 }
 
-static int write_stats(struct cmd_opts *o, const struct cr_stats *s, bool dump)
+static int put_stats(struct cmd_opts *o, const struct cr_stats *s, bool dump)
 {
 	_cleanup_image_store_ struct image_store *store = NULL;
 	DumpStatsEntry d = DUMP_STATS_ENTRY__INIT;
@@ -50,6 +50,13 @@ static int write_stats(struct cmd_opts *o, const struct cr_stats *s, bool dump)
 	else
 		e.restore = &t;
 	return image_write_one(store, dump ? &image_stats_dump : &image_stats_restore, &e.base);
+}
+
+/* The tree is saved and may be gone, or it runs again: no figures are no failure. */
+static void write_stats(struct cmd_opts *o, const struct cr_stats *s, bool dump)
+{
+	if (put_stats(o, s, dump) < 0)
+		log_warn("there are no statistics of this %s", dump ? "dump" : "restore");
 }
 
 /* Blocked signals that ask for an end, among them our parent's death (PR_SET_PDEATHSIG). */
@@ -152,7 +159,7 @@ static int dump_in_child_as(struct cmd_opts *o, bool pre)
 		r = dump_tracked(o, pre, &stats);
 	}
 	if (r >= 0)
-		r = write_stats(o, &stats, true);
+		write_stats(o, &stats, true);
 	return r < 0 ? failed(o, pre ? "pre-dump" : "dump", r) : 0;
 }
 
@@ -188,11 +195,22 @@ static int write_pidfile(struct cmd_opts *o, pid_t pid)
 {
 	_cleanup_close_ int fd = open(o->pidfile, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
 	char text[16];
-	int n = snprintf(text, sizeof(text), "%d", pid);
+	int n = snprintf(text, sizeof(text), "%d", pid), r;
 
 	if (fd < 0)
 		return log_err(neg_errno(), "cannot create pid file %s", o->pidfile);
-	return write_full(fd, text, (size_t)n);
+	o->pidfile_made = true;
+	r = write_full(fd, text, (size_t)n);
+	return r < 0 ? log_err(r, "cannot write pid file %s", o->pidfile) : 0;
+}
+
+/* While the tree can still be taken back: a restore that has failed leaves none, and no file. */
+static int restore_event(void *arg, const char *event, pid_t root)
+{
+	struct cmd_opts *o = arg;
+	int r = o->pidfile && !strcmp(event, "post-restore") ? write_pidfile(o, root) : 0;
+
+	return r < 0 ? r : cmd_run_scripts(arg, event, root);
 }
 
 int cmd_restore(struct cmd_opts *o)
@@ -210,16 +228,16 @@ int cmd_restore(struct cmd_opts *o)
 	r = image_store_open_dir(o->images_fd, &store);
 	if (r >= 0) {
 		o->cr.store = store;
-		/* The pid file must be there before the root's end is waited for. */
+		o->cr.notify = restore_event;
+		/* The statistics must be there before the root's end is waited for. */
 		o->cr.detached = true;
 		r = cr_restore(&o->cr, &root, &stats);
 	}
-	if (r >= 0 && o->pidfile)
-		r = write_pidfile(o, root);
-	if (r >= 0)
-		r = write_stats(o, &stats, false);
+	if (r < 0 && o->pidfile_made)
+		unlink(o->pidfile);
 	if (r < 0)
 		return failed(o, "restore", r);
+	write_stats(o, &stats, false);
 	/* A job of ours is in our group: what is typed means it, not us. */
 	if (wait && o->cr.shell_job) {
 		signal(SIGINT, SIG_IGN);

@@ -272,6 +272,44 @@ def test_a_failing_script_fails_the_dump_and_the_tree_goes_on(sleeper, tmp_path)
     assert snapshot(sleeper.pid) == before
 
 
+def test_scripts_take_signals_as_usual(sleeper, tmp_path):
+    images = tmp_path / "img"
+    images.mkdir()
+    script = tmp_path / "script"
+    script.write_text(f"#!/bin/bash\ngrep SigBlk /proc/self/status >>{tmp_path}/masks\n")
+    script.chmod(0o755)
+    check(cr("dump", images, "-R", "-t", str(sleeper.pid), "--action-script", script), "dump")
+    assert set((tmp_path / "masks").read_text().split("\n")) == {"SigBlk:\t0000000000000000", ""}
+
+
+@pytest.mark.parametrize("script, pidfile", [("/bin/true", "is there already"), ("/bin/false", None)])
+def test_a_restore_that_fails_at_its_end_leaves_no_process_and_no_pid_file(sleeper, tmp_path, script, pidfile):
+    images, pid = tmp_path / "img", tmp_path / "pid"
+    images.mkdir()
+    check(cr("dump", images, "-t", str(sleeper.pid)), "dump")
+    sleeper.wait()
+    (tmp_path / "second").write_text("#!/bin/sh\n[ $CRTOOLS_SCRIPT_ACTION != post-restore ] || exec " + script)
+    (tmp_path / "second").chmod(0o755)
+    if pidfile:
+        pid.write_text(pidfile)
+    done = cr("restore", images, "-d", "--pidfile", pid, "--action-script", tmp_path / "second")
+    assert done.returncode == 1
+    reap_orphans()
+    assert not os.path.exists(f"/proc/{sleeper.pid}")
+    assert (pid.read_text() if pid.exists() else None) == pidfile
+
+
+def test_statistics_that_cannot_be_written_are_no_failure(sleeper, tmp_path):
+    images, work = tmp_path / "img", tmp_path / "work"
+    images.mkdir()
+    for name in ("stats-dump", "stats-restore"):
+        (work / name).mkdir(parents=True)
+    check(cr("dump", images, "-t", str(sleeper.pid), "-W", work), "dump")
+    sleeper.wait()
+    check(cr("restore", images, "-d", "-W", work), "restore")
+    os.kill(sleeper.pid, signal.SIGKILL)
+
+
 def test_flipped_bits_in_images_never_crash_and_leave_nothing_behind(tmp_path):
     m = Maker("eventfds", tmp_path)
     m.start()
