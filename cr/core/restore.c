@@ -147,7 +147,7 @@ static void restore_done(struct restore_ctx *ctx, bool failed)
 	ipc_restore_done(ctx, failed);
 	restore_files_done(ctx);
 	restore_huge_pages_end(ctx, failed);
-	cgroup_restore_done(ctx->cgroup_state);
+	cgroup_restore_done(ctx->cgroup_state, failed);
 	ns_restore_done(ctx);
 	lineage_done(&ctx->lineage);
 	map_done(&ctx->procs_by_pid);

@@ -55,6 +55,7 @@ int cgroup_restore_open_procs(void *state, const char *path) _must_check_;
  * to make it, goes there.
  */
 int cgroup_restore_go_to_ns_root(struct restore_ctx *ctx, void *state) _must_check_;
-void cgroup_restore_done(void *state);
+/* failed: groups that were made for it go. After all tasks that were in them. */
+void cgroup_restore_done(void *state, bool failed);
 
 #endif

@@ -15,6 +15,12 @@
 
 #define SETS_MAX 65536u
 
+/* A group that was not there. */
+struct cg_made {
+	const struct cg_hierarchy *h;
+	char *path;
+};
+
 struct cg_restore {
 	struct arena *a;
 	int mode;
@@ -24,6 +30,8 @@ struct cg_restore {
 	size_t n;
 	struct cg_hierarchy *hierarchies;
 	size_t n_hierarchies;
+	struct cg_made *made;		/* parents before children */
+	size_t n_made;
 };
 
 static const struct cg_set *set_by_id(const struct cg_restore *cg, uint32_t id)
@@ -151,24 +159,48 @@ static void inherit_cpuset(int parent, int dir)
 	}
 }
 
+static int open_parent(const struct cg_hierarchy *h, const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	char parent[PATH_MAX];
+
+	snprintf(parent, sizeof(parent), "%.*s", slash == path ? 1 : (int)(slash - path), path);
+	return cgroup_open_dir(h, parent);
+}
+
+/* mkdir(2), and what a failed restore takes back. */
+static int make_dir(struct cg_restore *cg, const struct cg_hierarchy *h, int parent, const char *path)
+{
+	struct cg_made *m = ARENA_PUSH(cg->a, cg->made, cg->n_made);
+
+	if (!m)
+		return -ENOMEM;
+	*m = (struct cg_made){ h, arena_strdup(cg->a, path) };
+	if (m->path && !mkdirat(parent, strrchr(path, '/') + 1, 0755))
+		return 0;
+	cg->n_made--;
+	return !m->path ? -ENOMEM : errno == EEXIST ? 0 : neg_errno();
+}
+
 /* Opens path below h, making what is missing; *ret_made: the last component is new. */
-static int make_dirs(const struct cg_hierarchy *h, const char *path, bool *ret_made)
+static int make_dirs(struct cg_restore *cg, const struct cg_hierarchy *h, const char *path, bool *ret_made)
 {
 	char part[PATH_MAX];
 	const char *slash = strrchr(path, '/');
 	_cleanup_close_ int parent = -EBADF;
-	int fd = cgroup_open_dir(h, path);
+	int fd = cgroup_open_dir(h, path), r;
 	bool made;
 
 	*ret_made = false;
 	if (fd != -ENOENT || slash == path + strlen(path) - 1)
 		return fd;
 	snprintf(part, sizeof(part), "%.*s", slash == path ? 1 : (int)(slash - path), path);
-	parent = make_dirs(h, part, &made);
+	parent = make_dirs(cg, h, part, &made);
 	if (parent < 0)
 		return parent;
-	if (mkdirat(parent, slash + 1, 0755) < 0 && errno != EEXIST)
-		return neg_errno();
+	r = make_dir(cg, h, parent, path);
+	if (r < 0)
+		return r;
 	*ret_made = true;
 	fd = cgroup_open_dir(h, path);
 	if (fd >= 0 && strstr(h->name, "cpuset"))
@@ -239,7 +271,7 @@ static int prepare_group(struct cg_restore *cg, const CgroupEntry *e, const stru
 	if (!h || h->fd < 0)
 		return log_fail(-ENOENT, "cgroup %s: the hierarchy '%s' is not mounted; "
 				"--manage-cgroups=ignore does without", m->path, m->name);
-	fd = may_make ? make_dirs(h, m->path, &made) : cgroup_open_dir(h, m->path);
+	fd = may_make ? make_dirs(cg, h, m->path, &made) : cgroup_open_dir(h, m->path);
 	if (fd == -ENOENT && !may_make)
 		return log_fail(fd, "cgroup %s (hierarchy '%s') does not exist; "
 				"--manage-cgroups=soft would make it", m->path, m->name);
@@ -341,7 +373,7 @@ int cgroup_restore_prepare(struct restore_ctx *ctx, void **ret_state)
 				   .own_id = ctx->inventory->root_cg_set };
 	r = prepare(ctx, cg, e);
 	if (r < 0) {
-		cgroup_restore_done(cg);
+		cgroup_restore_done(cg, true);
 		return r;
 	}
 	*ret_state = cg;
@@ -360,7 +392,7 @@ int cgroup_restore_open_procs(void *state, const char *path)
 		return -EBADMSG;
 	if (!h || h->fd < 0)
 		return -ENOENT;
-	dir = cg->mode & (CGROUP_SOFT | CGROUP_FULL | CGROUP_STRICT) ? make_dirs(h, path, &made)
+	dir = cg->mode & (CGROUP_SOFT | CGROUP_FULL | CGROUP_STRICT) ? make_dirs(cg, h, path, &made)
 								      : cgroup_open_dir(h, path);
 	if (dir < 0)
 		return dir;
@@ -368,10 +400,25 @@ int cgroup_restore_open_procs(void *state, const char *path)
 	return fd < 0 ? neg_errno() : fd;
 }
 
-void cgroup_restore_done(void *state)
+/* One that somebody else has begun to use meanwhile stays. */
+static void remove_made(struct cg_restore *cg)
+{
+	while (cg->n_made) {
+		const struct cg_made *m = &cg->made[--cg->n_made];
+		_cleanup_close_ int parent = open_parent(m->h, m->path);
+
+		if (parent < 0 || unlinkat(parent, strrchr(m->path, '/') + 1, AT_REMOVEDIR) < 0)
+			log_warn("cgroup %s, made for this restore, stays: %s", m->path,
+				 strerror(parent < 0 ? -parent : errno));
+	}
+}
+
+void cgroup_restore_done(void *state, bool failed)
 {
 	struct cg_restore *cg = state;
 
+	if (cg && failed)
+		remove_made(cg);
 	for (size_t i = 0; cg && i < cg->n_hierarchies; i++)
 		close_fdp(&cg->hierarchies[i].fd);
 	if (cg)

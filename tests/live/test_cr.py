@@ -1,6 +1,7 @@
 """The `cr` command: exit codes, messages, files it leaves, what a failed dump leaves behind."""
 import json
 import os
+import pathlib
 import re
 import resource
 import signal
@@ -419,3 +420,28 @@ def without_images(path):
         at = message.index(key)
         message = message[:at] + message[at + 3 + message[at + 2]:]
     path.write_bytes(head + len(message).to_bytes(4, "little") + message)
+
+
+def test_a_failed_restore_removes_the_control_groups_it_made(sleeper, tmp_path):
+    root = next(line.split()[4] for line in open("/proc/self/mountinfo") if " - cgroup2 " in line)
+    groups = [pathlib.Path(root, f"cr-test-{os.getpid()}"), pathlib.Path(root, f"cr-test-{os.getpid()}/below")]
+    images = tmp_path / "img"
+    images.mkdir()
+    try:
+        for g in groups:
+            g.mkdir()
+        (groups[1] / "cgroup.procs").write_text(str(sleeper.pid))
+        check(cr("dump", images, "-t", str(sleeper.pid)), "dump")
+        sleeper.wait()
+        for g in reversed(groups):
+            g.rmdir()
+        script = tmp_path / "late"
+        script.write_text("#!/bin/sh\n[ $CRTOOLS_SCRIPT_ACTION != post-restore ] || [ ! -d %s ]" % groups[1])
+        script.chmod(0o755)
+        done = cr("restore", images, "-d", "--action-script", script)
+        assert done.returncode == 1 and "post-restore" in done.stderr
+        assert not groups[0].exists()
+    finally:
+        for g in reversed(groups):
+            if g.exists():
+                g.rmdir()

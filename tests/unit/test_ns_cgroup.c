@@ -232,7 +232,7 @@ TEST("a group that is gone is made again with its limits, and the task is moved 
 	ASSERT(!is_in(pid, "", path));
 	ASSERT_EQ(cgroup_restore_process(&s.restore, state, pid, 77, 2), -EBADMSG);
 	end_child(pid);
-	cgroup_restore_done(state);
+	cgroup_restore_done(state, false);
 	remove_groups(&g);
 	end_saved(&s);
 }
@@ -253,7 +253,7 @@ TEST("modes: none wants the group there, strict wants it not there, ignore does 
 	ASSERT(!state);
 	s.opts.cgroup_mode = CGROUP_NONE;
 	ASSERT_OK(cgroup_restore_prepare(&s.restore, &state));
-	cgroup_restore_done(state);
+	cgroup_restore_done(state, false);
 	remove_groups(&g);
 	ASSERT_EQ(cgroup_restore_prepare(&s.restore, &state), -ENOENT);
 	s.opts.cgroup_mode = CGROUP_IGNORE;
@@ -282,7 +282,7 @@ TEST("--cgroup-root puts the tree's groups below another one")
 	ASSERT_OK(cgroup_restore_process(&s.restore, state, pid, 2, 0));
 	ASSERT(is_in(pid, "", root + 1));
 	end_child(pid);
-	cgroup_restore_done(state);
+	cgroup_restore_done(state, false);
 	snprintf(path, sizeof(path), "%.*s/moved", (int)(strrchr(g.v2, '/') - g.v2), g.v2);
 	for (int try = 0; try < 100 && rmdir(path) < 0 && errno == EBUSY; try++)
 		usleep(10000);
