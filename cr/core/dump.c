@@ -3,7 +3,6 @@
  */
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
 
 #include "core/dump_process.h"
 #include "core/dump_steps.h"
@@ -18,15 +17,8 @@
 #include "task/mem_cow.h"
 #include "task/mem_track.h"
 #include "task/parts.h"
+#include "util/timer.h"
 #include "util/uuid.h"
-
-static uint64_t clock_usec(clockid_t clock)
-{
-	struct timespec ts;
-
-	clock_gettime(clock, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
 
 static int notify(struct dump_ctx *ctx, const char *event)
 {

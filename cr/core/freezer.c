@@ -3,10 +3,10 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "core/freezer.h"
 #include "util/io.h"
+#include "util/timer.h"
 
 int freezer_get(const char *path)
 {
@@ -44,18 +44,14 @@ static int frozen_now(const char *path)
 int freezer_wait(const char *path, int frozen, uint64_t timeout_usec)
 {
 	const struct timespec pause = { .tv_nsec = 200000 };
-	struct timespec begin, now;
+	uint64_t begin = clock_usec(CLOCK_MONOTONIC);
 	int r;
 
-	clock_gettime(CLOCK_MONOTONIC, &begin);
 	for (;;) {
 		r = frozen_now(path);
 		if (r < 0 || r == frozen)
 			return r < 0 ? r : 0;
-		clock_gettime(CLOCK_MONOTONIC, &now);
-		if ((uint64_t)(now.tv_sec - begin.tv_sec) * 1000000 +
-			    (uint64_t)(now.tv_nsec / 1000) - (uint64_t)(begin.tv_nsec / 1000) >
-		    timeout_usec)
+		if (clock_usec(CLOCK_MONOTONIC) - begin > timeout_usec)
 			return -ETIMEDOUT;
 		nanosleep(&pause, NULL);
 	}

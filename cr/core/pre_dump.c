@@ -9,23 +9,15 @@
  */
 #include <fcntl.h>
 #include <string.h>
-#include <time.h>
 
 #include "core/dump_process.h"
 #include "core/dump_steps.h"
 #include "task/mem.h"
 #include "task/mem_chain.h"
 #include "task/mem_track.h"
+#include "util/timer.h"
 
 #define PRE_DUMP_MODE_READ 2
-
-static uint64_t usec_now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
 
 static int look(struct dump_ctx *ctx, struct dump_process *p)
 {
@@ -37,10 +29,10 @@ static int look(struct dump_ctx *ctx, struct dump_process *p)
 		r = dump_process_track(ctx, p);
 	if (r < 0 || p->life == TASK_DEAD)
 		return r;
-	begin = usec_now();
+	begin = clock_usec(CLOCK_MONOTONIC);
 	LOG_SCOPE("process %d (%s)", p->pid, p->comm);
 	r = mem_chain_find(ctx, p);
-	ctx->stats.memdump_usec += usec_now() - begin;
+	ctx->stats.memdump_usec += clock_usec(CLOCK_MONOTONIC) - begin;
 	return r;
 }
 

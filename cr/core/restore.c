@@ -5,7 +5,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
-#include <time.h>
 
 #include "core/files.h"
 #include "core/restore_steps.h"
@@ -15,14 +14,7 @@
 #include "ns/ns.h"
 #include "task/mem.h"
 #include "task/parts.h"
-
-static uint64_t usec_now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
+#include "util/timer.h"
 
 static int notify(struct restore_ctx *ctx, const char *event)
 {
@@ -44,12 +36,12 @@ static int step_cgroups(struct restore_ctx *ctx)
 
 static int step_tasks(struct restore_ctx *ctx)
 {
-	uint64_t begin = usec_now();
+	uint64_t begin = clock_usec(CLOCK_MONOTONIC);
 	int r = cpus_pin(ctx);
 
 	if (r >= 0)
 		r = restore_tasks(ctx);
-	ctx->stats.forking_usec = usec_now() - begin;
+	ctx->stats.forking_usec = clock_usec(CLOCK_MONOTONIC) - begin;
 	return r;
 }
 
@@ -158,7 +150,7 @@ static void restore_done(struct restore_ctx *ctx, bool failed)
 int cr_restore(const struct cr_opts *opts, pid_t *ret_root, struct cr_stats *ret_stats)
 {
 	struct restore_ctx *ctx = calloc(1, sizeof(*ctx));
-	uint64_t begin = usec_now();
+	uint64_t begin = clock_usec(CLOCK_MONOTONIC);
 	pid_t root = -1;
 	int r;
 
@@ -175,7 +167,7 @@ int cr_restore(const struct cr_opts *opts, pid_t *ret_root, struct cr_stats *ret
 		restore_kill(ctx);
 	else
 		root = (pid_t)ctx->procs[0].pst->pid;
-	ctx->stats.restore_usec = usec_now() - begin;
+	ctx->stats.restore_usec = clock_usec(CLOCK_MONOTONIC) - begin;
 	ctx->stats.n_tasks = (uint32_t)ctx->n_procs;
 	if (ret_stats)
 		*ret_stats = ctx->stats;

@@ -110,11 +110,14 @@ static int load_threads(struct restore_ctx *ctx, struct restore_process *p)
 	for (size_t i = 0; i < p->n_threads; i++) {
 		struct restore_thread *th = &p->threads[i];
 		uint32_t tid = i ? p->pst->threads[i] : p->pst->pid;
-		int r;
+		int r = 0;
 
 		if (!tid || tid >= PIDS_MAX)
 			return log_fail(-EBADMSG, "pstree.img: thread %u of process %u", tid, p->pst->pid);
-		r = image_read_one(ctx->store, &ctx->arena, &image_core, core_entry, &th->core, tid);
+		th->core = p->core;
+		if (i)
+			r = image_read_one(ctx->store, &ctx->arena, &image_core, core_entry, &th->core,
+					   tid);
 		if (r < 0)
 			return r;
 		r = regs_check(th->core);

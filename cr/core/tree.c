@@ -200,15 +200,13 @@ static int seize_failed(struct dump_process *p, pid_t tid, int r)
 static bool thread_is_the_kernels(struct dump_process *p, pid_t tid)
 {
 	_cleanup_free_ char *text = NULL;
-	unsigned int flags = 0;
-	char path[40], *s;
+	struct proc_stat st;
+	char path[40];
 
+	/* Not proc_stat_of(): as if it were a process, the kernel would add up all threads' times. */
 	snprintf(path, sizeof(path), "task/%d/stat", tid);
-	if (read_file_at(p->proc_fd, path, 8192, &text, NULL) < 0)
-		return false;
-	s = strrchr(text, ')');
-	return s && sscanf(s + 1, " %*c %*d %*d %*d %*d %*d %u", &flags) == 1 &&
-	       flags & (PF_IO_WORKER | PF_USER_WORKER);
+	return read_file_at(p->proc_fd, path, 8192, &text, NULL) >= 0 &&
+	       proc_stat_parse(text, &st) >= 0 && st.flags & (PF_IO_WORKER | PF_USER_WORKER);
 }
 
 static int thread_seize(struct dump_ctx *ctx, struct dump_process *p, pid_t tid)

@@ -12,6 +12,7 @@ struct proc_stat {
 	pid_t ppid, pgrp, session;
 	dev_t tty;			/* its controlling terminal, 0: none */
 	pid_t tty_pgrp;			/* and that one's foreground group, -1: none */
+	unsigned int flags;		/* PF_* of include/linux/sched.h */
 	unsigned int n_threads;
 	/*
 	 * A wait status: of a zombie; of a process that job control has stopped, 0 when its parent

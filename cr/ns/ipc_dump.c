@@ -10,26 +10,16 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "kernel/stat.h"
 #include "ns/ipc_state.h"
 #include "ns/ns.h"
 #include "task/parts.h"
 
-static char pid_state(pid_t pid)
-{
-	_cleanup_free_ char *stat = NULL;
-	const char *end;
-	char path[32];
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	if (read_file_at(AT_FDCWD, path, 4096, &stat, NULL) < 0)
-		return 'X';
-	end = strrchr(stat, ')');
-	return end && end[1] == ' ' ? end[2] : 'X';
-}
-
 bool ipc_pid_is_alive(pid_t pid)
 {
-	return pid > 0 && !strchr("XZ", pid_state(pid));
+	struct proc_stat st;
+
+	return pid > 0 && proc_stat_of(pid, &st) >= 0 && !strchr("XZ", st.state);
 }
 
 const char *ipc_comm(pid_t pid)

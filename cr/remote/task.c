@@ -15,6 +15,7 @@
 
 #include "remote/remote.h"
 #include "util/log.h"
+#include "util/timer.h"
 
 #ifndef PTRACE_O_SUSPEND_SECCOMP
 #define PTRACE_O_SUSPEND_SECCOMP (1 << 21)
@@ -25,14 +26,6 @@
 
 #define GROUP_STOP_REPORTS 4u
 #define NUDGE_TIMEOUT_USEC (10ull * 1000000)
-
-static uint64_t now_usec(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
 
 int task_wait(struct task *t, int *ret_status)
 {
@@ -54,7 +47,7 @@ int task_wait(struct task *t, int *ret_status)
 /* Like task_wait(), but a task in uninterruptible sleep or in vfork does not stop for us. */
 static int task_wait_timeout(struct task *t, int *ret_status, uint64_t timeout_usec)
 {
-	uint64_t begin = now_usec();
+	uint64_t begin = clock_usec(CLOCK_MONOTONIC);
 	unsigned int spins = 0;
 
 	for (;;) {
@@ -64,7 +57,7 @@ static int task_wait_timeout(struct task *t, int *ret_status, uint64_t timeout_u
 			break;
 		if (r < 0 && errno != EINTR)
 			return neg_errno();
-		if (now_usec() - begin > timeout_usec)
+		if (clock_usec(CLOCK_MONOTONIC) - begin > timeout_usec)
 			return -ETIMEDOUT;
 		if (spins++ < 100)
 			sched_yield();

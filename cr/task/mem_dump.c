@@ -4,26 +4,18 @@
  */
 #include <fcntl.h>
 #include <string.h>
-#include <time.h>
 
 #include "image/pages.h"
 #include "task/mem.h"
 #include "task/mem_chain.h"
 #include "task/vma.h"
+#include "util/timer.h"
 
 struct copy {
 	struct dump_process *p;
 	const struct mem_runs *runs;
 	_Atomic uint64_t failed_at;	/* t_addr that could not be read */
 };
-
-static uint64_t usec_now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
 
 static uint64_t run_pages(const struct mem_run *run)
 {
@@ -165,12 +157,12 @@ static int write_process(struct dump_ctx *ctx, struct dump_process *p)
 
 int mem_dump(struct dump_ctx *ctx, struct dump_process *p)
 {
-	uint64_t begin = usec_now(), found;
+	uint64_t begin = clock_usec(CLOCK_MONOTONIC), found;
 	int r = p->runs.n || ctx->tree_runs ? 0 : mem_chain_find(ctx, p);
 
 	if (r < 0)
 		return r;
-	found = usec_now();
+	found = clock_usec(CLOCK_MONOTONIC);
 	ctx->stats.pages_scanned += p->runs.n_present + p->runs.n_parent;
 	ctx->stats.pages_skipped_parent += p->runs.n_parent;
 	r = write_process(ctx, p);
@@ -178,7 +170,7 @@ int mem_dump(struct dump_ctx *ctx, struct dump_process *p)
 	if (!p->is_cow_source)
 		mem_runs_done(&p->runs);
 	ctx->stats.memdump_usec += found - begin;
-	ctx->stats.memwrite_usec += usec_now() - found;
+	ctx->stats.memwrite_usec += clock_usec(CLOCK_MONOTONIC) - found;
 	return r;
 }
 

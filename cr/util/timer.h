@@ -1,9 +1,12 @@
-/* What time does to a timer. */
+/* Clocks, and what time does to a timer. */
 #ifndef CR_UTIL_TIMER_H
 #define CR_UTIL_TIMER_H
 
 #include <stdint.h>
 #include <time.h>
+
+/* CLOCK_MONOTONIC, CLOCK_BOOTTIME ..., in microseconds. */
+uint64_t clock_usec(clockid_t clock);
 
 #define NSEC_PER_SEC	1000000000ull
 

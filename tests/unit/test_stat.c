@@ -20,6 +20,7 @@ TEST("a stat line is read field by field, behind any name")
 	ASSERT_EQ(st.session, 9018);
 	ASSERT_EQ(st.tty, makedev(136, 300));
 	ASSERT_EQ(st.tty_pgrp, 9017);
+	ASSERT_EQ(st.flags, 4228428u);
 	ASSERT_EQ(st.n_threads, 3u);
 	ASSERT_EQ(st.exit_code, 1280u);
 	ASSERT_OK(proc_stat_parse("1 (a name that is far too long)" RECORDED, &st));
