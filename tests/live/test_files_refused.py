@@ -92,8 +92,8 @@ CASES = {
         ["--ghost-limit", "2M"]),
     "epoll of a lost file": (
         "import select; e = select.epoll(); r, w = os.pipe(); e.register(r); "
-        "pid = os.fork()\nif pid == 0:\n    os.close(e.fileno()); ready()\n"
-        "os.close(r)", "no longer holds", "EPOLL_CTL_DEL", []),
+        "pid = os.fork()\nif pid == 0:\n    os.close(e.fileno()); open('closed', 'x').close(); signal.pause()\n"
+        "os.close(r)\nwhile not os.path.exists('closed'):\n    pass", "no longer holds", "EPOLL_CTL_DEL", []),
     "packet mode": (
         "import termios; m, s = os.openpty(); fcntl.ioctl(m, 0x5420, struct.pack('i', 1)); "
         "termios.tcflush(s, termios.TCIFLUSH)", "a status of packet mode is unread", "again", []),
