@@ -312,6 +312,7 @@ static int up_outside(struct restore_ctx *ctx, const NetDeviceEntry *e)
 	_cleanup_netlink_ struct netlink nl = NETLINK_INIT;
 	struct ns_visit v;
 	struct netlink_msg m;
+	unsigned int master;
 	char name[IF_NAMESIZE];
 	int r, left;
 
@@ -323,8 +324,12 @@ static int up_outside(struct restore_ctx *ctx, const NetDeviceEntry *e)
 	r = netlink_open(NETLINK_ROUTE, &nl);
 	netlink_begin(&m, RTM_NEWLINK, 0, &ifi, sizeof(ifi));
 	netlink_put(&m, IFLA_IFNAME, name, strlen(name) + 1);
+	master = bridge ? if_nametoindex(bridge) : 0;
 	if (bridge)
-		netlink_put_u32(&m, IFLA_MASTER, if_nametoindex(bridge));
+		netlink_put_u32(&m, IFLA_MASTER, master);
+	/* To the kernel 0 is a wish: no bridge. */
+	if (r >= 0 && bridge && !master)
+		r = -ENODEV;
 	if (r >= 0)
 		r = netlink_send(&nl, &m);
 	left = ns_visit_end(&v);

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from live import CR, reap_orphans
+from live import CR, reap_orphans, wait_for
 
 PRELUDE = """
 import ctypes, os, time
@@ -142,6 +142,10 @@ def test_a_veth_that_leads_out_comes_back_with_its_other_end(outside, tmp_path):
             time.sleep(0.01)
         code, text = cr_outside("restore", "-d")
         assert code == 1 and "veth[in0]" in text, text
+        code, text = cr_outside("restore", "-d", "--external", "veth[in0]:ext0@br1")
+        assert code == 1 and "ext0, the other end of in0, on bridge br1: No such device" in text, text
+        # The kernel takes the namespace of the failed one down when it has time.
+        wait_for(lambda: outside("ip", "link", "show", "ext0").returncode, 20, "ext0 is gone")
         code, text = cr_outside("restore", "-d", "--external", "veth[in0]:ext0@br0")
         assert code == 0, text
         link = outside("ip", "link", "show", "ext0").stdout
