@@ -87,12 +87,14 @@ class HugePages:
         self.n = n
 
     def __enter__(self):
-        self.before = self.POOL.read_text()
-        self.POOL.write_text(str(int(self.before) + self.n))
+        self.before = self.POOL.read_text() if self.n and self.POOL.exists() else None
+        if self.before:
+            self.POOL.write_text(str(int(self.before) + self.n))
         return self
 
     def __exit__(self, *_):
-        self.POOL.write_text(self.before)
+        if self.before:
+            self.POOL.write_text(self.before)
 
 
 class Maker:

@@ -258,7 +258,7 @@ TEST("a file of 4 GiB does not fit into an initramfs")
 
 	spec.images_fd = make_images();
 	path = make_file("images/a.service/0/pages-1.img", "");
-	if (truncate(path, 1ll << 32) < 0)
+	if (truncate(path, 1ll << 32) < 0 && errno == EFBIG)
 		unit_skip("no sparse file of 4 GiB in %s: %s", unit_tmpdir(), strerror(errno));
 	ASSERT_EQ(build_into(&spec, NULL, NULL), -EFBIG);
 }

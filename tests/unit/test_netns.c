@@ -23,8 +23,7 @@ struct net_images {
 
 static void begin(struct net_images *n)
 {
-	if (geteuid())
-		unit_skip("needs root to make namespaces");
+	ASSERT_EQ(geteuid(), 0);
 	memset(n, 0, sizeof(*n));
 	n->images = fixture_begin(DIRECTORY, 0);
 	task_kobj_ids_entry__init(&n->root_ids);

@@ -27,10 +27,9 @@ struct rebuilt {
 	struct restore_process rp;
 };
 
-static void need_root(void)
+static void own_mounts(void)
 {
-	if (geteuid())
-		unit_skip("needs root to make namespaces");
+	ASSERT_EQ(geteuid(), 0);
 	/* Ours alone, but with the host's propagation: what systemd has made of "/". */
 	NS_MUST(unshare(CLONE_NEWNS) == 0);
 	NS_MUST(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0);
@@ -281,19 +280,19 @@ static void rebuilds_equal(enum carrier carrier, bool below)
 
 TEST("a sandbox of forty mounts is rebuilt equal from a directory, the host untouched")
 {
-	need_root();
+	own_mounts();
 	rebuilds_equal(DIRECTORY, false);
 }
 
 TEST("a sandbox of forty mounts is rebuilt equal from a bundle, the host untouched")
 {
-	need_root();
+	own_mounts();
 	rebuilds_equal(BUNDLE, false);
 }
 
 TEST("a sandbox is rebuilt equal by a restorer that is chrooted below shared mounts")
 {
-	need_root();
+	own_mounts();
 	rebuilds_equal(DIRECTORY, true);
 }
 
@@ -326,7 +325,7 @@ TEST("a rebuilt private /dev has every node, owner, link and hole, and is read-o
 	struct rebuilt t;
 	int fd;
 
-	need_root();
+	own_mounts();
 	begin(&t, setup_sandbox, DIRECTORY);
 	save(&t);
 	ASSERT_OK(rebuild(&t));
@@ -361,7 +360,7 @@ TEST("files are opened by their mount, also where another one covers it")
 	struct rebuilt t;
 	int fd;
 
-	need_root();
+	own_mounts();
 	begin(&t, setup_sandbox, DIRECTORY);
 	save(&t);
 	ASSERT_OK(rebuild(&t));
@@ -393,7 +392,7 @@ TEST("a mount id that is not the tree's means the host's file")
 	struct stat st;
 	int fd;
 
-	need_root();
+	own_mounts();
 	begin(&t, setup_sandbox, DIRECTORY);
 	save(&t);
 	ASSERT_OK(rebuild(&t));
@@ -411,7 +410,7 @@ TEST("the engine enters the tree's mount namespace and comes back to where it wa
 	char before[400], after[400];
 	struct rebuilt t;
 
-	need_root();
+	own_mounts();
 	begin(&t, setup_sandbox, DIRECTORY);
 	save(&t);
 	ASSERT_OK(rebuild(&t));
@@ -430,7 +429,7 @@ TEST("ids outside the map of a user namespace keep their number, inside ones are
 {
 	struct rebuilt t;
 
-	need_root();
+	own_mounts();
 	begin(&t, setup_sandbox, DIRECTORY);
 	ASSERT_OK(ns_dump_ids(&t.dump, &t.p));
 	ASSERT_OK(ns_dump_collect(&t.dump));
@@ -462,7 +461,7 @@ TEST("host paths that a sandbox is bound from are listed")
 	struct sources s = { 0 };
 	pid_t pid;
 
-	need_root();
+	own_mounts();
 	log_init(LOGLEVEL_NONE, -1);
 	pid = start(setup_sandbox);
 	ASSERT_OK(ns_list_host_sources_of(pid, count_source, &s));
@@ -538,7 +537,7 @@ static void setup_deleted(const char *base)
 
 TEST("what cannot be rebuilt is refused by name: cgroup, foreign owners, shared, deleted")
 {
-	need_root();
+	own_mounts();
 	refused(setup_foreign_cgroup, "cgroup namespace belongs to another user namespace");
 	refused(setup_foreign_ipc, "ipc namespace belongs to another user namespace");
 	refused(setup_user_first, "belongs to another user namespace");
@@ -551,7 +550,7 @@ TEST("a bind source that is missing on the host is named")
 	char path[200];
 	struct rebuilt t;
 
-	need_root();
+	own_mounts();
 	begin(&t, setup_sandbox, DIRECTORY);
 	save(&t);
 	snprintf(path, sizeof(path), "%s/base/secret", unit_tmpdir());
@@ -568,7 +567,7 @@ TEST("clocks go on: a child of the restorer reads the image's clock and the time
 	int gate[2];
 	pid_t pid;
 
-	need_root();
+	own_mounts();
 	begin(&t, setup_sandbox, DIRECTORY);
 	save(&t);
 	clock_gettime(CLOCK_MONOTONIC, &before);

@@ -23,9 +23,7 @@ static struct tty tty_new(int flags)
 	int zero = 0;
 
 	t.master = open("/dev/ptmx", O_RDWR | O_NOCTTY | flags);
-	if (t.master < 0)
-		maker_skip("no pseudo terminals here: %s", strerror(errno));
-	MAKER_MUST(!ioctl(t.master, TIOCGPTN, &t.index));
+	MAKER_MUST(t.master >= 0 && !ioctl(t.master, TIOCGPTN, &t.index));
 	MAKER_MUST(!ioctl(t.master, TIOCSPTLCK, &zero));
 	return t;
 }
