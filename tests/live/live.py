@@ -165,3 +165,11 @@ class Maker:
                 os.kill(self.pid, signal.SIGKILL)
         if self.popen:
             self.popen.wait(timeout=20)
+        self.remove_ipc()
+
+    def remove_ipc(self):
+        """What a failed test leaves has pids in it that others get, and then seems to be theirs."""
+        if re.search(r"^ok", self.read(), re.M):
+            return
+        for kind, number in re.findall(r"^ipc (\w+) (\d+)$", self.read(), re.M):
+            subprocess.run(["ipcrm", kind, number], capture_output=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from live import CR, Failure, Maker, cr, wait_for
 
+SEED = 20261121
 KILLS, INSIDE = 200, 10
 ROUNDS_MAX = 1500
 GETVAL = 12
@@ -56,9 +57,22 @@ def kill_tracer(pid, images, delay, *verb):
             except ProcessLookupError:
                 pass
             break
+        os.sched_yield()
     dump.wait(20)
     wait_for(lambda: tracer_of(pid) in (0, None), 10, "the tracer is gone")
     return killed
+
+
+def kill_tracers(pid, images, wanted, longest, *verb):
+    """As many as wanted, each up to `longest` seconds after it has seized the tree. Yields after every round."""
+    delays = random.Random(SEED)
+    killed = 0
+    for n in range(ROUNDS_MAX):
+        if killed >= wanted:
+            return
+        killed += kill_tracer(pid, images, delays.uniform(0, longest), *verb)
+        yield n
+    raise Failure(f"only {killed} tracers were killed in time")
 
 
 def state_of(pid):
@@ -66,14 +80,14 @@ def state_of(pid):
 
 
 def meet_tracer(pid, dump):
-    """Without sleeping: all of it takes milliseconds."""
+    """Without sleeping: all of it takes milliseconds. It may have but our own processor."""
     while not tracer_of(pid) and dump.poll() is None:
-        pass
+        os.sched_yield()
 
 
 def test_a_stop_signal_in_the_middle_of_a_dump_takes_effect_after_it(tmp_path):
     """SIGSTOP cannot be blocked: it comes while tasks run our calls, too."""
-    delays = random.Random(20261121)
+    delays = random.Random(SEED)
     m = Maker("killed", tmp_path)
     log = tmp_path / "stopped.log"
     try:
@@ -143,8 +157,7 @@ def test_children_that_end_while_the_tree_is_being_stopped(tmp_path):
 
 
 def test_a_tree_survives_its_tracer_at_any_moment(tmp_path):
-    seed = 20261121
-    delays = random.Random(seed)
+    delays = random.Random(SEED)
     m = Maker("killed", tmp_path)
     try:
         m.start()
@@ -159,7 +172,7 @@ def test_a_tree_survives_its_tracer_at_any_moment(tmp_path):
             before = anonymous_bytes(m.pid)
             killed += kill_tracer(m.pid, images, delays.uniform(0, longest))
             if not m.alive():
-                raise Failure(f"seed {seed}, round {n}: the victim ended, {m.popen.wait(9)}: {m.read()}\n"
+                raise Failure(f"round {n}: the victim ended, {m.popen.wait(9)}: {m.read()}\n"
                               + m.output.read_text(errors="replace"))
             inside += anonymous_bytes(m.pid) > before
         assert killed >= KILLS, f"only {killed} tracers were killed in time"
@@ -174,20 +187,14 @@ def test_a_tree_survives_its_tracer_at_any_moment(tmp_path):
 
 
 def test_a_tree_survives_a_killed_pre_dump(tmp_path):
-    delays = random.Random(20261121)
     m = Maker("rounds", tmp_path)
     try:
         m.start()
         images = tmp_path / "killed"
         images.mkdir()
-        killed = 0
-        for n in range(ROUNDS_MAX):
-            if killed >= 40:
-                break
-            killed += kill_tracer(m.pid, images, delays.uniform(0, 0.002), "pre-dump")
+        for n in kill_tracers(m.pid, images, 40, 0.002, "pre-dump"):
             if not m.alive():
                 raise Failure(f"round {n}: the victim ended: {m.read()}")
-        assert killed >= 40
         # What was half tracked must not be taken for tracked.
         os.kill(m.pid, signal.SIGUSR2)
         wait_for(lambda: "generation 1" in m.read(), 10, "a generation")
@@ -217,18 +224,13 @@ time.sleep(1e6)
 def test_what_is_found_out_by_changing_it_survives_too(tmp_path):
     """Messages are out of their queue while they are read, adjustments are found by semop(2)."""
     libc = ctypes.CDLL(None)
-    delays = random.Random(20261121)
     p = subprocess.Popen([sys.executable, "-c", HOLDS], stdin=subprocess.DEVNULL,
                          stdout=subprocess.PIPE, text=True)
     sem = int(p.stdout.readline())
     name = b"/crk-killed-%d" % p.pid
     try:
-        killed = 0
-        for _ in range(ROUNDS_MAX):
-            if killed >= KILLS:
-                break
-            killed += kill_tracer(p.pid, tmp_path, delays.uniform(0, 0.008))
-        assert killed >= KILLS, f"only {killed} tracers were killed in time"
+        for _ in kill_tracers(p.pid, tmp_path, KILLS, 0.008):
+            pass
         queue = libc.mq_open(name, os.O_RDWR)
         room, sizes = ctypes.create_string_buffer(8192), []
         for _ in range(3):      # waits for a message that is still out
@@ -259,20 +261,13 @@ def engines():
 
 
 def test_what_is_queued_in_terminals_survives_a_killed_dump(tmp_path):
-    seed = 20261122
-    delays = random.Random(seed)
     m = Maker("ptys", tmp_path)
     try:
         m.start()
         images = tmp_path / "killed"
         images.mkdir()
-        killed = 0
-        for _ in range(ROUNDS_MAX):
-            if killed >= KILLS:
-                break
-            killed += kill_tracer(m.pid, images, delays.uniform(0, 0.004))
+        for _ in kill_tracers(m.pid, images, KILLS, 0.004):
             wait_for(lambda: not engines(), 10, "the helper has put back what it took")
-        assert killed >= KILLS, f"only {killed} tracers were killed in time"
         m.verify()
     finally:
         m.end()

@@ -1,5 +1,6 @@
 /* The kernel's description of its types: found in, and damaged anywhere. */
 #include <linux/btf.h>
+#include <sys/prctl.h>
 #include <sys/utsname.h>
 
 #include "kernel/peek.h"
@@ -100,7 +101,8 @@ TEST("BTF cut or damaged anywhere is refused or read within its bounds")
 TEST("the running kernel's own structures are read: a task's id, and every processor's memory")
 {
 	_cleanup_peek_ struct peek *pk = NULL;
-	uint64_t task, pid, at;
+	uint64_t task, pid, tgid, at, name[2];
+	char own[16] = "";
 	unsigned int n = 0;
 	struct utsname u;
 	int r = peek_open(&pk);
@@ -112,8 +114,16 @@ TEST("the running kernel's own structures are read: a task's id, and every proce
 		unit_skip("Linux %s is older than 6.10", u.release);
 	ASSERT_OK(r);
 	ASSERT_OK(peek_task(pk, getpid(), &task));
-	ASSERT_OK(peek_member(pk, task, "task_struct", "tgid", 4, &pid));
-	ASSERT_EQ(pid, (uint64_t)getpid());
+	/* Its number is another one if we are in a PID namespace; its name is not. */
+	snprintf(own, sizeof(own), "crk-peek-%d", getpid());
+	ASSERT_OK(prctl(PR_SET_NAME, own));
+	ASSERT_OK(peek_inside(pk, task, "task_struct", "comm", &at));
+	ASSERT_OK(peek_word(pk, at, &name[0]));
+	ASSERT_OK(peek_word(pk, at + 8, &name[1]));
+	ASSERT_STREQ((char *)name, own);
+	ASSERT_OK(peek_member(pk, task, "task_struct", "tgid", 4, &tgid));
+	ASSERT_OK(peek_member(pk, task, "task_struct", "pid", 4, &pid));
+	ASSERT(tgid && tgid == pid);
 	ASSERT_EQ(peek_member(pk, task, "task_struct", "no such member", 4, &pid), -ENODATA);
 	ASSERT(peek_word(pk, 8, &at) < 0);
 	while (!peek_percpu(pk, 0x1000, n, &at))

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 
 #include "unit.h"
 
@@ -84,6 +85,7 @@ static int run(const struct unit_test *t)
 	if (!pid) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		alarm(SECONDS);
+		umask(022);
 		t->run();
 		fflush(stdout);
 		/* exit(), for the leak check of a sanitized build. */

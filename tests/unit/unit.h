@@ -7,8 +7,8 @@
  *		ASSERT_EQ(r, 0);
  *	}
  *
- * Each test runs in a process of its own, in the order of the file, so a crash is one failed
- * test and nothing a test does stays. Output is TAP on stdout. Arguments select tests by a
+ * Each test runs in a process of its own, with umask 022 and in the order of the file, so a crash
+ * is one failed test and nothing a test does stays. Output is TAP on stdout. Arguments select tests by a
  * part of their name or of their file's. To print or to log on stderr is harmless.
  */
 #ifndef TESTS_UNIT_UNIT_H

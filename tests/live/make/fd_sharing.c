@@ -36,7 +36,9 @@ int main(int argc, char **argv)
 		for (;;)
 			pause();
 	}
-	usleep(20000);
+	while (!fd_is_same_file(getpid(), file, child, moved) ||
+	       fd_is_same_file(getpid(), file, child, file))
+		usleep(1000);
 	for (int i = 0; i < MANY; i++)
 		MAKER_MUST((many[i] = i % 3 ? eventfd((unsigned int)i, 0) :
 			    open("data", O_RDONLY)) >= 0);

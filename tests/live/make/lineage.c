@@ -33,16 +33,6 @@ static void on_child(int sig)
 	told++;
 }
 
-static void await(const int *what, int value)
-{
-	for (int i = 0; i < 60000; i++) {
-		if (__atomic_load_n(what, __ATOMIC_ACQUIRE) >= value)
-			return;
-		usleep(2000);
-	}
-	_exit(9);
-}
-
 static struct node look(void)
 {
 	return (struct node){ .pid = getpid(), .ppid = getppid(), .sid = getsid(0), .pgid = getpgrp() };
@@ -57,11 +47,11 @@ static void node(int i)
 	mine = i;
 	n->pid = getpid();
 	__atomic_store_n(&n->phase, 1, __ATOMIC_RELEASE);
-	await(&sh->phase, 2);
+	maker_await(&sh->phase, 2);
 	is = look();
 	is.phase = 2;
 	*n = is;
-	await(&sh->phase, 3);
+	maker_await(&sh->phase, 3);
 	is = look();
 	prctl(PR_GET_CHILD_SUBREAPER, &reaper);
 	if (reaper || is.pid != n->pid || is.ppid != n->ppid || is.sid != n->sid || is.pgid != n->pgid || mine != i)
@@ -69,7 +59,7 @@ static void node(int i)
 			 is.pid, is.ppid, is.sid, is.pgid, mine, reaper);
 	__atomic_store_n(&n->phase, 3, __ATOMIC_RELEASE);
 	for (;;)
-		await(&sh->phase, 4);
+		maker_await(&sh->phase, 4);
 }
 
 static pid_t child(void)
@@ -163,7 +153,7 @@ static void leave_group(void)
 	setpgid(0, 0);
 	child_node(GROUP_KEPT);
 	/* Not before the other is in it. */
-	await(&sh->node[GROUP_KEPT].phase, 1);
+	maker_await(&sh->node[GROUP_KEPT].phase, 1);
 	setpgid(0, home);
 	node(GROUP_LEFT);
 }
@@ -203,7 +193,7 @@ static void tell_all(int phase)
 {
 	__atomic_store_n(&sh->phase, phase, __ATOMIC_RELEASE);
 	for (int i = 1; i < NODES; i++)
-		await(&sh->node[i].phase, phase);
+		maker_await(&sh->node[i].phase, phase);
 }
 
 int main(int argc, char **argv)
@@ -232,8 +222,7 @@ int main(int argc, char **argv)
 		MAKER_MUST(waitid(P_PID, (id_t)zombie[i], NULL, WEXITED | WNOWAIT) == 0);
 	}
 	for (int i = 1; i < NODES; i++)
-		await(&sh->node[i].phase, 1);
-	usleep(50000);	/* what passes has ended */
+		maker_await(&sh->node[i].phase, 1);
 	tell_all(2);
 	told_before = told;
 	maker_ready();

@@ -23,31 +23,10 @@ static int mine = 1;		/* private memory */
 static __thread int own;	/* a thread's */
 static volatile sig_atomic_t handled;
 
-static void await(const int *what, int value)
-{
-	for (int i = 0; i < 60000; i++) {
-		if (__atomic_load_n(what, __ATOMIC_ACQUIRE) >= value)
-			return;
-		usleep(2000);
-	}
-	_exit(9);
-}
-
+/* Its name is the process's. */
 static char main_state(void)
 {
-	char path[48], text[512], *s;
-	int fd, n;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", sh->pid);
-	fd = open(path, O_RDONLY);
-	n = (int)read(fd, text, sizeof(text) - 1);
-	close(fd);
-	if (n <= 0)
-		return 0;
-	text[n] = 0;
-	s = strrchr(text, ')');
-	/* Its name is the process's. */
-	return s && strstr(text, "(main has gone)") ? s[2] : 0;
+	return maker_state(sh->pid, "main has gone");
 }
 
 #define CHECK(cond)									\
@@ -80,7 +59,7 @@ static void *thread_main(void *arg)
 	while (main_state() != 'Z')
 		usleep(1000);
 	__atomic_store_n(&sh->done[i], 1, __ATOMIC_RELEASE);
-	await(&sh->phase, 2);
+	maker_await(&sh->phase, 2);
 
 	CHECK(main_state() == 'Z');
 	CHECK(own == 40 + i && mine == 2);
@@ -101,7 +80,7 @@ static void *thread_main(void *arg)
 	}
 	__atomic_store_n(&sh->done[i], 2, __ATOMIC_RELEASE);
 	/* It may be the child's parent. */
-	await(&sh->done[1], 2);
+	maker_await(&sh->done[1], 2);
 	syscall(SYS_exit, STATUS);
 	return NULL;
 }
@@ -127,7 +106,7 @@ static void grandchild(void)
 
 	if (!pid) {
 		/* The thread that it is a child of is another one when the main thread has ended. */
-		await(&sh->done[0], 1);
+		maker_await(&sh->done[0], 1);
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		__atomic_store_n(&sh->asked, 1, __ATOMIC_RELEASE);
 		for (;;)
@@ -150,14 +129,14 @@ int main(int argc, char **argv)
 		child_main();
 	}
 	for (int i = 0; i < 2; i++)
-		await(&sh->done[i], 1);
-	await(&sh->asked, 1);
+		maker_await(&sh->done[i], 1);
+	maker_await(&sh->asked, 1);
 	maker_ready();
 	maker_wait();
 
 	__atomic_store_n(&sh->phase, 2, __ATOMIC_RELEASE);
 	for (int i = 0; i < 2; i++)
-		await(&sh->done[i], 2);
+		maker_await(&sh->done[i], 2);
 	if (*sh->error)
 		maker_fail("%s", sh->error);
 	MAKER_SAME("wait", waitpid(pid, &status, 0), pid);

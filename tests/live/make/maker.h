@@ -28,7 +28,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static int maker_log_fd = -1;
@@ -96,7 +98,7 @@ __attribute__((unused, noreturn, format(printf, 1, 2))) static void maker_skip(c
 				   (unsigned long long)_should);		\
 	} while (0)
 
-/* New session, log opened, SIGUSR1 blocked (threads inherit that). */
+/* New session, log opened, SIGUSR1 blocked (threads inherit that), modes as they are asked for. */
 __attribute__((unused)) static void maker_begin(int argc, char **argv)
 {
 	sigset_t set;
@@ -111,6 +113,7 @@ __attribute__((unused)) static void maker_begin(int argc, char **argv)
 		exit(2);
 	}
 	setsid();
+	umask(022);
 	sigemptyset(&set);
 	sigaddset(&set, SIGUSR1);
 	sigprocmask(SIG_BLOCK, &set, NULL);
@@ -132,6 +135,14 @@ __attribute__((unused)) static void maker_ready(void)
 	maker_log("ready");
 	if (write(STDOUT_FILENO, "ready\n", 6) != 6)
 		_exit(3);
+}
+
+/* A System V object (shm, sem, msg): the runner removes it if we end without having done so. */
+__attribute__((unused)) static int maker_ipc(const char *kind, int id)
+{
+	MAKER_MUST(id >= 0);
+	maker_log("ipc %s %d", kind, id);
+	return id;
 }
 
 /* Until SIGUSR1, through any number of interruptions. */
@@ -162,6 +173,85 @@ __attribute__((unused)) static long long maker_status(int tid, const char *key, 
 			v = strtoll(line + n + 1, NULL, base);
 	fclose(f);
 	return v;
+}
+
+/* Whether a process or thread sits in this call and waits. */
+__attribute__((unused)) static bool maker_is_in_call(int tid, long nr)
+{
+	char path[32], text[128];
+	long is = -1;
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/syscall", tid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	MAKER_MUST(fd >= 0);
+	n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	return sscanf(text, "%ld", &is) == 1 && is == nr;
+}
+
+__attribute__((unused)) static void maker_await_call(int tid, long nr)
+{
+	for (int try = 0; try < 15000; try++) {
+		if (maker_is_in_call(tid, nr))
+			return;
+		usleep(1000);
+	}
+	maker_fail("process or thread %d does not call number %ld", tid, nr);
+}
+
+/* The letter in /proc/PID/stat; 0 if there is none, or if the name is another one (NULL: any). */
+__attribute__((unused)) static char maker_state(pid_t pid, const char *name)
+{
+	char path[32], text[512], *begin, *end;
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	begin = strchr(text, '(');
+	end = strrchr(text, ')');
+	if (!begin || !end)
+		return 0;
+	*end = '\0';
+	return !name || !strcmp(begin + 1, name) ? end[2] : 0;
+}
+
+__attribute__((unused)) static void maker_await_stop(pid_t pid)
+{
+	for (int try = 0; try < 1000; try++) {
+		if (maker_state(pid, NULL) == 'T')
+			return;
+		usleep(10000);
+	}
+	maker_fail("process %d is not stopped but %c", pid, maker_state(pid, NULL));
+}
+
+/* Shared memory of a family: until it has come that far. */
+__attribute__((unused)) static void maker_await(const int *what, int value)
+{
+	for (int try = 0; try < 60000; try++) {
+		if (__atomic_load_n(what, __ATOMIC_ACQUIRE) >= value)
+			return;
+		usleep(2000);
+	}
+	_exit(9);
+}
+
+/* The status with which a child ends, whenever that is. */
+__attribute__((unused)) static void maker_ends_with(pid_t pid, int status)
+{
+	int is;
+
+	MAKER_MUST(waitpid(pid, &is, 0) == pid);
+	MAKER_MUST(WIFEXITED(is) && WEXITSTATUS(is) == status);
 }
 
 __attribute__((unused)) static int maker_tid(void)

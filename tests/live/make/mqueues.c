@@ -48,14 +48,6 @@ static struct mq_attr attr_of(mqd_t q)
 	return attr;
 }
 
-static void ends_with(pid_t pid, int status)
-{
-	int is;
-
-	MAKER_MUST(waitpid(pid, &is, 0) == pid);
-	MAKER_MUST(WIFEXITED(is) && WEXITSTATUS(is) == status);
-}
-
 int main(int argc, char **argv)
 {
 	static char big[8192];
@@ -96,8 +88,8 @@ int main(int argc, char **argv)
 	ep = epoll_create1(0);
 	MAKER_MUST(!epoll_ctl(ep, EPOLL_CTL_ADD, gone, &ev));
 	count = fd_count();
-	/* No way to see them wait: what they shall wait for comes only at the end. */
-	usleep(20000);
+	maker_await_call(receiver, SYS_mq_timedreceive);
+	maker_await_call(sender, SYS_mq_timedsend);
 	maker_ready();
 	maker_wait();
 
@@ -131,9 +123,9 @@ int main(int argc, char **argv)
 
 	MAKER_MUST(!waitpid(receiver, NULL, WNOHANG) && !waitpid(sender, NULL, WNOHANG));
 	put(empty, "way", 3, 2);
-	ends_with(receiver, 21);
+	maker_ends_with(receiver, 21);
 	take(full, "first", 5, 9);
-	ends_with(sender, 22);
+	maker_ends_with(sender, 22);
 	take(full, "second", 6, 9);
 	MAKER_MUST(!mq_unlink(names[2]) && !mq_unlink(names[3]));
 	maker_ok();

@@ -48,6 +48,13 @@ static void describe(char *out, size_t size)
 	out[n] = '\0';
 }
 
+/* Some seconds may pass until the kernel tells a carrier of what it has just connected. */
+static void settle(void)
+{
+	for (int try = 0; try < 1000 && can("ip link | grep -qE 'NO-CARRIER|LOWERLAYERDOWN'"); try++)
+		usleep(10000);
+}
+
 static void same(void)
 {
 	const char *a = was, *b = now;
@@ -94,10 +101,12 @@ int main(int argc, char **argv)
 	    "echo 77 > /proc/sys/net/ipv4/neigh/a0/gc_stale_time");
 	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	MAKER_MUST(fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, "a0", 3) == 0);
+	settle();
 	describe(was, sizeof(was));
 	maker_ready();
 	maker_wait();
 
+	settle();
 	describe(now, sizeof(now));
 	same();
 	MAKER_MUST(getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device, &len) == 0);

@@ -21,14 +21,6 @@ static pid_t waiter(sem_t *s, int status)
 	_exit(status);
 }
 
-static void ends_with(pid_t pid, int status)
-{
-	int is;
-
-	MAKER_MUST(waitpid(pid, &is, 0) == pid);
-	MAKER_MUST(WIFEXITED(is) && WEXITSTATUS(is) == status);
-}
-
 static int value(sem_t *s)
 {
 	int v;
@@ -56,22 +48,23 @@ int main(int argc, char **argv)
 	on_gone = waiter(gone, 32);
 	on_unnamed = waiter(unnamed, 33);
 	MAKER_MUST(!sem_post(counter));
-	/* No way to see them wait: what they shall wait for comes only at the end. */
-	usleep(20000);
+	maker_await_call(on_named, SYS_futex);
+	maker_await_call(on_gone, SYS_futex);
+	maker_await_call(on_unnamed, SYS_futex);
 	maker_ready();
 	maker_wait();
 
 	MAKER_SAME("counter", value(counter), 42);
 	MAKER_MUST(!waitpid(-1, NULL, WNOHANG));
 	MAKER_MUST(!sem_post(unnamed));
-	ends_with(on_unnamed, 33);
+	maker_ends_with(on_unnamed, 33);
 	MAKER_MUST(!sem_post(gone));
-	ends_with(on_gone, 32);
+	maker_ends_with(on_gone, 32);
 	/* By its name it is the same one. */
 	again = sem_open(name, 0);
 	MAKER_MUST(again != SEM_FAILED);
 	MAKER_MUST(!sem_post(again));
-	ends_with(on_named, 31);
+	maker_ends_with(on_named, 31);
 	MAKER_SAME("named", value(named), 0);
 	MAKER_MUST(!sem_unlink(name));
 	maker_ok();

@@ -5,7 +5,6 @@
  */
 #include <pthread.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 
 #include "maker.h"
 
@@ -62,35 +61,11 @@ static void child_main(size_t i)
 	thread_main((void *)steps);
 }
 
-static bool is_stopped(pid_t pid)
-{
-	char path[32], text[512], *s;
-	int fd, n;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	fd = open(path, O_RDONLY);
-	n = (int)read(fd, text, sizeof(text) - 1);
-	close(fd);
-	if (n <= 0)
-		return false;
-	text[n] = 0;
-	s = strrchr(text, ')');
-	return s && s[2] == 'T';
-}
-
-static void await_stop(pid_t pid)
-{
-	for (int t = 0; t < 500 && !is_stopped(pid); t++)
-		usleep(10000);
-	if (!is_stopped(pid))
-		maker_fail("process %d is not stopped", pid);
-}
-
 static void check_child(size_t i, pid_t pid)
 {
 	int steps[4], status = 0;
 
-	await_stop(pid);
+	maker_await_stop(pid);
 	for (int k = 0; k < 4; k++)
 		steps[k] = went_on[4 * i + k];
 	MAKER_SAME("wait", waitpid(pid, &status, WNOHANG | WUNTRACED), kinds[i].told ? 0 : pid);
@@ -121,7 +96,7 @@ int main(int argc, char **argv)
 		pid[i] = fork();
 		if (!pid[i])
 			child_main(i);
-		await_stop(pid[i]);
+		maker_await_stop(pid[i]);
 		if (kinds[i].told)
 			MAKER_SAME("wait", waitpid(pid[i], NULL, WUNTRACED), pid[i]);
 	}
@@ -130,7 +105,7 @@ int main(int argc, char **argv)
 	maker_wait();
 
 	for (size_t i = 0; i < N; i++)
-		await_stop(pid[i]);
+		maker_await_stop(pid[i]);
 	MAKER_SAME("SIGCHLD", told, told_before);
 	for (size_t i = 0; i < N; i++)
 		check_child(i, pid[i]);

@@ -24,10 +24,7 @@ static struct message m;
 
 static int msg_get(key_t k)
 {
-	int id = msgget(k, IPC_CREAT | IPC_EXCL | 0600);
-
-	MAKER_MUST(id >= 0);
-	return id;
+	return maker_ipc("msg", msgget(k, IPC_CREAT | IPC_EXCL | 0600));
 }
 
 static void put(int id, long type, const char *text, size_t n)
@@ -95,14 +92,6 @@ static pid_t child_sends(int id, const char *text)
 	_exit(19);
 }
 
-static void ends_with(pid_t pid, int status)
-{
-	int is;
-
-	MAKER_MUST(waitpid(pid, &is, 0) == pid);
-	MAKER_MUST(WIFEXITED(is) && WEXITSTATUS(is) == status);
-}
-
 int main(int argc, char **argv)
 {
 	static char big[BIG];
@@ -134,7 +123,7 @@ int main(int argc, char **argv)
 		take(keyed, 11, 11, "gone", 4);
 		_exit(0);
 	}
-	ends_with(sender, 0);
+	maker_ends_with(sender, 0);
 	receiver = child_receives(empty);
 	interrupted = child_interrupted(empty);
 	ds = stat_of(full);
@@ -143,8 +132,9 @@ int main(int argc, char **argv)
 	sender = child_sends(full, big);
 	while (stat_of(full).msg_qnum != 1)
 		usleep(1000);
-	/* No way to see them wait: what they shall wait for comes only at the end. */
-	usleep(20000);
+	maker_await_call(receiver, SYS_msgrcv);
+	maker_await_call(interrupted, SYS_msgrcv);
+	maker_await_call(sender, SYS_msgsnd);
 	maker_ready();
 	maker_wait();
 
@@ -167,17 +157,17 @@ int main(int argc, char **argv)
 	MAKER_MUST(!waitpid(receiver, NULL, WNOHANG));
 	put(empty, 4, "not you", 7);
 	put(empty, 5, "way", 3);
-	ends_with(receiver, 18);
+	maker_ends_with(receiver, 18);
 	take(empty, 0, 4, "not you", 7);
 	kill(interrupted, SIGUSR2);
-	ends_with(interrupted, 20);
+	maker_ends_with(interrupted, 20);
 	ds = stat_of(full);
 	MAKER_SAME("messages in the full one", ds.msg_qnum, 1);
 	MAKER_SAME("its size limit", ds.msg_qbytes, SMALL);
 	MAKER_SAME("its last sender", ds.msg_lspid, sender);
 	MAKER_MUST(!waitpid(sender, NULL, WNOHANG));
 	take(full, 0, 9, big, SMALL);
-	ends_with(sender, 19);
+	maker_ends_with(sender, 19);
 	take(full, 0, 8, big, SMALL);
 	MAKER_MUST(!msgctl(keyed, IPC_RMID, NULL) && !msgctl(empty, IPC_RMID, NULL) &&
 		   !msgctl(full, IPC_RMID, NULL));

@@ -17,10 +17,7 @@ static key_t key;
 
 static int sem_get(key_t k, int n)
 {
-	int id = semget(k, n, IPC_CREAT | IPC_EXCL | 0600);
-
-	MAKER_MUST(id >= 0);
-	return id;
+	return maker_ipc("sem", semget(k, n, IPC_CREAT | IPC_EXCL | 0600));
 }
 
 static void sem_do(int id, unsigned short num, int by, int flags)
@@ -142,8 +139,7 @@ int main(int argc, char **argv)
 	MAKER_SAME("value 2 after the end", val(keyed, 2), 0);
 	MAKER_MUST(!waitpid(waiter, &status, WNOHANG));
 	sem_do(keyed, 4, 2, 0);
-	MAKER_MUST(waitpid(waiter, &status, 0) == waiter);
-	MAKER_MUST(WIFEXITED(status) && WEXITSTATUS(status) == 17);
+	maker_ends_with(waiter, 17);
 	/* The maker's own seven: less than eight are left until its end. */
 	undoer = fork();
 	if (!undoer)

@@ -42,11 +42,9 @@ int main(int argc, char **argv)
 	pid_t child;
 
 	maker_begin(argc, argv);
-	keyed = shmget(key, 4096, IPC_CREAT | IPC_EXCL | 0640);
-	dest = shmget(IPC_PRIVATE, 100, 0600);
-	big = shmget(IPC_PRIVATE, BIG, 0600);
-	if (keyed < 0 || dest < 0 || big < 0)
-		maker_fail("shmget: %s", strerror(errno));
+	keyed = maker_ipc("shm", shmget(key, 4096, IPC_CREAT | IPC_EXCL | 0640));
+	dest = maker_ipc("shm", shmget(IPC_PRIVATE, 100, 0600));
+	big = maker_ipc("shm", shmget(IPC_PRIVATE, BIG, 0600));
 	shared = attach(keyed, 0);
 	gone = attach(dest, 0);
 	data = attach(big, 0);

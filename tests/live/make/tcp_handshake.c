@@ -87,7 +87,8 @@ int main(int argc, char **argv)
 	MAKER_MUST(connect(fd, (struct sockaddr *)&at, sizeof(at)) && errno == EINPROGRESS);
 	blocking = socket(AF_INET, SOCK_STREAM, 0);
 	MAKER_MUST(!pthread_create(&thread, NULL, connect_thread, &blocking));
-	usleep(300000);
+	while (state(blocking) == TCP_CLOSE)
+		usleep(1000);
 	port = port_of(fd);
 	MAKER_SAME("state", state(fd), TCP_SYN_SENT);
 	MAKER_SAME("state of the blocking one", state(blocking), TCP_SYN_SENT);

@@ -69,7 +69,7 @@ int main(int argc, char **argv)
 	if (!n)
 		MAKER_MUST(send(s, "x", 1, MSG_NOSIGNAL) == -1 && errno == EPIPE);
 	MAKER_MUST(send(d, "end", 3, 0) == 3);
-	for (int i = 0; i < 200; i++) {
+	for (int i = 0; i < 2000; i++) {
 		l = open(argv[1], O_RDONLY);
 		n = read(l, text, sizeof(text) - 1);
 		text[n > 0 ? n : 0] = '\0';

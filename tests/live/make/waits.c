@@ -49,26 +49,11 @@ static void in_stop(void)
 		usleep(1000);
 }
 
-static char state_of(pid_t pid)
-{
-	char path[32], text[512], *s;
-	int fd, n;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	fd = open(path, O_RDONLY);
-	n = (int)read(fd, text, sizeof(text) - 1);
-	close(fd);
-	if (n <= 0)
-		return 0;
-	text[n] = 0;
-	s = strrchr(text, ')');
-	return s ? s[2] : 0;
-}
-
 int main(int argc, char **argv)
 {
 	void (*const waits[])(void) = { in_pause, in_sigsuspend, in_epoll, in_stop };
 	enum { N = sizeof(waits) / sizeof(waits[0]), STOPPED = N - 1 };
+	static const long calls[] = { SYS_pause, SYS_rt_sigsuspend, SYS_epoll_wait };
 	struct sigaction sa = { .sa_handler = on_signal };
 	pid_t child[N];
 
@@ -85,17 +70,14 @@ int main(int argc, char **argv)
 			_exit(hits == 1 ? 0 : 1);
 		}
 	}
-	usleep(100000);
-	if (state_of(child[STOPPED]) != 'T')
-		maker_fail("the stopped child is not: %c", state_of(child[STOPPED]));
+	for (int i = 0; i < STOPPED; i++)
+		maker_await_call(child[i], calls[i]);
+	maker_await_stop(child[STOPPED]);
 	maker_ready();
 	maker_wait();
 
 	/* Its stop signal is the first thing it takes when it is let go. */
-	for (int t = 0; t < 200 && state_of(child[STOPPED]) != 'T'; t++)
-		usleep(10000);
-	if (state_of(child[STOPPED]) != 'T')
-		maker_fail("the stopped child came back as %c", state_of(child[STOPPED]));
+	maker_await_stop(child[STOPPED]);
 	for (int i = 0; i < N; i++) {
 		int status = -1, r = 0;
 
