@@ -1,7 +1,7 @@
 /*
  * Internet sockets: TCP, UDP, raw, ping.
  *
- *   dump     getsockname(2), getpeername(2), TCP_INFO, options; the stream of a connection
+ *   dump     getsockname(2), SO_PEERNAME, TCP_INFO, options; the stream of a connection
  *   restore  socket, bind with IP_FREEBIND and SO_REUSEADDR (both as saved at the end), then
  *            listen, connect, or the stream in TCP repair mode
  *   finish   repair mode left, buffers and SO_REUSEADDR as they were
@@ -45,7 +45,15 @@ static bool has_no_ports(const InetSkEntry *e)
 	return e->type == SOCK_RAW || e->proto == IPPROTO_ICMP || e->proto == IPPROTO_ICMPV6;
 }
 
-/* Addresses: from the socket; a handshake's destination only sock_diag knows. */
+/* SO_PEERNAME also tells of a handshake and of what is over, where getpeername(2) does not. */
+static void peer_name(int fd, uint32_t family, union inet_addr *ret)
+{
+	socklen_t len = family == AF_INET ? sizeof(ret->v4) : sizeof(ret->v6);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERNAME, ret, &len) < 0)
+		*ret = (union inet_addr){ 0 };
+}
+
 static int dump_addresses(struct dump_ctx *ctx, struct dump_file *f, InetSkEntry *e)
 {
 	union inet_addr src = { 0 }, dst = { 0 };
@@ -55,24 +63,7 @@ static int dump_addresses(struct dump_ctx *ctx, struct dump_file *f, InetSkEntry
 
 	if (getsockname(f->fd, &src.sa, &len) < 0)
 		return log_err(neg_errno(), "cannot read the socket's address");
-	len = sizeof(dst);
-	if (getpeername(f->fd, &dst.sa, &len) < 0)
-		dst = (union inet_addr){ 0 };
-	if (e->proto == IPPROTO_TCP && e->state == TCP_SYN_SENT) {
-		const struct sockdiag *d;
-
-		r = sk_diag(ctx, f, SOCKDIAG_TCP, false, &d);
-		if (r < 0)
-			return r;
-		if (!d)
-			return log_fail(-EAGAIN, "the kernel does not list a connecting socket");
-		dst.sa.sa_family = (sa_family_t)e->family;
-		if (e->family == AF_INET)
-			memcpy(&dst.v4.sin_addr, d->dst, sizeof(dst.v4.sin_addr));
-		else
-			memcpy(&dst.v6.sin6_addr, d->dst, sizeof(dst.v6.sin6_addr));
-		dst.v4.sin_port = htons(d->dst_port);	/* at the same place in both */
-	}
+	peer_name(f->fd, e->family, &dst);
 	if (e->type == SOCK_RAW)	/* the protocol, not a port */
 		src.v4.sin_port = dst.v4.sin_port = 0;
 	if (has_no_ports(e) && !dst.sa.sa_family) {
@@ -203,13 +194,11 @@ static int dump_tcp(struct dump_ctx *ctx, struct dump_file *f, InetSkEntry *e)
 		return 0;
 	}
 	if (e->state == TCP_CLOSE) {
-		/*
-		 * Never connected, or over and done? Only the latter has its receive side shut.
-		 * An error that waits to be read (a reset) is kept as "write" missing.
-		 */
+		/* Never connected, or over and done? Only the latter has its receive side shut. */
 		if (poll(&p, 1, 0) < 0 || !(p.revents & POLLRDHUP))
 			return 0;
-		set_shutdown(e, p.revents & POLLERR ? SK_SHUTDOWN__READ : SK_SHUTDOWN__BOTH);
+		set_shutdown(e, SK_SHUTDOWN__BOTH);
+		e->has_reset = e->reset = p.revents & POLLERR;
 	}
 	if (ctx->opts->log_obstacles_only || ctx->opts->tcp_close)
 		return 0;

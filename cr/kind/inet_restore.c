@@ -151,9 +151,7 @@ static int make_dead(struct restore_ctx *ctx, const InetSkEntry *e, int fd)
 		r = load_stream(ctx, e, &p);
 	if (r < 0)
 		return r;
-	/* "Read" alone is our mark of a reset; CRIU writes it for every end, with the peer's port. */
-	return tcp_dead_make(fd, e->family, &src, p.inq, p.e->inq_len,
-			     e->shutdown == SK_SHUTDOWN__READ && !e->dst_port);
+	return tcp_dead_make(fd, e->family, &src, p.inq, p.e->inq_len, e->reset);
 }
 
 static int make_plain(const InetSkEntry *e, int fd)

@@ -3,9 +3,10 @@
  * file or a reset to be read. The kernel cannot be told to make one, so its end is replayed: a
  * connection in repair mode with the data in its queue, then the peer's segments by hand.
  *
- * The peer's address was forgotten with the state; getpeername(2) fails on such a socket in any
- * case. Our own address stays visible and is kept. The stand-in peer is a socket of ours on
- * loopback, in repair mode too: it takes the ACKs, which would otherwise be answered by resets.
+ * The peer's address comes back as one of loopback: getpeername(2) fails on such a socket in any
+ * case, and the segments must reach nobody. Our own address stays visible and is kept. The
+ * stand-in peer is a socket of ours, in repair mode too: it takes the ACKs, which would otherwise
+ * be answered by resets.
  */
 #include <string.h>
 

@@ -375,7 +375,7 @@ PLAIN = {
     "sigactions": "without an ignored SIGTRAP, which CRIU's dump resets",
     "tcp_listen": "without Multipath TCP, and options that CRIU drops (TCP_DEFER_ACCEPT, "
                   "TCP_FASTOPEN, TCP_USER_TIMEOUT, SO_LINGER, IPV6_TCLASS)",
-    "tcp_states": "without connections that are over and unread, TCP_USER_TIMEOUT, TCP_MAXSEG",
+    "tcp_states": "without the error of a reset connection, TCP_USER_TIMEOUT, TCP_MAXSEG",
     "threads": "poll and epoll_wait may end with EINTR, a sleep may begin anew",
     "timerfds": "of a periodic timer's unread ticks CRIU sees one",
     "udp_sockets": "without connected raw sockets, SO_PEEK_OFF, IP_RECVERR, IP_MULTICAST_TTL, "
