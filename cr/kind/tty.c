@@ -110,7 +110,7 @@ static int file_open(struct restore_ctx *ctx, struct restore_file *f, int *ret_f
 	}
 	/* One of /dev/tty that no process could open. */
 	if (end->e->type == TTY_TYPE__CTTY) {
-		end = end->e->pty ? tty_slave_find(ctx, end->e->pty->index) : NULL;
+		end = tty_behind(ctx, end);
 		if (!end)
 			return log_fail(-EBADMSG, "/dev/tty of no terminal in the images");
 	}

@@ -111,8 +111,8 @@ int tty_ready_put(struct restore_ctx *ctx, uint32_t id, int fd) _must_check_;
 int tty_prepare(struct restore_ctx *ctx) _must_check_;
 struct tty_end *tty_end_of(struct restore_ctx *ctx, const struct restore_file *f);
 const RegFileEntry *tty_path_of(struct restore_ctx *ctx, const TtyFileEntry *e);
-/* The live slave of this number, NULL: none. */
-struct tty_end *tty_slave_find(struct restore_ctx *ctx, uint32_t index);
+/* The terminal of a CTTY, NULL: none in the images. */
+struct tty_end *tty_behind(struct restore_ctx *ctx, const struct tty_end *ctty);
 
 /* tty_pairs.c. Opens a node only when it is of device rdev. flags without O_NONBLOCK may wait. */
 int tty_open_node(struct restore_ctx *ctx, const RegFileEntry *reg, dev_t rdev, int flags,

@@ -67,7 +67,7 @@ static int side_new(struct dump_ctx *ctx, TtyType type, dev_t tty, bool master,
 	*slot = side;
 	side->e->id = id;
 	side->e->type = type;
-	if (major(tty) == TTY_MAJOR_PTS && type != TTY_TYPE__EXT_TTY) {
+	if (type == TTY_TYPE__PTY) {
 		side->e->pty = ARENA_MSG(&ctx->arena, TtyPtyEntry, tty_pty_entry);
 		if (!side->e->pty)
 			return log_err(-ENOMEM, "terminal");
@@ -221,6 +221,21 @@ static TtyType type_of(dev_t dev)
 	return major(dev) == 4 && minor(dev) < 64 ? TTY_TYPE__VT : TTY_TYPE__SERIAL;
 }
 
+/* Without settings CRIU takes it for hung up. */
+static int ctty_put(struct dump_ctx *ctx, struct dump_file *f, const struct tty_side *terminal,
+		    struct tty_side *side)
+{
+	int r = side->f ? 0 : tty_params_get(&ctx->arena, f->fd, side->e);
+
+	if (r < 0)
+		return r;
+	side->f = f;
+	side->e->has_terminal = true;
+	side->e->terminal = terminal->e->id;
+	node_put(ctx, side->e, &f->st);
+	return 0;
+}
+
 static int other_dump(struct dump_ctx *ctx, struct dump_file *f, struct tty_side **ret)
 {
 	bool is_ctty = f->st.st_rdev == TTY_DEV_CTTY;
@@ -255,9 +270,7 @@ static int other_dump(struct dump_ctx *ctx, struct dump_file *f, struct tty_side
 	r = side_get(ctx, TTY_TYPE__CTTY, tty, false, ret);
 	if (r < 0)
 		return r;
-	(*ret)->f = f;
-	node_put(ctx, (*ret)->e, &f->st);
-	return 0;
+	return ctty_put(ctx, f, side, *ret);
 }
 
 void tty_external_key(char key[TTY_KEY_MAX], uint64_t rdev, uint64_t dev)

@@ -139,8 +139,10 @@ static void ctty_sessions(struct tty_sides *s)
 		if (c->e->type != TTY_TYPE__CTTY)
 			continue;
 		for (size_t k = 0; k < s->n; k++)
-			if (s->sides[k] != c && !s->sides[k]->hung && s->sides[k]->tty == c->tty)
+			if (s->sides[k]->e->id == c->e->terminal) {
 				c->e->sid = s->sides[k]->e->sid;
+				c->e->pgrp = s->sides[k]->e->pgrp;
+			}
 	}
 }
 

@@ -44,14 +44,19 @@ const RegFileEntry *tty_path_of(struct restore_ctx *ctx, const TtyFileEntry *e)
 	return path && path->fe->type == FD_TYPES__REG ? path->fe->reg : NULL;
 }
 
-struct tty_end *tty_slave_find(struct restore_ctx *ctx, uint32_t index)
+struct tty_end *tty_behind(struct restore_ctx *ctx, const struct tty_end *ctty)
 {
 	struct tty_ends *s = tty_ends(ctx);
 
-	for (size_t i = 0; i < s->n; i++)
-		if (s->ends[i]->e->type == TTY_TYPE__PTY && !s->ends[i]->master &&
-		    !s->ends[i]->hung && s->ends[i]->e->pty->index == index)
-			return s->ends[i];
+	for (size_t i = 0; i < s->n; i++) {
+		struct tty_end *end = s->ends[i];
+
+		if (end->e->type == TTY_TYPE__CTTY || end->master || end->hung)
+			continue;
+		if (ctty->e->has_terminal ? end->e->id == ctty->e->terminal
+					  : end->sid && end->sid == ctty->sid)
+			return end;
+	}
 	return NULL;
 }
 
