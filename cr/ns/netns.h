@@ -52,6 +52,8 @@ int netns_link_up(struct restore_ctx *ctx, struct netlink *nl, const struct netn
 int netns_filter_check(void) _must_check_;
 int netns_filter_dump(struct dump_ctx *ctx, uint32_t id) _must_check_;
 int netns_filter_restore(struct restore_ctx *ctx, uint32_t id) _must_check_;
+/* The rules of an image without CRIU's network lock, which its dump leaves in; heap. For tests. */
+char *netns_filter_unlock(const char *rules, size_t bytes, size_t *ret_bytes);
 
 /* netns_sysctl.c. Those of interfaces when these are there, and not up yet. */
 int netns_conf_dump(struct arena *a, NetnsEntry *e) _must_check_;

@@ -230,10 +230,45 @@ static int refuse_legacy(struct restore_ctx *ctx, const struct image_type *type,
 	return log_fail(-EOPNOTSUPP, "%s: rules of iptables-legacy cannot be restored", rd.name);
 }
 
+static bool line_is(const char *line, size_t n, const char *begin, const char *end)
+{
+	size_t b = strlen(begin), e = strlen(end);
+
+	return n >= b + e && !memcmp(line, begin, b) && !memcmp(line + n - e, end, e);
+}
+
+char *netns_filter_unlock(const char *rules, size_t bytes, size_t *ret_bytes)
+{
+	char *ret = malloc(bytes + !bytes), *out = ret;
+	const char *closing = NULL;
+
+	for (size_t n; ret && bytes; rules += n, bytes -= n) {
+		const char *end = memchr(rules, '\n', bytes);
+		size_t text = end ? (size_t)(end - rules) : bytes;
+
+		n = end ? text + 1 : bytes;
+		if (closing) {
+			if (line_is(rules, text, closing, "") && text == strlen(closing))
+				closing = NULL;
+			continue;
+		}
+		if (line_is(rules, text, "\tchain CRIU", " {") && text == strlen("\tchain CRIU {"))
+			closing = "\t}";
+		else if (line_is(rules, text, "table inet CRIU-", " {"))
+			closing = "}";
+		else if (!line_is(rules, text, "\t\t", " jump CRIU"))
+			out = mempcpy(out, rules, n);
+	}
+	*ret_bytes = (size_t)(out - ret);
+	return ret;
+}
+
 int netns_filter_restore(struct restore_ctx *ctx, uint32_t id)
 {
 	static char *const argv[] = { (char *)"nft", (char *)"-f", (char *)"-", NULL };
 	_cleanup_image_reader_ struct image_reader rd = { 0 };
+	_cleanup_free_ char *rules = NULL;
+	size_t bytes;
 	int r = refuse_legacy(ctx, &image_iptables, id);
 
 	if (r >= 0)
@@ -242,6 +277,7 @@ int netns_filter_restore(struct restore_ctx *ctx, uint32_t id)
 		r = image_open_optional(ctx->store, &image_nftables, &rd, id);
 	if (r < 0 || !rd.bytes)
 		return r;
-	r = nft(argv, rd.data, rd.bytes, NULL);
+	rules = netns_filter_unlock((const char *)rd.data, rd.bytes, &bytes);
+	r = rules ? nft(argv, rules, bytes, NULL) : -ENOMEM;
 	return r < 0 ? log_err(r, "nft does not take the rules of %s", rd.name) : 0;
 }

@@ -224,3 +224,30 @@ TEST("attributes that reach beyond their message are refused, texts without an e
 	m.bytes[5] = '\0';
 	ASSERT_STREQ(nl_text(tb[3]), "a");
 }
+
+static void unlocked_is(const char *rules, const char *should)
+{
+	size_t bytes;
+	char *is = netns_filter_unlock(rules, strlen(rules), &bytes);
+
+	ASSERT(is);
+	ASSERT_EQ(bytes, strlen(should));
+	ASSERT_MEM_EQ(is, should, bytes);
+	free(is);
+}
+
+TEST("CRIU's network lock is taken out of saved packet filter rules, and nothing else")
+{
+	const char *users = "table ip filter {\n\tchain CRIUS {\n\t\tjump CRIUSER\n\t}\n\tchain INPUT {\n"
+			    "\t\ttype filter hook input priority filter; policy accept;\n\t}\n}\n";
+
+	unlocked_is(users, users);
+	unlocked_is("", "");
+	unlocked_is("}", "}");
+	unlocked_is("table ip filter {\n\tchain CRIU {\n\t\tcounter drop\n\t}\n\n\tchain INPUT {\n"
+		    "\t\tcounter packets 0 bytes 0 jump CRIU\n\t\taccept\n\t}\n}\n",
+		    "table ip filter {\n\n\tchain INPUT {\n\t\taccept\n\t}\n}\n");
+	unlocked_is("table inet CRIU-7 {\n\tchain a {\n\t}\n}\ntable inet b {\n}\n", "table inet b {\n}\n");
+	unlocked_is("\tchain CRIU {\n\t\tcut", "");
+	unlocked_is("table inet CRIU-7 {", "");
+}
