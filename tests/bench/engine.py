@@ -10,6 +10,7 @@ import shutil
 import signal
 import struct
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -17,6 +18,10 @@ from pathlib import Path
 from table import median, seconds, table
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from procs import reap_children     # noqa: E402  (the path comes first)
+
 BUILD = ROOT / "build"
 MAKERS = BUILD / "bench"
 WORKLOADS = [
@@ -81,14 +86,6 @@ def usec(stats, field):
     return stats[field] / 1e6 if field in stats else None
 
 
-def reap_orphans():
-    try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-    except ChildProcessError:
-        pass
-
-
 class Workload:
     """One life of a maker."""
 
@@ -135,7 +132,7 @@ class Workload:
         row = {"dump": self.command(engine, "dump", "-t", str(self.pid))}
         self.popen.wait(60)
         self.popen = None
-        reap_orphans()
+        reap_children()
         stats = statistics_of(self.images, "stats-dump", 1)
         row["freezing"], row["frozen"] = usec(stats, 1), usec(stats, 2)
         row["memory"] = usec(stats, 3)
@@ -157,7 +154,7 @@ class Workload:
         deadline = time.monotonic() + 60
         while os.path.exists(f"/proc/{self.pid}") and time.monotonic() < deadline:
             time.sleep(0.02)
-            reap_orphans()
+            reap_children()
 
 
 def one_run(engine, program, argument):

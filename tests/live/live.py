@@ -9,10 +9,14 @@ import os
 import re
 import signal
 import subprocess
-import time
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from procs import Failure, proc_state, wait_for     # noqa: E402, F401  (the path comes first)
+
 BUILD = ROOT / os.environ.get("BUILD", "build")
 CR = Path(os.environ.get("CR", BUILD / "cr"))
 
@@ -20,10 +24,6 @@ CR = Path(os.environ.get("CR", BUILD / "cr"))
 # Restored trees whose `cr` has ended become ours, not init's, which may take its time to reap.
 ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
 OWNED = set()  # children that subprocess reaps
-
-
-class Failure(AssertionError):
-    pass
 
 
 def reap_orphans():
@@ -37,13 +37,6 @@ def reap_orphans():
                 pass
 
 
-def proc_state(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
-    except OSError:
-        return None
-
-
 def maker_source(name):
     return ROOT / "tests/live/make" / f"{name}.c"
 
@@ -51,15 +44,6 @@ def maker_source(name):
 def maker_options(name, kind="cr-options"):
     found = re.search(rf"{kind}:\s*(.*)", maker_source(name).read_text())
     return found.group(1).replace("*/", "").split() if found else []
-
-
-def wait_for(predicate, timeout, what):
-    end = time.monotonic() + timeout
-    while time.monotonic() < end:
-        if predicate():
-            return
-        time.sleep(0.01)
-    raise Failure(f"timed out: {what}")
 
 
 def cr(verb, images, *options, timeout=60):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 sys.dont_write_bytecode = True
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path[:0] = [str(Path(__file__).resolve().parents[n]) for n in (0, 1)]
 
 pytest.register_assert_rewrite("upgrade_checks")
 

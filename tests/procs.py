@@ -1,0 +1,36 @@
+"""What the runners of programs share: looking at processes, waiting, reaping.
+
+Only Python's own modules: tests/vm/test_interop.py takes this file into the guest."""
+
+import os
+import time
+from pathlib import Path
+
+
+class Failure(AssertionError):
+    pass
+
+
+def proc_state(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+    except OSError:
+        return None
+
+
+def wait_for(predicate, timeout, what):
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        if predicate():
+            return
+        time.sleep(0.01)
+    raise Failure(f"timed out: {what}")
+
+
+def reap_children():
+    """All that have ended, whoever started them: a zombie keeps its pid from being restored."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
