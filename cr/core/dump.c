@@ -84,6 +84,12 @@ static int step_network_lock(struct dump_ctx *ctx)
 	return r;
 }
 
+/* Whoever drives us may know of more that is not the tree's. */
+static int step_query_externals(struct dump_ctx *ctx)
+{
+	return notify(ctx, "query-ext-files");
+}
+
 static int step_collect(struct dump_ctx *ctx)
 {
 	static int (*const checks[])(struct dump_ctx *) = { ns_dump_check_shared, netns_check };
@@ -233,6 +239,7 @@ static const struct {
 	{ "stop the tree",	dump_seize,	true },
 	/* Before the first queue is read; removed by the restore, or here if the tree goes on. */
 	{ "network lock",	step_network_lock, false },
+	{ "resources of others", step_query_externals, false },
 	/* Ids and the user namespace's maps: every later uid needs them. */
 	{ "namespaces",		step_collect,	true },
 	{ "sessions",		sessions_check,	true },

@@ -16,12 +16,16 @@
 #include "task/parts.h"
 #include "util/timer.h"
 
+static pid_t root_pid(const struct restore_ctx *ctx)
+{
+	return ctx->n_procs && ctx->procs[0].task_made ? ctx->procs[0].threads[0].task.tid : -1;
+}
+
 static int notify(struct restore_ctx *ctx, const char *event)
 {
 	if (!ctx->opts->notify)
 		return 0;
-	return ctx->opts->notify(ctx->opts->notify_arg, event,
-				 ctx->procs ? (pid_t)ctx->procs[0].pst->pid : -1);
+	return ctx->opts->notify(ctx->opts->notify_arg, event, root_pid(ctx));
 }
 
 static int step_pre_restore(struct restore_ctx *ctx)
@@ -45,6 +49,21 @@ static int step_tasks(struct restore_ctx *ctx)
 	return r;
 }
 
+/*
+ * The root task is in the tree's network and IPC namespaces, and these are as they were; the others it
+ * enters when it gets its files. Now an interface can be given to it, before the first socket wants its
+ * address.
+ */
+static int step_setup_namespaces(struct restore_ctx *ctx)
+{
+	return ns_restore_any(ctx) ? notify(ctx, "setup-namespaces") : 0;
+}
+
+static int step_post_setup(struct restore_ctx *ctx)
+{
+	return ns_restore_any(ctx) ? notify(ctx, "post-setup-namespaces") : 0;
+}
+
 static int step_post_restore(struct restore_ctx *ctx)
 {
 	return notify(ctx, "post-restore");
@@ -53,6 +72,21 @@ static int step_post_restore(struct restore_ctx *ctx)
 static int step_network_unlock(struct restore_ctx *ctx)
 {
 	return notify(ctx, "network-unlock");
+}
+
+/* Too late to refuse anything. */
+static int step_pre_resume(struct restore_ctx *ctx)
+{
+	if (notify(ctx, "pre-resume") < 0)
+		log_warn("pre-resume failed; the tree runs nevertheless");
+	return 0;
+}
+
+static int step_post_resume(struct restore_ctx *ctx)
+{
+	if (notify(ctx, "post-resume") < 0)
+		log_warn("post-resume failed; the tree runs");
+	return 0;
 }
 
 static const struct {
@@ -74,12 +108,14 @@ static const struct {
 	/* A kernel that was just booted has none, before its sysctls are set. */
 	{ "huge pages",		restore_huge_pages,	true },
 	{ "tasks and memory",	step_tasks,		true },
+	{ "setup-namespaces",	step_setup_namespaces,	false },
 	/* setpgid() wants the leader to exist, and both in one session. Helpers end with it. */
 	{ "process groups",	restore_groups,		true },
 	{ "jobs",		tty_restore_jobs,	true },
 	/* As their last users; what a process would give back (SEM_UNDO), before threads share it. */
 	{ "System V IPC, users", ipc_restore_users,	true },
 	{ "files and state",	restore_settle,		true },
+	{ "post-setup-namespaces", step_post_setup,	false },
 	{ "stopped processes",	restore_stopped,	true },
 	{ "post-restore",	step_post_restore,	false },
 	/* Clocks tick and privileges go from here on. */
@@ -88,8 +124,10 @@ static const struct {
 	{ "network unlock",	step_network_unlock,	false },
 	{ "files, last",	restore_files_finish,	true },
 	{ "terminals, last",	tty_restore_last,	true },
+	{ "pre-resume",		step_pre_resume,	false },
 	{ "registers",		restore_registers,	true },
 	{ "release",		restore_release,	true },
+	{ "post-resume",	step_post_resume,	false },
 };
 
 static int run_inside(struct restore_ctx *ctx, int (*run)(struct restore_ctx *ctx))

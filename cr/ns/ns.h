@@ -135,6 +135,8 @@ int ns_restore_clock(struct restore_ctx *ctx, clockid_t clock, int64_t *ret_nsec
 uint64_t ns_restore_elapsed(struct restore_ctx *ctx);
 /* The tree has a user namespace of its own. */
 bool ns_restore_has_userns(struct restore_ctx *ctx);
+/* The root task gets a namespace of its own, as it had. */
+bool ns_restore_any(const struct restore_ctx *ctx);
 /* Ids in images are the user namespace's; what they are outside. */
 uint32_t ns_restore_uid(struct restore_ctx *ctx, uint32_t inside);
 uint32_t ns_restore_gid(struct restore_ctx *ctx, uint32_t inside);

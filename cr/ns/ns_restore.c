@@ -215,6 +215,14 @@ int ns_restore_enter_calls(struct restore_ctx *ctx, struct restore_process *p, s
 	return 0;
 }
 
+bool ns_restore_any(const struct restore_ctx *ctx)
+{
+	for (enum ns_type t = 0; t < NS_TYPES; t++)
+		if (ns_own_id(ctx->inventory, ctx->procs[0].ids, t))
+			return true;
+	return false;
+}
+
 static int open_in_root(const struct rest_mntns *mnt, const char *path, int flags)
 {
 	struct open_how how = { .flags = (uint64_t)(flags | O_CLOEXEC),
