@@ -68,7 +68,11 @@ struct cr_opts {
 	enum cr_network_lock network_lock;
 	const char *run_id;		/* dump: a UUID for the inventory; NULL: a new one */
 	int cgroup_mode;		/* CRIU's bits; -1: default */
-	const char *cgroup_root;
+	/* Restore: "[CONTROLLER:]/PATH", where the groups of a hierarchy, or of all, go. The last one counts. */
+	const char *const *cgroup_roots;
+	size_t n_cgroup_roots;
+	bool skip_mode_check;		/* restore: files may have another mode than at the dump */
+	const char *lsm_profile;	/* restore: TYPE:NAME instead of the labels there are, or "none" */
 	const char *root;
 	/*
 	 * Dump: pages that a process shares with an ancestor by copy-on-write are saved once. A
@@ -93,7 +97,10 @@ struct cr_opts {
 	 */
 	bool (*cancelled)(void *arg);
 	void *cancelled_arg;
-	/* Hooks of --action-script and of crkexec: called at the named points, may be NULL. */
+	/*
+	 * Hooks of --action-script, of requests and of crkexec: called at the named points, may be NULL.
+	 * root: -1 before there is one. At query-ext-files it may add to externals.
+	 */
 	int (*notify)(void *arg, const char *event, pid_t root);
 	void *notify_arg;
 };
@@ -126,6 +133,7 @@ int cr_check_tree(const struct cr_opts *opts);
 
 /* The running kernel's features; see `cr check`. 1 yes, 0 no, -ENOENT unknown name. */
 int cr_check_feature(const char *name);
+int cr_check_mandatory(void);			/* -EOPNOTSUPP: something is missing, logged */
 bool cr_check_kernel(bool extra, bool all);	/* prints; true: nothing is missing */
 
 #endif

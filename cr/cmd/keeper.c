@@ -16,7 +16,7 @@
 #include <sys/syscall.h>
 #include <sys/un.h>
 
-#include "cmd/cmd.h"
+#include "cmd/rpc.h"
 #include "util/io.h"
 
 #define ANSWER_SECONDS 10
@@ -117,6 +117,8 @@ static int leave_session(const struct cmd_opts *o)
 	if (o->log_fd >= 0)
 		close(o->log_fd);
 	close(o->work_fd);
+	if (o->rpc)
+		close(o->rpc->sock);
 	return 0;
 }
 

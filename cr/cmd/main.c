@@ -7,13 +7,39 @@ static const struct {
 	const char *verb;
 	int (*run)(struct cmd_opts *o);
 	bool needs_dirs;
+	int max_words;
 } verbs[] = {
-	{ "dump",	cmd_dump,	true },
-	{ "pre-dump",	cmd_pre_dump,	true },
-	{ "restore",	cmd_restore,	true },
-	{ "dedup",	cmd_dedup,	true },
-	{ "check",	cmd_check,	false },
+	{ "dump",	cmd_dump,	true,	0 },
+	{ "pre-dump",	cmd_pre_dump,	true,	0 },
+	{ "restore",	cmd_restore,	true,	0 },
+	{ "dedup",	cmd_dedup,	true,	0 },
+	{ "check",	cmd_check,	false,	0 },
+	{ "service",	cmd_service,	false,	0 },
+	{ "swrk",	cmd_swrk,	false,	1 },
 };
+
+static int run_verb(struct cmd_opts *o)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
+		if (strcmp(o->verb, verbs[i].verb))
+			continue;
+		if (o->n_words > verbs[i].max_words && !o->exec_cmd) {
+			fprintf(stderr, "cr: unexpected argument \"%s\"\n",
+				o->words[verbs[i].max_words]);
+			return 1;
+		}
+		if (o->exec_cmd && strcmp(o->verb, "restore")) {
+			fprintf(stderr, "cr: --exec-cmd is for restore only\n");
+			return 1;
+		}
+		log_init(o->level, -1);
+		if (verbs[i].needs_dirs && cmd_open(o) < 0)
+			return 1;
+		return verbs[i].run(o);
+	}
+	fprintf(stderr, "cr: \"%s\" is not a command; try 'cr --help'\n", o->verb);
+	return 1;
+}
 
 int main(int argc, char **argv)
 {
@@ -23,20 +49,7 @@ int main(int argc, char **argv)
 	if (argc > 1 && !strcmp(argv[1], "show"))
 		return cmd_show(argc - 1, argv + 1);
 	r = cmd_parse(argc, argv, &o);
-	if (r)
-		return r < 0;
-	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
-		if (strcmp(o.verb, verbs[i].verb))
-			continue;
-		if (o.n_words) {
-			fprintf(stderr, "cr: unexpected argument \"%s\"\n", o.words[0]);
-			return 1;
-		}
-		log_init(o.level, -1);
-		if (verbs[i].needs_dirs && cmd_open(&o) < 0)
-			return 1;
-		return verbs[i].run(&o);
-	}
-	fprintf(stderr, "cr: \"%s\" is not a command; try 'cr --help'\n", o.verb);
-	return 1;
+	r = r ? r < 0 : run_verb(&o);
+	cmd_opts_done(&o);
+	return r;
 }

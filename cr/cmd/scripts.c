@@ -1,4 +1,6 @@
 /*
+ * Events of a dump or a restore: the client of a request is asked first, then scripts run.
+ *
  * --action-script: executed directly, without arguments; the event is in the environment. All
  * run, the most recently added first; one that fails makes the event fail.
  */
@@ -7,7 +9,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#include "cmd/cmd.h"
+#include "cmd/rpc.h"
 #include "image/image.h"
 #include "image/proto.h"
 #include "netlock/hostlock.h"
@@ -87,21 +89,28 @@ static int network_event(const struct cmd_opts *o, bool lock, pid_t root)
 	return o->cr.run_id ? hostlock_unlock(o->cr.run_id, root) : unlock_restored(o, root);
 }
 
-int cmd_run_scripts(void *arg, const char *event, pid_t root)
+/* Nothing that a script could answer. */
+static bool is_for_rpc_only(const char *event)
 {
-	const struct cmd_opts *o = arg;
-	int bad = 0;
+	return !strcmp(event, "query-ext-files");
+}
+
+int cmd_notify(void *arg, const char *event, pid_t root)
+{
+	struct cmd_opts *o = arg;
+	int bad = 0, r;
 
 	if (!strcmp(event, "network-lock") || !strcmp(event, "network-unlock")) {
-		int r = network_event(o, !strcmp(event, "network-lock"), root);
-
-		/* As in CRIU: scripts see them only of trees with a network namespace of their own. */
+		r = network_event(o, !strcmp(event, "network-lock"), root);
+		/* As in CRIU: told only of trees with a network namespace of their own. */
 		if (r < 0 || !has_own_network(root))
 			return r;
 	}
+	r = o->rpc ? rpc_notify(o, event, root, -1) : 0;
+	if (r < 0 || is_for_rpc_only(event))
+		return r;
 	for (size_t i = o->n_scripts; i-- > 0;) {
-		int r = run_script(o, o->scripts[i], event, root);
-
+		r = run_script(o, o->scripts[i], event, root);
 		bad = r < 0 ? r : bad;
 	}
 	return bad;

@@ -91,18 +91,18 @@ static int wait_for_child(pid_t child)
 		if (r == child)
 			break;
 		if (r < 0 && errno != EINTR)
-			return 1;
+			return neg_errno();
 		if (sigwait(&set, &sig) == 0 && sig != SIGCHLD)
 			kill(child, SIGTERM);
 	}
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
 /*
  * A tracer that is killed inside a batch would leave a task on the call zone. So a child traces,
  * which takes signals at safe points only, and it rolls back when we are killed.
  */
-static int in_child(struct cmd_opts *o, int (*fn)(struct cmd_opts *o))
+int cmd_in_child(int (*fn)(void *arg), void *arg)
 {
 	sigset_t set;
 	pid_t child, parent = getpid();
@@ -110,19 +110,25 @@ static int in_child(struct cmd_opts *o, int (*fn)(struct cmd_opts *o))
 	end_signals(&set);
 	sigaddset(&set, SIGCHLD);
 	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
-		return 1;
+		return neg_errno();
 	child = fork();
-	if (child < 0) {
-		fprintf(stderr, "cr: fork: %m\n");
-		return 1;
-	}
+	if (child < 0)
+		return neg_errno();
 	if (child)
 		return wait_for_child(child);
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	if (getppid() != parent)
 		_exit(1);
-	o->cr.cancelled = end_wanted;
-	_exit(fn(o));
+	_exit(fn(arg));
+}
+
+static int in_child(struct cmd_opts *o, int (*fn)(void *arg))
+{
+	int status = cmd_in_child(fn, o);
+
+	if (status < 0)
+		fprintf(stderr, "cr: cannot run a process: %s\n", strerror(-status));
+	return status ? 1 : 0;
 }
 
 /* One generation of a chain, or the only one. */
@@ -143,13 +149,14 @@ static int dump_tracked(struct cmd_opts *o, bool pre, struct cr_stats *stats)
 	return r;
 }
 
-static int dump_in_child_as(struct cmd_opts *o, bool pre)
+int cmd_run_dump(struct cmd_opts *o, bool pre)
 {
 	_cleanup_image_store_ struct image_store *store = NULL;
 	char run_id[UUID_TEXT_BYTES];
 	struct cr_stats stats;
 	int r;
 
+	o->cr.cancelled = end_wanted;
 	r = image_store_open_dir(o->images_fd, &store);
 	if (r >= 0)
 		r = uuid_random(run_id);
@@ -160,20 +167,26 @@ static int dump_in_child_as(struct cmd_opts *o, bool pre)
 	}
 	if (r >= 0)
 		write_stats(o, &stats, true);
-	return r < 0 ? failed(o, pre ? "pre-dump" : "dump", r) : 0;
+	return r;
 }
 
-static int dump_in_child(struct cmd_opts *o)
+static int dump_in_child(void *arg)
 {
-	return dump_in_child_as(o, false);
+	struct cmd_opts *o = arg;
+	int r = cmd_run_dump(o, false);
+
+	return r < 0 ? failed(o, "dump", r) : 0;
 }
 
-static int pre_dump_in_child(struct cmd_opts *o)
+static int pre_dump_in_child(void *arg)
 {
-	return dump_in_child_as(o, true);
+	struct cmd_opts *o = arg;
+	int r = cmd_run_dump(o, true);
+
+	return r < 0 ? failed(o, "pre-dump", r) : 0;
 }
 
-static int dump_verb(struct cmd_opts *o, int (*fn)(struct cmd_opts *o))
+static int dump_verb(struct cmd_opts *o, int (*fn)(void *arg))
 {
 	if (o->cr.pid)
 		return in_child(o, fn);
@@ -191,53 +204,89 @@ int cmd_pre_dump(struct cmd_opts *o)
 	return dump_verb(o, pre_dump_in_child);
 }
 
-static int write_pidfile(struct cmd_opts *o, pid_t pid)
+int cmd_write_pidfile(const char *path, pid_t pid)
 {
-	_cleanup_close_ int fd = open(o->pidfile, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	_cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
 	char text[16];
 	int n = snprintf(text, sizeof(text), "%d", pid), r;
 
 	if (fd < 0)
-		return log_err(neg_errno(), "cannot create pid file %s", o->pidfile);
-	o->pidfile_made = true;
+		return log_err(neg_errno(), "cannot create pid file %s", path);
 	r = write_full(fd, text, (size_t)n);
-	return r < 0 ? log_err(r, "cannot write pid file %s", o->pidfile) : 0;
+	if (r < 0) {
+		unlink(path);
+		return log_err(r, "cannot write pid file %s", path);
+	}
+	return 0;
 }
 
 /* While the tree can still be taken back: a restore that has failed leaves none, and no file. */
 static int restore_event(void *arg, const char *event, pid_t root)
 {
 	struct cmd_opts *o = arg;
-	int r = o->pidfile && !strcmp(event, "post-restore") ? write_pidfile(o, root) : 0;
 
-	return r < 0 ? r : cmd_run_scripts(arg, event, root);
+	if (o->pidfile && !strcmp(event, "post-restore")) {
+		int r = cmd_write_pidfile(o->pidfile, root);
+
+		if (r < 0)
+			return r;
+		o->pidfile_made = true;
+	}
+	return cmd_notify(o, event, root);
 }
 
-int cmd_restore(struct cmd_opts *o)
+int cmd_run_restore(struct cmd_opts *o, pid_t *ret_root)
 {
 	_cleanup_image_store_ struct image_store *store = NULL;
-	bool wait = !o->cr.detached;
 	struct cr_stats stats;
-	pid_t root;
-	int r, status;
+	int r;
 
-	if (o->cr.sibling && !o->cr.detached) {
-		fprintf(stderr, "cr: --restore-sibling needs --restore-detached\n");
-		return 1;
-	}
 	r = image_store_open_dir(o->images_fd, &store);
 	if (r >= 0) {
 		o->cr.store = store;
 		o->cr.notify = restore_event;
 		/* The statistics must be there before the root's end is waited for. */
 		o->cr.detached = true;
-		r = cr_restore(&o->cr, &root, &stats);
+		r = cr_restore(&o->cr, ret_root, &stats);
 	}
-	if (r < 0 && o->pidfile_made)
+	if (r >= 0)
+		write_stats(o, &stats, false);
+	else if (o->pidfile_made)
 		unlink(o->pidfile);
+	return r;
+}
+
+/* --exec-cmd: the root is the new program's child. */
+static int become(char **words)
+{
+	execvp(words[0], words);
+	fprintf(stderr, "cr: cannot run %s: %m\n", words[0]);
+	return 1;
+}
+
+static int check_restore(const struct cmd_opts *o)
+{
+	if (o->cr.sibling && !o->cr.detached)
+		return option_wrong(o, -EINVAL, "--restore-sibling needs --restore-detached");
+	if (o->exec_cmd && (o->cr.detached || !o->n_words))
+		return option_wrong(o, -EINVAL, "--exec-cmd needs a command behind --, and does not go "
+				    "with --restore-detached");
+	return 0;
+}
+
+int cmd_restore(struct cmd_opts *o)
+{
+	bool wait = !o->cr.detached;
+	pid_t root;
+	int r, status;
+
+	if (check_restore(o) < 0)
+		return 1;
+	r = cmd_run_restore(o, &root);
 	if (r < 0)
 		return failed(o, "restore", r);
-	write_stats(o, &stats, false);
+	if (o->exec_cmd)
+		return become(o->words);
 	/* A job of ours is in our group: what is typed means it, not us. */
 	if (wait && o->cr.shell_job) {
 		signal(SIGINT, SIG_IGN);
@@ -271,10 +320,12 @@ static int check_features(struct cmd_opts *o)
 	return worst;
 }
 
-static int check_tree(struct cmd_opts *o)
+static int check_tree(void *arg)
 {
+	struct cmd_opts *o = arg;
 	int r;
 
+	o->cr.cancelled = end_wanted;
 	log_obstacles_set(print_obstacle, NULL);
 	r = cr_check_tree(&o->cr);
 	if (r == -EOPNOTSUPP) {

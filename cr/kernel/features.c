@@ -314,6 +314,17 @@ int cr_check_feature(const char *name)
 	return -ENOENT;
 }
 
+int cr_check_mandatory(void)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(features); i++)
+		if (features[i].need == MANDATORY && !features[i].probe())
+			r = log_fail(-EOPNOTSUPP, "%s is missing (%s)", features[i].name,
+				     features[i].config);
+	return r;
+}
+
 bool cr_check_kernel(bool extra, bool all)
 {
 	bool good = true, complete = true;

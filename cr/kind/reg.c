@@ -241,7 +241,7 @@ static int build_id_compare(int fd, const RegFileEntry *e)
 	return 0;
 }
 
-static int reg_compare(int fd, const RegFileEntry *e)
+static int reg_compare(const struct cr_opts *opts, int fd, const RegFileEntry *e)
 {
 	bool pseudo;
 	struct stat st;
@@ -254,7 +254,7 @@ static int reg_compare(int fd, const RegFileEntry *e)
 				st.st_mode, e->mode);
 	if (pseudo || !e->has_mode)
 		return 0;
-	if (st.st_mode != e->mode)
+	if (st.st_mode != e->mode && !opts->skip_mode_check)
 		return log_fail(-ESTALE, "%s has mode %o now, saved was %o", e->name, st.st_mode,
 				e->mode);
 	if (!S_ISREG(st.st_mode))
@@ -342,7 +342,7 @@ int reg_open(struct restore_ctx *ctx, const RegFileEntry *e, uint32_t flags, int
 		return log_fail(-EBADMSG, "\"%s\" is not a path", e->name);
 	r = reg_path_fd(ctx, e, m, how, &pfd);
 	if (r >= 0 && !remap_is_ghost(m))
-		r = reg_compare(pfd, e);
+		r = reg_compare(ctx->opts, pfd, e);
 	if (r >= 0 && !(how & O_PATH))
 		r = reg_may_open(pfd, e, how);
 	if (r < 0)

@@ -189,7 +189,7 @@ static int want(struct restore_ctx *ctx, struct making *m, const struct wanted *
 	int r = 0;
 
 	/* Without control groups there is none but ours; another root has none of that name. */
-	if (!ctx->cgroup_state || ctx->opts->cgroup_root)
+	if (!ctx->cgroup_state || ctx->opts->n_cgroup_roots)
 		cgroup = NULL;
 	if (m->n == AT_ONCE || m->group.n == AT_ONCE ||
 	    (cgroup && m->group.n && strcmp(m->group.path, cgroup)))
@@ -216,7 +216,7 @@ static int make_here(struct restore_ctx *ctx, const struct wanted *w, const char
 		return log_err(-ENOMEM, "sockets");
 	g->path = cgroup;
 	g->w[g->n++] = *w;
-	if (cgroup && ctx->cgroup_state && !ctx->opts->cgroup_root && make_in_group(ctx, g) >= 0)
+	if (cgroup && ctx->cgroup_state && !ctx->opts->n_cgroup_roots && make_in_group(ctx, g) >= 0)
 		return 0;
 	fd = socket(w->sort.family, w->sort.type | SOCK_CLOEXEC | SOCK_NONBLOCK, w->sort.proto);
 	return remember(ctx, w, fd, fd < 0 ? neg_errno() : 0);

@@ -52,18 +52,26 @@ static struct cg_hierarchy *hierarchy_by_name(struct cg_restore *cg, const char 
 	return NULL;
 }
 
-/* --cgroup-root [CTRL:]/PATH: below the root task's old group becomes below PATH. */
-static const char *rewrite(struct cg_restore *cg, const char *spec, const char *name,
-			   const char *path, const char *old_root)
+/* The path of --cgroup-root [CTRL:]/PATH for this hierarchy, NULL: none. */
+static const char *new_root(const struct cr_opts *opts, const char *name)
 {
-	const char *colon = spec ? strchr(spec, ':') : NULL, *rest;
+	for (size_t i = opts->n_cgroup_roots; i-- > 0;) {
+		const char *spec = opts->cgroup_roots[i], *slash = strchr(spec, '/');
+		size_t n = (size_t)(slash - spec);
 
-	if (!spec || (colon && (strlen(name) != (size_t)(colon - spec) ||
-				strncmp(spec, name, (size_t)(colon - spec)))))
-		return path;
-	spec = colon ? colon + 1 : spec;
-	rest = old_root ? path_below(path, old_root) : NULL;
-	return path_join(cg->a, spec, rest ? rest : path + 1);
+		if (!n || (n - 1 == strlen(name) && !strncmp(spec, name, n - 1)))
+			return slash;
+	}
+	return NULL;
+}
+
+/* Below the root task's old group becomes below the new root. */
+static const char *rewrite(struct cg_restore *cg, const char *to, const char *path,
+			   const char *old_root)
+{
+	const char *rest = old_root ? path_below(path, old_root) : NULL;
+
+	return to ? path_join(cg->a, to, rest ? rest : path + 1) : path;
 }
 
 /* What lies below the namespace's root stays below it, also where --cgroup-root has put it. */
@@ -84,7 +92,7 @@ static int ns_prefix(const CgMemberEntry *c, struct cg_member *m)
 }
 
 static int read_set(struct cg_restore *cg, const CgSetEntry *e, const CgSetEntry *root,
-		    const char *root_spec)
+		    const struct cr_opts *opts)
 {
 	struct cg_set *s = ARENA_PUSH(cg->a, cg->sets, cg->n);
 
@@ -109,9 +117,10 @@ static int read_set(struct cg_restore *cg, const CgSetEntry *e, const CgSetEntry
 			if (!strcmp(root->ctls[k]->name, c->name))
 				old_root = root->ctls[k]->path;
 		*m = (struct cg_member){ c->name,
-					 rewrite(cg, root_spec, c->name, c->path, old_root), 0 };
+					 rewrite(cg, new_root(opts, c->name), c->path, old_root), 0 };
 		if (!m->path || !path_is_normal(m->path))
-			return log_fail(-EINVAL, "--cgroup-root %s: bad path", root_spec);
+			return log_fail(-EINVAL, "--cgroup-root: bad path for %s",
+					c->name[0] ? c->name : "cgroup2");
 		r = ns_prefix(c, m);
 		if (r < 0)
 			return r;
@@ -136,7 +145,7 @@ static int read_sets(struct restore_ctx *ctx, struct cg_restore *cg, const Cgrou
 	if (e->n_sets > SETS_MAX)
 		return log_fail(-EBADMSG, "cgroup.img: %zu sets", e->n_sets);
 	for (size_t i = 0; i < e->n_sets; i++) {
-		int r = read_set(cg, e->sets[i], root, ctx->opts->cgroup_root);
+		int r = read_set(cg, e->sets[i], root, ctx->opts);
 
 		if (r < 0)
 			return r;

@@ -50,6 +50,25 @@ int lsm_dump(struct dump_ctx *ctx, struct dump_process *p, struct dump_thread *t
 	return *ret ? 0 : -ENOMEM;
 }
 
+/* The label instead of the one that was saved: --lsm-profile. */
+static int new_label(struct restore_ctx *ctx, const char **label)
+{
+	const char *spec = ctx->opts->lsm_profile, *colon = spec ? strchr(spec, ':') : NULL;
+	const bool apparmor = ctx->inherit->lsm == LSM_APPARMOR;
+
+	if (!spec || !*label || !**label)
+		return 0;
+	if (!colon) {
+		*label = NULL;
+		return 0;
+	}
+	if (ctx->inherit->lsm == LSM_NONE || str_starts(spec, "apparmor:") != apparmor)
+		return log_fail(-EOPNOTSUPP, "--lsm-profile %s: that is not the security module that is "
+				"active here", spec);
+	*label = colon + 1;
+	return 0;
+}
+
 int lsm_restore_open(struct restore_ctx *ctx, const char *label, struct batch *b, int *ret_t_fd)
 {
 	const struct task_inherit *in = task_inherit(ctx);
@@ -58,6 +77,9 @@ int lsm_restore_open(struct restore_ctx *ctx, const char *label, struct batch *b
 	*ret_t_fd = -1;
 	if (!in)
 		return -EIO;
+	r = new_label(ctx, &label);
+	if (r < 0)
+		return r;
 	if (!label || !label[0])
 		return 0;
 	if (strlen(label) > LABEL_MAX)
@@ -79,9 +101,13 @@ int lsm_restore_write_calls(struct restore_ctx *ctx, const char *label, struct b
 			    int t_fd)
 {
 	const char *text, *name;
+	int r;
 
 	if (t_fd < 0)
 		return 0;
+	r = new_label(ctx, &label);
+	if (r < 0)
+		return r;
 	text = arena_printf(&ctx->arena, "%s%s",
 			    ctx->inherit->lsm == LSM_APPARMOR ? "changeprofile " : "", label);
 	name = arena_printf(&ctx->arena, "take the security label \"%s\" (is its policy loaded?)",

@@ -447,3 +447,52 @@ def test_a_failed_restore_removes_the_control_groups_it_made(sleeper, tmp_path):
         for g in reversed(groups):
             if g.exists():
                 g.rmdir()
+
+
+def test_exec_cmd_becomes_the_command_as_the_roots_parent(sleeper, tmp_path):
+    images = tmp_path / "img"
+    images.mkdir()
+    check(cr("dump", images, "-t", str(sleeper.pid)), "dump")
+    sleeper.wait()
+    done = run("restore", "-D", images, "--exec-cmd", "--", "sh", "-c",
+               f"ps -o ppid= -p {sleeper.pid}; echo $$; kill -9 {sleeper.pid}")
+    ppid, shell = done.stdout.split()
+    assert done.returncode == 0 and ppid == shell
+    for argv in [["-d", "--exec-cmd", "--", "true"], ["--exec-cmd"]]:
+        done = run("restore", "-D", images, *argv)
+        assert done.returncode == 1 and "--exec-cmd needs" in done.stderr
+
+
+def test_a_files_mode_is_compared_unless_told_otherwise(tmp_path):
+    images, script = tmp_path / "img", tmp_path / "file"
+    images.mkdir()
+    script.write_text("")
+    with open(script) as f:
+        p = subprocess.Popen(["sleep", "1000"], stdin=f, stdout=subprocess.DEVNULL,
+                             stderr=subprocess.DEVNULL, start_new_session=True)
+    check(cr("dump", images, "-t", str(p.pid)), "dump")
+    p.wait()
+    script.chmod(0o600)
+    done = cr("restore", images, "-d")
+    assert done.returncode == 1 and "has mode" in done.stderr
+    check(cr("restore", images, "-d", "--skip-file-rwx-check"), "restore")
+    os.kill(p.pid, signal.SIGKILL)
+
+
+def test_options_come_from_files_and_the_command_line_wins(sleeper, tmp_path):
+    home = tmp_path / "home"
+    (home / ".criu").mkdir(parents=True)
+    (home / ".criu/default.conf").write_text("leave-stopped\n")
+    (tmp_path / "more").write_text(f"images-dir {tmp_path}\nno-leave-stopped\nleave-running\n")
+    env = {**os.environ, "HOME": str(home), "CRIU_CONFIG_FILE": str(tmp_path / "more")}
+    done = run("dump", "-t", str(sleeper.pid), "-o", "log", env=env)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "log").exists() and sleeper.poll() is None
+    (tmp_path / "more").write_text("stream\n")
+    done = run("check", env=env)
+    assert done.returncode == 1 and "more: --stream is not supported" in done.stderr
+    (home / ".criu/default.conf").write_text("nonsense\n")
+    (tmp_path / "more").write_text("")
+    assert run("-V", env=env).returncode == 1
+    assert run("-V", "--no-default-config", env=env).returncode == 0
+    assert run("-V", "--config", tmp_path / "more", env=env).returncode == 0

@@ -265,6 +265,7 @@ TEST("modes: none wants the group there, strict wants it not there, ignore does 
 TEST("--cgroup-root puts the tree's groups below another one")
 {
 	char root[100], path[300];
+	const char *const roots[] = { "/everywhere", root, "cpuset:/elsewhere" };
 	struct groups g;
 	struct saved s;
 	void *state;
@@ -275,7 +276,8 @@ TEST("--cgroup-root puts the tree's groups below another one")
 	save(&s, pid);
 	end_child(pid);
 	snprintf(root, sizeof(root), ":/%s/moved", g.name);
-	s.opts.cgroup_root = root;
+	s.opts.cgroup_roots = roots;
+	s.opts.n_cgroup_roots = ARRAY_SIZE(roots);
 	ASSERT_OK(cgroup_restore_prepare(&s.restore, &state));
 	pid = child_in(NULL);
 	ASSERT_OK(cgroup_restore_process(&s.restore, state, pid, 2, 0));
