@@ -71,6 +71,7 @@ struct cr_opts {
 	/* Restore: "[CONTROLLER:]/PATH", where the groups of a hierarchy, or of all, go. The last one counts. */
 	const char *const *cgroup_roots;
 	size_t n_cgroup_roots;
+	bool empty_net;			/* what a network namespace of its own holds is somebody else's work */
 	bool skip_mode_check;		/* restore: files may have another mode than at the dump */
 	const char *lsm_profile;	/* restore: TYPE:NAME instead of the labels there are, or "none" */
 	const char *root;

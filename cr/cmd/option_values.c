@@ -24,7 +24,6 @@ static const struct {
 	{ "stream", "images are files in a directory" },
 	{ "allow-uprobes", "breakpoints of probes would stay in the saved code; remove the probes" },
 	{ "join-ns", "a tree is restored into its own namespaces, or into those of cr; run cr inside (nsenter)" },
-	{ "empty-ns", "interfaces, addresses and rules of a network namespace are always saved" },
 	{ "skip-mnt", "files on the mount would be lost; give it by --external mnt[PATH]:NAME" },
 	{ "lsm-mount-context", "filesystems keep the options they had" },
 	{ "cgroup-props", "the known properties of a group are always saved" },
@@ -192,6 +191,14 @@ static int parse_cpu_cap(struct cmd_opts *o, const char *s)
 		return 0;
 	return option_wrong(o, -EOPNOTSUPP, "--cpu-cap is not supported: cpuinfo.img is not written; "
 			    "what registers hold is always checked");
+}
+
+static int parse_empty_ns(struct cmd_opts *o, const char *s)
+{
+	if (strcmp(s, "net"))
+		return bad_value(o, "--empty-ns", s);
+	o->cr.empty_net = true;
+	return 0;
 }
 
 static int parse_fd(struct cmd_opts *o, const char *option, const char *s, int *ret)
@@ -366,6 +373,7 @@ int option_take(struct cmd_opts *o, int number, const char *name, const char *ar
 	case OPT_NETWORK_LOCK: return parse_lock(o, arg, &o->cr.network_lock);
 	case OPT_FREEZE_CGROUP: o->cr.freeze_cgroup = arg; break;
 	case OPT_LSM_PROFILE: return parse_lsm(o, arg);
+	case OPT_EMPTY_NS: return parse_empty_ns(o, arg);
 	case OPT_CPU_CAP: return parse_cpu_cap(o, arg);
 	case OPT_PRE_DUMP_MODE: return one_of(o, "--pre-dump-mode", arg, "splice", "read");
 	case OPT_FILE_VALIDATION:

@@ -50,6 +50,7 @@ void cmd_usage(FILE *to)
 	      "      --exec-cmd -- CMD    then become CMD, instead of waiting for the root's end\n"
 	      "\nBoth:\n"
 	      "  -j, --shell-job          the tree belongs to an outer session\n"
+	      "      --empty-ns net       somebody else furnishes the network namespace\n"
 	      "      --action-script FILE run at each event (CRTOOLS_SCRIPT_ACTION)\n"
 	      "      --config FILE        options, one a line, instead of those of /etc/criu/default.conf\n"
 	      "                           and ~/.criu/default.conf; --no-default-config: of neither\n"

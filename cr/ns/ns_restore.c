@@ -61,7 +61,7 @@ static int prepare_visited(struct restore_ctx *ctx, struct ns_restore *ns)
 	int r = ipc ? ipcns_build(ns) : 0;
 
 	if (r >= 0 && net)
-		r = netns_build(ns);
+		r = netns_build(ctx, net);
 	if (r >= 0)
 		r = ns_restore_enter(ctx);
 	if (r >= 0 && ipc)

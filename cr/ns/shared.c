@@ -92,7 +92,8 @@ static int check_mounts(struct dump_ctx *ctx, const struct own_ns *own, size_t n
 
 			snprintf(root, sizeof(root), "%s:[%lu]", ns_names[own[k].type], own[k].inode);
 			if (!strcmp(t.mounts[i].fstype, "nsfs") && !strcmp(t.mounts[i].root, root))
-				refused = log_obstacle("let the service have one that only it uses",
+				refused = log_obstacle("let the service have one that only it uses, or give a "
+						       "network namespace by --external net[INODE]:NAME",
 						       "its %s namespace is kept by %s",
 						       ns_names[own[k].type],
 						       t.mounts[i].mountpoint);
@@ -110,7 +111,8 @@ int ns_dump_check_shared(struct dump_ctx *ctx)
 		struct stat st;
 		char path[32];
 
-		if (!ns_dump_own_id(ctx, connecting[i]))
+		if (!ns_dump_own_id(ctx, connecting[i]) ||
+		    (connecting[i] == NS_NET && netns_label(ctx)))
 			continue;
 		snprintf(path, sizeof(path), "ns/%s", ns_names[connecting[i]]);
 		if (fstatat(ctx->procs[0]->proc_fd, path, &st, 0) < 0)

@@ -140,7 +140,8 @@ int ipcns_build(struct ns_restore *ns) _must_check_;
 /* From inside. */
 int ipcns_restore(struct restore_ctx *ctx, uint32_t id) _must_check_;
 int netns_dump(struct dump_ctx *ctx, uint32_t id) _must_check_;
-int netns_build(struct ns_restore *ns) _must_check_;
+const char *netns_label(const struct dump_ctx *ctx);
+int netns_build(struct restore_ctx *ctx, uint32_t id) _must_check_;
 int cgroupns_build(struct restore_ctx *ctx) _must_check_;
 /* From inside. */
 int netns_restore(struct restore_ctx *ctx, uint32_t id) _must_check_;

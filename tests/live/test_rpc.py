@@ -216,7 +216,6 @@ def test_what_cannot_be_done_is_answered_with_a_reason(type, answer_type, number
 @pytest.mark.parametrize("opts, words", [
     ({"lazy_pages": True}, "--lazy-pages is not supported"),
     ({"ps": {"address": "127.0.0.1", "port": 1}}, "--page-server is not supported"),
-    ({"empty_ns": 0x40000000}, "--empty-ns is not supported"),
     ({"empty_ns": 0x20000}, "empty_ns"),
     ({"join_ns": [{"ns": "net", "ns_file": "/proc/1/ns/net"}]}, "--join-ns is not supported"),
     ({"manage_cgroups_mode": 9}, "manage_cgroups_mode: 9"),
