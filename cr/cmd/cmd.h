@@ -63,6 +63,7 @@ int config_take_defaults(struct cmd_opts *o, const char *instead, bool none) _mu
 
 /* Opens directories and the log; the process's working directory becomes the work dir. */
 int cmd_open(struct cmd_opts *o) _must_check_;
+int cmd_open_log(struct cmd_opts *o) _must_check_;
 void cmd_close(struct cmd_opts *o);
 void cmd_usage(FILE *to);
 

@@ -294,9 +294,9 @@ static int check_place(const struct cmd_opts *o, int c, const char *name)
 	bool argv_only = c == 'h' || c == 'V' || c == OPT_CONFIG || c == OPT_NO_DEFAULT_CONFIG ||
 			 c == OPT_CLOSE || c == OPT_STATUS_FD;
 
-	if (o->source == FROM_ARGV || !argv_only)
+	if (o->source == FROM_ARGV || !(argv_only || (o->source == FROM_FILE && c == 't')))
 		return 0;
-	return option_wrong(o, -EINVAL, "--%s is for the command line only", name ? name : "help");
+	return option_wrong(o, -EINVAL, "--%s is for the command line only", name);
 }
 
 static int take_switch(struct cmd_opts *o, int c, bool on)

@@ -137,13 +137,15 @@ int option_wrong(const struct cmd_opts *o, int r, const char *fmt, ...)
 /* getopt's own complaints would go past a request's log. */
 static int not_understood(const struct cmd_opts *o, int c, const char *word)
 {
-	const char *what = c == ':' ? "needs a value" :
-			   optopt ? "is not understood, or takes no value" : "is not known";
+	int r = o->source == FROM_RPC ? -EBADRQC : -EINVAL;
 
-	if (o->source == FROM_ARGV && !optopt)
-		return option_wrong(o, -EINVAL, "unrecognized option \"%s\"; try 'cr --help'", word);
-	return option_wrong(o, o->source == FROM_RPC ? -EBADRQC : -EINVAL, "option \"%s\" %s",
-			    word, what);
+	if (c == ':')
+		return option_wrong(o, r, "option \"%s\" needs a value", word);
+	/* A letter that is none, perhaps among others. */
+	if (optopt > 0 && optopt < 256)
+		return option_wrong(o, r, "unrecognized option \"-%c\"; try 'cr --help'", optopt);
+	return option_wrong(o, r, "%s option \"%s\"; try 'cr --help'",
+			    optopt ? "no value goes with" : "unrecognized", word);
 }
 
 int cmd_take(struct cmd_opts *o, int argc, char **argv)
@@ -227,6 +229,21 @@ static int open_dir(const struct cmd_opts *o, const char *what, const char *path
 	return 0;
 }
 
+int cmd_open_log(struct cmd_opts *o)
+{
+	close_fdp(&o->log_fd);
+	o->log_fd = -EBADF;
+	if (o->log_file) {
+		o->log_fd = openat(o->work_fd, o->log_file,
+				   O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
+		if (o->log_fd < 0)
+			return option_wrong(o, neg_errno(), "cannot open log file %s: %m",
+					    o->log_file);
+	}
+	log_init(o->level, o->log_fd);
+	return 0;
+}
+
 int cmd_open(struct cmd_opts *o)
 {
 	int r = open_dir(o, "images", o->images_dir, &o->images_fd);
@@ -237,17 +254,10 @@ int cmd_open(struct cmd_opts *o)
 		return r;
 	if (fchdir(o->work_fd) < 0)
 		return neg_errno();
-	if (o->log_file) {
-		o->log_fd = open(o->log_file, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
-		if (o->log_fd < 0)
-			return option_wrong(o, neg_errno(), "cannot open log file %s: %m",
-					    o->log_file);
-	}
-	log_init(o->level, o->log_fd);
 	o->cr.work_dir_fd = o->work_fd;
 	o->cr.notify = cmd_notify;
 	o->cr.notify_arg = o;
-	return 0;
+	return cmd_open_log(o);
 }
 
 void cmd_close(struct cmd_opts *o)

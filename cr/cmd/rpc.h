@@ -22,6 +22,8 @@ struct rpc_session {
 
 /* Serves a connection until it is over. Exit status as CRIU's: 0 or 255. */
 int rpc_serve(struct rpc_session *s) _must_check_;
+/* Answers, without a request, that there will be none. */
+void rpc_turn_away(const struct rpc_session *s, int r);
 
 /* The next request, in the arena: 1. 0: the peer has closed. -EBADMSG: it is none. */
 int rpc_receive(int sock, struct arena *a, CriuReq **ret) _must_check_;

@@ -24,7 +24,6 @@ static char *clean_text(struct arena *a, const char *s)
 	return text;
 }
 
-/* fd < 0: none goes along. */
 static int answer(const struct rpc_session *s, struct arena *a, CriuResp *resp, int r)
 {
 	resp->success = r >= 0;
@@ -46,11 +45,25 @@ static int answer_type(const struct rpc_session *s, struct arena *a, CriuReqType
 	return answer(s, a, &resp, r);
 }
 
-/* Options in, the log open. A configuration file that is named but not there is none. */
+/* What it names overrides the request, but for where images are; one that is not there is none. */
+static int take_config(const char *path, struct cmd_opts *o)
+{
+	const char *log = o->log_file, *images = o->images_dir, *work = o->work_dir;
+	const enum log_level level = o->level;
+	int r;
+
+	o->source = FROM_FILE;
+	r = config_take(o, path);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	if (o->images_dir != images || o->work_dir != work)
+		return log_fail(-EBADRQC, "%s: images-dir and work-dir are the request's", path);
+	return o->log_file != log || o->level != level ? cmd_open_log(o) : 0;
+}
+
+/* Options in, the log open. */
 static int open_request(struct rpc_session *s, const CriuOpts *req, struct cmd_opts *o)
 {
-	const char *log, *work;
-	enum log_level level;
 	int r;
 
 	if (!req)
@@ -60,20 +73,11 @@ static int open_request(struct rpc_session *s, const CriuOpts *req, struct cmd_o
 	r = rpc_take_places(s, req, o);
 	if (r >= 0)
 		r = cmd_open(o);
-	log = o->log_file;
-	work = o->work_dir;
-	level = o->level;
 	if (r >= 0)
 		r = rpc_take_options(s, req, o);
-	if (r >= 0 && req->config_file && *req->config_file) {
-		o->source = FROM_FILE;
-		r = config_take(o, req->config_file);
-		r = r == -ENOENT ? 0 : r;
-	}
-	if (r < 0 || (log == o->log_file && work == o->work_dir && level == o->level))
-		return r;
-	cmd_close(o);
-	return cmd_open(o);
+	if (r >= 0 && req->config_file && *req->config_file)
+		r = take_config(req->config_file, o);
+	return r;
 }
 
 struct request {
@@ -283,6 +287,15 @@ static int handle(struct request *q, bool after_pre)
 	}
 	log_fail(-EBADRQC, "a request of type %d is not expected here", (int)type);
 	return answer_type(q->s, q->a, CRIU_REQ_TYPE__EMPTY, -EBADRQC);
+}
+
+void rpc_turn_away(const struct rpc_session *s, int r)
+{
+	struct arena a;
+
+	arena_init(&a);
+	answer_type(s, &a, CRIU_REQ_TYPE__EMPTY, r);
+	arena_done(&a);
 }
 
 int rpc_serve(struct rpc_session *s)

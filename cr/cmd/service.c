@@ -35,10 +35,11 @@ static int session_begin(struct rpc_session *s, int sock, bool swrk)
 	if (fcntl(sock, F_SETFD, FD_CLOEXEC) < 0)
 		return neg_errno();
 	*s = (struct rpc_session){ .sock = sock, .peer = peer.pid, .swrk = swrk };
-	if (!swrk && peer.uid && peer.uid != geteuid())
-		return log_fail(-EPERM, "process %d of user %u may not use this service", peer.pid,
-				peer.uid);
-	return 0;
+	if (swrk || !peer.uid || peer.uid == geteuid())
+		return 0;
+	log_fail(-EPERM, "process %d of user %u may not use this service", peer.pid, peer.uid);
+	rpc_turn_away(s, -EPERM);
+	return -EPERM;
 }
 
 int cmd_swrk(struct cmd_opts *o)

@@ -104,18 +104,20 @@ static int wait_for_child(pid_t child)
  */
 int cmd_in_child(int (*fn)(void *arg), void *arg)
 {
-	sigset_t set;
+	sigset_t set, old;
 	pid_t child, parent = getpid();
+	int r;
 
 	end_signals(&set);
 	sigaddset(&set, SIGCHLD);
-	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+	if (sigprocmask(SIG_BLOCK, &set, &old) < 0)
 		return neg_errno();
 	child = fork();
-	if (child < 0)
-		return neg_errno();
-	if (child)
-		return wait_for_child(child);
+	if (child) {
+		r = child < 0 ? neg_errno() : wait_for_child(child);
+		sigprocmask(SIG_SETMASK, &old, NULL);
+		return r;
+	}
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	if (getppid() != parent)
 		_exit(1);
