@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pycriu
 
+# Pages, tar archives and the output of tools: no messages, crit refuses CRIU's own as well.
+RAW = ("pages-", "tmpfs-dev-", "ifaddr-", "route-", "route6-", "rule-", "nftables-", "iptables-",
+       "ip6tables-")
 bad = 0
 for path in sorted(Path(sys.argv[1]).rglob("*.img")):
-    if path.name.startswith(("pages-", "tmpfs-dev-")):
-        continue  # plain pages and tar archives: no messages, crit refuses CRIU's own as well
+    if path.name.startswith(RAW):
+        continue
     try:
         with open(path, "rb") as image:
             pycriu.images.load(image, True)

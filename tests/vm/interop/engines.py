@@ -16,7 +16,7 @@ class EngineFailure(Exception):
 
 # What criu's probes of the kernel call errors and goes on without.
 PROBES = re.compile(r"Unable to create tun|Can't check tun|RLIMIT_NOFILE for self|"
-                    r"Could not process rule")
+                    r"Could not process rule|ip6?tables-legacy|ddress already assigned")
 
 
 def error_line(log):

@@ -6,36 +6,80 @@ WAYS = ("cr-criu", "criu-cr")
 
 
 class Limit(NamedTuple):
-    pattern: str        # of the outcome: "criu dump: Error (...): ..."
+    step: str           # "criu dump", "criu restore", or "program": restored, but not as it was
+    pattern: str        # of what the step said
     why: str            # for the table
 
 
-def limit(name, way, pattern, why):
-    return {(name, way): Limit(pattern, why)}
+DUMP, RESTORE, PROGRAM = "criu dump", "criu restore", "program"
+HOST_ROOT = "CRIU restores a mount namespace only below --root"
 
 
-def both(name, pattern_to_criu, pattern_from_criu, why):
-    return (limit(name, "cr-criu", pattern_to_criu, why)
-            | limit(name, "criu-cr", pattern_from_criu, why))
+def limits(name, to_criu, from_criu):
+    """The limit of each direction; None: there is none."""
+    pairs = zip(WAYS, (to_criu, from_criu))
+    return {(name, way): Limit(*limit) for way, limit in pairs if limit}
 
 
 LIMITS = {
-    **limit("aios", "criu-cr", "no event", "CRIU saves a waiting io_getevents as interrupted"),
-    **both("files_mntns", r"criu restore: .*mount\.c", "criu dump: .*Can't parse .*mountinfo",
-           "a mount namespace over the host's root: CRIU refuses to dump one, and restores "
-           "mounts only below --root"),
-    **both("multicast", "program: .*by number", "criu dump: .*Multiple MC membership",
-           "CRIU keeps no memberships of UDP sockets"),
-    **both("ns_sandbox", r"criu restore: .*", "criu dump: .*Can't setns 7/uts",
-           "a service's sandbox (user, uts and mount namespaces over the host's root)"),
-    **both("ns_tree", r"criu restore: .*mount\.c", "criu dump: .*(unreachable sharing|lookup mount)",
-           "processes in several mount namespaces over the host's root"),
-    **both("stopped", "program: .*SIGCHLD", "criu dump: .*unsupported stop signal",
-           "processes stopped by other signals than SIGSTOP"),
-    **both("sysv_shm", "criu restore: .*sysv shmem", "criu dump: .*",
-           "System V segments of the host's namespace: CRIU refuses them"),
-    **both("unix_external", "criu restore: .*unresolved", "criu dump: .*half of stream",
-           "streams whose peer is outside: CRIU refuses them"),
-    **both("unix_peercred", "program: .*listener of an ended process", "criu dump: .*|program: .*",
-           "whom SO_PEERCRED names is the restorer's process after CRIU"),
+    **limits("two_trees",
+             (RESTORE, r"Parent missed on non-root task", "CRIU's images have one root"),
+             (PROGRAM, r"the other tree was not dumped", "CRIU dumps the last -t only")),
+    **limits("aios", None,
+             (PROGRAM, r"the waiting thread got no event",
+              "CRIU's dump ends a waiting io_getevents with EINTR, and saves that")),
+    **limits("files_mntns",
+             (RESTORE, r"BUG at criu/mount\.c", HOST_ROOT),
+             (DUMP, r"Can't parse \d+'s mountinfo", "CRIU cannot dump a process in a chroot")),
+    **limits("main_ended",
+             (RESTORE, r"Unexpected EOF on \(empty-image\)",
+              "CRIU misses the credentials of a main thread that has ended"),
+             (DUMP, r"Zombies with threads are not supported",
+              "CRIU refuses a process whose main thread has ended")),
+    **limits("mqueues",
+             (RESTORE, r"files-ext\.c.*Unable to restore 0x", "CRIU has no POSIX message queues"),
+             (DUMP, r"Can't lookup mount=\d+ for fd=\d+ path=/crk-test",
+              "CRIU has no POSIX message queues")),
+    **limits("multicast",
+             (PROGRAM, r"by number is -1", "CRIU restores no memberships of UDP sockets"),
+             (DUMP, r"Multiple MC membership not supported",
+              "CRIU refuses several memberships of a packet socket")),
+    **limits("ns_sandbox",
+             (RESTORE, r"Unable to create the proc file system: Operation not permitted",
+              "CRIU mounts a proc of its own, which a user namespace without a PID namespace may not"),
+             (DUMP, r"Can't setns 7/uts: Operation not permitted",
+              "CRIU refuses a uts namespace that is not of the user namespace")),
+    **limits("ns_tree",
+             (RESTORE, r"BUG at criu/mount\.c", HOST_ROOT),
+             (DUMP, r"Can't lookup mount=\d+ for fd=-3 path=.*/ns_tree",
+              "CRIU cannot dump a program that was started on a mount outside the namespace")),
+    **limits("pty_session",
+             (PROGRAM, r"reading in the background",
+              "CRIU gives the terminal to a session's leader, not to its members"),
+             (DUMP, r"ctty inheritance detected",
+              "CRIU refuses members of a session that hold no file of its terminal")),
+    **limits("ptys_own",
+             (RESTORE, r"criu/mount\.c", HOST_ROOT),
+             (DUMP, r".", "CRIU cannot dump a program that was started on a mount outside the namespace")),
+    **limits("sk_cgroup",
+             (PROGRAM, r"another group's listener is", "CRIU keeps no control groups of sockets"),
+             (PROGRAM, r"another group's listener is", "CRIU keeps no control groups of sockets")),
+    **limits("stopped",
+             (PROGRAM, r"SIGCHLD is \d+ .*, not 6", "CRIU tells the parent of stops that it knows of"),
+             (DUMP, r"unsupported stop signal",
+              "CRIU refuses processes stopped by other signals than SIGSTOP")),
+    **limits("sysv_shm",
+             (RESTORE, r"Can't find sysv shmem for",
+              "CRIU has no System V segments of the host's namespace"),
+             (DUMP, r"SysVIPC shmem map .* doesn't live in IPC ns",
+              "CRIU has no System V segments of the host's namespace")),
+    **limits("unix_external",
+             (RESTORE, r"Peer \d+ unresolved for", "CRIU has no streams whose peer is outside"),
+             (DUMP, r"Can't dump half of stream unix connection",
+              "CRIU has no streams whose peer is outside")),
+    **limits("unix_peercred",
+             (PROGRAM, r"listener of an ended process: pid \d+",
+              "whom SO_PEERCRED names is the restorer's process after CRIU"),
+             (DUMP, r"skqueue: Control messages in queue, not supported",
+              "CRIU refuses queued messages that carry credentials")),
 }

@@ -9,36 +9,17 @@ import re
 import signal
 import socket
 import subprocess
-import time
 from pathlib import Path
 
-
-class Failure(Exception):
-    pass
+from procs import Failure, proc_state, wait_for
 
 
 class Skip(Exception):
     pass
 
 
-def wait_for(predicate, what, timeout=120):
-    end = time.monotonic() + timeout
-    while time.monotonic() < end:
-        if predicate():
-            return
-        time.sleep(0.05)
-    raise Failure(f"timed out: {what}")
-
-
-def process_state(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
-    except OSError:
-        return None
-
-
 def is_alive(pid):
-    return process_state(pid) not in (None, "Z")
+    return proc_state(pid) not in (None, "Z")
 
 
 class Program:
@@ -56,6 +37,9 @@ class Program:
                                           stderr=subprocess.STDOUT, cwd=self.dir,
                                           start_new_session=True, **kwargs)
         self.pid = self.popen.pid
+
+    def roots(self):
+        return [self.pid] if self.pid else []
 
     def output(self):
         return (self.dir / "output").read_text(errors="replace")[-2000:]
@@ -81,7 +65,8 @@ class Maker(Program):
     def start(self):
         env = {**os.environ, "MAKER_PLAIN": "1"} if self.binary.name in PLAIN else None
         self.spawn([self.binary, self.result], env=env)
-        wait_for(lambda: "ready" in self.said() or self.popen.poll() is not None, "ready")
+        wait_for(lambda: "ready" in self.said() or self.popen.poll() is not None, 120,
+                 "ready")
         if self.popen.poll() == 77:
             raise Skip(self.said().replace("SKIP:", "").strip())
         self.check_started()
@@ -92,7 +77,7 @@ class Maker(Program):
     def after(self):
         os.kill(self.pid, signal.SIGUSR1)
         wait_for(lambda: re.search(r"^(ok|FAIL)", self.said(), re.M) or not is_alive(self.pid),
-                 "its answer")
+                 120, "its answer")
         if not re.search(r"^ok", self.said(), re.M) or "FAIL" in self.said():
             raise Failure(f"{self.said().strip()} {self.output()}")
 
@@ -114,7 +99,7 @@ class Server(Program):
         self.prepare()
         self.spawn(self.argv())
         self.sock = None
-        wait_for(self.answers, f"port {self.port}", timeout=300)
+        wait_for(self.answers, 300, f"port {self.port}")
 
     def answers(self):
         self.check_started()
@@ -350,15 +335,40 @@ def pg_ready(answer):
     return answer[-6:-1] == b"Z\0\0\0\5"
 
 
-# tests/live/make/NAME.c, without those that want huge pages or the machine for themselves.
+class TwoTrees(Program):
+    """Two roots in one set of images. The last -t, which is all CRIU takes, is the first one's."""
+
+    def start(self):
+        self.spawn(["sleep", "100000"])
+        self.other = subprocess.Popen(["sleep", "100000"], stdin=subprocess.DEVNULL,
+                                      start_new_session=True)
+
+    def roots(self):
+        return [self.other.pid, self.pid]
+
+    def before(self):
+        pass
+
+    def after(self):
+        if self.other.poll() is None:
+            raise Failure("the other tree was not dumped")
+        if not is_alive(self.other.pid):
+            raise Failure("the other tree is not there")
+
+
+# tests/live/make/NAME.c, without those that want the machine for themselves, that need io_uring, or
+# whose objects of the host's namespaces are there whether an engine saves them or not.
 MAKERS = """
-aios altstack creds creds_no_new_privs epolls eventfds fd_sharing fifos files_link_remap
-files_mntns files_regular files_unlinked fowns inotifies itimers locks memfds memory multicast
-names netlinks ns_cgroup ns_clock ns_sandbox ns_tree nsfiles packets pidfds pipes posix_timers
-prctl rlimits robust_list rseq sched seccomp seccomp_privileged seccomp_strict seccomp_tsync
-sigactions signalfds sigpending stopped sysv_shm tcp_handshake tcp_listen tcp_peer tcp_states
-threads timerfds udp_sockets unix_external unix_named unix_pairs unix_peercred waits
+aios altstack cow creds creds_no_new_privs epolls eventfds fd_sharing fifos files_link_remap
+files_mntns files_regular files_unlinked fowns hugepages inotifies itimers locks main_ended memfds
+memfds_huge memory memory_state mqueues multicast names netlinks ns_cgroup ns_cgroupns ns_clock
+ns_ipc ns_links ns_net ns_sandbox ns_tree nsfiles packets pidfds pipes posix_sems posix_timers prctl
+pty_session ptys ptys_own rlimits robust_list rseq sched seccomp seccomp_privileged seccomp_strict
+seccomp_tsync sigactions signalfds sigpending sk_cgroup stopped sysv_shm tcp_handshake tcp_listen
+tcp_peer tcp_states threads timerfds timers_late udp_sockets unix_external unix_named unix_pairs
+unix_peercred waits
 """.split()
+HUGE_PAGES = 64     # what hugepages and memfds_huge want, both at a time
 # What a maker leaves out (maker_is_plain()) because CRIU cannot bring it back: measured with CRIU
 # on both sides.
 PLAIN = {
@@ -370,7 +380,14 @@ PLAIN = {
     "fowns": "without threads as owners",
     "inotifies": "without IN_ONESHOT, which CRIU drops",
     "netlinks": "without NETLINK_EXT_ACK, which CRIU drops",
+    "ns_cgroupns": "without a mount of cgroup2 inside",
+    "ns_ipc": "without a mount of mqueue inside and SHM_LOCK",
+    "ns_links": "without a dummy device, settings of bridge and ports, queue lengths, neighbours, the order "
+                "of routes",
+    "ns_net": "without a mount of sysfs inside, sockets of the namespace outside, the packet filter, "
+              "routes of other tables than main, rules of IPv6, and settings",
     "prctl": "without PR_SET_MEMORY_MERGE and PR_THP_DISABLE_EXCEPT_ADVISED, which CRIU drops",
+    "ptys": "without speeds, TIOCEXCL, output processing, canonical input, packet mode, hung up ones",
     "sched": "without a thread's processors, which CRIU drops",
     "sigactions": "without an ignored SIGTRAP, which CRIU's dump resets",
     "tcp_listen": "without Multipath TCP, and options that CRIU drops (TCP_DEFER_ACCEPT, "
@@ -384,8 +401,11 @@ PLAIN = {
     "unix_pairs": "without SO_PEEK_OFF, empty datagrams and bytes in front of passed descriptors",
     "waits": "epoll_wait may end with EINTR",
 }
-# Mounts that come from outside the tree's namespace, which cr finds out by itself.
+# Mounts that come from outside the tree's namespace, which cr finds out by itself; semaphores
+# whose names are removed, which for CRIU are files that have lost theirs.
 EXTRA = {name: ["--external", "mnt[]:ms"] for name in ("files_mntns", "ns_sandbox", "ns_tree")}
+EXTRA["posix_sems"] = ["--link-remap"]
 SERVERS = {"redis": Redis, "redis_pre_dumped": RedisPreDumped, "memcached": Memcached,
            "nginx": Nginx, "node": Node, "python": Python, "go": Go, "java": Java,
            "postgres": Postgres}
+PROGRAMS = SERVERS | {"two_trees": TwoTrees}

@@ -20,8 +20,8 @@ from pathlib import Path
 sys.dont_write_bytecode = True
 
 import engines                                                      # noqa: E402
-from programs import (SERVERS, Failure, Maker, Skip, is_alive,     # noqa: E402
-                      process_state, wait_for)
+from procs import Failure, proc_state, reap_children, wait_for     # noqa: E402
+from programs import PROGRAMS, Maker, Skip, is_alive               # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 WAYS = ("cr-criu", "criu-cr")
@@ -32,17 +32,13 @@ def become_parent_of_restored_trees():
 
 
 def reap(images):
-    """Waits until the dumped tree is gone: a zombie keeps its pid from being restored."""
+    """Waits until the dumped tree is gone."""
     pids = [int(p.stem.partition("-")[2]) for p in images.glob("core-*.img")]
 
     def gone():
-        try:
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        except ChildProcessError:
-            pass
-        return not any(process_state(pid) for pid in pids)
-    wait_for(gone, f"the end of {pids}", 60)
+        reap_children()
+        return not any(proc_state(pid) for pid in pids)
+    wait_for(gone, 60, f"the end of {pids}")
 
 
 def end_session(pid):
@@ -67,7 +63,7 @@ def check_decodes(images):
 
 def dump(program, engine, images):
     """Returns the directory of the last dump, which may need those of the ones before it."""
-    options = ["-t", str(program.pid), *program.options]
+    options = [*(arg for pid in program.roots() for arg in ("-t", str(pid))), *program.options]
     if program.pre_dumps:
         options.append("--track-mem")
     for n in range(program.pre_dumps):
@@ -114,14 +110,14 @@ def one(program, way, images):
         result |= {"outcome": "program", "why": " ".join(str(e).split()),
                    "log": traceback.format_exc()}
     finally:
-        if program.pid:
-            end_session(program.pid)
+        for pid in program.roots():
+            end_session(pid)
     return result
 
 
 def make_program(name, directory, makers, options):
-    if name in SERVERS:
-        return SERVERS[name](directory)
+    if name in PROGRAMS:
+        return PROGRAMS[name](directory)
     return Maker(directory, makers / name, options[name])
 
 
