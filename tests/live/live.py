@@ -5,6 +5,7 @@ given, and upon SIGUSR1 checks that everything is as it left it and writes "ok" 
 A line "cr-options: ..." in its head names options for both dump and restore.
 """
 import ctypes
+import fcntl
 import os
 import re
 import signal
@@ -64,21 +65,27 @@ def check(done, what):
 
 
 class HugePages:
-    """A pool of this many free huge pages, for as long as it is needed. Others' use is theirs."""
+    """A pool of this many free huge pages, for as long as it is needed. Others' use is theirs.
+
+    Its size is the machine's, and can only be set: one test at a time.
+    """
     POOL = Path("/proc/sys/vm/nr_hugepages")
 
     def __init__(self, n):
         self.n = n
 
     def __enter__(self):
-        self.before = self.POOL.read_text() if self.n and self.POOL.exists() else None
-        if self.before:
+        self.lock = open(self.POOL) if self.n and self.POOL.exists() else None
+        if self.lock:
+            fcntl.flock(self.lock, fcntl.LOCK_EX)
+            self.before = self.POOL.read_text()
             self.POOL.write_text(str(int(self.before) + self.n))
         return self
 
     def __exit__(self, *_):
-        if self.before:
+        if self.lock:
             self.POOL.write_text(self.before)
+            self.lock.close()
 
 
 class Maker:

@@ -137,14 +137,6 @@ __attribute__((unused)) static void maker_ready(void)
 		_exit(3);
 }
 
-/* A System V object (shm, sem, msg): the runner removes it if we end without having done so. */
-__attribute__((unused)) static int maker_ipc(const char *kind, int id)
-{
-	MAKER_MUST(id >= 0);
-	maker_log("ipc %s %d", kind, id);
-	return id;
-}
-
 /* Until SIGUSR1, through any number of interruptions. */
 __attribute__((unused)) static void maker_wait(void)
 {

@@ -17,8 +17,9 @@ static mqd_t make(int i, int flags, long maxmsg, long msgsize)
 	struct mq_attr attr = { .mq_maxmsg = maxmsg, .mq_msgsize = msgsize };
 	mqd_t q;
 
-	/* Of one run: one that a failed test left behind is in nobody's way. */
+	/* What a failed test left has our name only if it had our pid. */
 	snprintf(names[i], sizeof(names[i]), "/crk-test-%d-%d", getpid(), i);
+	mq_unlink(names[i]);
 	q = mq_open(names[i], flags | O_CREAT | O_EXCL, 0600, &attr);
 	MAKER_MUST(q >= 0);
 	return q;

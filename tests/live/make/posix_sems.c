@@ -38,6 +38,9 @@ int main(int argc, char **argv)
 	maker_begin(argc, argv);
 	snprintf(name, sizeof(name), "/crk-test-sem-%d", getpid());
 	snprintf(gone_name, sizeof(gone_name), "/crk-test-gone-%d", getpid());
+	/* What a failed test left, whose pid is ours now. */
+	sem_unlink(name);
+	sem_unlink(gone_name);
 	named = sem_open(name, O_CREAT | O_EXCL, 0600, 0);
 	gone = sem_open(gone_name, O_CREAT | O_EXCL, 0600, 0);
 	unnamed = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

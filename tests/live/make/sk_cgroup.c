@@ -11,6 +11,7 @@
 #include <linux/sock_diag.h>
 #include <sys/prctl.h>
 
+#include "cgroup_common.h"
 #include "sock_common.h"
 
 #ifndef INET_DIAG_CGROUP_ID
@@ -23,32 +24,13 @@ static int stranger_client;
 static int own[N_SOCKS], ask[2], told[2];
 static pid_t child;
 
-static void find_mount(void)
-{
-	char line[1024], point[256], type[64], *dash;
-	FILE *f = fopen("/proc/self/mountinfo", "r");
-
-	MAKER_MUST(f);
-	while (fgets(line, sizeof(line), f)) {
-		dash = strstr(line, " - ");
-		if (dash && sscanf(line, "%*d %*d %*s %*s %255s", point) == 1 &&
-		    sscanf(dash, " - %63s", type) == 1 && !strcmp(type, "cgroup2"))
-			snprintf(unified, sizeof(unified), "%.120s", point);
-	}
-	fclose(f);
-}
-
 static void enter(const char *group)
 {
 	char path[320];
-	int fd;
 
 	snprintf(path, sizeof(path), "%s/%s", unified, group);
-	MAKER_MUST(!mkdir(path, 0755) || errno == EEXIST);
-	snprintf(path, sizeof(path), "%s/%s/cgroup.procs", unified, group);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	MAKER_MUST(fd >= 0 && write(fd, "0", 1) == 1);
-	close(fd);
+	cgroup_make(path);
+	cgroup_move(0, path);
 }
 
 /* A cgroup2 directory's inode number is the group's id. */
@@ -216,17 +198,16 @@ static void be_child(void)
 
 static void clean_up(void)
 {
+	const char *const groups[] = { inner, other, name };
 	char path[320];
 
 	kill(child, SIGKILL);
 	waitpid(child, NULL, 0);
 	enter("");
-	snprintf(path, sizeof(path), "%s/%s", unified, inner);
-	rmdir(path);
-	snprintf(path, sizeof(path), "%s/%s", unified, other);
-	rmdir(path);
-	snprintf(path, sizeof(path), "%s/%s", unified, name);
-	rmdir(path);
+	for (int i = 0; i < 3; i++) {
+		snprintf(path, sizeof(path), "%s/%s", unified, groups[i]);
+		cgroup_remove(path);
+	}
 }
 
 int main(int argc, char **argv)
@@ -235,7 +216,7 @@ int main(int argc, char **argv)
 	char c;
 
 	maker_begin(argc, argv);
-	find_mount();
+	cgroup_mount(NULL, unified, sizeof(unified));
 	if (!*unified)
 		maker_skip("no cgroup2 mounted");
 	if (!kernel_tells())

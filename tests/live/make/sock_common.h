@@ -93,6 +93,46 @@ __attribute__((unused)) static void sock_in6(struct sockaddr_in6 *a, const char 
 	MAKER_MUST(inet_pton(AF_INET6, ip, &a->sin6_addr) == 1);
 }
 
+/* A name that begins with '@' is an abstract one. */
+__attribute__((unused)) static socklen_t sock_un(struct sockaddr_un *a, const char *name)
+{
+	memset(a, 0, sizeof(*a));
+	a->sun_family = AF_UNIX;
+	memcpy(a->sun_path, name, strlen(name));
+	if (name[0] == '@')
+		a->sun_path[0] = '\0';
+	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(name) +
+			   (name[0] == '@' ? 0 : 1));
+}
+
+__attribute__((unused)) static int sock_un_bound(int type, const char *name)
+{
+	struct sockaddr_un a;
+	socklen_t len = sock_un(&a, name);
+	int fd = socket(AF_UNIX, type, 0);
+
+	/* What a failed test left, whose pid is ours now. */
+	unlink(a.sun_path);
+	MAKER_MUST(fd >= 0);
+	if (bind(fd, (struct sockaddr *)&a, len) < 0)
+		maker_fail("bind to %s: %s", name, strerror(errno));
+	return fd;
+}
+
+/* fd: -1 for a new one. */
+__attribute__((unused)) static int sock_un_connected(int type, const char *name, int fd)
+{
+	struct sockaddr_un a;
+	socklen_t len = sock_un(&a, name);
+
+	if (fd < 0)
+		fd = socket(AF_UNIX, type, 0);
+	MAKER_MUST(fd >= 0);
+	if (connect(fd, (struct sockaddr *)&a, len) < 0)
+		maker_fail("connect to %s: %s", name, strerror(errno));
+	return fd;
+}
+
 /* A process that is no descendant of the dumped tree; 0 in it. Of our files it has keep. */
 __attribute__((unused)) static pid_t sock_fork_outside(int keep)
 {

@@ -5,26 +5,14 @@
  */
 #include "sock_common.h"
 
-static socklen_t address(struct sockaddr_un *a, const char *name)
-{
-	memset(a, 0, sizeof(*a));
-	a->sun_family = AF_UNIX;
-	snprintf(a->sun_path, sizeof(a->sun_path), "%s", name);
-	return sizeof(*a);
-}
-
 /* Answers datagrams; accepts one stream and keeps it. */
 static void outside(const char *dgram_name, const char *stream_name, int told)
 {
-	int d = socket(AF_UNIX, SOCK_DGRAM, 0), l = socket(AF_UNIX, SOCK_STREAM, 0);
-	struct sockaddr_un a;
-	socklen_t len = address(&a, dgram_name);
+	int d = sock_un_bound(SOCK_DGRAM, dgram_name), l = sock_un_bound(SOCK_STREAM, stream_name);
 	char buf[64];
 	ssize_t n;
 
-	MAKER_MUST(!bind(d, (struct sockaddr *)&a, len));
-	len = address(&a, stream_name);
-	MAKER_MUST(!bind(l, (struct sockaddr *)&a, len) && !listen(l, 3));
+	MAKER_MUST(!listen(l, 3));
 	MAKER_MUST(write(told, "x", 1) == 1);
 	MAKER_MUST(accept(l, NULL, NULL) >= 0);
 	alarm(120);
@@ -39,7 +27,6 @@ int main(int argc, char **argv)
 {
 	char dgram_name[64], stream_name[64], text[4096], c;
 	int told[2], d, s, l;
-	struct sockaddr_un a;
 	ssize_t n;
 
 	maker_begin(argc, argv);
@@ -52,11 +39,9 @@ int main(int argc, char **argv)
 	MAKER_MUST(read(told[0], &c, 1) == 1);
 	close(told[0]);
 	close(told[1]);
-	d = socket(AF_UNIX, SOCK_DGRAM, 0);
-	MAKER_MUST(!connect(d, (struct sockaddr *)&a, address(&a, dgram_name)));
+	d = sock_un_connected(SOCK_DGRAM, dgram_name, -1);
 	MAKER_MUST(send(d, "before", 6, 0) == 6);
-	s = socket(AF_UNIX, SOCK_STREAM, 0);
-	MAKER_MUST(!connect(s, (struct sockaddr *)&a, address(&a, stream_name)));
+	s = sock_un_connected(SOCK_STREAM, stream_name, -1);
 
 	maker_ready();
 	maker_wait();

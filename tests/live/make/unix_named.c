@@ -5,48 +5,18 @@
  */
 #include "sock_common.h"
 
-static socklen_t address(struct sockaddr_un *a, const char *name)
+static int listening(int type, const char *name)
 {
-	memset(a, 0, sizeof(*a));
-	a->sun_family = AF_UNIX;
-	memcpy(a->sun_path, name, strlen(name));
-	if (name[0] == '@')
-		a->sun_path[0] = '\0';
-	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(name) +
-			   (name[0] == '@' ? 0 : 1));
-}
+	int fd = sock_un_bound(type, name);
 
-static int bound(int type, const char *name)
-{
-	struct sockaddr_un a;
-	socklen_t len = address(&a, name);
-	int fd = socket(AF_UNIX, type, 0);
-
-	MAKER_MUST(fd >= 0);
-	if (bind(fd, (struct sockaddr *)&a, len) < 0)
-		maker_fail("bind to %s: %s", name, strerror(errno));
-	if (type != SOCK_DGRAM)
-		MAKER_MUST(!listen(fd, 7));
-	return fd;
-}
-
-static int connected(int type, const char *name, int fd)
-{
-	struct sockaddr_un a;
-	socklen_t len = address(&a, name);
-
-	if (fd < 0)
-		fd = socket(AF_UNIX, type, 0);
-	MAKER_MUST(fd >= 0);
-	if (connect(fd, (struct sockaddr *)&a, len) < 0)
-		maker_fail("connect to %s: %s", name, strerror(errno));
+	MAKER_MUST(!listen(fd, 7));
 	return fd;
 }
 
 static void expect_name(const char *what, int fd, const char *name, bool of_peer)
 {
 	struct sockaddr_un a, should;
-	socklen_t len = sizeof(a), n = name ? address(&should, name) : 2;
+	socklen_t len = sizeof(a), n = name ? sock_un(&should, name) : 2;
 
 	memset(&a, 0, sizeof(a));
 	MAKER_MUST(!(of_peer ? getpeername : getsockname)(fd, (struct sockaddr *)&a, &len));
@@ -57,7 +27,7 @@ static void expect_name(const char *what, int fd, const char *name, bool of_peer
 
 static void expect_works(const char *what, int type, int listener, const char *name)
 {
-	int c = connected(type, name, -1), s = accept(listener, NULL, NULL);
+	int c = sock_un_connected(type, name, -1), s = accept(listener, NULL, NULL);
 
 	MAKER_MUST(s >= 0);
 	sock_talk(what, c, s);
@@ -78,32 +48,27 @@ int main(int argc, char **argv)
 	snprintf(gone, sizeof(gone), "%s/gone", dir);
 	snprintf(named, sizeof(named), "%s/client", dir);
 	snprintf(abstract, sizeof(abstract), "@maker-unix-%d", getpid());
-	MAKER_MUST(!mkdir(dir, 0755) && !chdir(dir));
+	MAKER_MUST((!mkdir(dir, 0755) || errno == EEXIST) && !chdir(dir));
 
-	l_path = bound(SOCK_STREAM, path);
+	l_path = listening(SOCK_STREAM, path);
 	MAKER_MUST(!chmod(path, 0640) && !chown(path, 12, 34));
-	c = connected(SOCK_STREAM, path, -1);
+	c = sock_un_connected(SOCK_STREAM, path, -1);
 	s = accept(l_path, NULL, NULL);
 	MAKER_MUST(s >= 0 && send(c, "hello", 5, 0) == 5);
-	named_c = socket(AF_UNIX, SOCK_STREAM, 0);
-	{
-		struct sockaddr_un a;
-
-		MAKER_MUST(!bind(named_c, (struct sockaddr *)&a, address(&a, named)));
-	}
-	connected(SOCK_STREAM, path, named_c);
+	named_c = sock_un_bound(SOCK_STREAM, named);
+	sock_un_connected(SOCK_STREAM, path, named_c);
 	named_s = accept(l_path, NULL, NULL);
-	waiting = connected(SOCK_STREAM, path, -1);
+	waiting = sock_un_connected(SOCK_STREAM, path, -1);
 
-	l_rel = bound(SOCK_STREAM, "relative");
-	l_abs = bound(SOCK_SEQPACKET, abstract);
-	abs_c = connected(SOCK_SEQPACKET, abstract, -1);
+	l_rel = listening(SOCK_STREAM, "relative");
+	l_abs = listening(SOCK_SEQPACKET, abstract);
+	abs_c = sock_un_connected(SOCK_SEQPACKET, abstract, -1);
 	abs_s = accept(l_abs, NULL, NULL);
-	l_gone = bound(SOCK_STREAM, gone);
+	l_gone = listening(SOCK_STREAM, gone);
 	MAKER_MUST(!unlink(gone));
 
-	rx = bound(SOCK_DGRAM, receiver);
-	tx = connected(SOCK_DGRAM, receiver, -1);
+	rx = sock_un_bound(SOCK_DGRAM, receiver);
+	tx = sock_un_connected(SOCK_DGRAM, receiver, -1);
 	MAKER_MUST(send(tx, "first", 5, 0) == 5 && send(tx, "2", 1, 0) == 1);
 	MAKER_MUST(!chdir("/"));
 

@@ -76,37 +76,6 @@ static void same(const char *what, int fd, const struct look *was)
 static char path[80], abstract[40], ended[40];
 static int listener, l_abs, by_ended;
 
-static socklen_t address(struct sockaddr_un *a, const char *name)
-{
-	memset(a, 0, sizeof(*a));
-	a->sun_family = AF_UNIX;
-	memcpy(a->sun_path, name, strlen(name));
-	if (name[0] == '@')
-		a->sun_path[0] = '\0';
-	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(name) +
-			   (name[0] == '@' ? 0 : 1));
-}
-
-static int connected(int type, const char *name)
-{
-	struct sockaddr_un a;
-	socklen_t len = address(&a, name);
-	int fd = socket(AF_UNIX, type, 0);
-
-	MAKER_MUST(fd >= 0 && !connect(fd, (struct sockaddr *)&a, len));
-	return fd;
-}
-
-static int bound(int type, const char *name)
-{
-	struct sockaddr_un a;
-	socklen_t len = address(&a, name);
-	int fd = socket(AF_UNIX, type, 0);
-
-	MAKER_MUST(fd >= 0 && !bind(fd, (struct sockaddr *)&a, len));
-	return fd;
-}
-
 static void become(uid_t uid, gid_t gid)
 {
 	const gid_t groups[] = { gid, 4242, 77 };
@@ -129,7 +98,7 @@ static int other_listens(void)
 
 static int other_connects(void)
 {
-	return connected(SOCK_STREAM, path);
+	return sock_un_connected(SOCK_STREAM, path, -1);
 }
 
 static char stack[65536] __attribute__((aligned(16)));
@@ -195,7 +164,7 @@ static int told[2], ask[2];
 static void be_child(void)
 {
 	struct look pair_look, fd_look, now;
-	int fd = connected(SOCK_SEQPACKET, abstract), pair[2];
+	int fd = sock_un_connected(SOCK_SEQPACKET, abstract, -1), pair[2];
 	char c;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -228,15 +197,15 @@ int main(int argc, char **argv)
 	snprintf(abstract, sizeof(abstract), "@maker-peercred-%d", getpid());
 	MAKER_MUST(!pipe(told) && !pipe(ask));
 	/* Shared memory and descriptors: a job's dumpable flag is ours. */
-	listener = bound(SOCK_STREAM, path);
+	listener = sock_un_bound(SOCK_STREAM, path);
 	MAKER_MUST(!chmod(path, 0666) && !listen(listener, 5));
 	snprintf(ended, sizeof(ended), "@maker-peercred-%d-ended", getpid());
-	by_ended = bound(SOCK_STREAM, ended);
+	by_ended = sock_un_bound(SOCK_STREAM, ended);
 	by_other(other_listens);
 	other_c = by_other(other_connects);
 	other_s = accept(listener, NULL, NULL);
 	MAKER_MUST(other_s >= 0);
-	l_abs = bound(SOCK_SEQPACKET, abstract);
+	l_abs = sock_un_bound(SOCK_SEQPACKET, abstract);
 	MAKER_MUST(!listen(l_abs, 5));
 	child = fork();
 	MAKER_MUST(child >= 0);
@@ -246,12 +215,12 @@ int main(int argc, char **argv)
 	MAKER_MUST(read(told[0], &byte, 1) == 1);
 	MAKER_MUST(!socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
 	MAKER_MUST(!socketpair(AF_UNIX, SOCK_DGRAM, 0, dgram));
-	c = connected(SOCK_STREAM, path);
+	c = sock_un_connected(SOCK_STREAM, path, -1);
 	s = accept(listener, NULL, NULL);
 	dead_s = by_other(other_connects);
 	MAKER_MUST(send(dead_s, "bye", 3, 0) == 3 && !close(dead_s));
 	dead_s = accept(listener, NULL, NULL);
-	waiting = connected(SOCK_STREAM, path);
+	waiting = sock_un_connected(SOCK_STREAM, path, -1);
 	fresh = socket(AF_UNIX, SOCK_STREAM, 0);
 	MAKER_MUST(!socketpair(AF_UNIX, SOCK_DGRAM, 0, letters) &&
 		   !socketpair(AF_UNIX, SOCK_STREAM, 0, words));
