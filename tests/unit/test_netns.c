@@ -4,19 +4,13 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-#include "image_fixture.h"
 #include "ns/netns.h"
+#include "ns_fixture.h"
 
-#define NS_ID	20u
 #define ROUTES	0x45311224u
 
 struct net_images {
-	struct fixture images;
-	struct restore_ctx ctx;
-	struct restore_process p;
-	struct cr_opts opts;
-	InventoryEntry inventory;
-	TaskKobjIdsEntry root_ids, ids;
+	struct ns_fixture f;
 	NetnsEntry netns;
 	NetDeviceEntry lo, other;
 };
@@ -24,24 +18,13 @@ struct net_images {
 static void begin(struct net_images *n)
 {
 	ASSERT_EQ(geteuid(), 0);
-	memset(n, 0, sizeof(*n));
-	n->images = fixture_begin(DIRECTORY, 0);
-	task_kobj_ids_entry__init(&n->root_ids);
-	task_kobj_ids_entry__init(&n->ids);
-	inventory_entry__init(&n->inventory);
+	ns_fixture_begin(&n->f);
 	netns_entry__init(&n->netns);
 	net_device_entry__init(&n->lo);
 	net_device_entry__init(&n->other);
-	n->root_ids.has_net_ns_id = n->ids.has_net_ns_id = true;
-	n->root_ids.net_ns_id = 2;
-	n->ids.net_ns_id = NS_ID;
-	n->inventory.root_ids = &n->root_ids;
-	n->p.ids = &n->ids;
-	n->ctx.opts = &n->opts;
-	n->ctx.inventory = &n->inventory;
-	n->ctx.procs = &n->p;
-	n->ctx.n_procs = 1;
-	arena_init(&n->ctx.arena);
+	n->f.root_ids.has_net_ns_id = n->f.ids.has_net_ns_id = true;
+	n->f.root_ids.net_ns_id = 2;
+	n->f.ids.net_ns_id = NS_ID;
 	n->lo.type = ND_TYPE__LOOPBACK;
 	n->lo.ifindex = 1;
 	n->lo.mtu = 65536;
@@ -70,18 +53,16 @@ static int build(struct net_images *n, bool with_other)
 	struct image_writer *w;
 	int r;
 
-	ASSERT_OK(image_create(n->images.store, &image_netdev, &w, NS_ID));
+	ASSERT_OK(image_create(n->f.images.store, &image_netdev, &w, NS_ID));
 	ASSERT_OK(image_put(w, &n->lo.base));
 	if (with_other)
 		ASSERT_OK(image_put(w, &n->other.base));
 	ASSERT_OK(image_close(w));
-	ASSERT_OK(image_write_one(n->images.store, &image_netns, &n->netns.base, NS_ID));
-	n->ctx.store = n->images.store;
-	r = ns_restore_prepare(&n->ctx);
+	ASSERT_OK(image_write_one(n->f.images.store, &image_netns, &n->netns.base, NS_ID));
+	r = ns_restore_prepare(&n->f.ctx);
 	ASSERT_EQ(here(), before);
-	ns_restore_done(&n->ctx);
-	arena_done(&n->ctx.arena);
-	fixture_end(&n->images);
+	ns_restore_done(&n->f.ctx);
+	ns_fixture_end(&n->f);
 	return r;
 }
 
@@ -147,7 +128,7 @@ TEST("settings outside of /proc/sys/net, neighbours that are none, legacy rules 
 	n.netns.n_neighbours = 1;
 	ASSERT_EQ(build(&n, false), -EBADMSG);
 	begin(&n);
-	ASSERT_OK(image_create(n.images.store, &image_iptables, &w, NS_ID));
+	ASSERT_OK(image_create(n.f.images.store, &image_iptables, &w, NS_ID));
 	ASSERT_OK(image_put_raw(w, "*filter\n", 8));
 	ASSERT_OK(image_close(w));
 	ASSERT_EQ(build(&n, false), -EOPNOTSUPP);

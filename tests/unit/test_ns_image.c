@@ -3,61 +3,30 @@
 #include <fcntl.h>
 #include <sys/mount.h>
 
-#include "image_fixture.h"
-#include "ns/state.h"
+#include "ns_fixture.h"
 
-#define NS_ID	20u
-
-struct hostile {
-	struct fixture images;
-	struct restore_ctx ctx;
-	struct restore_process p;
-	struct cr_opts opts;
-	InventoryEntry inventory;
-	TaskKobjIdsEntry root_ids, ids;
-};
-
-static void hostile_begin(struct hostile *h)
+static void hostile_begin(struct ns_fixture *h)
 {
-	memset(h, 0, sizeof(*h));
-	h->images = fixture_begin(DIRECTORY, 0);
-	task_kobj_ids_entry__init(&h->root_ids);
-	task_kobj_ids_entry__init(&h->ids);
-	inventory_entry__init(&h->inventory);
+	ns_fixture_begin(h);
 	h->root_ids.has_mnt_ns_id = h->ids.has_mnt_ns_id = true;
 	h->root_ids.has_user_ns_id = h->ids.has_user_ns_id = true;
 	h->root_ids.mnt_ns_id = 6;
 	h->root_ids.user_ns_id = h->ids.user_ns_id = 7;
 	h->ids.mnt_ns_id = NS_ID;
-	h->inventory.root_ids = &h->root_ids;
-	h->p.ids = &h->ids;
-	h->opts.cgroup_mode = -1;
-	h->ctx.opts = &h->opts;
-	h->ctx.inventory = &h->inventory;
-	h->ctx.procs = &h->p;
-	h->ctx.n_procs = 1;
-	arena_init(&h->ctx.arena);
 }
 
 /* Writes the mounts, reads them as a restore does, and gives its result. */
 static int try_mounts(MntEntry *mounts, size_t n)
 {
 	struct image_writer *w;
-	struct hostile h;
-	int r;
+	struct ns_fixture h;
 
 	hostile_begin(&h);
 	ASSERT_OK(image_create(h.images.store, &image_mountpoints, &w, NS_ID));
 	for (size_t i = 0; i < n; i++)
 		ASSERT_OK(image_put(w, &mounts[i].base));
 	ASSERT_OK(image_close(w));
-	h.ctx.store = h.images.store;
-	r = ns_restore_prepare(&h.ctx);
-	ASSERT(!h.ctx.ns_state || r >= 0);
-	ns_restore_done(&h.ctx);
-	arena_done(&h.ctx.arena);
-	fixture_end(&h.images);
-	return r;
+	return ns_fixture_prepare(&h);
 }
 
 static MntEntry entry(uint32_t id, uint32_t parent, const char *point)
@@ -138,7 +107,7 @@ static int try_userns(UidGidExtent *extents, size_t n)
 {
 	UidGidExtent *map[400];
 	UsernsEntry e = USERNS_ENTRY__INIT;
-	struct hostile h;
+	struct ns_fixture h;
 	int r;
 
 	for (size_t i = 0; i < n; i++)
@@ -149,11 +118,9 @@ static int try_userns(UidGidExtent *extents, size_t n)
 	e.uid_map = map;
 	e.n_uid_map = n;
 	ASSERT_OK(image_write_one(h.images.store, &image_userns, &e.base, NS_ID));
-	h.ctx.store = h.images.store;
 	r = ns_restore_prepare(&h.ctx);
 	ns_restore_done(&h.ctx);
-	arena_done(&h.ctx.arena);
-	fixture_end(&h.images);
+	ns_fixture_end(&h);
 	return r;
 }
 
@@ -198,24 +165,22 @@ TEST("a uid_map is read as the kernel prints it, and nothing else is")
 
 TEST("namespaces that are not supported are refused at restore too")
 {
-	struct hostile h;
+	struct ns_fixture h;
 
 	hostile_begin(&h);
 	h.ids.mnt_ns_id = 6;
 	h.ids.has_pid_ns_id = h.root_ids.has_pid_ns_id = true;
 	h.ids.pid_ns_id = 30;
 	h.root_ids.pid_ns_id = 2;
-	h.ctx.store = h.images.store;
 	ASSERT_EQ(ns_restore_prepare(&h.ctx), -EOPNOTSUPP);
-	arena_done(&h.ctx.arena);
-	fixture_end(&h.images);
+	ns_fixture_end(&h);
 }
 
 TEST("clock readings that are none are refused")
 {
 	Timespec mono = TIMESPEC__INIT, boot = TIMESPEC__INIT;
 	TimensEntry e = TIMENS_ENTRY__INIT;
-	struct hostile h;
+	struct ns_fixture h;
 
 	hostile_begin(&h);
 	h.ids.mnt_ns_id = 6;
@@ -224,21 +189,18 @@ TEST("clock readings that are none are refused")
 	e.boottime = &boot;
 	mono.tv_sec = UINT64_MAX;
 	ASSERT_OK(image_write_one(h.images.store, &image_timens, &e.base, 0));
-	h.ctx.store = h.images.store;
 	ASSERT_EQ(ns_restore_prepare(&h.ctx), -EBADMSG);
 	mono.tv_sec = 5;
 	mono.tv_nsec = 1000000000;
 	ASSERT_OK(image_write_one(h.images.store, &image_timens, &e.base, 0));
 	ASSERT_EQ(ns_restore_prepare(&h.ctx), -EBADMSG);
-	arena_done(&h.ctx.arena);
-	fixture_end(&h.images);
+	ns_fixture_end(&h);
 }
 
 /* A restore's preparation over an ipc namespace with these limits. */
 static int try_limits(const IpcVarEntry *e)
 {
-	struct hostile h;
-	int r;
+	struct ns_fixture h;
 
 	hostile_begin(&h);
 	h.root_ids.has_ipc_ns_id = h.ids.has_ipc_ns_id = true;
@@ -247,13 +209,7 @@ static int try_limits(const IpcVarEntry *e)
 	h.ids.mnt_ns_id = h.root_ids.mnt_ns_id;
 	if (e)
 		ASSERT_OK(image_write_one(h.images.store, &image_ipcns_var, &e->base, NS_ID));
-	h.ctx.store = h.images.store;
-	r = ns_restore_prepare(&h.ctx);
-	ASSERT(!h.ctx.ns_state || r >= 0);
-	ns_restore_done(&h.ctx);
-	arena_done(&h.ctx.arena);
-	fixture_end(&h.images);
-	return r;
+	return ns_fixture_prepare(&h);
 }
 
 static ino_t own_ipc(void)

@@ -9,19 +9,13 @@
 #include <sched.h>
 #include <sys/socket.h>
 
-#include "maker.h"
+#include "said_common.h"
 
 static char was[1 << 16], now[1 << 16];
 
 static bool can(const char *command)
 {
 	return system(command) == 0;
-}
-
-static void run(const char *command)
-{
-	if (!can(command))
-		maker_fail("'%s' fails", command);
 }
 
 static void describe(char *out, size_t size)
@@ -37,16 +31,8 @@ static void describe(char *out, size_t size)
 		"cat /proc/sys/net/ipv4/conf/a0/rp_filter /proc/sys/net/ipv6/conf/a0/accept_ra "
 		"/proc/sys/net/ipv4/neigh/a0/gc_stale_time",
 	};
-	size_t n = 0, count = maker_is_plain() ? 5 : sizeof(commands) / sizeof(commands[0]);
 
-	for (size_t i = 0; i < count; i++) {
-		FILE *f = popen(commands[i], "r");
-
-		MAKER_MUST(f != NULL);
-		n += fread(out + n, 1, size - 1 - n, f);
-		pclose(f);
-	}
-	out[n] = '\0';
+	said(commands, maker_is_plain() ? 5 : sizeof(commands) / sizeof(commands[0]), out, size);
 }
 
 /* Some seconds may pass until the kernel tells a carrier of what it has just connected. */
@@ -54,20 +40,6 @@ static void settle(void)
 {
 	for (int try = 0; try < 1000 && can("ip link | grep -qE 'NO-CARRIER|LOWERLAYERDOWN'"); try++)
 		usleep(10000);
-}
-
-static void same(void)
-{
-	const char *a = was, *b = now;
-
-	while (*a || *b) {
-		size_t n = strcspn(a, "\n"), k = strcspn(b, "\n");
-
-		if (n != k || strncmp(a, b, n))
-			maker_fail("'%.*s', was '%.*s'", (int)k, b, (int)n, a);
-		a += n + (a[n] == '\n');
-		b += k + (b[k] == '\n');
-	}
 }
 
 int main(int argc, char **argv)
@@ -110,7 +82,7 @@ int main(int argc, char **argv)
 
 	settle();
 	describe(now, sizeof(now));
-	same();
+	same_lines(now, was);
 	MAKER_MUST(getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device, &len) == 0);
 	if (strcmp(device, "a0"))
 		maker_fail("bound to '%s'", device);

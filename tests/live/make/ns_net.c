@@ -20,57 +20,28 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 
-#include "maker.h"
+#include "said_common.h"
 
 static char was[1 << 16];
-
-static void run(const char *command)
-{
-	int status = system(command);
-
-	if (status)
-		maker_fail("'%s' gives %d", command, status);
-}
 
 /* What the tools say of the namespace, without what counts time. */
 static void describe(char *out, size_t size)
 {
 	static const char *const plain[] = {
-		"ip addr | sed 's/ nodad//'", "ip -4 route", "ip -6 route", "ip rule", NULL,
+		"ip addr | sed 's/ nodad//'", "ip -4 route", "ip -6 route", "ip rule",
 	}, *const full[] = {
 		"ip -d addr", "ip -4 route show table all", "ip -6 route show table all", "ip rule",
 		"ip -6 rule", "ip neigh show nud permanent", "nft list ruleset 2>&1", "ls /sys/class/net",
 		"cd /proc/sys/net && grep -r . core/somaxconn ipv4/ip_local_port_range ipv4/tcp_fin_timeout "
 		"ipv4/conf/lo ipv4/conf/all ipv4/conf/default ipv6/conf ipv4/ping_group_range 2>/dev/null"
 		" | grep -v stable_secret | sort",
-		"grep -H . /proc/sys/net/ipv6/conf/*/stable_secret 2>/dev/null", NULL,
-	}, *const *commands = full;
-	size_t n = 0;
+		"grep -H . /proc/sys/net/ipv6/conf/*/stable_secret 2>/dev/null",
+	};
 
 	if (maker_is_plain())
-		commands = plain;
-	for (size_t i = 0; commands[i]; i++) {
-		FILE *f = popen(commands[i], "r");
-
-		MAKER_MUST(f != NULL);
-		n += fread(out + n, 1, size - 1 - n, f);
-		pclose(f);
-	}
-	out[n] = '\0';
-}
-
-static void same(const char *is)
-{
-	const char *a = was, *b = is;
-
-	while (*a || *b) {
-		size_t n = strcspn(a, "\n"), k = strcspn(b, "\n");
-
-		if (n != k || strncmp(a, b, n))
-			maker_fail("'%.*s', was '%.*s'", (int)k, b, (int)n, a);
-		a += n + (a[n] == '\n');
-		b += k + (b[k] == '\n');
-	}
+		said(plain, sizeof(plain) / sizeof(plain[0]), out, size);
+	else
+		said(full, sizeof(full) / sizeof(full[0]), out, size);
 }
 
 static int listen_on(uint16_t *port)
@@ -277,7 +248,7 @@ int main(int argc, char **argv)
 	maker_wait();
 
 	describe(now, sizeof(now));
-	same(now);
+	same_lines(now, was);
 	MAKER_SAME("namespace of the child", own_netns(child), own_netns(getpid()));
 	MAKER_SAME("namespace of the inner listener", netns_of(inner), own_netns(getpid()));
 	MAKER_SAME("namespace of the inner name", netns_of(name), own_netns(getpid()));

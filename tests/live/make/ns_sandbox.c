@@ -11,7 +11,7 @@
 #include <sys/prctl.h>
 #include <sys/utsname.h>
 
-#include "maker.h"
+#include "said_common.h"
 #define NS_MUST MAKER_MUST
 #include "ns_sandbox.h"
 
@@ -30,18 +30,6 @@ static char *mounts_now(void)
 
 	close(proc);
 	return text;
-}
-
-static void same_mounts(const char *was, const char *is)
-{
-	while (*is || *was) {
-		size_t n = strcspn(is, "\n"), k = strcspn(was, "\n");
-
-		if (n != k || strncmp(is, was, n))
-			maker_fail("mount is '%.*s', was '%.*s'", (int)n, is, (int)k, was);
-		is += n + (is[n] == '\n');
-		was += k + (was[k] == '\n');
-	}
 }
 
 static void read_file(const char *path, char *buf, size_t size)
@@ -198,7 +186,7 @@ int main(int argc, char **argv)
 	maker_wait();
 
 	check_helpers(threads);
-	same_mounts(was, mounts_now());
+	same_lines(mounts_now(), was);
 	check_names();
 	check_map("/proc/self/uid_map", SANDBOX_UID);
 	check_map("/proc/self/gid_map", SANDBOX_GID);
