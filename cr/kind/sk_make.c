@@ -102,7 +102,7 @@ static int make(struct restore_ctx *ctx, struct restore_process *p, struct wante
 }
 
 /* One that is only in another socket's queue has no holder: the root's group is as good as any. */
-static const struct restore_process *maker_of(struct restore_ctx *ctx, const struct restore_file *f)
+static struct restore_process *maker_of(struct restore_ctx *ctx, const struct restore_file *f)
 {
 	return f->owner ? f->owner : &ctx->procs[0];
 }
@@ -237,21 +237,24 @@ static int make_or_want(struct restore_ctx *ctx, struct making *m, const struct 
 	return left < 0 ? left : r;
 }
 
-static int make_for(struct restore_ctx *ctx, struct restore_process *p, FdTypes type,
-		    sk_sort_fn *sort)
+/* A file and who makes its socket. */
+struct job {
+	const struct restore_file *f;
+	struct restore_process *maker;
+};
+
+static int make_for(struct restore_ctx *ctx, const struct job *jobs, size_t n, sk_sort_fn *sort)
 {
 	_cleanup_free_ struct making *m = calloc(1, sizeof(*m));
 	int r = 0;
 
 	if (!m)
 		return log_err(-ENOMEM, "sockets");
-	m->p = p;
-	for (size_t i = 0; r >= 0 && i < ctx->n_files; i++) {
-		struct wanted w = { .f = ctx->files[i] };
+	m->p = jobs->maker;
+	for (size_t i = 0; r >= 0 && i < n; i++) {
+		struct wanted w = { .f = jobs[i].f };
 		const char *cgroup = NULL;
 
-		if (w.f->fe->type != type || maker_of(ctx, w.f) != p)
-			continue;
 		r = sort(ctx, w.f, &w.sort, &cgroup);
 		if (r > 0)
 			r = make_or_want(ctx, m, &w, cgroup);
@@ -259,11 +262,36 @@ static int make_for(struct restore_ctx *ctx, struct restore_process *p, FdTypes 
 	return r < 0 ? r : flush(ctx, m);
 }
 
+static int by_maker(const void *a, const void *b)
+{
+	const struct job *x = a, *y = b;
+
+	if (x->maker != y->maker)
+		return x->maker < y->maker ? -1 : 1;
+	return (x->f->id > y->f->id) - (x->f->id < y->f->id);
+}
+
+/* Trees have hundreds of processes and many thousands of files: one pass over those. */
 int sk_make(struct restore_ctx *ctx, FdTypes type, sk_sort_fn *sort)
 {
-	for (size_t i = 0; i < ctx->n_procs; i++) {
-		int r = ctx->procs[i].alive ? make_for(ctx, &ctx->procs[i], type, sort) : 0;
+	_cleanup_free_ struct job *jobs = calloc(ctx->n_files + 1, sizeof(*jobs));
+	size_t n = 0;
 
+	if (!jobs)
+		return log_err(-ENOMEM, "sockets");
+	for (size_t i = 0; i < ctx->n_files; i++) {
+		struct job job = { ctx->files[i], maker_of(ctx, ctx->files[i]) };
+
+		if (job.f->fe->type == type && job.maker->alive)
+			jobs[n++] = job;
+	}
+	qsort(jobs, n, sizeof(*jobs), by_maker);
+	for (size_t i = 0, k; i < n; i += k) {
+		int r;
+
+		for (k = 1; i + k < n && jobs[i + k].maker == jobs[i].maker;)
+			k++;
+		r = make_for(ctx, jobs + i, k, sort);
 		if (r < 0)
 			return r;
 	}
