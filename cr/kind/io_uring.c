@@ -272,5 +272,6 @@ const struct kind kind_io_uring = {
 	.type = FD_TYPES__IO_URING,
 	.match = uring_match,
 	.dump = uring_dump,
+	.prepare = uring_prepare,
 	.restore = uring_restore,
 };

@@ -61,6 +61,7 @@ int uring_setup(uint32_t sq_entries, uint32_t cq_entries, uint32_t flags,
 		struct io_uring_params *params, int *ret_fd) _must_check_;
 void uring_offsets(const struct io_uring_params *params, uint32_t ret[URING_OFFSETS]);
 int uring_check(const IoUringEntry *e) _must_check_;
+int uring_prepare(struct restore_ctx *ctx) _must_check_;
 int uring_restore(struct restore_ctx *ctx, struct restore_file *f, int *ret_fd) _must_check_;
 
 #endif

@@ -203,6 +203,43 @@ static int register_all(struct restore_ctx *ctx, const IoUringEntry *e, int fd)
 	return r < 0 ? log_err(r, "cannot register its files, eventfd or limits") : 0;
 }
 
+/* The rings of the images: each thread looks for its own. */
+struct rings {
+	struct restore_file **file;
+	size_t n;
+};
+
+/* In the slot of the eventfds, which have no state; our type's number is beyond the last. */
+static struct rings *rings_of(struct restore_ctx *ctx)
+{
+	return ctx->kind_state[FD_TYPES__EVENTFD];
+}
+
+int uring_prepare(struct restore_ctx *ctx)
+{
+	struct rings *s = ARENA_NEW(&ctx->arena, struct rings);
+
+	if (!s)
+		return log_err(-ENOMEM, "io_uring");
+	ctx->kind_state[FD_TYPES__EVENTFD] = s;
+	for (size_t i = 0; i < ctx->n_files; i++) {
+		struct restore_file *f = ctx->files[i], **slot;
+		int r;
+
+		if (f->fe->type != FD_TYPES__IO_URING)
+			continue;
+		LOG_SCOPE("file %u (io_uring)", f->id);
+		r = uring_check(f->fe->uring);
+		if (r < 0)
+			return r;
+		slot = ARENA_PUSH(&ctx->arena, s->file, s->n);
+		if (!slot)
+			return log_err(-ENOMEM, "io_uring");
+		*slot = f;
+	}
+	return 0;
+}
+
 int uring_restore(struct restore_ctx *ctx, struct restore_file *f, int *ret_fd)
 {
 	const IoUringEntry *e = f->fe->uring;
@@ -210,10 +247,8 @@ int uring_restore(struct restore_ctx *ctx, struct restore_file *f, int *ret_fd)
 	_cleanup_close_ int fd = -EBADF;
 	struct io_uring_params params;
 	bool by_thread = e->has_submitter;
-	int r = uring_check(e);
+	int r;
 
-	if (r < 0)
-		return r;
 	r = uring_setup(e->sq_entries, e->cq_entries,
 			e->setup_flags | (by_thread ? URING_R_DISABLED : 0), &params, &fd);
 	if (r < 0)
@@ -301,13 +336,14 @@ static int uring_restore_calls(struct restore_ctx *ctx, struct restore_process *
 			       struct restore_thread *th, struct batch *b)
 {
 	struct thread_enter t = { .task = &th->task, .b = b };
+	const struct rings *rings = rings_of(ctx);
 	int r = 0;
 
-	for (size_t i = 0; i < ctx->n_files && r >= 0; i++) {
-		struct restore_file *f = ctx->files[i];
-		const IoUringEntry *e = f->fe->type == FD_TYPES__IO_URING ? f->fe->uring : NULL;
+	for (size_t i = 0; rings && i < rings->n && r >= 0; i++) {
+		struct restore_file *f = rings->file[i];
+		const IoUringEntry *e = f->fe->uring;
 
-		t.t_fd = e ? fd_of(p, f) : -1;
+		t.t_fd = fd_of(p, f);
 		if (t.t_fd < 0)
 			continue;
 		LOG_SCOPE("fd %d (io_uring)", t.t_fd);

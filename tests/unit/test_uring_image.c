@@ -72,6 +72,20 @@ TEST("io_uring entries with sizes, flags or counts that no ring has are refused"
 	ASSERT_EQ(uring_check(&g.e), -EBADMSG);
 }
 
+TEST("a ring that cannot be is refused before anything is made")
+{
+	struct restore_file *files[] = { &g.f };
+	struct restore_ctx ctx = { .files = files, .n_files = 1 };
+
+	fixture();
+	g.fe.type = FD_TYPES__IO_URING;
+	arena_init(&ctx.arena);
+	ASSERT_OK(uring_prepare(&ctx));
+	g.e.cq_entries = 3;
+	ASSERT_EQ(uring_prepare(&ctx), -EBADMSG);
+	arena_done(&ctx.arena);
+}
+
 static uint32_t *saved(uint32_t off)
 {
 	return (uint32_t *)(g.e.rings.data + off);
