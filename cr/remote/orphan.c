@@ -112,6 +112,11 @@ int remote_map_private(struct remote *r, struct task *leader, uint64_t vdso_star
 		e = orphan_call(leader, &res, SYS_mmap, map);
 	if (e < 0)
 		return e;
+	/* mlockall(MCL_FUTURE), and no CAP_IPC_LOCK. */
+	if (res == -EAGAIN)
+		return log_obstacle("raise its limit before (LimitMEMLOCK=, prlimit --memlock)",
+				    "all its memory is locked, and RLIMIT_MEMLOCK leaves no room for the "
+				    "dump's 0x%x bytes", ZONE_BYTES);
 	if (res < 0 && res > -4096)
 		return log_err((int)res, "task %d: cannot map the call zone", leader->tid);
 	r->zone = (uint64_t)res;

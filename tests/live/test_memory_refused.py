@@ -16,12 +16,28 @@ p = ctypes.c_void_p(ctypes.addressof(cb))
 call(209, ctx, 1, ctypes.byref(p))
 """
 
+# mlockall(MCL_FUTURE) as nobody, up to the limit.
+LOCKED = """
+import mmap, resource
+resource.setrlimit(resource.RLIMIT_MEMLOCK, (4 << 20, 4 << 20))
+os.setresgid(65534, 65534, 65534)
+os.setresuid(65534, 65534, 65534)
+call(151, 2)
+maps = []
+try:
+    while True:
+        maps.append(mmap.mmap(-1, 1 << 18))
+except OSError:
+    pass
+"""
+
 # name: (program, what the message must say, what the remedy must say)
 CASES = {
     "AIO request in flight": (POLL, "requests in flight: 1, polls (IOCB_CMD_POLL) among them",
                               "epoll"),
     "AIO ring of the parent": (AIO + "if os.fork() == 0:\n    signal.pause()\n",
                                "AIO ring of another process", "fork"),
+    "locked memory up to the limit": (LOCKED, "RLIMIT_MEMLOCK leaves no room", "LimitMEMLOCK="),
 }
 
 
