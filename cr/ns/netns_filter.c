@@ -5,12 +5,14 @@
  * Rules of iptables-legacy live elsewhere and are refused; so are those of iptables-nft that use
  * extensions, which nft(8) shows but cannot read again.
  */
+#define _GNU_SOURCE
 #include <fcntl.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 
 #include "ns/netns.h"
@@ -82,14 +84,6 @@ static int look(struct filter_seen *ret)
 	return r < 0 ? log_err(r, "cannot list the packet filter of the network namespace") : 0;
 }
 
-static int write_input(int fd, const void *p, size_t bytes)
-{
-	int r = bytes ? write_full(fd, p, bytes) : 0;
-
-	close(fd);
-	return r;
-}
-
 static void __attribute__((noreturn)) nft_main(char *const argv[], int in, int out)
 {
 	signal(SIGPIPE, SIG_DFL);
@@ -100,42 +94,30 @@ static void __attribute__((noreturn)) nft_main(char *const argv[], int in, int o
 	_exit(127);
 }
 
-/*
- * Runs nft(8) in the namespace we are in, with this text as its input (then nothing is read from it)
- * or for its output, heap. -ENOPKG: it is not there.
- */
-static int nft(char *const argv[], const void *input, size_t input_bytes, char **ret_output)
+/* Runs nft(8) in the namespace we are in. -ENOPKG: it is not there. */
+static int nft(char *const argv[], int in, int out)
 {
-	_cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	int pipe_fds[2], status, r;
-	pid_t child;
+	pid_t child = fork();
+	int status;
 
-	if (null < 0 || pipe2(pipe_fds, O_CLOEXEC) < 0)
-		return neg_errno();
-	child = fork();
 	if (!child)
-		nft_main(argv, ret_output ? null : pipe_fds[0], ret_output ? pipe_fds[1] : null);
-	r = child < 0 ? neg_errno() : 0;
-	close(pipe_fds[ret_output ? 1 : 0]);
-	if (ret_output) {
-		char path[40];
-
-		snprintf(path, sizeof(path), "/proc/self/fd/%d", pipe_fds[0]);
-		if (r >= 0)
-			r = read_file_at(AT_FDCWD, path, RULES_MAX, ret_output, NULL);
-		close(pipe_fds[0]);
-	} else if (r >= 0) {
-		r = write_input(pipe_fds[1], input, input_bytes);
-	} else {
-		close(pipe_fds[1]);
-	}
+		nft_main(argv, in, out);
 	if (child < 0)
-		return r;
-	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
-		;
+		return neg_errno();
+	while (waitpid(child, &status, 0) < 0)
+		if (errno != EINTR)
+			return neg_errno();
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
 		return -ENOPKG;
-	return r < 0 ? r : WIFEXITED(status) && !WEXITSTATUS(status) ? 0 : -EIO;
+	return WIFEXITED(status) && !WEXITSTATUS(status) ? 0 : -EIO;
+}
+
+/* A file: whoever writes to a pipe that nft does not read is killed by SIGPIPE. */
+static int rules_file(void)
+{
+	int fd = memfd_create("nftables", MFD_CLOEXEC);
+
+	return fd < 0 ? neg_errno() : fd;
 }
 
 /* -y, -n: numbers where names would depend on the system that reads them. */
@@ -143,8 +125,29 @@ static int nft_list(char **ret)
 {
 	static char *const argv[] = { (char *)"nft", (char *)"-nny", (char *)"list",
 				      (char *)"ruleset", NULL };
+	_cleanup_close_ int file = rules_file();
+	_cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	char path[40];
+	int r;
 
-	return nft(argv, NULL, 0, ret);
+	if (file < 0 || null < 0)
+		return file < 0 ? file : neg_errno();
+	r = nft(argv, null, file);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
+	return r < 0 ? r : read_file_at(AT_FDCWD, path, RULES_MAX, ret, NULL);
+}
+
+static int nft_load(const void *rules, size_t bytes)
+{
+	static char *const argv[] = { (char *)"nft", (char *)"-f", (char *)"-", NULL };
+	_cleanup_close_ int file = rules_file();
+	_cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	int r;
+
+	if (file < 0 || null < 0)
+		return file < 0 ? file : neg_errno();
+	r = pwrite_full(file, rules, bytes, 0);
+	return r < 0 ? r : nft(argv, file, null);
 }
 
 static int check_legacy(const char *file)
@@ -265,7 +268,6 @@ char *netns_filter_unlock(const char *rules, size_t bytes, size_t *ret_bytes)
 
 int netns_filter_restore(struct restore_ctx *ctx, uint32_t id)
 {
-	static char *const argv[] = { (char *)"nft", (char *)"-f", (char *)"-", NULL };
 	_cleanup_image_reader_ struct image_reader rd = { 0 };
 	_cleanup_free_ char *rules = NULL;
 	size_t bytes;
@@ -278,6 +280,6 @@ int netns_filter_restore(struct restore_ctx *ctx, uint32_t id)
 	if (r < 0 || !rd.bytes)
 		return r;
 	rules = netns_filter_unlock((const char *)rd.data, rd.bytes, &bytes);
-	r = rules ? nft(argv, rules, bytes, NULL) : -ENOMEM;
+	r = rules ? nft_load(rules, bytes) : -ENOMEM;
 	return r < 0 ? log_err(r, "nft does not take the rules of %s", rd.name) : 0;
 }

@@ -158,6 +158,29 @@ def test_a_veth_that_leads_out_comes_back_with_its_other_end(outside, tmp_path):
         os.kill(pid, 9)
 
 
+def test_an_nft_that_does_not_read_its_rules_fails_the_restore_by_name(run, tmp_path):
+    if not shutil.which("nft"):
+        pytest.skip("there is no nft")
+    p, _ = run("""
+unshare(NEWNET)
+assert os.system("nft add table ip t") == 0
+ready(1)
+""")
+    nft = tmp_path / "bin/nft"
+    nft.parent.mkdir()
+    nft.write_text("#!/bin/sh\nexit 1\n")
+    nft.chmod(0o755)
+    done = subprocess.run([CR, "dump", "-t", str(p.pid), "-D", tmp_path], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    p.wait()
+    with open(next(tmp_path.glob("nftables-*.img")), "a") as rules:
+        rules.write("# more than a pipe takes\n" * 10000)
+    done = subprocess.run([CR, "restore", "-d", "-D", tmp_path], capture_output=True, text=True, check=False,
+                          env={**os.environ, "PATH": f"{nft.parent}:{os.environ['PATH']}"})
+    assert done.returncode == 1 and "nft does not take the rules of nftables-" in done.stderr, done
+    assert not os.path.exists(f"/proc/{p.pid}")
+
+
 def test_a_socket_of_a_third_network_namespace_is_refused(run):
     p, _ = run("""
 import socket
