@@ -49,7 +49,7 @@ static int inside(struct dump_ctx *ctx, uint32_t id,
 
 static int check_all(struct dump_ctx *ctx, struct netlink *nl, uint32_t id _unused_)
 {
-	int results[] = { netns_link_check(ctx, nl), netns_addr_check(nl), netns_filter_check() };
+	int results[] = { netns_link_check(ctx, nl), netns_addr_check(nl), netns_filter_check(ctx) };
 	int refused = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(results); i++) {

@@ -49,7 +49,8 @@ int netns_link_up(struct restore_ctx *ctx, struct netlink *nl, const struct netn
 	_must_check_;
 
 /* netns_filter.c: packet filter rules. */
-int netns_filter_check(void) _must_check_;
+/* What it finds netns_filter_dump() writes: nft takes a while, and the tree stands. */
+int netns_filter_check(struct dump_ctx *ctx) _must_check_;
 int netns_filter_dump(struct dump_ctx *ctx, uint32_t id) _must_check_;
 int netns_filter_restore(struct restore_ctx *ctx, uint32_t id) _must_check_;
 /* The rules of an image without CRIU's network lock, which its dump leaves in; heap. For tests. */

@@ -164,11 +164,12 @@ static int check_legacy(const char *file)
 			    text);
 }
 
-int netns_filter_check(void)
+int netns_filter_check(struct dump_ctx *ctx)
 {
 	static const char *const legacy[] = { "ip_tables_names", "ip6_tables_names",
 					      "arp_tables_names" };
 	_cleanup_free_ char *rules = NULL;
+	struct ns_dump *ns = ctx->ns_state;
 	struct filter_seen seen;
 	int r, refused = 0;
 
@@ -187,7 +188,9 @@ int netns_filter_check(void)
 		refused = log_obstacle("install nft, or remove the rules",
 				       "its network namespace has packet filter rules, and nft list ruleset fails: %s",
 				       strerror(-r));
-	return refused;
+	if (r >= 0)
+		ns->filter_rules = arena_strdup(&ctx->arena, rules);
+	return r >= 0 && !ns->filter_rules ? -ENOMEM : refused;
 }
 
 /* Entries are not saved; the kernel picks up TCP connections in the middle (tcp_loose). */
@@ -207,19 +210,15 @@ static void warn_tracked(void)
 int netns_filter_dump(struct dump_ctx *ctx, uint32_t id)
 {
 	_cleanup_image_writer_ struct image_writer *w = NULL;
-	_cleanup_free_ char *rules = NULL;
-	struct filter_seen seen;
-	int r = look(&seen);
+	const struct ns_dump *ns = ctx->ns_state;
+	int r;
 
-	if (r < 0 || !seen.tables)
-		return r;
+	if (!ns->filter_rules)
+		return 0;
 	warn_tracked();
-	r = nft_list(&rules);
-	if (r < 0)
-		return log_err(r, "nft list ruleset");
 	r = image_create(ctx->store, &image_nftables, &w, id);
 	if (r >= 0)
-		r = image_put_raw(w, rules, strlen(rules));
+		r = image_put_raw(w, ns->filter_rules, strlen(ns->filter_rules));
 	return r < 0 ? r : image_close(take_ptr(w));
 }
 

@@ -52,6 +52,7 @@ struct ns_dump {
 	size_t n_mntns;
 	UsernsEntry *userns;		/* NULL: no user namespace of its own */
 	struct map copies;		/* fd + 1 of detached copies, by mount id */
+	char *filter_rules;		/* netns_filter.c; NULL: there are none */
 };
 
 /* A mount of the images. */
