@@ -178,12 +178,14 @@ static int open_log(struct upgrade *u)
 	if (u->opt->verb == VERB_CHECK) {
 		u->log_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
 	} else {
-		if (!path || make_dirs(CRKEXEC_LOG_DIR) < 0)
-			return log_fail(-EIO, "cannot make %s", CRKEXEC_LOG_DIR);
+		int r = path ? make_dirs(CRKEXEC_LOG_DIR) : -ENOMEM;
+
+		if (r < 0)
+			return log_err(r, "cannot make %s", CRKEXEC_LOG_DIR);
 		u->log_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
 	}
 	if (u->log_fd < 0)
-		return log_err(neg_errno(), "cannot open the log");
+		return log_err(neg_errno(), "cannot open the log %s", path);
 	log_init(LOGLEVEL_INFO, u->log_fd);
 	return 0;
 }
@@ -191,13 +193,18 @@ static int open_log(struct upgrade *u)
 int upgrade_main(struct upgrade *u)
 {
 	size_t n = u->opt->verb == VERB_CHECK ? N_CHECK_PHASES : ARRAY_SIZE(phases);
-	int r = open_log(u), undo = 0;
+	int r, undo = 0;
 
+	/* What goes wrong before there is a log is told with the result. */
+	log_init(LOGLEVEL_NONE, -1);
+	r = open_log(u);
 	if (r == 0)
 		r = undo_open(&u->undo, u->run_dirfd, true);
 	if (r < 0)
-		return 1;
-	r = phases_run(phases, n, &hooks, u, &undo);
+		upgrade_problem(u, r, NULL, NULL, "cannot begin: %s",
+				*log_first_error() ? log_first_error() : strerror(-r));
+	else
+		r = phases_run(phases, n, &hooks, u, &undo);
 	if (r == -ECANCELED)
 		upgrade_problem(u, r, NULL, NULL, "stopped as asked in phase %s", u->phase);
 	else if (r < 0 && !u->n_obstacles)

@@ -1,4 +1,4 @@
-/* The front of crkexec: which signals stop an upgrade. */
+/* The front of crkexec: which signals stop an upgrade, and what it says when it cannot begin. */
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
@@ -28,9 +28,9 @@ static void silent_systemd(void)
 	ASSERT_OK(listen(fd, 8));
 }
 
-static pid_t start_check(int err_fd)
+static pid_t start(enum verb verb, int err_fd)
 {
-	struct options opt = { .verb = VERB_CHECK };
+	struct options opt = { .verb = verb };
 	pid_t pid = fork();
 
 	if (pid == 0) {
@@ -92,7 +92,7 @@ static void say_after(int signo, const char *first, char *text, size_t bytes)
 
 	silent_systemd();
 	ASSERT_OK(pipe(p));
-	front = start_check(p[1]);
+	front = start(VERB_CHECK, p[1]);
 	close(p[1]);
 	wait_plan();
 	ASSERT_OK(kill(front, signo));
@@ -133,4 +133,28 @@ TEST("control-Z does not stop who would undo")
 	char text[4096];
 
 	say_after(SIGTSTP, NULL, text, sizeof(text));
+}
+
+TEST("an upgrade that cannot have a log says so once, with the reason, and leaves nothing")
+{
+	char text[4096] = "", *said;
+	int p[2], status;
+	ssize_t n = 0, got;
+	pid_t front;
+
+	silent_systemd();
+	/* Room for its root only. */
+	if (mount("crk-unit", "/var/log", "tmpfs", 0, "nr_inodes=1") < 0)
+		unit_skip("no /var/log of its own: %s", strerror(errno));
+	ASSERT_OK(pipe(p));
+	front = start(VERB_UPGRADE, p[1]);
+	close(p[1]);
+	while ((got = read(p[0], text + n, sizeof(text) - 1 - (size_t)n)) > 0)
+		n += got;
+	ASSERT_EQ(waitpid(front, &status, 0), front);
+	ASSERT(WIFEXITED(status) && WEXITSTATUS(status) == EXIT_FAILURE);
+	said = strstr(text, "cannot make /var/log/crkexec: No space left on device");
+	ASSERT(said && !strstr(said + 1, "cannot make"));
+	ASSERT_CONTAINS(text, "Nothing was changed");
+	ASSERT_EQ(access("/run/crkexec", F_OK), -1);
 }
