@@ -262,19 +262,6 @@ static bool is_gone(const char *path)
 	return path[0] == '/' && n > suffix && !strcmp(path + n - suffix, DELETED);
 }
 
-static int add_fd(void *arg, pid_t pid, int fd, const char *link)
-{
-	_cleanup_free_ char *path = NULL;
-	struct stat st;
-
-	if (!is_gone(link))
-		return add_open(arg, pid, link);
-	path = str_fmt("/proc/%d/fd/%d", pid, fd);
-	if (!path)
-		return -ENOMEM;
-	return stat(path, &st) < 0 || !st.st_nlink ? 0 : add_gone(arg, pid, link, &st);
-}
-
 /* "7f00-7f01 rw-s 00000000 00:1b 5   /dev/shm/x": file systems in memory have no device of major > 0. */
 static int add_mappings(void *arg, pid_t pid)
 {
@@ -303,31 +290,41 @@ static int add_mappings(void *arg, pid_t pid)
 	return 0;
 }
 
-static int add_bound(void *arg, pid_t pid, int fd, const char *link)
+static int add_bound(const struct bound *b, pid_t pid, unsigned long long ino)
 {
-	struct bound *b = arg;
+	const char *path = map_get(&b->names, ino), *slash = path ? strrchr(path, '/') : NULL;
 	_cleanup_free_ char *dir = NULL;
-	unsigned long long ino;
-	const char *path, *slash;
 
-	(void)fd;
-	if (sscanf(link, "socket:[%llu]", &ino) != 1)
-		return 0;
-	path = map_get(&b->names, ino);
-	slash = path ? strrchr(path, '/') : NULL;
 	if (!slash || slash == path)
 		return 0;
 	dir = strndup(path, (size_t)(slash - path));
 	return dir ? add_socket_name(b->mu, pid, dir, slash + 1) : -ENOMEM;
 }
 
-static int each_bound_socket(const struct unit *un, struct manifest_unit *mu)
+static int add_fd(void *arg, pid_t pid, int fd, const char *link)
+{
+	struct bound *b = arg;
+	_cleanup_free_ char *path = NULL;
+	unsigned long long ino;
+	struct stat st;
+
+	if (sscanf(link, "socket:[%llu]", &ino) == 1)
+		return add_bound(b, pid, ino);
+	if (!is_gone(link))
+		return add_open(b->mu, pid, link);
+	path = str_fmt("/proc/%d/fd/%d", pid, fd);
+	if (!path)
+		return -ENOMEM;
+	return stat(path, &st) < 0 || !st.st_nlink ? 0 : add_gone(b->mu, pid, link, &st);
+}
+
+static int each_fd(const struct unit *un, struct manifest_unit *mu)
 {
 	struct bound b = { .mu = mu };
 	int r = bound_read(&b, un->trees[0].root);
 
-	if (r == 0 && b.names.n)
-		r = unit_each_fd(un, add_bound, &b);
+	if (r == 0)
+		r = unit_each_fd(un, add_fd, &b);
 	map_done(&b.names);
 	free(b.text);
 	return r;
@@ -348,9 +345,7 @@ int carry_collect(const struct unit *un, struct manifest_unit *mu)
 		r = real ? carry_add(mu, real, false) : 0;
 	}
 	if (r == 0)
-		r = each_bound_socket(un, mu);
-	if (r == 0)
-		r = unit_each_fd(un, add_fd, mu);
+		r = each_fd(un, mu);
 	if (r == 0)
 		r = unit_each_pid(un, add_mappings, mu);
 	if (r == 0)
