@@ -89,11 +89,8 @@ int keep_own_units(struct strv *keep)
 	return r == -ENOENT || r == -ESRCH ? 0 : r;
 }
 
-static int add_required(sd_bus *bus, const char *unit, struct strv *keep)
+static int add_related(sd_bus *bus, const char *unit, const char *const *properties, struct strv *list)
 {
-	static const char *const properties[] = {
-		"Requires", "Requisite", "BindsTo", "PartOf", "StopPropagatedFrom",
-	};
 	sd_bus_message *reply = NULL;
 	const char *path;
 	int r = sd_bus_call_method(bus, SD_NAME, SD_PATH, SD_MANAGER, "GetUnit", NULL, &reply, "s",
@@ -103,29 +100,47 @@ static int add_required(sd_bus *bus, const char *unit, struct strv *keep)
 	if (r < 0)
 		return 0;
 	r = sd_bus_message_read(reply, "o", &path);
-	for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(properties); i++) {
+	for (; r >= 0 && *properties; properties++) {
 		struct strv found = { 0 };
 
-		r = bus_get_strv(bus, path, SD_UNIT, properties[i], &found);
-		/* StopPropagatedFrom= is of systemd 249. */
+		r = bus_get_strv(bus, path, SD_UNIT, *properties, &found);
+		/* Propagation of stops is of systemd 249. */
 		if (r < 0)
 			r = 0;
 		for (size_t k = 0; r >= 0 && k < found.n; k++)
-			r = strv_add_once(keep, found.v[k]);
+			r = strv_add_once(list, found.v[k]);
 		strv_done(&found);
 	}
 	sd_bus_message_unref(reply);
 	return r < 0 ? r : 0;
 }
 
-int keep_close(sd_bus *bus, struct strv *keep)
+static int close_list(sd_bus *bus, const char *const *properties, struct strv *list)
 {
 	/* The list grows while it is walked. */
-	for (size_t i = 0; i < keep->n; i++) {
-		int r = add_required(bus, keep->v[i], keep);
+	for (size_t i = 0; i < list->n; i++) {
+		int r = add_related(bus, list->v[i], properties, list);
 
 		if (r < 0)
-			return log_err(r, "cannot read what %s requires", keep->v[i]);
+			return log_err(r, "cannot read what %s is tied to", list->v[i]);
 	}
 	return 0;
+}
+
+int keep_close(sd_bus *bus, struct strv *keep)
+{
+	static const char *const properties[] = {
+		"Requires", "Requisite", "BindsTo", "PartOf", "StopPropagatedFrom", NULL,
+	};
+
+	return close_list(bus, properties, keep);
+}
+
+int keep_dependents(sd_bus *bus, struct strv *units)
+{
+	static const char *const properties[] = {
+		"RequiredBy", "RequisiteOf", "BoundBy", "ConsistsOf", "PropagatesStopTo", NULL,
+	};
+
+	return close_list(bus, properties, units);
 }

@@ -13,6 +13,8 @@ int keep_own_units(struct strv *keep) _must_check_;
  * transitively.
  */
 int keep_close(sd_bus *bus, struct strv *keep) _must_check_;
+/* Adds all that stops with a unit of the list: the other direction. */
+int keep_dependents(sd_bus *bus, struct strv *units) _must_check_;
 /* Last component of "0::/a/b.slice/c.service" that names a service or scope; heap, or NULL. */
 char *cgroup_text_unit(const char *text);
 

@@ -21,6 +21,7 @@
 struct stopper {
 	struct upgrade *u;
 	struct strv units;		/* to be stopped */
+	struct strv others;		/* active ones that stop with them: finished oneshots, timers */
 	struct strv jobs;		/* object paths that are not done */
 };
 
@@ -58,12 +59,14 @@ static int want_stop(struct upgrade *u, const char *name, const char *path)
 {
 	_cleanup_free_ char *cgroup = NULL;
 	uint32_t main_pid = 0;
-	bool can_stop = true;
+	bool can_stop = true, transient = false;
 	struct unit un = { 0 };
 	int r = bus_get_text(u->bus, path, SD_SERVICE, "ControlGroup", &cgroup);
 
 	if (r >= 0)
 		r = bus_get_bool(u->bus, path, SD_UNIT, "CanStop", &can_stop);
+	if (r >= 0)
+		r = bus_get_bool(u->bus, path, SD_UNIT, "Transient", &transient);
 	if (r >= 0)
 		r = bus_get_u32(u->bus, path, SD_SERVICE, "MainPID", &main_pid);
 	if (r < 0)
@@ -86,6 +89,9 @@ static int want_stop(struct upgrade *u, const char *name, const char *path)
 		upgrade_warn(u, "%s refuses to be stopped; it ends with the old kernel", name);
 		return 0;
 	}
+	if (transient)
+		upgrade_warn(u, "%s is transient: systemd forgets it when it stops, and cannot start it again",
+			     name);
 	return 1;
 }
 
@@ -115,6 +121,38 @@ static int choose_from(struct stopper *s, sd_bus_message *reply, const struct st
 	return r < 0 ? r : 0;
 }
 
+static bool is_active(sd_bus *bus, const char *name)
+{
+	_cleanup_free_ char *state = NULL;
+	char *path = NULL;
+	bool active = sd_bus_path_encode("/org/freedesktop/systemd1/unit", name, &path) >= 0 &&
+		      bus_get_text(bus, path, SD_UNIT, "ActiveState", &state) >= 0 &&
+		      !strcmp(state, "active");
+
+	free(path);
+	return active;
+}
+
+/* To start a target means to start all that it wants: that is left to the operator. */
+static int choose_others(struct stopper *s)
+{
+	struct strv all = { 0 };
+	int r = 0;
+
+	for (size_t i = 0; i < s->units.n && r == 0; i++)
+		r = strv_add(&all, s->units.v[i]);
+	if (r == 0)
+		r = keep_dependents(s->u->bus, &all);
+	for (size_t i = s->units.n; i < all.n && r == 0; i++) {
+		const char *type = strrchr(all.v[i], '.');
+
+		if (type && strcmp(type, ".target") && is_active(s->u->bus, all.v[i]))
+			r = strv_add(&s->others, all.v[i]);
+	}
+	strv_done(&all);
+	return r;
+}
+
 static int choose_units(struct stopper *s)
 {
 	struct upgrade *u = s->u;
@@ -131,6 +169,8 @@ static int choose_units(struct stopper *s)
 				       "");
 	if (r >= 0)
 		r = choose_from(s, reply, &keep);
+	if (r == 0)
+		r = choose_others(s);
 	sd_bus_message_unref(reply);
 	strv_done(&keep);
 	return r < 0 ? log_err(r, "cannot list the services to stop") : 0;
@@ -192,6 +232,8 @@ static int stop_all(struct stopper *s)
 	/* Undone last: by then every start has been asked for. */
 	if (r >= 0)
 		r = undo_push(&u->undo, "settle", "systemd");
+	for (size_t i = 0; r >= 0 && i < s->others.n; i++)
+		r = undo_push(&u->undo, "start", s->others.v[i]);
 	for (size_t i = 0; r >= 0 && i < s->units.n; i++) {
 		r = undo_push(&u->undo, "start", s->units.v[i]);
 		if (r == 0)
@@ -236,6 +278,7 @@ int upgrade_quiesce(void *arg)
 	if (r == 0 && s.units.n)
 		r = stop_all(&s);
 	strv_done(&s.units);
+	strv_done(&s.others);
 	strv_done(&s.jobs);
 	if (r < 0)
 		return r;

@@ -62,8 +62,12 @@ def guest(image, payload):
         vm.put(b"[Service]\nType=forking\nGuessMainPID=no\nRemainAfterExit=yes\n"
                b"ExecStart=/bin/sh -c 'sleep infinity & sleep infinity &'\n",
                "/run/systemd/system/crk-test-mainless.service")
+        # Has no processes, and stops with one that is stopped.
+        vm.put(f"[Unit]\nRequires={OTHERS[1]}.service\nAfter={OTHERS[1]}.service\n"
+               "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n".encode(),
+               "/run/systemd/system/crk-test-after.service")
         vm.run("systemctl daemon-reload; systemctl mask -q --runtime crk-test-masked.service;"
-               "systemctl start crk-test-mainless;"
+               "systemctl start crk-test-mainless crk-test-after;"
                "systemctl start crk-test-failed; sleep 1", check=False)
         vm.before = guest_state(vm, CHOSEN + OTHERS)
         vm.before["failed"] = []
@@ -302,8 +306,8 @@ def kill_in(vm, phase, delay, who, number, store):
 
 
 def others_run(vm):
-    return vm.run("systemctl is-active " + " ".join(OTHERS), check=False).out \
-        == "active\n" * len(OTHERS)
+    names = OTHERS + ["crk-test-after"]
+    return vm.run("systemctl is-active " + " ".join(names), check=False).out == "active\n" * len(names)
 
 
 # phase, milliseconds into it, who is killed, signal, store
@@ -373,6 +377,20 @@ def test_what_cannot_be_undone_stays_written_down_until_it_can(guest):
         guest.run(f"systemctl unmask -q --runtime {other}")
     assert "all of it was undone" in guest.run("crkexec recover").out
     wait_for(lambda: others_run(guest), 60, "the other services run again")
+    assert "\n".join(changes(guest)) == ""
+
+
+def test_a_transient_service_that_cannot_be_started_again_is_named(guest):
+    name = "crk-test-transient.service"
+    guest.run(f"systemd-run -q --unit {name} sleep infinity")
+    said = kill_in(guest, "freeze", 0, "front", "SIGINT", "tmpfs")
+    assert said["status"] == 3, said
+    assert f"{name} is transient" in said["output"] and "could be undone" in said["output"], said
+    status = json.loads(guest.run("crkexec status --json", check=False).out)
+    assert status["left"] == [f"start {name}"]
+    guest.run(f"rm -r /run/crkexec/{status['id']}")
+    wait_for(lambda: others_run(guest), 60, "the other services run again")
+    guest.run("rmdir /run/crkexec", check=False)
     assert "\n".join(changes(guest)) == ""
 
 
