@@ -61,6 +61,12 @@ TEST("a unit whose main process was replaced since it was planned is refused")
 	ASSERT_EQ(upgrade_look(&u, 0), -ESRCH);
 	ASSERT_EQ(u.n_obstacles, 1);
 	ASSERT_CONTAINS(u.obstacles[0].what, "its main process 2147483647 has ended");
+	free(u.obstacles[0].unit);
+	free(u.obstacles[0].what);
+	free(u.obstacles);
+	free(mu.streams);
+	free(un.trees[0].pids);
+	free(un.trees);
 }
 
 TEST("all roots of a control group are one tree, roots first")
