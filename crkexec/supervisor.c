@@ -27,6 +27,7 @@
 
 /* An orphaned dump takes seconds; one that hangs must not hang the recovery. */
 #define ORPHAN_SECONDS	60
+#define KILLED_SECONDS	5
 #define LOCK_TRIES	20
 
 static int say(int status, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -141,24 +142,35 @@ static int wait_worker(pid_t pid, int pipe_fd)
 	}
 }
 
-static void wait_orphans(void)
+/* 0: no child is left. */
+static int reap_orphans(int seconds)
 {
-	for (int i = 0; i < ORPHAN_SECONDS * 20; i++) {
+	for (int i = 0; i < seconds * 20; i++) {
 		pid_t got = waitpid(-1, NULL, WNOHANG);
 
 		if (got < 0)
-			return;	/* no child is left */
+			return 0;
 		if (got == 0)
 			usleep(50000);
 	}
+	return -ETIMEDOUT;
 }
 
-static int after_kill(const char *id, int status, const char *phase)
+/* A dump that ends after the recovery would freeze its service again, as it found it. */
+static void wait_orphans(pid_t worker)
+{
+	if (reap_orphans(ORPHAN_SECONDS) == 0)
+		return;
+	kill(-worker, SIGKILL);	/* its session's first group, and they are in no other */
+	(void)!reap_orphans(KILLED_SECONDS);
+}
+
+static int after_kill(const char *id, pid_t worker, int status, const char *phase)
 {
 	int r;
 
 	/* Nothing is said before: standard error may be a file, its file system frozen. */
-	wait_orphans();
+	wait_orphans(worker);
 	log_init(LOGLEVEL_WARN, -1);
 	r = recover_upgrade(id);
 	say(0, "the worker was killed by signal %d in phase %s", WTERMSIG(status), phase);
@@ -214,7 +226,7 @@ static int front(const struct options *opt, const char *id, const char *dir)
 	}
 	if (read_file_at(AT_FDCWD, path, 64, &phase, NULL) < 0)
 		phase = NULL;
-	return after_kill(id, status, phase ? phase : "?");
+	return after_kill(id, pid, status, phase ? phase : "?");
 }
 
 int command_upgrade(const struct options *opt)

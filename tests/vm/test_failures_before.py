@@ -360,6 +360,25 @@ def test_killed_in_a_phase_leaves_everything_as_before(guest, load, kill):
         assert client.result.errors == [], client.name
 
 
+def test_a_dump_that_outlives_its_worker_does_not_freeze_again(guest, load):
+    command = upgrade.command(guest, CHOSEN, "--store=tmpfs")
+    # Stopped, so that it does not even end by its alarm.
+    said = guest.run(f"""
+        CRK_TEST_HANG=1 LD_PRELOAD={PRELOAD} CRK_TEST_HOLD=1 {command} 2>&1 & front=$!
+        for i in $(seq 6000); do grep -qsx dump /run/crkexec/*/phase && break; sleep 0.01; done
+        worker=$(pgrep -P $front)
+        for i in $(seq 500); do pgrep -P $worker >/dev/null && break; sleep 0.01; done
+        dumps=$(pgrep -P $worker)
+        kill -STOP $dumps; kill -KILL $worker
+        wait $front; echo "status $?"
+        for p in $dumps; do ! kill -0 $p || echo "$p lives"; done; kill -KILL $dumps""", check=False,
+                     timeout=180).out
+    assert "killed by signal 9 in phase dump" in said and "status 1" in said, said
+    assert " lives" not in said, said
+    wait_for(lambda: others_run(guest), 60, "the other services run again")
+    assert "\n".join(changes(guest)) == ""
+
+
 def test_what_cannot_be_undone_stays_written_down_until_it_can(guest):
     other = OTHERS[0]
     guest.run(f"systemctl mask -q --runtime {other}")
