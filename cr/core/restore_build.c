@@ -206,6 +206,15 @@ static int check_parent(struct restore_ctx *ctx, const struct kin *k)
 	return 0;
 }
 
+static void kill_and_reap(pid_t tid)
+{
+	int status;
+
+	kill(tid, SIGKILL);
+	while (waitpid(tid, &status, __WALL) < 0 && errno == EINTR)
+		;
+}
+
 /*
  * The task between: made by the maker, makes the orphan, ends. It takes whatever pid comes; one
  * that is the orphan's own is in the way, then the next one is not.
@@ -232,8 +241,10 @@ static int orphan_create(struct restore_ctx *ctx, struct kin *k)
 		p->task_made = !again && r >= 0;
 		if (r >= 0)
 			r = task_end(&between, SYS_exit_group, none);
-		if (r < 0)
+		if (r < 0) {	/* it is in no list that restore_kill() goes by */
+			kill_and_reap(between.tid);
 			return r;
+		}
 		batch_begin(&ctx->batch, &maker->threads[0].task);
 		batch_call(&ctx->batch, SYS_wait4, between.tid, 0, __WALL, 0);
 		r = batch_run(&ctx->batch);

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from live import CR, check, cr, proc_state, reap_orphans, wait_for
+from live import CR, Maker, check, cr, proc_state, reap_orphans, wait_for
 
 # Daemons that a service's first process leaves behind when it ends, in its session and group, which
 # have lost their leader then; the second one after a fork more, in a session that lost its leader, too.
@@ -304,3 +304,65 @@ def test_parents_in_vfork_are_waited_for_in_a_frozen_group(tmp_path):
         p.stdout.close()
         wait_for(lambda: not (group / "cgroup.procs").read_text(), 10, "the group is empty")
         group.rmdir()
+
+
+def pids_root():
+    """Where groups can limit the number of their tasks: this controller alone, or with others."""
+    for line in open("/proc/self/mountinfo"):
+        fields, kind = line.split(" - ")
+        root = Path(fields.split()[4])
+        if kind.startswith("cgroup ") and "pids" in kind.split()[2].split(","):
+            return root
+        if kind.startswith("cgroup2") and "pids" in (root / "cgroup.subtree_control").read_text().split():
+            return root
+    return pytest.skip("no pids controller")
+
+
+def test_a_restore_that_runs_out_of_processes_anywhere_keeps_none(tmp_path):
+    m = Maker("lineage", tmp_path)
+    m.start()
+    group = pids_root() / f"crk-pids-{os.getpid()}"
+    group.mkdir()
+    # cr cannot end before it has said why: whoever it still holds can be seen.
+    out, full = os.pipe()
+    os.set_blocking(full, False)
+    try:
+        m.dump()
+        m.reap()
+        for limit in range(2, 100):
+            (group / "pids.max").write_text(str(limit))
+            try:
+                while os.write(full, bytes(4096)):
+                    pass
+            except BlockingIOError:
+                pass
+            os.set_blocking(full, True)
+            p = subprocess.Popen(["sh", "-c", f"echo $$ >{group}/cgroup.procs; exec {CR} restore -d -D {m.images} "
+                                  "--manage-cgroups=ignore -o log"], stderr=full)
+            # Those of the one before are our zombies, and their pids not free.
+            wait_for(lambda: reap_orphans() or p.poll() is not None or
+                     open(f"/proc/{p.pid}/syscall").read().startswith("1 0x2 "), 20, "cr has ended or says why not")
+            if p.poll() == 0:
+                break
+            mine = f"TracerPid:\t{p.pid}\n"
+            left = [s.parent.name for s in Path("/proc").glob("[0-9]*/status") if mine in status_text(s)]
+            assert not left, f"with room for {limit} tasks"
+            os.set_blocking(full, False)
+            while len(os.read(out, 65536)) == 65536:
+                pass
+            assert p.wait(20) == 1
+        assert limit > 10
+        m.verify()
+    finally:
+        os.close(out)
+        os.close(full)
+        m.end()
+        wait_for(lambda: reap_orphans() or not (group / "cgroup.procs").read_text(), 10, "the group is empty")
+        group.rmdir()
+
+
+def status_text(path):
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
