@@ -270,11 +270,27 @@ static int threads_seize_once(struct dump_ctx *ctx, struct dump_process *p)
 	return found;
 }
 
+/* Others of its threads stand still, the main one has ended since the process was looked at. */
+static int main_thread_lost(struct dump_process *p)
+{
+	struct proc_stat st;
+	int r = proc_stat_read(p->proc_fd, &st);
+
+	if (r < 0 || st.state != 'Z')
+		return r < 0 ? r : -ESRCH;
+	p->exit_code = st.exit_code;
+	p->main_ended = true;
+	return process_open_thread(p, p->threads[0].task.tid);
+}
+
 /* The leader first in p->threads, as the images want it. */
 static int leader_first(struct dump_process *p)
 {
 	struct dump_thread *leader = thread_find(p, p->pid), tmp;
+	int r = !leader && !p->main_ended && p->n_threads ? main_thread_lost(p) : 0;
 
+	if (r < 0)
+		return r;
 	if (p->main_ended && p->n_threads && p->life == TASK_STOPPED)
 		return log_obstacle("let it go on (kill -CONT)",
 				    "process %d (%s) is stopped, and its main thread has ended", p->pid, p->comm);
@@ -316,6 +332,9 @@ static int process_add(struct dump_ctx *ctx, struct dump_process *parent, pid_t 
 	if (r == -ESRCH) {
 		struct dump_process *p = ctx->procs[--ctx->n_procs];
 
+		/* Nobody will look for what has been stopped of it. */
+		for (size_t i = 0; i < p->n_threads; i++)
+			(void)!task_detach(&p->threads[i].task);
 		close_fdp(&p->proc_fd);
 		close_fdp(&p->pidfd);
 		return r;

@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -496,3 +497,42 @@ def test_options_come_from_files_and_the_command_line_wins(sleeper, tmp_path):
     assert run("-V", env=env).returncode == 1
     assert run("-V", "--no-default-config", env=env).returncode == 0
     assert run("-V", "--config", tmp_path / "more", env=env).returncode == 0
+
+
+MAIN_ENDS = """
+import ctypes, os, signal, threading, time
+os.setsid()
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+threading.Thread(target=time.sleep, args=(1000,)).start()
+print("ready", flush=True)
+signal.sigwait([signal.SIGUSR1])
+ctypes.CDLL(None).syscall(60, 0)    # exit(2): of this thread
+"""
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="needs strace to hold cr back")
+def test_a_main_thread_that_ends_while_it_is_to_be_stopped_is_no_obstacle(tmp_path):
+    p = subprocess.Popen([sys.executable, "-c", MAIN_ENDS], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    (tmp_path / "img").mkdir()
+    argv = ["strace", "-f", "-qq", "-o", tmp_path / "trace", "-e", "trace=ptrace", "-e",
+            "inject=ptrace:delay_enter=1000000:when=1", CR, "dump", "-R", "-t", str(p.pid), "-D", tmp_path / "img"]
+    try:
+        assert p.stdout.readline() == b"ready\n"
+        dump = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True)
+        wait_for(lambda: any(in_ptrace(pid, p.pid) for pid in os.listdir("/proc") if pid.isdigit()), 20, "cr's first call")
+        os.kill(p.pid, signal.SIGUSR1)
+        _, text = dump.communicate(timeout=60)
+        assert dump.returncode == 0, text
+        wait_for(lambda: open(f"/proc/{p.pid}/stat").read().rpartition(")")[2].split()[0] == "Z", 5, "its end")
+    finally:
+        p.kill()
+        p.wait()
+        p.stdout.close()
+
+
+def in_ptrace(pid, target):
+    """PTRACE_SEIZE of this process."""
+    try:
+        return open(f"/proc/{pid}/syscall").read().startswith(f"101 0x4206 {target:#x} ")
+    except OSError:
+        return False
