@@ -72,12 +72,17 @@ static int queue_get(const void *arg)
 	return id < 0 ? neg_errno() : id;
 }
 
+static int queue_get_any(void)
+{
+	return msgget(IPC_PRIVATE, 0600);
+}
+
 static void queue_remove(int id)
 {
 	msgctl(id, IPC_RMID, NULL);
 }
 
-static const struct ipc_maker queue_maker = { "msg", queue_get, queue_remove };
+static const struct ipc_maker queue_maker = { "msg", queue_get, queue_get_any, queue_remove };
 
 static size_t bytes_largest(const struct rest_queue *q)
 {

@@ -70,6 +70,15 @@ int ipc_in_child(struct restore_ctx *ctx, const IpcDescEntry *as, ipc_child_fn f
 	return r;
 }
 
+/* What was not used up would be the number of the next object that anybody makes. */
+static void use_up_next_id(const struct ipc_maker *m)
+{
+	int id = m->get_any();
+
+	if (id >= 0)
+		m->remove(id);
+}
+
 int ipc_make(struct restore_ctx *ctx, const struct ipc_maker *m, const IpcDescEntry *d, const void *arg)
 {
 	char text[16];
@@ -82,6 +91,8 @@ int ipc_make(struct restore_ctx *ctx, const struct ipc_maker *m, const IpcDescEn
 		if (r < 0)
 			return log_err(r, "cannot write /proc/sys/kernel/%s_next_id", m->what);
 		id = ipc_in_child(ctx, d, m->get, arg);
+		if (id < 0)
+			use_up_next_id(m);
 		if (id == -EEXIST)
 			return log_fail(id, "its key 0x%08x belongs to another one", d->key);
 		if (id < 0)

@@ -47,6 +47,11 @@ static int set_values(const struct rest_set *s, int id)
 	return 0;
 }
 
+static void set_remove(int id)
+{
+	semctl(id, 0, IPC_RMID);
+}
+
 /* In a child. */
 static int set_get(const void *arg)
 {
@@ -56,15 +61,17 @@ static int set_get(const void *arg)
 	if (id < 0)
 		return neg_errno();
 	r = set_values(s, id);
+	if (r < 0)
+		set_remove(id);
 	return r < 0 ? r : id;
 }
 
-static void set_remove(int id)
+static int set_get_any(void)
 {
-	semctl(id, 0, IPC_RMID);
+	return semget(IPC_PRIVATE, 1, 0600);
 }
 
-static const struct ipc_maker set_maker = { "sem", set_get, set_remove };
+static const struct ipc_maker set_maker = { "sem", set_get, set_get_any, set_remove };
 
 static int set_dress(struct restore_ctx *ctx, const IpcDescEntry *d)
 {

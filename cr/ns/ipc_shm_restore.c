@@ -49,12 +49,18 @@ static int segment_get(const void *arg)
 	return id < 0 ? neg_errno() : id;
 }
 
+static int segment_get_any(void)
+{
+	return shmget(IPC_PRIVATE, 1, 0600);
+}
+
 static void segment_remove(int id)
 {
 	shmctl(id, IPC_RMID, NULL);
 }
 
-static const struct ipc_maker segment_maker = { "shm", segment_get, segment_remove };
+static const struct ipc_maker segment_maker = { "shm", segment_get, segment_get_any,
+						segment_remove };
 
 static int segment_take_over(struct restore_ctx *ctx, const struct rest_segment *s,
 			     const struct shmid_ds *ds)

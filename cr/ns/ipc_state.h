@@ -122,6 +122,7 @@ int ipc_in_child(struct restore_ctx *ctx, const IpcDescEntry *as, ipc_child_fn f
 struct ipc_maker {
 	const char *what;		/* "shm": /proc/sys/kernel/shm_next_id */
 	ipc_child_fn get;
+	int (*get_any)(void);		/* without a key */
 	void (*remove)(int id);
 };
 int ipc_make(struct restore_ctx *ctx, const struct ipc_maker *m, const IpcDescEntry *d,
