@@ -364,10 +364,18 @@ static int unlock_table(struct nft *n, char *table)
 	_cleanup_free_ char *name = table;
 	_cleanup_free_ char *list = name ? str_fmt("list table inet %s\n", name) : NULL;
 	_cleanup_free_ char *delete = name ? str_fmt("delete table inet %s\n", name) : NULL;
+	const char *e;
 
 	if (!list || !delete)
 		return log_err(-ENOMEM, "cannot unlock the network");
-	return n->run(n->ctx, list) ? 0 : nft_run(n, delete, "unlock");
+	if (!n->run(n->ctx, list))
+		return nft_run(n, delete, "unlock");
+	e = n->error_text(n->ctx);
+	/* No such table, as for most trees; or nobody knows. */
+	if (!strstr(e, strerror(ENOENT)))
+		log_warn("if table inet %s is there, connections stay blocked: nftables: %.*s", name,
+			 (int)strcspn(e, "\n"), e);
+	return 0;
 }
 
 static int unlock(void *arg)

@@ -3,10 +3,15 @@
  * refused, addresses, forged segments, the rules of the network lock.
  */
 #include <arpa/inet.h>
+#include <dlfcn.h>
 #include <linux/inet_diag.h>
 #include <linux/packet_diag.h>
 #include <linux/unix_diag.h>
 #include <netinet/tcp.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "kernel/sockdiag.h"
 #include "kind/sk_inet.h"
@@ -477,4 +482,35 @@ TEST("the network lock names each connection, mapped addresses as IPv4")
 	ASSERT_CONTAINS(rules, "-s 2001:db8::1 --sport 82 -d 2001:db8::2 --dport 4002 -j DROP\n");
 	free(rules);
 	map_done(&all);
+}
+
+static void unlock_as_nobody(int log)
+{
+	log_init(LOGLEVEL_WARN, log);
+	if (unshare(CLONE_NEWNET) < 0 || setresuid(65534, 65534, 65534) < 0)
+		_exit(2);
+	_exit(hostlock_unlock("0123", getpid()) < 0);
+}
+
+TEST("a network lock that cannot be looked for is no success without a word")
+{
+	int log = memfd_create("log", MFD_CLOEXEC), status;
+	void *nft = dlopen("libnftables.so.1", RTLD_NOW);
+	char text[512] = "";
+	pid_t child;
+
+	if (!nft)
+		unit_skip("no libnftables");
+	dlclose(nft);
+	child = fork();
+	if (!child)
+		unlock_as_nobody(log);
+	ASSERT_EQ(waitpid(child, &status, 0), child);
+	if (WEXITSTATUS(status) == 2)
+		unit_skip("no network namespace of our own");
+	ASSERT_EQ(status, 0);
+	ASSERT(pread(log, text, sizeof(text) - 1, 0) >= 0);
+	ASSERT_CONTAINS(text, "CRIU-0123");
+	ASSERT_CONTAINS(text, "connections stay blocked");
+	close(log);
 }
