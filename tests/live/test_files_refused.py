@@ -179,6 +179,28 @@ def test_it_is_refused_by_name_and_nothing_changes(start, case):
     p.is_as(before)
 
 
+# name: (program, what the message must say, the remedy)
+STATE = {
+    "deadline scheduling": (
+        'call(314, 0, ctypes.create_string_buffer(struct.pack("IIQiIQQQII", 56, 6, 0, 0, 0, 10**7, 3 * 10**7,'
+        " 3 * 10**7, 0, 0)), 0)", "SCHED_DEADLINE", "chrt"),
+    "many timers": ("for _ in range(1025):\n    call(222, 0, None, room)",
+                    "1025 POSIX timers, more than 1024", "delete timers"),
+}
+
+
+@pytest.mark.parametrize("case", STATE)
+def test_a_state_that_cannot_be_kept_is_refused_by_name(start, case):
+    program, what, remedy = STATE[case]
+    p = start(program)
+    before = p.state()
+    done = cr("dump", p.images, "-t", str(p.pid))
+    assert done.returncode != 0
+    line = next((x for x in done.log.splitlines() if what in x), "")
+    assert line and remedy in line and str(p.pid) in line and "python3" in line, done.log
+    p.is_as(before)
+
+
 def test_check_names_every_obstacle_in_one_pass_and_writes_nothing(start):
     # Of its scheduling, its memory and its descriptors: what is found first hides nothing.
     # SCHED_DEADLINE wants all processors.
