@@ -276,6 +276,43 @@ def test_a_waiting_connection_is_refused_unless_it_may_be_lost(target, tmp_path)
         assert "wait to be accepted are lost" in done.log
 
 
+LOSING = """
+import signal, socket, time
+def udp():
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("127.0.0.1", 0)); return s
+unread, failed, gone, plain = udp(), udp(), udp(), udp()
+plain.sendto(b"unread", unread.getsockname())
+failed.connect(gone.getsockname()); gone.close(); failed.send(b"?")
+plain.setsockopt(socket.SOL_SOCKET, 37, 1 << 4 | 1 << 7)       # SO_TIMESTAMPING: SOFTWARE, OPT_ID
+l = socket.create_server(("127.0.0.1", 0)); l.setsockopt(socket.SOL_TCP, 27, 1)        # TCP_SAVE_SYN
+c = socket.create_connection(l.getsockname()); s, _ = l.accept()
+c.setsockopt(socket.SOL_SOCKET, 60, 1)                          # SO_ZEROCOPY
+print("ready", flush=True)
+signal.sigwait([signal.SIGUSR1])
+assert unread.recv(10, socket.MSG_DONTWAIT) == b"unread"
+assert failed.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 111
+assert len(s.getsockopt(socket.SOL_TCP, 28, 200)) >= 40         # TCP_SAVED_SYN
+print("ok", flush=True)
+"""
+
+
+def test_what_a_dump_loses_of_sockets_is_said_and_still_there(target, tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    p = target("import signal; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])" + LOSING,
+               stdout=subprocess.PIPE)
+    assert p.stdout.readline() == b"ready\n"
+    done = cr("dump", images, "-t", str(p.pid), "--tcp-established", "--network-lock", "skip",
+              "--leave-running", "--external", "pipe[*]")
+    check(done, "dump")
+    for what in ("unread datagrams of port", "an error that nobody has read yet", "MSG_ZEROCOPY",
+                 "SOF_TIMESTAMPING_OPT_ID", "TCP_SAVED_SYN"):
+        assert done.log.count(what) == 1, (what, done.log)
+    p.send_signal(signal.SIGUSR1)
+    assert p.stdout.readline() == b"ok\n"
+    p.stdout.close()
+
+
 def test_a_stream_gets_the_replacement_that_is_handed_in(target, tmp_path):
     images = tmp_path / "images"
     images.mkdir()
