@@ -370,7 +370,7 @@ static void drop_made(struct sk_call *calls, size_t n)
 		}
 }
 
-static int creds_cmp(const SkCredsEntry *a, const SkCredsEntry *b)
+int sk_creds_cmp(const SkCredsEntry *a, const SkCredsEntry *b)
 {
 	if (a->pid != b->pid)
 		return a->pid < b->pid ? -1 : 1;
@@ -386,7 +386,7 @@ static int creds_cmp(const SkCredsEntry *a, const SkCredsEntry *b)
 static int call_cmp(const void *a, const void *b)
 {
 	const struct sk_call *x = a, *y = b;
-	int by_who = creds_cmp(x->who, y->who);
+	int by_who = sk_creds_cmp(x->who, y->who);
 
 	/* All calls of one stand-in are as loud. */
 	return by_who ? by_who : x->quiet - y->quiet;

@@ -37,6 +37,9 @@ struct sk_call {
  */
 int sk_call_as(struct restore_ctx *ctx, struct sk_call *calls, size_t n) _must_check_;
 
+/* An order of callers; 0: the same. */
+int sk_creds_cmp(const SkCredsEntry *a, const SkCredsEntry *b);
+
 /*
  * A process with this pid until sk_release_pid(): a message can be sent in the name of a pid that
  * is there only. -EEXIST when it is.

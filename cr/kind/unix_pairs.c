@@ -98,7 +98,6 @@ static int bind_name(const UnixSkEntry *e, int fd)
 	return bind(fd, (struct sockaddr *)&sa, len) < 0 ? neg_errno() : 0;
 }
 
-
 /* An own, empty root: whatever is bound here exists nowhere else. */
 static int enter_empty_root(void)
 {
@@ -160,20 +159,13 @@ static int bind_paths_apart(struct work *w)
 	return w->r;
 }
 
-static bool same_creds(const SkCredsEntry *a, const SkCredsEntry *b)
-{
-	return a->pid == b->pid && a->uid == b->uid && a->gid == b->gid &&
-	       a->n_groups == b->n_groups &&
-	       (!a->n_groups || !memcmp(a->groups, b->groups, a->n_groups * sizeof(*a->groups)));
-}
-
 static bool same_door(const struct door *d, const struct usk *u, const SkCredsEntry *who)
 {
 	const char *a = d->e->name_dir ? d->e->name_dir : "";
 	const char *b = u->e->name_dir ? u->e->name_dir : "";
 
 	return usk_same_name(d->e, u->e) && d->e->type == u->e->type && !strcmp(a, b) &&
-	       same_creds(d->who, who);
+	       !sk_creds_cmp(d->who, who);
 }
 
 static int find_door(struct work *w, struct usk *u)
