@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "kind/sk_common.h"
 #include "ns/cgroup.h"
@@ -165,20 +166,24 @@ struct making {
 	struct group group;
 };
 
+/* pid: of the process that makes them instead. */
+static bool made_in_group(struct restore_ctx *ctx, struct group *g, uint32_t pid)
+{
+	int r = make_in_group(ctx, g);
+
+	if (r < 0)
+		log_warn("cannot make sockets in control group %s: %s; %zu of them come back in that of "
+			 "process %u", g->path, strerror(-r), g->n, pid);
+	return r >= 0;
+}
+
 static int flush(struct restore_ctx *ctx, struct making *m)
 {
 	struct group *g = &m->group;
-	int r = m->n ? make(ctx, m->p, m->w, m->n) : 0, away;
+	int r = m->n ? make(ctx, m->p, m->w, m->n) : 0;
 
-	if (!r && g->n) {
-		away = make_in_group(ctx, g);
-		if (away < 0) {
-			log_warn("cannot make sockets in control group %s: %s; %zu of them come back "
-				 "in that of process %u", g->path, strerror(-away), g->n,
-				 m->p->pst->pid);
-			r = make(ctx, m->p, g->w, g->n);
-		}
-	}
+	if (!r && g->n && !made_in_group(ctx, g, m->p->pst->pid))
+		r = make(ctx, m->p, g->w, g->n);
 	m->n = g->n = 0;
 	return r;
 }
@@ -216,7 +221,8 @@ static int make_here(struct restore_ctx *ctx, const struct wanted *w, const char
 		return log_err(-ENOMEM, "sockets");
 	g->path = cgroup;
 	g->w[g->n++] = *w;
-	if (cgroup && ctx->cgroup_state && !ctx->opts->n_cgroup_roots && make_in_group(ctx, g) >= 0)
+	if (cgroup && ctx->cgroup_state && !ctx->opts->n_cgroup_roots &&
+	    made_in_group(ctx, g, (uint32_t)getpid()))
 		return 0;
 	fd = socket(w->sort.family, w->sort.type | SOCK_CLOEXEC | SOCK_NONBLOCK, w->sort.proto);
 	return remember(ctx, w, fd, fd < 0 ? neg_errno() : 0);

@@ -276,6 +276,47 @@ def test_a_waiting_connection_is_refused_unless_it_may_be_lost(target, tmp_path)
         assert "wait to be accepted are lost" in done.log
 
 
+# A socket of the host's network namespace and of a group that its process is not in.
+HANDED_IN = """
+import ctypes, os, signal, socket
+def enter(group):
+    open(group + "/cgroup.procs", "w").write("0")
+enter(GROUPS + "-of-socket"); l = socket.create_server(("127.0.0.1", 0)); enter(GROUPS)
+if ctypes.CDLL(None).unshare(0x40000000):
+    os._exit(9)
+open(READY, "w").write("ready")
+signal.pause()
+"""
+
+
+def test_a_socket_that_loses_its_control_group_says_so(target, tmp_path):
+    ready, images = tmp_path / "ready", tmp_path / "images"
+    images.mkdir()
+    root = next(line.split()[4] for line in open("/proc/self/mountinfo") if " - cgroup2 " in line)
+    groups = [Path(f"{root}/crk-lost-{os.getpid()}{x}") for x in ("", "-of-socket")]
+    try:
+        for group in groups:
+            group.mkdir()
+        p = target(HANDED_IN.replace("GROUPS", repr(str(groups[0]))).replace("READY", repr(str(ready))),
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for(ready.exists, 10, "not ready")
+        check(cr("dump", images, "-t", str(p.pid)), "dump")
+        p.wait()
+        # Another path of that length, where no group can be.
+        files = (images / "files.img").read_bytes()
+        assert files.count(b"-of-socket") == 1
+        (images / "files.img").write_bytes(files.replace(b"-of-socket", b"/../socket"))
+        done = cr("restore", images, "-d")
+        check(done, "restore")
+        os.kill(p.pid, signal.SIGKILL)
+        assert re.search(r"cannot make sockets in control group \S+/\.\./socket", done.log), done.log
+    finally:
+        for group in groups:
+            if group.exists():
+                wait_for(lambda g=group: not (g / "cgroup.procs").read_text(), 5, "group is not empty")
+                group.rmdir()
+
+
 LOSING = """
 import signal, socket, time
 def udp():
