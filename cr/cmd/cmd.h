@@ -81,8 +81,11 @@ int cmd_swrk(struct cmd_opts *o);
  */
 int cmd_run_dump(struct cmd_opts *o, bool pre) _must_check_;
 int cmd_run_restore(struct cmd_opts *o, pid_t *ret_root) _must_check_;
-/* Runs fn in a child that is told to end, not killed. Its exit status, 128 + its signal, or -errno. */
-int cmd_in_child(int (*fn)(void *arg), void *arg) _must_check_;
+/*
+ * Runs fn in a child that is told to end, not killed. Its exit status, 128 + its signal, or -errno.
+ * *ret_told: we were told to end meanwhile.
+ */
+int cmd_in_child(int (*fn)(void *arg), void *arg, bool *ret_told) _must_check_;
 int cmd_write_pidfile(const char *path, pid_t pid) _must_check_;
 
 /*

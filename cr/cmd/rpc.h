@@ -17,6 +17,7 @@ struct rpc_session {
 	int sock;
 	pid_t peer;			/* whose descriptors a request names; 0: none of our pids */
 	bool swrk;			/* we are the client's own child, with descriptors of its */
+	bool told_to_end;		/* by a signal, while the last request ran */
 	bool notify;			/* it wants to be asked at each event of the running request */
 };
 

@@ -119,7 +119,7 @@ static int dump_in_child(void *arg)
 
 static int handle_dump(struct request *q)
 {
-	int status = cmd_in_child(dump_in_child, q);
+	int status = cmd_in_child(dump_in_child, q, &q->s->told_to_end);
 
 	if (status == 0 || status == 1)
 		return status ? -ECANCELED : 0;
@@ -316,7 +316,7 @@ int rpc_serve(struct rpc_session *s)
 			q.a = &a;
 			r = handle(&q, after_pre);
 			after_pre = req->type == CRIU_REQ_TYPE__PRE_DUMP;
-			again = after_pre || req->keep_open;
+			again = (after_pre || req->keep_open) && !s->told_to_end;
 		} else {
 			r = r ? r : -ECONNRESET;
 		}

@@ -78,7 +78,7 @@ static void end_signals(sigset_t *set)
 }
 
 /* Hands the wish to end on to the child and waits for it: it needs a moment to roll back. */
-static int wait_for_child(pid_t child)
+static int wait_for_child(pid_t child, bool *ret_told)
 {
 	int status, sig;
 	sigset_t set;
@@ -92,8 +92,10 @@ static int wait_for_child(pid_t child)
 			break;
 		if (r < 0 && errno != EINTR)
 			return neg_errno();
-		if (sigwait(&set, &sig) == 0 && sig != SIGCHLD)
+		if (sigwait(&set, &sig) == 0 && sig != SIGCHLD) {
 			kill(child, SIGTERM);
+			*ret_told = true;
+		}
 	}
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
@@ -102,19 +104,20 @@ static int wait_for_child(pid_t child)
  * A tracer that is killed inside a batch would leave a task on the call zone. So a child traces,
  * which takes signals at safe points only, and it rolls back when we are killed.
  */
-int cmd_in_child(int (*fn)(void *arg), void *arg)
+int cmd_in_child(int (*fn)(void *arg), void *arg, bool *ret_told)
 {
 	sigset_t set, old;
 	pid_t child, parent = getpid();
 	int r;
 
+	*ret_told = false;
 	end_signals(&set);
 	sigaddset(&set, SIGCHLD);
 	if (sigprocmask(SIG_BLOCK, &set, &old) < 0)
 		return neg_errno();
 	child = fork();
 	if (child) {
-		r = child < 0 ? neg_errno() : wait_for_child(child);
+		r = child < 0 ? neg_errno() : wait_for_child(child, ret_told);
 		sigprocmask(SIG_SETMASK, &old, NULL);
 		return r;
 	}
@@ -126,7 +129,8 @@ int cmd_in_child(int (*fn)(void *arg), void *arg)
 
 static int in_child(struct cmd_opts *o, int (*fn)(void *arg))
 {
-	int status = cmd_in_child(fn, o);
+	bool told;
+	int status = cmd_in_child(fn, o, &told);
 
 	if (status < 0)
 		fprintf(stderr, "cr: cannot run a process: %s\n", strerror(-status));

@@ -268,8 +268,9 @@ def test_swrk_ends_between_requests_when_told_to(maker):
     answer = client.ask(PRE_DUMP, places(maker.images, pid=maker.pid))
     if not answer["success"]:
         pytest.skip(answer["cr_errmsg"])
+    # The answer may come before the process that gave it has ended: then it is not killed.
     client.process.send_signal(signal.SIGTERM)
-    assert client.process.wait(timeout=10) == -signal.SIGTERM
+    assert client.process.wait(timeout=10) in (0, -signal.SIGTERM)
 
 
 def test_what_a_client_names_when_asked_is_the_clients(tmp_path):
