@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,6 +63,27 @@ def check(done, what):
     if done.returncode:
         tail = "\n".join(done.log.splitlines()[-25:])
         raise Failure(f"{what}: exit {done.returncode}\n{done.stderr}\n{tail}")
+
+
+def cr_check(pid, *options):
+    """Exit code and all that `cr check` says."""
+    done = subprocess.run([CR, "check", "-t", str(pid), *options], capture_output=True, text=True,
+                          check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def start_python(code, **kwargs):
+    """A process of a session of its own with libc at hand; what it printed first, as numbers."""
+    p = subprocess.Popen([sys.executable, "-c", "import ctypes, os, time\n"
+                          "libc = ctypes.CDLL(None)\nos.setsid()\n" + code],
+                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, **kwargs)
+    return p, [int(n) for n in p.stdout.readline().split()]
+
+
+def stop_python(p):
+    p.kill()
+    p.wait()
+    p.stdout.close()
 
 
 class HugePages:

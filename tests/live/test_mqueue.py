@@ -5,11 +5,10 @@ import ctypes
 import json
 import os
 import subprocess
-import sys
 
 import pytest
 
-from live import CR, Maker, cr
+from live import CR, Maker, cr, cr_check, start_python, stop_python
 
 libc = ctypes.CDLL(None, use_errno=True)
 RDWR_CREAT = os.O_RDWR | os.O_CREAT | os.O_NONBLOCK
@@ -42,24 +41,7 @@ def maker(tmp_path):
         remove(m.images)
 
 
-def start(code):
-    p = subprocess.Popen([sys.executable, "-c", "import ctypes, os, time\nlibc = ctypes.CDLL(None)\n"
-                          "os.setsid()\n" + code + "\nprint(flush=True)\ntime.sleep(1e6)"],
-                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
-    p.stdout.readline()
-    return p
-
-
-def stop(p):
-    p.kill()
-    p.wait()
-    p.stdout.close()
-
-
-def check(pid):
-    done = subprocess.run([CR, "check", "-t", str(pid)], capture_output=True, text=True,
-                          check=False)
-    return done.returncode, done.stdout + done.stderr
+SLEEP = "\nprint(flush=True)\ntime.sleep(1e6)"
 
 
 def test_queues_come_back_with_what_was_in_them(maker):
@@ -110,32 +92,33 @@ def test_a_queue_that_was_used_since_is_not_taken_over(maker):
 def test_a_queue_that_others_have_open_is_refused(maker):
     name = f"/crk-test-{maker.pid}-0"
     q = queue_open(name)
-    code, text = check(maker.pid)
+    code, text = cr_check(maker.pid)
     assert code == 1 and f"{name}: POSIX message queue that process {os.getpid()}, outside" in text, text
     os.close(q)
-    code, text = check(maker.pid)
+    code, text = cr_check(maker.pid)
     assert code == 0, text
     maker.verify()
 
 
 def test_a_registered_notification_is_refused():
     name = f"/crk-notify-{os.getpid()}"
-    p = start(f"q = libc.mq_open(b'{name}', {RDWR_CREAT}, 0o600, None)\n"
-              "event = (ctypes.c_int * 16)(0, 0, 12, 0)\nlibc.mq_notify(q, event)")
+    p, _ = start_python(f"q = libc.mq_open(b'{name}', {RDWR_CREAT}, 0o600, None)\n"
+                        "event = (ctypes.c_int * 16)(0, 0, 12, 0)\nlibc.mq_notify(q, event)" + SLEEP)
     try:
-        code, text = check(p.pid)
+        code, text = cr_check(p.pid)
         assert code == 1 and f"{name}: POSIX message queue that notifies process {p.pid}" in text, text
     finally:
-        stop(p)
+        stop_python(p)
         libc.mq_unlink(name.encode())
 
 
 def test_a_queue_that_nobody_has_open_is_named():
     name = f"/crk-loose-{os.getpid()}"
-    p = start(f"os.setuid(65531)\nos.close(libc.mq_open(b'{name}', {RDWR_CREAT}, 0o600, None))")
+    p, _ = start_python("os.setuid(65531)\n"
+                        f"os.close(libc.mq_open(b'{name}', {RDWR_CREAT}, 0o600, None))" + SLEEP)
     try:
-        code, text = check(p.pid)
+        code, text = cr_check(p.pid)
         assert code == 0 and f"{name} of user 65531 is open in no process" in text, text
     finally:
-        stop(p)
+        stop_python(p)
         libc.mq_unlink(name.encode())

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from live import CR, reap_orphans, wait_for
+from live import CR, cr_check, reap_orphans, wait_for
 
 PRELUDE = """
 import ctypes, os, time
@@ -45,19 +45,13 @@ def run():
         p.stdout.close()
 
 
-def check(pid, *options):
-    done = subprocess.run([CR, "check", "-t", str(pid), *options], capture_output=True, text=True,
-                          check=False)
-    return done.returncode, done.stdout + done.stderr
-
-
 def test_message_queues_of_an_own_ipc_namespace_are_refused_by_name(run):
     p, _ = run("""
 unshare(NEWIPC)
 libc.mq_open(b"/posix", os.O_CREAT | os.O_RDWR, 0o600, None)
 ready(1)
 """)
-    code, text = check(p.pid)
+    code, text = cr_check(p.pid)
     assert code == 1
     assert "POSIX message queue /posix" in text, text
 
@@ -67,7 +61,7 @@ def test_a_namespace_that_others_are_in_is_refused(run, name):
     flag = {"ipc": "NEWIPC", "net": "NEWNET"}[name]
     p, _ = run(f"unshare({flag})\nready(1)")
     other, _ = run(f"fd = os.open('/proc/{p.pid}/ns/{name}', 0)\nlibc.setns(fd, 0)\nready(1)")
-    code, text = check(p.pid)
+    code, text = cr_check(p.pid)
     assert code == 1
     assert f"process {other.pid} (" in text and f"outside of the tree is in its {name} namespace" \
         in text, text
@@ -80,7 +74,7 @@ assert os.system("ip link set lo up && ip link add x0 type vxlan id 7 dstport 47
 os.system("ip nexthop add id 7 dev lo")
 ready(1)
 """)
-    code, text = check(p.pid)
+    code, text = cr_check(p.pid)
     assert code == 1
     for words in ("interface x0 of its network namespace is of kind vxlan", "1 nexthop objects"):
         assert words in text, text
@@ -190,6 +184,6 @@ s = socket.socket()
 libc.setns(home, 0)
 ready(1)
 """)
-    code, text = check(p.pid)
+    code, text = cr_check(p.pid)
     assert code == 1
     assert "a socket of a network namespace that no process of the tree is in" in text, text

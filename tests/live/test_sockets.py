@@ -69,8 +69,7 @@ def test_an_outside_unix_peer_is_refused_by_its_name(maker):
 @pytest.mark.parametrize("maker", ["tcp_peer"], indirect=True)
 def test_a_check_names_every_connection(maker):
     maker.start()
-    done = subprocess.run([Path(os.environ.get("CR", "build/cr")), "check", "-t", str(maker.pid)],
-                          capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    done = subprocess.run([CR, "check", "-t", str(maker.pid)], capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stdout.count("connected TCP socket") == 2
     maker.verify()
@@ -371,8 +370,7 @@ def test_a_stream_gets_the_replacement_that_is_handed_in(target, tmp_path):
     os.set_inheritable(replacement.fileno(), True)
     log = images / "restore.log"
     done = subprocess.run(
-        [Path(__file__).parents[2] / os.environ.get("BUILD", "build") / "cr", "restore", "-D",
-         images, "-d", "-o", "restore.log", "-v4", "--inherit-fd",
+        [CR, "restore", "-D", images, "-d", "-o", "restore.log", "-v4", "--inherit-fd",
          f"fd[{replacement.fileno()}]:socket:[{inode}]"], close_fds=False, capture_output=True,
         text=True)
     assert done.returncode == 0, done.stderr + log.read_text()

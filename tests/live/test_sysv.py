@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from live import CR, Maker, cr, proc_state, reap_orphans, wait_for
+from live import (CR, Maker, cr, cr_check, proc_state, reap_orphans, start_python, stop_python,
+                  wait_for)
 
 libc = ctypes.CDLL(None, use_errno=True)
 IPC_CREAT, IPC_RMID, SETVAL, GETPID, GETVAL = 0o1000, 0, 16, 11, 12
@@ -105,11 +106,9 @@ def test_a_segment_that_others_have_attached_is_refused(maker):
     key = libc.shmget(key_of(maker), 0, 0)
     at = libc.shmat(key, None, 0)
     try:
-        done = subprocess.run([CR, "check", "-t", str(maker.pid)], capture_output=True, text=True,
-                              check=False)
-        assert done.returncode == 1
-        assert f"segment {key} (key {key_of(maker):#x}) is attached 3 times by this tree and 4" \
-            in done.stdout + done.stderr
+        code, text = cr_check(maker.pid)
+        assert code == 1
+        assert f"segment {key} (key {key_of(maker):#x}) is attached 3 times by this tree and 4" in text
     finally:
         libc.shmdt(ctypes.c_void_p(at))
     maker.verify()
@@ -129,26 +128,6 @@ def test_a_signal_that_comes_before_the_wait_is_repeated_ends_it(maker):
     maker.verify()
 
 
-def start(code, **kw):
-    """A Python program; what it printed first, as numbers."""
-    p = subprocess.Popen([sys.executable, "-c", "import ctypes, os, time\n"
-                          "libc = ctypes.CDLL(None)\nos.setsid()\n" + code],
-                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, **kw)
-    return p, [int(n) for n in p.stdout.readline().split()]
-
-
-def stop(p):
-    p.kill()
-    p.wait()
-    p.stdout.close()
-
-
-def check(pid):
-    done = subprocess.run([CR, "check", "-t", str(pid)], capture_output=True, text=True,
-                          check=False)
-    return done.returncode, done.stdout + done.stderr
-
-
 SEM_AND_QUEUE = """
 sem = libc.semget(0, 2, 0o1666)
 libc.semctl(sem, 1, 16, 5)
@@ -160,69 +139,69 @@ SLEEP = "\ntime.sleep(1e6)"
 
 
 def test_a_segment_of_the_tree_that_nobody_has_attached_is_refused():
-    p, (shm,) = start("print(libc.shmget(0, 4096, 0o1600), flush=True)" + SLEEP)
+    p, (shm,) = start_python("print(libc.shmget(0, 4096, 0o1600), flush=True)" + SLEEP)
     try:
-        code, text = check(p.pid)
+        code, text = cr_check(p.pid)
         assert code == 1 and f"System V segment {shm} " in text and str(p.pid) in text, text
     finally:
-        stop(p)
+        stop_python(p)
         REMOVE["shm"](shm)
 
 
 def test_a_segment_that_the_tree_was_the_last_to_detach_is_refused():
     shm = libc.shmget(0, 4096, 0o1600)
-    p, _ = start(f"libc.shmat.restype = ctypes.c_void_p\nat = libc.shmat({shm}, None, 0)\n"
+    p, _ = start_python(f"libc.shmat.restype = ctypes.c_void_p\nat = libc.shmat({shm}, None, 0)\n"
                  "libc.shmdt(ctypes.c_void_p(at))\nprint(flush=True)" + SLEEP)
     try:
-        code, text = check(p.pid)
+        code, text = cr_check(p.pid)
         assert code == 1 and f"System V segment {shm} " in text and str(p.pid) in text, text
     finally:
-        stop(p)
+        stop_python(p)
         REMOVE["shm"](shm)
 
 
 def test_what_others_use_too_is_refused_with_their_name():
-    p, (sem, queue) = start(SEM_AND_QUEUE + "libc.msgrcv(queue, b'1' * 12, 4, 0, 0)" + SLEEP)
+    p, (sem, queue) = start_python(SEM_AND_QUEUE + "libc.msgrcv(queue, b'1' * 12, 4, 0, 0)" + SLEEP)
     try:
-        wait_for(lambda: not check(p.pid)[0], 20, "it is refused")
+        wait_for(lambda: not cr_check(p.pid)[0], 20, "it is refused")
         libc.semctl(sem, 0, SETVAL, 1)
         libc.msgsnd(queue, b"\1" + b"\0" * 7 + b"more", 4, 0)
-        code, text = check(p.pid)
+        code, text = cr_check(p.pid)
         assert code == 1
         for words in (f"System V semaphores {sem} (", f"System V message queue {queue} (",
                       f"used by process {os.getpid()} ("):
             assert words in text, text
     finally:
-        stop(p)
+        stop_python(p)
         REMOVE["sem"](sem)
         REMOVE["msg"](queue)
 
 
 def test_a_stranger_that_waits_for_a_semaphore_is_refused():
-    p, (sem, queue) = start(SEM_AND_QUEUE + SLEEP)
-    waiter, _ = start(f"print(flush=True)\nlibc.semop({sem}, b'\\0\\0\\xff\\xff\\0\\0', 1)")
+    p, (sem, queue) = start_python(SEM_AND_QUEUE + SLEEP)
+    waiter, _ = start_python(f"print(flush=True)\nlibc.semop({sem}, b'\\0\\0\\xff\\xff\\0\\0', 1)")
     try:
         wait_for(lambda: libc.semctl(sem, 0, 14) == 1, 20, "it does not wait")
-        code, text = check(p.pid)
+        code, text = cr_check(p.pid)
         assert code == 1 and f"System V semaphores {sem} " in text, text
         assert "outside the tree waits" in text, text
     finally:
-        stop(waiter)
-        stop(p)
+        stop_python(waiter)
+        stop_python(p)
         REMOVE["sem"](sem)
         REMOVE["msg"](queue)
 
 
 def test_a_member_of_the_namespace_that_the_tree_never_used_is_left_alone(tmp_path):
-    p, _ = start("print(flush=True)" + SLEEP)
-    other, (sem, queue) = start(SEM_AND_QUEUE + SLEEP)
+    p, _ = start_python("print(flush=True)" + SLEEP)
+    other, (sem, queue) = start_python(SEM_AND_QUEUE + SLEEP)
     try:
         done = cr("dump", tmp_path, "-t", str(p.pid), "--leave-running")
         assert done.returncode == 0, done.log[-500:]
         assert sem not in saved(tmp_path, "sem") and queue not in saved(tmp_path, "msg")
     finally:
-        stop(p)
-        stop(other)
+        stop_python(p)
+        stop_python(other)
         REMOVE["sem"](sem)
         REMOVE["msg"](queue)
 
@@ -235,45 +214,45 @@ print(sem, flush=True)
 
 
 def test_an_adjustment_alone_makes_a_set_the_trees():
-    p, (sem,) = start(UNDO + SLEEP)
+    p, (sem,) = start_python(UNDO + SLEEP)
     try:
         libc.semctl(sem, 0, SETVAL, 9)          # forgets all adjustments, and was the last
-        assert check(p.pid)[0] == 0
-        stop(p)
-        p, (again,) = start(f"libc.semop({sem}, b'\\0\\0\\5\\0\\0\\x10', 1)\nprint({sem}, flush=True)"
+        assert cr_check(p.pid)[0] == 0
+        stop_python(p)
+        p, (again,) = start_python(f"libc.semop({sem}, b'\\0\\0\\5\\0\\0\\x10', 1)\nprint({sem}, flush=True)"
                             + SLEEP)
         libc.semop(sem, b"\0\0\1\0\0\0", 1)     # ours is the last pid
         assert libc.semctl(sem, 0, GETPID) == os.getpid()
-        code, text = check(p.pid)
+        code, text = cr_check(p.pid)
         assert code == 1 and f"semaphores {again} " in text and str(os.getpid()) in text, text
         assert libc.semctl(sem, 0, GETVAL) == 15 and libc.semctl(sem, 0, GETPID) == os.getpid()
     finally:
-        stop(p)
+        stop_python(p)
         assert libc.semctl(sem, 0, GETVAL) == 10
         REMOVE["sem"](sem)
 
 
 def test_adjustments_that_nobody_can_ask_for_are_refused():
-    p, (sem,) = start(UNDO.replace("0o1666", "0o1600") + "os.setuid(65534)\nos.setuid(65534)" + SLEEP)
+    p, (sem,) = start_python(UNDO.replace("0o1666", "0o1600") + "os.setuid(65534)\nos.setuid(65534)" + SLEEP)
     try:
         # It speaks before that.
         wait_for(lambda: "Uid:\t65534" in Path(f"/proc/{p.pid}/status").read_text(), 10, "setuid")
-        code, text = check(p.pid)
+        code, text = cr_check(p.pid)
         assert code == 1 and f"System V semaphores {sem} " in text, text
         assert "nothing shows its adjustments" in text, text
     finally:
-        stop(p)
+        stop_python(p)
         REMOVE["sem"](sem)
 
 
 def test_objects_whose_last_user_is_dead_go_with_their_owner(tmp_path):
-    p, (sem, queue) = start("os.setuid(65533)\nif not os.fork():\n"
+    p, (sem, queue) = start_python("os.setuid(65533)\nif not os.fork():\n"
                             + "\n".join(" " + line for line in SEM_AND_QUEUE.splitlines())
                             + "\n os._exit(0)\nos.wait()" + SLEEP)
     try:
         done = cr("dump", tmp_path, "-t", str(p.pid))
         assert done.returncode == 0, done.log[-500:]
-        stop(p)
+        stop_python(p)
         assert saved(tmp_path, "sem") == {sem} and saved(tmp_path, "msg") == {queue}
         for gone in (False, True):
             if gone:
@@ -291,14 +270,14 @@ def test_objects_whose_last_user_is_dead_go_with_their_owner(tmp_path):
 
 def test_an_object_that_only_its_owner_ties_to_the_tree_never_fails_a_restore(tmp_path):
     key = 0x43800000 + os.getpid()
-    p, (sem,) = start("os.setuid(65533)\nif not os.fork():\n"
+    p, (sem,) = start_python("os.setuid(65533)\nif not os.fork():\n"
                       f" sem = libc.semget({key}, 1, 0o1600)\n libc.semctl(sem, 0, 16, 5)\n"
                       " print(sem, flush=True)\n os._exit(0)\nos.wait()" + SLEEP)
     try:
         wait_for(lambda: not Path(f"/proc/{p.pid}/task/{p.pid}/children").read_text(), 20, "its child")
         done = cr("dump", tmp_path, "-t", str(p.pid))
         assert done.returncode == 0, done.log[-500:]
-        stop(p)
+        stop_python(p)
         assert saved(tmp_path, "sem") == {sem}
         remove_saved(tmp_path)
         other = libc.semget(key, 3, IPC_CREAT | 0o600)
@@ -315,10 +294,10 @@ def test_an_object_that_only_its_owner_ties_to_the_tree_never_fails_a_restore(tm
 
 
 def test_a_queue_that_was_used_since_is_not_taken_over(tmp_path):
-    p, (sem, queue) = start(SEM_AND_QUEUE + SLEEP)
+    p, (sem, queue) = start_python(SEM_AND_QUEUE + SLEEP)
     try:
         assert cr("dump", tmp_path, "-t", str(p.pid)).returncode == 0
-        stop(p)
+        stop_python(p)
         buf = ctypes.create_string_buffer(16)
         assert libc.msgrcv(queue, buf, 8, 0, 0) == 4
         done = cr("restore", tmp_path, "-d")
@@ -334,10 +313,10 @@ def test_a_queue_that_was_used_since_is_not_taken_over(tmp_path):
 
 
 def test_a_set_that_somebody_uses_is_not_taken_over(tmp_path):
-    p, (sem, _) = start(SEM_AND_QUEUE + SLEEP)
+    p, (sem, _) = start_python(SEM_AND_QUEUE + SLEEP)
     try:
         assert cr("dump", tmp_path, "-t", str(p.pid)).returncode == 0
-        stop(p)
+        stop_python(p)
         libc.semctl(sem, 0, SETVAL, 3)
         done = cr("restore", tmp_path, "-d")
         assert done.returncode == 1 and f"ipcrm -s {sem}" in done.log, done.log[-500:]
@@ -395,10 +374,12 @@ pid = os.fork()
 if not pid:
     os.setsid()
     libc.msgsnd(queue, message(int(os.environ["SIZE"])), int(os.environ["SIZE"]), 0)
-    os.close(w)
-    os.closerange(0, 100)
-    for _ in range(3):
-        os.open("/dev/null", os.O_RDWR)
+    null = os.open("/dev/null", os.O_RDWR)
+    for fd in range(3):
+        os.dup2(null, fd)
+    os.closerange(3, w)
+    os.closerange(w + 1, 100)
+    os.close(w)     # the last one
     while True:
         libc.pause()
 os.close(w)

@@ -53,16 +53,9 @@ __attribute__((unused)) static void cgroup_move(pid_t pid, const char *dir)
 /* hierarchy: "" for the unified one. group begins with "/". */
 __attribute__((unused)) static void cgroup_expect(pid_t pid, const char *hierarchy, const char *group)
 {
-	char path[64], text[4096], line[160];
-	ssize_t n;
-	int fd;
+	char text[4096], line[160];
 
-	snprintf(path, sizeof(path), "/proc/%d/cgroup", pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	MAKER_MUST(fd >= 0);
-	n = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	text[n > 0 ? n : 0] = '\0';
+	maker_read_proc(pid, "cgroup", text, sizeof(text));
 	snprintf(line, sizeof(line), ":%s:%s\n", hierarchy, group);
 	if (!strstr(text, line))
 		maker_fail("%d is not in %.140s but in: %s", pid, line, text);

@@ -167,20 +167,29 @@ __attribute__((unused)) static long long maker_status(int tid, const char *key, 
 	return v;
 }
 
+/* A short file of /proc/PID; empty if there is none. */
+__attribute__((unused)) static void maker_read_proc(int pid, const char *name, char *text, size_t room)
+{
+	char path[64];
+	ssize_t n = 0;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		n = read(fd, text, room - 1);
+		close(fd);
+	}
+	text[n > 0 ? n : 0] = '\0';
+}
+
 /* Whether a process or thread sits in this call and waits. */
 __attribute__((unused)) static bool maker_is_in_call(int tid, long nr)
 {
-	char path[32], text[128];
+	char text[128];
 	long is = -1;
-	ssize_t n;
-	int fd;
 
-	snprintf(path, sizeof(path), "/proc/%d/syscall", tid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	MAKER_MUST(fd >= 0);
-	n = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	text[n > 0 ? n : 0] = '\0';
+	maker_read_proc(tid, "syscall", text, sizeof(text));
 	return sscanf(text, "%ld", &is) == 1 && is == nr;
 }
 
@@ -197,17 +206,9 @@ __attribute__((unused)) static void maker_await_call(int tid, long nr)
 /* The letter in /proc/PID/stat; 0 if there is none, or if the name is another one (NULL: any). */
 __attribute__((unused)) static char maker_state(pid_t pid, const char *name)
 {
-	char path[32], text[512], *begin, *end;
-	ssize_t n;
-	int fd;
+	char text[512], *begin, *end;
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return 0;
-	n = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	text[n > 0 ? n : 0] = '\0';
+	maker_read_proc(pid, "stat", text, sizeof(text));
 	begin = strchr(text, '(');
 	end = strrchr(text, ')');
 	if (!begin || !end)
