@@ -184,7 +184,7 @@ static bool is_zombie(uint32_t pid)
 }
 
 /* A pid that is taken: by whom, since that is what the operator must know. */
-static int check_pid_free(uint32_t pid)
+int restore_check_pid_free(uint32_t pid)
 {
 	_cleanup_free_ char *comm = NULL;
 	char path[48];
@@ -214,14 +214,14 @@ int restore_load(struct restore_ctx *ctx)
 	for (size_t i = 0; r >= 0 && i < ctx->n_procs; i++) {
 		r = load_process(ctx, &ctx->procs[i]);
 		for (size_t k = 1; r >= 0 && k < ctx->procs[i].n_threads; k++)
-			r = check_pid_free((uint32_t)ctx->procs[i].threads[k].task.tid);
+			r = restore_check_pid_free((uint32_t)ctx->procs[i].threads[k].task.tid);
 		if (r >= 0)
-			r = check_pid_free(ctx->procs[i].pst->pid);
+			r = restore_check_pid_free(ctx->procs[i].pst->pid);
 	}
 	if (r >= 0)
 		r = restore_lineage(ctx);
 	for (size_t i = ctx->n_procs; r >= 0 && i < ctx->lineage.n; i++)
-		r = check_pid_free(ctx->lineage.kin[i]->pid);
+		r = restore_check_pid_free(ctx->lineage.kin[i]->pid);
 	/* Who leads the session of a job is a shell that lives, as a rule. */
 	if (r == -EEXIST && !ctx->opts->shell_job && ctx->procs[0].pst->sid != ctx->procs[0].pst->pid)
 		return log_fail(r, "for a job of a shell, whose session %u is not in the images, give --shell-job",

@@ -24,7 +24,8 @@
 #include "task/regs.h"
 
 #define THREAD_FLAGS	(CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM)
-#define TID_TRIES	20
+#define TID_TRIES	200u
+#define TID_WAIT_NSEC	10000000
 #define END_TRIES	10000u	/* of 1 ms */
 /* Threads cloned in one batch: few enough for remote->born and the zone's data. */
 #define THREADS_A_BATCH	32u
@@ -163,6 +164,11 @@ static int thread_create_by_last_pid(struct restore_ctx *ctx, struct restore_pro
 	for (unsigned int try = 0; try < TID_TRIES; try++) {
 		struct clone_args args = thread_args(p);
 
+		/* Who was faster has it until its end. */
+		if (!kill(want, 0)) {
+			nanosleep(&(struct timespec){ .tv_nsec = TID_WAIT_NSEC }, NULL);
+			continue;
+		}
 		batch_begin(b, &p->threads[0].task);
 		batch_call(b, SYS_clone3, batch_put(b, &args, sizeof(args)), sizeof(args));
 		r = write_filef(text, "/proc/sys/kernel/ns_last_pid");
@@ -179,8 +185,9 @@ static int thread_create_by_last_pid(struct restore_ctx *ctx, struct restore_pro
 		if (r < 0)
 			return r;
 	}
-	return log_fail(-EBUSY, "cannot get thread id %d in %u tries: others take pids too fast", want,
-			TID_TRIES);
+	r = restore_check_pid_free((uint32_t)want);
+	return r < 0 ? r : log_fail(-EBUSY, "cannot get thread id %d in %u tries: others take pids too fast",
+				    want, TID_TRIES);
 }
 
 /*

@@ -6,6 +6,8 @@
 
 /* restore_load.c: inventory, pstree, core, ids, mm, fs, fdinfo; all checked; pids free. */
 int restore_load(struct restore_ctx *ctx) _must_check_;
+/* -EEXIST names who has it. */
+int restore_check_pid_free(uint32_t pid) _must_check_;
 /* restore_lineage.c: a plan who makes whom; makes a restore_process for each helper. */
 int restore_lineage(struct restore_ctx *ctx) _must_check_;
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from live import CR, cr_check, reap_orphans, wait_for
+from live import CR, Maker, cr_check, reap_orphans, wait_for
 
 PRELUDE = """
 import ctypes, os, time
@@ -187,3 +187,35 @@ ready(1)
     code, text = cr_check(p.pid)
     assert code == 1
     assert "a socket of a network namespace that no process of the tree is in" in text, text
+
+
+FORKS = """
+import os, signal, time
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+while True:
+    if not os.fork():
+        time.sleep(0.06)
+        os._exit(0)
+    time.sleep(0.0002)
+"""
+
+
+def test_thread_ids_that_others_are_faster_to_take_are_waited_for(tmp_path):
+    """Inside a user namespace none can be chosen: the next one given is ours, if nobody forks."""
+    forkers = [subprocess.Popen([sys.executable, "-c", FORKS]) for _ in range(2)]
+    m = Maker("ns_sandbox", tmp_path)
+    try:
+        m.start()
+        m.dump()
+        m.reap()
+        for again in reversed(range(6)):
+            m.restore()
+            if again:
+                os.kill(m.pid, 9)
+                wait_for(lambda: not m.alive() and not os.path.exists(f"/proc/{m.pid}"), 10, "it ends")
+        m.verify()
+    finally:
+        m.end()
+        for p in forkers:
+            p.kill()
+            p.wait()
