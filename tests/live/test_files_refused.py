@@ -96,8 +96,9 @@ CASES = {
         ["--ghost-limit", "2M"]),
     "epoll of a lost file": (
         "import select; e = select.epoll(); r, w = os.pipe(); e.register(r); "
-        "pid = os.fork()\nif pid == 0:\n    os.close(e.fileno()); open('closed', 'x').close(); signal.pause()\n"
-        "os.close(r)\nwhile not os.path.exists('closed'):\n    pass", "no longer holds", "EPOLL_CTL_DEL", []),
+        "done = os.pipe(); pid = os.fork()\n"
+        "if pid == 0:\n    os.close(e.fileno()); os.write(done[1], b'x'); signal.sigwait({signal.SIGTERM})\n"
+        "os.read(done[0], 1); os.close(r)", "no longer holds", "EPOLL_CTL_DEL", []),
     "packet mode": (
         "import termios; m, s = os.openpty(); fcntl.ioctl(m, 0x5420, struct.pack('i', 1)); "
         "termios.tcflush(s, termios.TCIFLUSH)", "a status of packet mode is unread", "again", []),
