@@ -213,23 +213,34 @@ static int drop_range(struct restore_process *p, struct batch *b, uint64_t at, u
 	return 0;
 }
 
+/* Theirs may come in pieces smaller than a huge page, as CRIU writes them: dropped as one range. */
 int contents_drop(struct restore_process *p, struct batch *b)
 {
 	struct pages_reader *theirs = p->mem_from->pages;
+	uint64_t from = 0, to = 0;
 	struct page_run run, mine;
 	int r;
 
 	pages_rewind(theirs);
 	while ((r = pages_next(theirs, &run)) > 0) {
 		for (; run.n_pages; run.n_pages -= mine.n_pages) {
+			bool kept;
+
 			r = pages_at(p->pages, run.vaddr, run.n_pages, &mine);
-			if (!r)
-				r = drop_range(p, b, run.vaddr,
-					       run.vaddr + mine.n_pages * PAGE_BYTES);
 			if (r < 0)
 				return r;
+			kept = r > 0;
+			if (kept || run.vaddr != to) {
+				r = drop_range(p, b, from, to);
+				from = run.vaddr;
+			}
 			run.vaddr += mine.n_pages * PAGE_BYTES;
+			to = run.vaddr;
+			if (kept)
+				from = to;
+			if (r < 0)
+				return r;
 		}
 	}
-	return r;
+	return r < 0 ? r : drop_range(p, b, from, to);
 }
