@@ -116,7 +116,7 @@ int main(int argc, char **argv)
 	shared = area(PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_HUGETLB, -1);
 	fd_shared = area(PROT_READ | PROT_WRITE, MAP_SHARED, fd);
 	fd_private = area(PROT_READ | PROT_WRITE, MAP_PRIVATE, fd);
-	removed = removed_file();
+	removed = maker_is_plain() ? NULL : removed_file();
 	strcpy(priv, "private");
 	strcpy(priv + 3 * HUGE - 20, "at an end");
 	strcpy(ro + 5, "read only");

@@ -28,7 +28,7 @@ static char was[1 << 16];
 static void describe(char *out, size_t size)
 {
 	static const char *const plain[] = {
-		"ip addr | sed 's/ nodad//'", "ip -4 route", "ip -6 route", "ip rule",
+		"ip addr | sed 's/ nodad//; s/ proto kernel_[a-z]*//'", "ip -4 route", "ip -6 route", "ip rule",
 	}, *const full[] = {
 		"ip -d addr", "ip -4 route show table all", "ip -6 route show table all", "ip rule",
 		"ip -6 rule", "ip neigh show nud permanent", "nft list ruleset 2>&1", "ls /sys/class/net",

@@ -341,6 +341,7 @@ class TwoTrees(Program):
     def start(self):
         self.spawn(["sleep", "100000"])
         self.other = subprocess.Popen(["sleep", "100000"], stdin=subprocess.DEVNULL,
+                                      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                       start_new_session=True)
 
     def roots(self):
@@ -378,6 +379,7 @@ PLAIN = {
     "files_regular": "without O_DIRECTORY, which CRIU drops",
     "files_unlinked": "without files in a removed directory",
     "fowns": "without threads as owners",
+    "hugepages": "without a removed file on hugetlbfs",
     "inotifies": "without IN_ONESHOT, which CRIU drops",
     "netlinks": "without NETLINK_EXT_ACK, which CRIU drops",
     "ns_cgroupns": "without a mount of cgroup2 inside",
