@@ -1,4 +1,6 @@
 /* What a unit holds at this moment: processes, connections, streams to journald. */
+#include <sys/stat.h>
+
 #include "crkexec/phases.h"
 #include "crkexec/sockets.h"
 #include "crkexec/tree.h"
@@ -24,17 +26,35 @@ struct look {
 	const struct unit *un;
 };
 
-/* The engine saves it, but what we and the adoption ask of /proc/PID is not to be had there. */
+static bool has_own_pidns(pid_t pid)
+{
+	struct stat ours, its;
+	char path[40];
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/pid", pid);
+	return !stat(path, &its) && !stat("/proc/self/ns/pid", &ours) && its.st_ino != ours.st_ino;
+}
+
+/*
+ * The engine saves them; but of a main thread that has ended nothing is to be had that we and the
+ * adoption ask of /proc/PID, and the pids outside of a PID namespace would not be what systemd knows.
+ */
 static int look_at_process(void *arg, pid_t pid)
 {
 	const struct look *l = arg;
 	struct proc_stat st;
 
-	if (proc_stat_of(pid, &st) < 0 || st.state != 'Z' || st.n_threads < 2)
+	if (proc_stat_of(pid, &st) < 0)
 		return 0;
-	return upgrade_problem(l->u, -EOPNOTSUPP, l->un->name, "restart the service",
-			       "process %d (%s): its main thread has ended, %u others run", pid, st.comm,
-			       st.n_threads - 1);
+	if (st.state == 'Z' && st.n_threads > 1)
+		return upgrade_problem(l->u, -EOPNOTSUPP, l->un->name, "restart the service",
+				       "process %d (%s): its main thread has ended, %u others run", pid, st.comm,
+				       st.n_threads - 1);
+	if (has_own_pidns(pid))
+		return upgrade_problem(l->u, -EOPNOTSUPP, l->un->name, "set PrivatePIDs=no for the unit",
+				       "process %d (%s) is in a PID namespace of its own: outside of it it would come back under another pid",
+				       pid, st.comm);
+	return 0;
 }
 
 /* The new systemd is told of it; one that was replaced meanwhile would mean a cold start there. */

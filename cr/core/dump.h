@@ -24,7 +24,7 @@ struct peek;
 
 struct dump_thread {
 	struct task task;		/* tid, registers, mask */
-	uint32_t tid_virtual;		/* as the innermost pid namespace shows it */
+	uint32_t tid_virtual;		/* as the tree's PID namespace shows it */
 	CoreEntry *core;
 	struct proc_status *status;	/* read once by task_status(), task/parts.h */
 };
@@ -35,7 +35,8 @@ struct dump_process {
 	struct dump_ctx *ctx;
 	struct dump_process *parent;	/* NULL: root */
 	uint32_t number;		/* in procs, from 1 */
-	pid_t pid;
+	pid_t pid, host_pgid;
+	/* As the tree's PID namespace shows them (pids.h). 0: a group or session from outside of it. */
 	uint32_t pid_virtual, pgid, sid;
 	dev_t tty;			/* its controlling terminal, 0: none */
 	int tty_pgrp;			/* and that one's foreground group */
@@ -111,6 +112,7 @@ struct dump_ctx {
 	struct cr_stats stats;
 	uint32_t next_file_id, next_pages_id, next_ghost_id;
 	bool mntns_dumped;		/* reg_file_entry.mnt_id is meaningful */
+	unsigned int pid_level;		/* PID namespaces from ours down to the root's; 0: it is ours */
 	bool network_locked;		/* "network-lock" was notified */
 	int obstacles;			/* number found by check */
 	bool cancelled;

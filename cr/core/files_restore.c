@@ -61,7 +61,9 @@ static int fown_prepare(struct restore_ctx *ctx, struct restore_file *f)
 	fown->euid = ns_restore_uid(ctx, fown->euid);
 	switch (owner_find(ctx, fown)) {
 	case OWNER_NOW:
-		return 0;
+		fown->pid = (uint32_t)(fown->pid_type == F_OWNER_PGRP ? restore_pgid(ctx, fown->pid) :
+				       restore_pid(ctx, fown->pid));
+		return fown->pid ? 0 : log_fail(-ESRCH, "its SIGIO owner is not there");
 	case OWNER_LATER:
 		late = ARENA_NEW(&ctx->arena, struct late_fown);
 		if (!late)
@@ -83,7 +85,7 @@ static int late_fowns_set(struct restore_ctx *ctx)
 
 		if (l->f->fd < 0)
 			continue;
-		l->fown->pid = l->tid;
+		l->fown->pid = (uint32_t)restore_pid(ctx, l->tid);
 		r = restore_flags_fown(l->f->fd, file_flags(ctx, l->f->fe), l->fown);
 		if (r < 0)
 			return log_err(r, "cannot make thread %u the SIGIO owner of file %u",

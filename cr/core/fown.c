@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 
 #include "core/files.h"
+#include "core/pids.h"
 
 #ifndef F_GETOWNER_UIDS
 #define F_GETOWNER_UIDS 17
@@ -23,19 +24,16 @@
 /* The pid that goes to the image; 0 when the owner is not of the tree. */
 static uint32_t owner_virtual(struct dump_ctx *ctx, const struct f_owner_ex *o)
 {
-	struct dump_process *p = dump_process_find(ctx, o->pid);
+	const struct dump_process *p = dump_process_find(ctx, o->pid);
 
-	if (p && o->type != F_OWNER_PGRP)
-		return p->pid_virtual;
-	for (size_t i = 0; i < ctx->n_procs; i++) {
-		p = ctx->procs[i];
-		if (o->type == F_OWNER_PGRP && p->pgid == (uint32_t)o->pid)
-			return (uint32_t)o->pid;
-		for (size_t k = 0; o->type == F_OWNER_TID && k < p->n_threads; k++)
-			if (p->threads[k].task.tid == o->pid)
-				return p->threads[k].tid_virtual;
+	switch (o->type) {
+	case F_OWNER_PGRP:
+		return dump_pgid_virtual(ctx, o->pid);
+	case F_OWNER_TID:
+		return dump_pid_virtual(ctx, o->pid);
+	default:
+		return p ? p->pid_virtual : 0;
 	}
-	return 0;
 }
 
 int dump_fown(struct dump_ctx *ctx, struct dump_file *f, FownEntry **ret)

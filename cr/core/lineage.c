@@ -105,7 +105,7 @@ static int find_groups(struct lineage *l)
 			k->problem = "the leader of its process group is in another session";
 		} else if (leader) {
 			leader->leads_group = true;
-		} else if (k->sid != l->outside) {
+		} else if (k->sid != l->outside || l->own_numbers) {
 			r = helper_add(l, k, k->pgid, k->sid);
 			if (r < 0)
 				return r;
@@ -115,9 +115,14 @@ static int find_groups(struct lineage *l)
 	return 0;
 }
 
-/* A leader's own birth is free until one of its children needs it to be in that child's session. */
-static bool may_be_born_anywhere(const struct kin *k)
+/*
+ * A leader's own birth is free until one of its children needs it to be in that child's session. Before
+ * the first process of a PID namespace there is no session in it.
+ */
+static bool may_be_born_in(const struct lineage *l, const struct kin *k, uint32_t sid)
 {
+	if (l->own_numbers && !k->parent && sid != l->outside)
+		return false;
 	return kin_leads_session(k) && !k->helper && !k->born && !k->problem;
 }
 
@@ -130,7 +135,7 @@ static void find_maker(struct lineage *l, struct kin *k)
 		k->early = a && a->sid != k->born;
 		if (a ? !k->early || a->born == k->born : k->born == l->outside)
 			return;
-		if (a && may_be_born_anywhere(a) && !(leader && is_ancestor(a, leader))) {
+		if (a && may_be_born_in(l, a, k->born) && !(leader && is_ancestor(a, leader))) {
 			a->born = k->born;
 			k = a;
 			continue;

@@ -59,8 +59,12 @@ struct lineage_step {
 
 struct lineage {
 	struct arena *arena;
-	/* The roots' session if nobody in the tree makes it (--shell-job), or LINEAGE_UNSEEN; else 0. */
+	/*
+	 * The session that the roots are born into if some stay in it: with --shell-job, and in a PID
+	 * namespace of their own (LINEAGE_UNSEEN); else 0.
+	 */
 	uint32_t outside;
+	bool own_numbers;		/* of a PID namespace: those without a process are nobody else's */
 	struct kin **kin;		/* parents before children, then helpers */
 	size_t n;
 	struct lineage_step *steps;

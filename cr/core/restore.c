@@ -41,10 +41,8 @@ static int step_cgroups(struct restore_ctx *ctx)
 static int step_tasks(struct restore_ctx *ctx)
 {
 	uint64_t begin = clock_usec(CLOCK_MONOTONIC);
-	int r = cpus_pin(ctx);
+	int r = restore_tasks(ctx);
 
-	if (r >= 0)
-		r = restore_tasks(ctx);
 	ctx->stats.forking_usec = clock_usec(CLOCK_MONOTONIC) - begin;
 	return r;
 }
@@ -103,8 +101,11 @@ static const struct {
 	/* From here on our children are born into the tree's time namespace. */
 	{ "namespaces",		ns_restore_prepare,	false },
 	{ "System V IPC",	ipc_restore,		true },
-	{ "terminals",		tty_restore_pairs,	true },
 	{ "call zone",		restore_zone,		true },
+	{ "first process",	restore_first,		true },
+	/* After it: /proc inside shows its PID namespace. */
+	{ "mounts",		ns_restore_mounts,	true },
+	{ "terminals",		tty_restore_pairs,	true },
 	/* A kernel that was just booted has none, before its sysctls are set. */
 	{ "huge pages",		restore_huge_pages,	true },
 	{ "tasks and memory",	step_tasks,		true },
@@ -204,7 +205,7 @@ int cr_restore(const struct cr_opts *opts, pid_t *ret_root, struct cr_stats *ret
 	if (r < 0)
 		restore_kill(ctx);
 	else
-		root = (pid_t)ctx->procs[0].pst->pid;
+		root = ctx->procs[0].pid;
 	ctx->stats.restore_usec = clock_usec(CLOCK_MONOTONIC) - begin;
 	ctx->stats.n_tasks = (uint32_t)ctx->n_procs;
 	if (ret_stats)

@@ -38,7 +38,8 @@ struct restore_process {
 	struct restore_process *parent;	/* NULL: a root */
 	/* Whose memory its task began with, unchanged since. NULL: the engine's. */
 	struct restore_process *mem_from;
-	PstreeEntry *pst;		/* pid, pgid, sid, threads */
+	PstreeEntry *pst;		/* pid, pgid, sid, threads; as the tree sees them */
+	pid_t pid;			/* as we see it; 0: not made yet */
 	CoreEntry *core;		/* the leader's */
 	TaskKobjIdsEntry *ids;
 	MmEntry *mm;			/* vmas: without guards */
@@ -111,6 +112,9 @@ struct restore_ctx {
 int restore_file_get(struct restore_ctx *ctx, uint32_t id, int *ret_fd) _must_check_;
 struct restore_file *restore_file_find(struct restore_ctx *ctx, uint32_t id);
 struct restore_process *restore_process_find(struct restore_ctx *ctx, uint32_t pid);
+/* What we call a process, a thread or a group of the tree that exists. 0: there is none. */
+pid_t restore_pid(struct restore_ctx *ctx, uint32_t pid);
+pid_t restore_pgid(struct restore_ctx *ctx, uint32_t pgid);
 /* Status flags (O_NONBLOCK, O_APPEND, O_ASYNC ...) and owner, for kinds whose creation cannot give them. */
 int restore_flags_fown(int fd, uint32_t flags, const FownEntry *fown) _must_check_;
 

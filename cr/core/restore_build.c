@@ -17,18 +17,16 @@
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "core/restore_steps.h"
 #include "kernel/stat.h"
 #include "kind/tty.h"
 #include "ns/cgroup.h"
+#include "ns/ns.h"
 #include "task/mem.h"
 #include "task/parts.h"
 #include "task/regs.h"
-
-#define SEED_OPTIONS	(PTRACE_O_EXITKILL | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK)
-#define SIGNAL_LAST	64
-#define SEED_TIMEOUT_USEC (10ull * 1000000)
 
 static struct remote *remote_for(struct restore_ctx *ctx)
 {
@@ -79,79 +77,11 @@ int restore_zone(struct restore_ctx *ctx)
 	return place_pidfd(ctx);
 }
 
-static int clone_failed(uint32_t pid, int r)
-{
-	if (r == -EEXIST)
-		return log_fail(r, "pid %u is in use", pid);
-	if (r == -EPERM)
-		return log_err(r, "cannot choose pid %u (CAP_CHECKPOINT_RESTORE is needed)", pid);
-	return log_err(r, "cannot create process %u", pid);
-}
-
-/* The seed's code: nothing but the zone is there once its first batch has run. */
-static void __attribute__((noreturn)) seed_main(void)
-{
-	for (;;)
-		syscall(SYS_pause);
-}
-
-static int seed_create(struct restore_ctx *ctx, struct restore_process *p)
-{
-	struct task *t = &p->threads[0].task;
-	pid_t pid = (pid_t)p->pst->pid;
-	struct clone_args args = {
-		.flags = ctx->opts->sibling ? CLONE_PARENT : 0,
-		/* With CLONE_PARENT the signal is the engine's own. */
-		.exit_signal = ctx->opts->sibling ? 0 : SIGCHLD,
-		.set_tid = (uint64_t)&pid,
-		.set_tid_size = 1,
-	};
-	long r = syscall(SYS_clone3, &args, sizeof(args));
-
-	if (!r)
-		seed_main();
-	if (r < 0)
-		return clone_failed(p->pst->pid, neg_errno());
-	p->task_made = true;
-	*t = (struct task){ .tid = pid, .remote = p->remote };
-	r = task_seize(t, SEED_OPTIONS, SEED_TIMEOUT_USEC);
-	if (r >= 0)
-		r = task_get_regs(t);
-	return r < 0 ? log_err((int)r, "cannot control the seed of process %u", p->pst->pid) : 0;
-}
-
 /*
- * The engine's own traces in its clone: rseq area, robust list, tid address, descriptors, and
- * what it does with signals: a SIGCHLD that is ignored would make zombies vanish.
+ * A clone made by a task. *pid: as the tree sees it; 0: any will do, it is told. -> stopped, registers
+ * read. Its remote is set already if it may become a maker itself.
  */
-static int seed_strip(struct restore_ctx *ctx, struct restore_process *p)
-{
-	static const struct kernel_sigaction dfl = { 0 };
-	struct task *t = &p->threads[0].task;
-	struct __ptrace_rseq_configuration rseq = { 0 };
-	struct batch *b = &ctx->batch;
-	uint64_t t_dfl;
-
-	batch_begin(b, t);
-	t_dfl = batch_put(b, &dfl, sizeof(dfl));
-	for (int sig = 1; sig <= SIGNAL_LAST; sig++)
-		if (sig != SIGKILL && sig != SIGSTOP)
-			batch_call(b, SYS_rt_sigaction, sig, t_dfl, 0, 8);
-	if (ptrace(PTRACE_GET_RSEQ_CONFIGURATION, t->tid, sizeof(rseq), &rseq) >= 0 &&
-	    rseq.rseq_abi_pointer)
-		batch_call(b, SYS_rseq, rseq.rseq_abi_pointer, rseq.rseq_abi_size, 1, rseq.signature);
-	batch_call(b, SYS_set_robust_list, 0, 24);
-	batch_call(b, SYS_set_tid_address, 0);
-	batch_call(b, SYS_close_range, 0, ctx->pidfd_t_fd - 1, 0);
-	batch_call(b, SYS_close_range, ctx->pidfd_t_fd + 1, ~0u, 0);
-	return batch_run(b);
-}
-
-/*
- * A clone made by a task. pid 0: any will do. -> stopped, registers read. Its remote is set
- * already if it may become a maker itself.
- */
-static int clone_by(struct restore_ctx *ctx, struct task *maker, uint64_t flags, pid_t pid,
+static int clone_by(struct restore_ctx *ctx, struct task *maker, uint64_t flags, pid_t *pid,
 		    struct remote *remote, struct task *ret)
 {
 	struct clone_args args = {
@@ -163,8 +93,8 @@ static int clone_by(struct restore_ctx *ctx, struct task *maker, uint64_t flags,
 	int call, r;
 
 	batch_begin(b, maker);
-	if (pid) {
-		args.set_tid = batch_put(b, &pid, sizeof(pid));
+	if (*pid) {
+		args.set_tid = batch_put(b, pid, sizeof(*pid));
 		args.set_tid_size = 1;
 	}
 	call = batch_try(b, SYS_clone3, batch_put(b, &args, sizeof(args)), sizeof(args));
@@ -172,11 +102,24 @@ static int clone_by(struct restore_ctx *ctx, struct task *maker, uint64_t flags,
 	if (r < 0)
 		return r;
 	if (batch_ret(b, call) < 0)
-		return clone_failed((uint32_t)pid, (int)batch_ret(b, call));
-	if (maker->remote->n_born != 1 || (pid && maker->remote->born[0] != pid))
-		return log_fail(-EIO, "process %u: clone3 did not yield it", pid);
+		return restore_clone_failed((uint32_t)*pid, (int)batch_ret(b, call));
+	if (maker->remote->n_born != 1 || (*pid && batch_ret(b, call) != *pid))
+		return log_fail(-EIO, "process %u: clone3 did not yield it", *pid);
+	*pid = (pid_t)batch_ret(b, call);
 	task_adopt(ret, maker->remote->born[0], remote);
 	return task_get_regs(ret);
+}
+
+static int process_clone(struct restore_ctx *ctx, struct kin *k, struct task *maker, uint64_t flags)
+{
+	struct restore_process *p = k->process;
+	pid_t pid = (pid_t)k->pid;
+	int r = clone_by(ctx, maker, flags, &pid, p->remote, &p->threads[0].task);
+
+	p->task_made = r >= 0;
+	if (r >= 0)
+		p->pid = p->threads[0].task.tid;
+	return r;
 }
 
 /* Whoever is above the maker gets orphans only if it is a reaper; tasks get their own value later. */
@@ -194,12 +137,13 @@ static int reaper_set(struct restore_ctx *ctx, struct kin *heir, bool on)
 
 static int check_parent(struct restore_ctx *ctx, const struct kin *k)
 {
-	pid_t want = k->parent ? (pid_t)k->parent->pid : ctx->opts->sibling ? getppid() : getpid();
+	const struct restore_process *p = k->process, *parent = k->parent ? k->parent->process : NULL;
+	pid_t want = parent ? parent->pid : ctx->opts->sibling ? getppid() : getpid();
 	struct proc_stat st;
-	int r = proc_stat_of((pid_t)k->pid, &st);
+	int r = proc_stat_of(p->pid, &st);
 
 	if (r < 0)
-		return log_err(r, "cannot read /proc/%u/stat", k->pid);
+		return log_err(r, "cannot read /proc/%d/stat", p->pid);
 	if (st.ppid != want)
 		return log_fail(-EINVAL, "it fell to process %d and not to %d, which is no reaper",
 				st.ppid, want);
@@ -221,7 +165,7 @@ static void kill_and_reap(pid_t tid)
  */
 static int orphan_create(struct restore_ctx *ctx, struct kin *k)
 {
-	struct restore_process *p = k->process, *maker = k->maker->process;
+	struct restore_process *maker = k->maker->process;
 	const uint64_t none[6] = { 0 };
 	struct task between;
 	bool again;
@@ -230,15 +174,15 @@ static int orphan_create(struct restore_ctx *ctx, struct kin *k)
 	r = reaper_set(ctx, k->parent, true);
 	do {
 		struct remote *remote = remote_for(ctx);
+		pid_t pid = 0;
 
 		if (r >= 0)
-			r = remote ? clone_by(ctx, &maker->threads[0].task, 0, 0, remote, &between) : -ENOMEM;
+			r = remote ? clone_by(ctx, &maker->threads[0].task, 0, &pid, remote, &between) : -ENOMEM;
 		if (r < 0)
 			return r;
-		again = between.tid == (pid_t)k->pid;
+		again = pid == (pid_t)k->pid;
 		if (!again)
-			r = clone_by(ctx, &between, 0, (pid_t)k->pid, p->remote, &p->threads[0].task);
-		p->task_made = !again && r >= 0;
+			r = process_clone(ctx, k, &between, 0);
 		if (r >= 0)
 			r = task_end(&between, SYS_exit_group, none);
 		if (r < 0) {	/* it is in no list that restore_kill() goes by */
@@ -246,7 +190,7 @@ static int orphan_create(struct restore_ctx *ctx, struct kin *k)
 			return r;
 		}
 		batch_begin(&ctx->batch, &maker->threads[0].task);
-		batch_call(&ctx->batch, SYS_wait4, between.tid, 0, __WALL, 0);
+		batch_call(&ctx->batch, SYS_wait4, pid, 0, __WALL, 0);
 		r = batch_run(&ctx->batch);
 	} while (r >= 0 && again);
 	if (r >= 0)
@@ -256,17 +200,15 @@ static int orphan_create(struct restore_ctx *ctx, struct kin *k)
 
 static int child_create(struct restore_ctx *ctx, struct kin *k)
 {
-	struct restore_process *p = k->process, *maker = k->maker->process;
+	const struct restore_process *p = k->process;
+	struct restore_process *maker = k->maker->process;
 	/* A helper makes its maker's children: they may share what it shares. */
 	bool shares = p->shares_fds || k->helper;
 	uint64_t flags = k->maker == k->parent ? 0 : CLONE_PARENT;
-	int r;
 
 	if (shares)
 		flags |= CLONE_FILES;
-	r = clone_by(ctx, &maker->threads[0].task, flags, (pid_t)k->pid, p->remote, &p->threads[0].task);
-	p->task_made = r >= 0;
-	return r;
+	return process_clone(ctx, k, &maker->threads[0].task, flags);
 }
 
 static int move_to_cgroup(struct restore_ctx *ctx, struct restore_process *p)
@@ -278,13 +220,12 @@ static int move_to_cgroup(struct restore_ctx *ctx, struct restore_process *p)
 	to = p->threads[0].core->thread_core->cg_set;
 	if (p->mem_from)
 		from = p->mem_from->threads[0].core->thread_core->cg_set;
-	return cgroup_restore_process(ctx, ctx->cgroup_state, (pid_t)p->pst->pid, to, from);
+	return cgroup_restore_process(ctx, ctx->cgroup_state, p->pid, to, from);
 }
 
 static int process_create(struct restore_ctx *ctx, struct kin *k)
 {
 	struct restore_process *p = k->process, *maker = k->maker ? k->maker->process : NULL;
-	int r;
 
 	p->remote = remote_for(ctx);
 	if (p->remote && !p->threads) {	/* a helper or zombie to be has no thread state */
@@ -293,10 +234,8 @@ static int process_create(struct restore_ctx *ctx, struct kin *k)
 	}
 	if (!p->remote || !p->threads)
 		return -ENOMEM;
-	if (!maker) {
-		r = seed_create(ctx, p);
-		return r < 0 ? r : seed_strip(ctx, p);
-	}
+	if (!maker)
+		return restore_seed(ctx, p);
 	p->mem_from = maker->alive ? maker : maker->mem_from;
 	if (!kin_may_share_files(k) && p->shares_fds)
 		return log_fail(-EOPNOTSUPP, "it shares its descriptors with its parent and cannot be made by it");
@@ -341,12 +280,12 @@ static int process_make(struct restore_ctx *ctx, struct kin *k)
 	struct restore_process *p = k->process;
 	int r;
 
-	r = process_create(ctx, k);
+	r = p->task_made ? 0 : process_create(ctx, k);
 	if (r < 0 || !p->alive)
 		return r;
 	r = move_to_cgroup(ctx, p);
 	if (r >= 0)
-		r = remote_open(p->remote, (pid_t)k->pid);
+		r = remote_open(p->remote, p->pid);
 	if (r >= 0)
 		r = mem_restore(ctx, p);
 	if (r >= 0)
@@ -366,13 +305,26 @@ static int session_make(struct restore_ctx *ctx, struct kin *k)
 	return r < 0 || k->helper || k->dead ? r : tty_restore_session(ctx, p);
 }
 
+int restore_first(struct restore_ctx *ctx)
+{
+	struct restore_process *root = &ctx->procs[0];
+	int r = cpus_pin(ctx);
+
+	if (r >= 0)
+		r = rlimits_prepare(ctx);
+	if (r < 0 || !ns_restore_has_pidns(ctx))
+		return r;
+	LOG_SCOPE("process %u", root->pst->pid);
+	r = process_create(ctx, lineage_find(&ctx->lineage, root->pst->pid));
+	return r < 0 ? r : ns_restore_pidns_made(ctx, root->pid);
+}
+
 int restore_tasks(struct restore_ctx *ctx)
 {
 	const struct lineage *l = &ctx->lineage;
-	int r;
+	int r = 0;
 
 	pages_count_users(l);
-	r = rlimits_prepare(ctx);
 	for (size_t i = 0; r >= 0 && i < l->n_steps; i++) {
 		struct kin *k = l->steps[i].kin;
 
@@ -385,22 +337,31 @@ int restore_tasks(struct restore_ctx *ctx)
 	return r;
 }
 
+/* Is somebody left? */
+static bool reap_all(const struct lineage *l)
+{
+	bool left = false;
+
+	for (size_t i = l->n; i-- > 0;) {
+		struct restore_process *p = l->kin[i]->process;
+
+		for (size_t k = p && p->task_made ? p->n_threads : 0; k-- > 0;)
+			left |= !task_reap(&p->threads[k].task, false);
+	}
+	return left;
+}
+
 void restore_kill(struct restore_ctx *ctx)
 {
 	const struct lineage *l = &ctx->lineage;
-	int status;
 
 	for (size_t i = l->n; i-- > 0;) {
 		struct restore_process *p = l->kin[i]->process;
 
 		if (p && p->task_made)
-			kill((pid_t)p->pst->pid, SIGKILL);
+			kill(p->pid, SIGKILL);
 	}
-	for (size_t i = l->n; i-- > 0;) {
-		struct restore_process *p = l->kin[i]->process;
-
-		for (size_t k = p && p->task_made ? p->n_threads : 0; k-- > 0;)
-			while (waitpid(p->threads[k].task.tid, &status, __WALL) < 0 && errno == EINTR)
-				;
-	}
+	/* In any order: the end of a PID namespace's first process waits for all others. */
+	while (reap_all(l))
+		nanosleep(&(struct timespec){ .tv_nsec = REAP_NSEC }, NULL);
 }

@@ -8,11 +8,21 @@
 #include <sys/wait.h>
 
 #include "core/restore_steps.h"
+#include "ns/ns.h"
 
 /* The engine's own session and group may have their leaders outside its PID namespace. */
 static uint32_t seen(pid_t id)
 {
 	return id > 0 ? (uint32_t)id : LINEAGE_UNSEEN;
+}
+
+/* In a PID namespace of its own 0 is what is outside, and the engine's do not show. */
+static void outside_inside(struct kin *k)
+{
+	if (k->sid)
+		return;
+	k->sid = LINEAGE_UNSEEN;
+	k->pgid = k->pgid ? k->pgid : LINEAGE_UNSEEN;
 }
 
 /* With --shell-job the engine's session and group take the place of the root's, as in CRIU. */
@@ -23,11 +33,14 @@ static int kin_add(struct restore_ctx *ctx, struct restore_process *p)
 			   .process = p };
 	struct kin *k;
 
-	if (ctx->lineage.outside && e->pgid == root->pgid)
-		kin.pgid = seen(getpgrp());
-	if (ctx->lineage.outside && e->sid == root->sid)
-		kin.sid = ctx->lineage.outside;
-
+	if (ctx->lineage.own_numbers) {
+		outside_inside(&kin);
+	} else if (ctx->lineage.outside) {
+		if (e->pgid == root->pgid)
+			kin.pgid = seen(getpgrp());
+		if (e->sid == root->sid)
+			kin.sid = ctx->lineage.outside;
+	}
 	if (!p->parent && !p->alive)
 		return log_fail(-EINVAL, "the root process %u is dead", e->pid);
 	return lineage_add(&ctx->lineage, p->parent ? lineage_find(&ctx->lineage, e->ppid) : NULL, &kin, &k);
@@ -52,7 +65,10 @@ int restore_lineage(struct restore_ctx *ctx)
 	struct lineage *l = &ctx->lineage;
 	int r = 0;
 
-	if (ctx->opts->shell_job)
+	l->own_numbers = ns_restore_has_pidns(ctx);
+	if (l->own_numbers)
+		l->outside = LINEAGE_UNSEEN;
+	else if (ctx->opts->shell_job)
 		l->outside = seen(getsid(0));
 	for (size_t i = 0; r >= 0 && i < ctx->n_procs; i++)
 		r = kin_add(ctx, &ctx->procs[i]);

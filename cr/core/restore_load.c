@@ -11,6 +11,7 @@
 #include "core/files.h"
 #include "core/restore_steps.h"
 #include "kernel/stat.h"
+#include "ns/ns.h"
 #include "task/mem.h"
 #include "task/parts.h"
 #include "task/regs.h"
@@ -23,6 +24,29 @@
 struct restore_process *restore_process_find(struct restore_ctx *ctx, uint32_t pid)
 {
 	return map_get(&ctx->procs_by_pid, pid);
+}
+
+pid_t restore_pid(struct restore_ctx *ctx, uint32_t pid)
+{
+	const struct restore_process *p = restore_process_find(ctx, pid);
+
+	if (p)
+		return p->pid;
+	for (size_t i = 0; i < ctx->n_procs; i++) {
+		p = &ctx->procs[i];
+		for (size_t k = 1; k < p->n_threads; k++)
+			if (p->pst->threads[k] == pid && p->threads[k].task.seized)
+				return p->threads[k].task.tid;
+	}
+	return 0;
+}
+
+pid_t restore_pgid(struct restore_ctx *ctx, uint32_t pgid)
+{
+	for (size_t i = 0; i < ctx->n_procs; i++)
+		if (ctx->procs[i].pst->pgid == pgid && ctx->procs[i].task_made)
+			return MAX(getpgid(ctx->procs[i].pid), 0);
+	return 0;
 }
 
 static int load_inventory(struct restore_ctx *ctx)
@@ -183,12 +207,17 @@ static bool is_zombie(uint32_t pid)
 	return proc_stat_of((pid_t)pid, &st) < 0 || st.state == 'Z';
 }
 
-/* A pid that is taken: by whom, since that is what the operator must know. */
-int restore_check_pid_free(uint32_t pid)
+/*
+ * A pid that is taken: by whom, since that is what the operator must know. In a PID namespace of the
+ * tree's own all are free.
+ */
+int restore_check_pid_free(struct restore_ctx *ctx, uint32_t pid)
 {
 	_cleanup_free_ char *comm = NULL;
 	char path[48];
 
+	if (ns_restore_has_pidns(ctx))
+		return 0;
 	/* What a dump has just ended may wait to be reaped by init. */
 	for (unsigned int i = 0; i < REAP_TRIES; i++) {
 		if (kill((pid_t)pid, 0) < 0 && errno == ESRCH)
@@ -204,6 +233,23 @@ int restore_check_pid_free(uint32_t pid)
 			comm ? ")" : "");
 }
 
+static int check_pids_free(struct restore_ctx *ctx)
+{
+	int r = 0;
+
+	for (size_t i = 0; r >= 0 && i < ctx->n_procs; i++) {
+		const struct restore_process *p = &ctx->procs[i];
+
+		for (size_t k = 1; r >= 0 && k < p->n_threads; k++)
+			r = restore_check_pid_free(ctx, p->pst->threads[k]);
+		if (r >= 0)
+			r = restore_check_pid_free(ctx, p->pst->pid);
+	}
+	for (size_t i = ctx->n_procs; r >= 0 && i < ctx->lineage.n; i++)
+		r = restore_check_pid_free(ctx, ctx->lineage.kin[i]->pid);
+	return r;
+}
+
 int restore_load(struct restore_ctx *ctx)
 {
 	int r;
@@ -211,17 +257,14 @@ int restore_load(struct restore_ctx *ctx)
 	r = load_inventory(ctx);
 	if (r >= 0)
 		r = load_pstree(ctx);
-	for (size_t i = 0; r >= 0 && i < ctx->n_procs; i++) {
+	for (size_t i = 0; r >= 0 && i < ctx->n_procs; i++)
 		r = load_process(ctx, &ctx->procs[i]);
-		for (size_t k = 1; r >= 0 && k < ctx->procs[i].n_threads; k++)
-			r = restore_check_pid_free((uint32_t)ctx->procs[i].threads[k].task.tid);
-		if (r >= 0)
-			r = restore_check_pid_free(ctx->procs[i].pst->pid);
-	}
+	if (r >= 0)
+		r = ns_restore_check_pidns(ctx);
 	if (r >= 0)
 		r = restore_lineage(ctx);
-	for (size_t i = ctx->n_procs; r >= 0 && i < ctx->lineage.n; i++)
-		r = restore_check_pid_free(ctx->lineage.kin[i]->pid);
+	if (r >= 0)
+		r = check_pids_free(ctx);
 	/* Who leads the session of a job is a shell that lives, as a rule. */
 	if (r == -EEXIST && !ctx->opts->shell_job && ctx->procs[0].pst->sid != ctx->procs[0].pst->pid)
 		return log_fail(r, "for a job of a shell, whose session %u is not in the images, give --shell-job",

@@ -119,7 +119,7 @@ static int threads_create(struct restore_ctx *ctx, struct restore_process *p)
 		for (size_t k = 0; k < n; k++) {
 			struct clone_args args = thread_args(p);
 
-			args.set_tid = batch_put(b, &p->threads[i + k].task.tid, 4);
+			args.set_tid = batch_put(b, &p->pst->threads[i + k], 4);
 			args.set_tid_size = 1;
 			batch_call(b, SYS_clone3, batch_put(b, &args, sizeof(args)), sizeof(args));
 		}
@@ -129,7 +129,7 @@ static int threads_create(struct restore_ctx *ctx, struct restore_process *p)
 		if (p->remote->n_born != n)
 			return log_fail(-EIO, "%zu of %zu threads were made", p->remote->n_born, n);
 		for (size_t k = 0; k < n; k++) {
-			r = thread_adopt(ctx, p, i + k, p->threads[i + k].task.tid);
+			r = thread_adopt(ctx, p, i + k, p->remote->born[k]);
 			if (r < 0)
 				return r;
 		}
@@ -155,38 +155,37 @@ static int thread_dismiss(struct restore_process *p, pid_t tid)
  */
 static int thread_create_by_last_pid(struct restore_ctx *ctx, struct restore_process *p, size_t i)
 {
-	pid_t want = p->threads[i].task.tid;
+	uint32_t want = p->pst->threads[i];
 	struct batch *b = &ctx->batch;
-	char text[16];
 	int r;
 
-	snprintf(text, sizeof(text), "%d", want - 1);
 	for (unsigned int try = 0; try < TID_TRIES; try++) {
 		struct clone_args args = thread_args(p);
+		int call;
 
 		/* Who was faster has it until its end. */
-		if (!kill(want, 0)) {
+		if (!ns_restore_has_pidns(ctx) && !kill((pid_t)want, 0)) {
 			nanosleep(&(struct timespec){ .tv_nsec = TID_WAIT_NSEC }, NULL);
 			continue;
 		}
 		batch_begin(b, &p->threads[0].task);
-		batch_call(b, SYS_clone3, batch_put(b, &args, sizeof(args)), sizeof(args));
-		r = write_filef(text, "/proc/sys/kernel/ns_last_pid");
+		call = batch_call(b, SYS_clone3, batch_put(b, &args, sizeof(args)), sizeof(args));
+		r = ns_restore_set_last_pid(ctx, want - 1);
 		if (r < 0)
 			return log_err(r, "cannot write /proc/sys/kernel/ns_last_pid");
 		r = batch_run(b);
 		if (r < 0)
 			return r;
 		if (p->remote->n_born != 1)
-			return log_fail(-EIO, "thread %d was not made", want);
-		if (p->remote->born[0] == want)
-			return thread_adopt(ctx, p, i, want);
+			return log_fail(-EIO, "thread %u was not made", want);
+		if (batch_ret(b, call) == want)
+			return thread_adopt(ctx, p, i, p->remote->born[0]);
 		r = thread_dismiss(p, p->remote->born[0]);
 		if (r < 0)
 			return r;
 	}
-	r = restore_check_pid_free((uint32_t)want);
-	return r < 0 ? r : log_fail(-EBUSY, "cannot get thread id %d in %u tries: others take pids too fast",
+	r = restore_check_pid_free(ctx, want);
+	return r < 0 ? r : log_fail(-EBUSY, "cannot get thread id %u in %u tries: others take pids too fast",
 				    want, TID_TRIES);
 }
 
@@ -196,19 +195,25 @@ static int thread_create_by_last_pid(struct restore_ctx *ctx, struct restore_pro
  */
 static int settle_threads(struct restore_ctx *ctx, struct restore_process *p)
 {
-	_cleanup_free_ char *last = NULL;
+	_cleanup_free_ char *text = NULL;
+	uint32_t last;
 	int r;
 
 	if (!ns_restore_has_userns(ctx))
 		return threads_create(ctx, p);
 	if (p->n_threads < 2)
 		return 0;
-	r = read_file_at(AT_FDCWD, "/proc/sys/kernel/ns_last_pid", 64, &last, NULL);
+	r = read_file_at(AT_FDCWD, "/proc/sys/kernel/ns_last_pid", 64, &text, NULL);
+	if (r >= 0) {
+		text[strcspn(text, "\n")] = '\0';
+		r = parse_u32(text, 10, &last);
+	}
 	if (r < 0)
 		return log_err(r, "cannot read /proc/sys/kernel/ns_last_pid");
 	for (size_t i = 1; r >= 0 && i < p->n_threads; i++)
 		r = thread_create_by_last_pid(ctx, p, i);
-	if (write_filef(last, "/proc/sys/kernel/ns_last_pid") < 0)
+	/* In a namespace of its own nobody else is. */
+	if (!ns_restore_has_pidns(ctx) && ns_restore_set_last_pid(ctx, last) < 0)
 		log_warn("cannot write /proc/sys/kernel/ns_last_pid again");
 	return r;
 }
@@ -311,7 +316,7 @@ static int main_thread_end(struct restore_process *p)
 
 	r = task_leave(&p->threads[0].task, SYS_exit, arg);
 	for (unsigned int i = 0; r >= 0; i++) {
-		r = proc_stat_of((pid_t)p->pst->pid, &st);
+		r = proc_stat_of(p->pid, &st);
 		if (r >= 0 && st.state == 'Z')
 			return 0;
 		if (i == END_TRIES)
@@ -398,7 +403,7 @@ int restore_release(struct restore_ctx *ctx)
 		if (!p->alive)
 			continue;
 		if (ctx->opts->leave_stopped)
-			kill((pid_t)p->pst->pid, SIGSTOP);
+			kill(p->pid, SIGSTOP);
 		for (size_t k = p->n_threads; k-- > 0;) {
 			r = task_detach(&p->threads[k].task);
 			bad = r < 0 ? log_err(r, "cannot let task %d go", p->threads[k].task.tid) : bad;

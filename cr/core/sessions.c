@@ -9,11 +9,12 @@
 
 #include "core/dump_process.h"
 #include "core/lineage.h"
+#include "core/pids.h"
 #include "kernel/stat.h"
 
 static int kin_add(struct lineage *l, struct dump_process *p)
 {
-	struct kin kin = { .pid = (uint32_t)p->pid, .sid = p->sid, .pgid = p->pgid,
+	struct kin kin = { .pid = p->pid_virtual, .sid = p->sid, .pgid = p->pgid,
 			   .dead = p->life == TASK_DEAD, .process = p };
 	struct kin *k;
 
@@ -23,7 +24,7 @@ static int kin_add(struct lineage *l, struct dump_process *p)
 	}
 	if (kin.dead && !p->parent)
 		return log_fail(-ESRCH, "process %d (%s) has ended", p->pid, p->comm);
-	return lineage_add(l, p->parent ? lineage_find(l, (uint32_t)p->parent->pid) : NULL, &kin, &k);
+	return lineage_add(l, p->parent ? lineage_find(l, p->parent->pid_virtual) : NULL, &kin, &k);
 }
 
 static int check_kin(const struct kin *k)
@@ -88,7 +89,8 @@ static int check_all(const struct dump_ctx *ctx, const struct lineage *l)
 		else if (check_kin(l->kin[i]) < 0)
 			refused = -EOPNOTSUPP;
 	}
-	r = helpers ? check_strangers(ctx, l) : 0;
+	/* In a PID namespace of the tree's own there are none: ns/shared.c. */
+	r = helpers && !ctx->pid_level ? check_strangers(ctx, l) : 0;
 	return r < 0 ? r : refused;
 }
 
@@ -110,16 +112,34 @@ static int check_root(const struct dump_process *root)
 			    root->pid, root->comm, root->sid, st.comm);
 }
 
+/*
+ * The first process of a PID namespace may have its session from outside. The tree cannot tell which
+ * one; unless that has a terminal, any other will do.
+ */
+static int check_first(const struct dump_process *root)
+{
+	if (root->sid || !root->tty)
+		return 0;
+	return log_obstacle("start it with setsid(1), or give --shell-job",
+			    "process %d (%s): the terminal of its session, whose leader is outside the tree and its PID namespace",
+			    root->pid, root->comm);
+}
+
 int sessions_check(struct dump_ctx *ctx)
 {
 	const struct dump_process *root = ctx->procs[0];
 	struct lineage l;
 	int r = 0;
 
-	if (!ctx->opts->shell_job && check_root(root) < 0)
-		return -EOPNOTSUPP;
+	if (!ctx->opts->shell_job)
+		r = ctx->pid_level ? check_first(root) : check_root(root);
+	if (r < 0)
+		return r;
 	lineage_init(&l, &ctx->arena);
-	if (ctx->opts->shell_job && root->sid != (uint32_t)root->pid)
+	l.own_numbers = ctx->pid_level;
+	if (l.own_numbers)
+		l.outside = LINEAGE_UNSEEN;
+	else if (ctx->opts->shell_job && root->sid != root->pid_virtual)
 		l.outside = root->sid ? root->sid : LINEAGE_UNSEEN;
 	for (size_t i = 0; r >= 0 && i < ctx->n_procs; i++)
 		r = kin_add(&l, ctx->procs[i]);

@@ -13,9 +13,10 @@
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
+#include <time.h>
 
 #include "core/freezer.h"
+#include "core/pids.h"
 #include "core/tree.h"
 #include "kernel/stat.h"
 #include "task/regs.h"
@@ -110,6 +111,7 @@ static int process_open(struct dump_ctx *ctx, struct dump_process *parent, pid_t
 		return r;
 	memcpy(p->comm, st.comm, sizeof(p->comm));
 	p->pid_virtual = (uint32_t)pid;
+	p->host_pgid = st.pgrp;
 	p->pgid = (uint32_t)st.pgrp;
 	p->sid = (uint32_t)st.session;
 	p->tty = st.tty;
@@ -118,6 +120,11 @@ static int process_open(struct dump_ctx *ctx, struct dump_process *parent, pid_t
 	p->exit_code = st.exit_code;
 	p->start_ticks = st.start_ticks;
 	*ret = p;
+	r = parent || ctx->pid_level ? 0 : pids_find_level(ctx, pid, p->proc_fd);
+	if (r >= 0 && ctx->pid_level)
+		r = pids_of_process(p);
+	if (r < 0)
+		return r;
 	/* A main thread that ended by itself is a zombie until the others end. */
 	tid = p->life == TASK_DEAD ? thread_alive(pid) : 0;
 	if (!tid)
@@ -218,6 +225,11 @@ static int thread_seize(struct dump_ctx *ctx, struct dump_process *p, pid_t tid)
 		return -ENOMEM;
 	*th = (struct dump_thread){ .task = { .tid = tid, .remote = &p->remote },
 				    .tid_virtual = (uint32_t)tid };
+	r = ctx->pid_level ? pids_of_thread(p, tid, &th->tid_virtual) : 0;
+	if (r < 0) {
+		p->n_threads--;
+		return r == -ENOENT || r == -ESRCH ? 0 : log_err(r, "cannot read the ids of task %d", tid);
+	}
 	r = task_seize(&th->task, 0, ctx->opts->freeze_cgroup ? VFORK_PATIENCE_USEC : timeout(ctx));
 	if (r == -ETIMEDOUT && ctx->opts->freeze_cgroup)
 		r = seize_patiently(ctx, p, &th->task);
@@ -498,17 +510,23 @@ int tree_seize(struct dump_ctx *ctx)
 
 static int process_kill(struct dump_process *p)
 {
-	int status;
-
 	if (p->life == TASK_DEAD)
 		return 0;
 	if (kill(p->pid, SIGKILL) < 0 && errno != ESRCH)
 		return neg_errno();
-	/* As their tracer we reap the threads; the leader stays for its own parent. */
-	for (size_t i = p->n_threads; i-- > 0;)
-		while (p->threads[i].task.seized &&
-		       waitpid(p->threads[i].task.tid, &status, __WALL) < 0 && errno == EINTR)
-			;
+	/*
+	 * As their tracer we reap the threads; the leader stays for its own parent. In any order: the
+	 * last thread of a PID namespace's first process waits for all others to be reaped.
+	 */
+	for (size_t left = p->n_threads, now = left; now;) {
+		now = 0;
+		for (size_t i = p->n_threads; i-- > 0;)
+			now += p->threads[i].task.seized &&
+			       !task_reap(&p->threads[i].task, left == 1);
+		if (now == left)
+			nanosleep(&(struct timespec){ .tv_nsec = REAP_NSEC }, NULL);
+		left = now;
+	}
 	return 0;
 }
 

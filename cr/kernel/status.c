@@ -72,22 +72,22 @@ static int parse_groups(const char *s, const char *end, struct proc_status *st)
 	return only_blanks(s, end) ? 0 : -EBADMSG;
 }
 
-static int parse_ns_pids(const char *s, const char *end, struct proc_status *st)
+static int parse_ns_ids(const char *s, const char *end, struct status_ids *ids)
 {
 	char word[32];
 
-	st->n_ns_pid = 0;
+	ids->n = 0;
 	while (next_word(&s, end, word, sizeof(word))) {
 		uint32_t v;
 
-		if (st->n_ns_pid == STATUS_NS_MAX || parse_u32(word, 10, &v) < 0 || v > INT_MAX)
+		if (ids->n == STATUS_NS_MAX || parse_u32(word, 10, &v) < 0 || v > INT_MAX)
 			return -EBADMSG;
-		st->ns_pid[st->n_ns_pid++] = (pid_t)v;
+		ids->id[ids->n++] = v;
 	}
 	return only_blanks(s, end) ? 0 : -EBADMSG;
 }
 
-enum status_type { ST_CHAR, ST_UMASK, ST_PID, ST_U32, ST_HEX64, ST_FOUR, ST_GROUPS, ST_NSPID };
+enum status_type { ST_CHAR, ST_UMASK, ST_PID, ST_U32, ST_HEX64, ST_FOUR, ST_GROUPS, ST_NS_IDS };
 
 struct status_field {
 	const char *key;
@@ -107,7 +107,9 @@ static const struct status_field status_fields[] = {
 	F("Uid", ST_FOUR, uid, true),
 	F("Gid", ST_FOUR, gid, true),
 	F("Groups", ST_GROUPS, groups, true),
-	F("NSpid", ST_NSPID, ns_pid, false),
+	F("NSpid", ST_NS_IDS, ns_pid, false),
+	F("NSpgid", ST_NS_IDS, ns_pgid, false),
+	F("NSsid", ST_NS_IDS, ns_sid, false),
 	F("Threads", ST_U32, threads, false),
 	F("SigPnd", ST_HEX64, sig_pnd, true),
 	F("ShdPnd", ST_HEX64, shd_pnd, true),
@@ -154,8 +156,8 @@ static int parse_field(const struct status_field *f, const char *s, const char *
 		return parse_four(s, end, to);
 	case ST_GROUPS:
 		return parse_groups(s, end, st);
-	case ST_NSPID:
-		return parse_ns_pids(s, end, st);
+	case ST_NS_IDS:
+		return parse_ns_ids(s, end, to);
 	default:
 		return -EBADMSG;
 	}

@@ -14,6 +14,12 @@
 
 #define STATUS_NS_MAX 33	/* MAX_PID_NS_LEVEL + 1 of the kernel */
 
+/* One number for each PID namespace, from the reader's down to the task's. 0: from above that one. */
+struct status_ids {
+	uint32_t id[STATUS_NS_MAX];
+	size_t n;
+};
+
 struct proc_status {
 	char state;			/* 'R', 'S', 'T', 't', 'Z' ... */
 	uint32_t umask;
@@ -22,8 +28,7 @@ struct proc_status {
 	uint32_t uid[4], gid[4];	/* real, effective, saved, filesystem */
 	uint32_t *groups;
 	size_t n_groups;
-	pid_t ns_pid[STATUS_NS_MAX];	/* outermost (the reader's) first */
-	size_t n_ns_pid;
+	struct status_ids ns_pid, ns_pgid, ns_sid;
 	uint32_t threads;
 	uint64_t sig_pnd, shd_pnd, sig_blk, sig_ign, sig_cgt;
 	uint64_t cap_inh, cap_prm, cap_eff, cap_bnd, cap_amb;

@@ -337,6 +337,8 @@ static int uring_restore_calls(struct restore_ctx *ctx, struct restore_process *
 {
 	struct thread_enter t = { .task = &th->task, .b = b };
 	const struct rings *rings = rings_of(ctx);
+	size_t k = (size_t)(th - p->threads);
+	uint32_t tid = k ? p->pst->threads[k] : p->pst->pid;
 	int r = 0;
 
 	for (size_t i = 0; rings && i < rings->n && r >= 0; i++) {
@@ -348,10 +350,10 @@ static int uring_restore_calls(struct restore_ctx *ctx, struct restore_process *
 			continue;
 		LOG_SCOPE("fd %d (io_uring)", t.t_fd);
 		r = batch_make_room(b, BATCH_CALLS_MAX, 0);
-		if (r >= 0 && e->has_submitter && (pid_t)e->submitter == th->task.tid)
+		if (r >= 0 && e->has_submitter && e->submitter == tid)
 			r = enable_and_advance(f, &t);
 		if (r >= 0 && e->n_buffers && f->owner == p &&
-		    (e->has_submitter ? (pid_t)e->submitter == th->task.tid : th == &p->threads[0]))
+		    (e->has_submitter ? e->submitter == tid : th == &p->threads[0]))
 			r = buffers_register(e, &t);
 		batch_begin(b, &th->task);
 	}

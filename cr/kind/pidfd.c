@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 
 #include "kind/kinds.h"
+#include "ns/ns.h"
 
 #define PIDFD_THREAD_FLAG	((uint32_t)O_EXCL)
 #define PIDFD_FLAGS_KNOWN	(PIDFD_THREAD_FLAG | (uint32_t)O_NONBLOCK)
@@ -83,17 +84,23 @@ struct pidfd_state {
 };
 
 /* A pidfd of a child that has ended and is reaped. */
-static int dead_make(uint32_t flags, int *ret_fd)
+static int dead_make(struct restore_ctx *ctx, uint32_t flags, int *ret_fd)
 {
-	int fd, r = 0;
-	pid_t pid = fork();
+	struct ns_visit v;
+	int fd, r = ns_restore_visit_pids(ctx, &v), left;
+	pid_t pid;
 
-	if (pid < 0)
-		return neg_errno();
+	if (r < 0)
+		return r;
+	pid = fork();
 	if (!pid) {
 		pause();
 		_exit(0);
 	}
+	r = pid < 0 ? neg_errno() : 0;
+	left = ns_visit_end(&v);
+	if (r < 0)
+		return r;
 	fd = (int)syscall(SYS_pidfd_open, pid, flags & (uint32_t)O_NONBLOCK);
 	if (fd < 0)
 		r = neg_errno();
@@ -101,7 +108,7 @@ static int dead_make(uint32_t flags, int *ret_fd)
 	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 		;
 	*ret_fd = fd;
-	return r;
+	return r < 0 ? r : left;
 }
 
 static int dead_get(struct restore_ctx *ctx, const PidfdEntry *e, int *ret_fd)
@@ -119,7 +126,7 @@ static int dead_get(struct restore_ctx *ctx, const PidfdEntry *e, int *ret_fd)
 		d = ARENA_NEW(&ctx->arena, struct dead_pidfd);
 		if (!d)
 			return -ENOMEM;
-		r = dead_make(e->flags, &d->fd);
+		r = dead_make(ctx, e->flags, &d->fd);
 		if (r < 0)
 			return r;
 		d->next = s->list;

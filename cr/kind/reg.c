@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 
+#include "core/pids.h"
 #include "kernel/mountinfo.h"
 #include "kind/ghost_restore.h"
 
@@ -82,15 +83,27 @@ static int build_id_put(struct dump_ctx *ctx, const struct dump_file *f, RegFile
 	return e->build_id ? 0 : log_err(-ENOMEM, "%s", f->link);
 }
 
-/* A file of another process's /proc directory needs that process to be there again. */
-static void proc_warn(struct dump_ctx *ctx, const struct dump_file *f, const char *path)
+/*
+ * A file of another process's /proc directory needs that process to be there again, under the number
+ * that this /proc shows.
+ */
+static int proc_check(struct dump_ctx *ctx, const struct dump_file *f, const char *path)
 {
+	bool ours;
+	struct stat st;
 	int pid;
 
-	if (sscanf(path, "/proc/%d/", &pid) == 1 && fs_magic(f->fd) == PROC_SUPER_MAGIC &&
-	    !dump_process_find(ctx, pid))
+	if (sscanf(path, "/proc/%d/", &pid) != 1 || fs_magic(f->fd) != PROC_SUPER_MAGIC)
+		return 0;
+	ours = !stat("/proc", &st) && st.st_dev == f->st.st_dev;
+	if (ours && ctx->pid_level && dump_process_find(ctx, pid))
+		return log_obstacle("mount a /proc of its own for the tree",
+				    "%s: of /proc of the outer PID namespace, where process %d will have another number",
+				    path, pid);
+	if (!(ours ? dump_process_find(ctx, pid) : dump_process_find_virtual(ctx, (uint32_t)pid)))
 		log_warn("%s: process %d is not in the tree: it must be there at the restore", path,
 			 pid);
+	return 0;
 }
 
 /* What the restore compares. */
@@ -213,8 +226,9 @@ int reg_entry(struct dump_ctx *ctx, struct dump_file *f, uint32_t id, RegFileEnt
 	if (!path_is_normal(path))
 		return log_obstacle("close it before", "%s: not a path that can be opened again",
 				    f->link);
-	proc_warn(ctx, f, path);
-	r = identity_put(ctx, f, e);
+	r = proc_check(ctx, f, path);
+	if (r >= 0)
+		r = identity_put(ctx, f, e);
 	return r < 0 || !nameless ? r : nameless_dump(ctx, f, id, path);
 }
 

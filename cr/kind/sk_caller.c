@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "kind/sk_caller.h"
+#include "ns/ns.h"
 
 #define GROUPS_MAX	65536u	/* NGROUPS_MAX */
 
@@ -268,18 +269,30 @@ static void stand_in(const struct ids *ids, struct answer *a, size_t n)
 		a->r = all_here(a->calls, n);
 }
 
-static int clone_with_pid(uint32_t pid, uint64_t flags)
+/*
+ * A pid as the tree sees it; the one that we see is returned. In its PID namespace, but pid 0 is any
+ * outside of it.
+ */
+static int clone_with_pid(struct restore_ctx *ctx, uint32_t pid, uint64_t flags)
 {
 	const pid_t want = (pid_t)pid;
 	struct clone_args args = { .flags = flags, .exit_signal = SIGCHLD };
+	struct ns_visit v = NS_VISIT_INIT;
+	int left;
 	long r;
 
 	if (pid) {
 		args.set_tid = (uint64_t)(uintptr_t)&want;
 		args.set_tid_size = 1;
+		r = ns_restore_visit_pids(ctx, &v);
+		if (r < 0)
+			return (int)r;
 	}
 	r = syscall(SYS_clone3, &args, sizeof(args));
-	return r < 0 ? neg_errno() : (int)r;
+	if (r < 0)
+		r = neg_errno();
+	left = r ? ns_visit_end(&v) : 0;
+	return left < 0 ? left : (int)r;
 }
 
 static int wait_end(pid_t pid)
@@ -301,10 +314,11 @@ static void __attribute__((noreturn)) hold(pid_t engine)
 	_exit(0);
 }
 
-int sk_hold_pid(uint32_t pid, pid_t *ret)
+int sk_hold_pid(struct restore_ctx *ctx, uint32_t pid, pid_t *ret)
 {
-	pid_t engine = getpid();
-	int r = pid && pid <= INT32_MAX ? clone_with_pid(pid, 0) : -EINVAL;
+	/* As it sees its parent. */
+	pid_t engine = ns_restore_has_pidns(ctx) ? 0 : getpid();
+	int r = pid && pid <= INT32_MAX ? clone_with_pid(ctx, pid, 0) : -EINVAL;
 
 	if (!r)
 		hold(engine);
@@ -321,23 +335,25 @@ void sk_release_pid(pid_t pid)
 }
 
 /* 0 with *ret_pid, or in the stand-in, where that is 0. */
-static int stand_in_start(const struct sk_call *c, pid_t *ret_pid)
+static int stand_in_start(struct restore_ctx *ctx, const struct sk_call *c, pid_t *ret_pid)
 {
 	const SkCredsEntry *who = c->who;
-	int pid = who->pid && who->pid <= INT32_MAX ? clone_with_pid(who->pid, CLONE_FILES)
+	bool outside = !who->pid && ns_restore_has_pidns(ctx);
+	int pid = who->pid && who->pid <= INT32_MAX ? clone_with_pid(ctx, who->pid, CLONE_FILES)
 						    : -EINVAL;
 
 	if (pid == -EEXIST || pid == -EINVAL) {
-		if (!c->quiet)
+		if (!c->quiet && !outside)
 			log_warn("a unix socket's peer had the pid %u, which is not its own now: "
 				 "user and group are as they were, the pid is not", who->pid);
-		pid = clone_with_pid(0, CLONE_FILES);
+		pid = clone_with_pid(ctx, 0, CLONE_FILES);
 	}
 	*ret_pid = pid;
 	return MIN(pid, 0);
 }
 
-static int by_stand_in(const struct ids *ids, struct sk_call *calls, size_t n, pid_t *ret_pid)
+static int by_stand_in(struct restore_ctx *ctx, const struct ids *ids, struct sk_call *calls, size_t n,
+		       pid_t *ret_pid)
 {
 	struct answer *a = mmap(NULL, sizeof(*a), PROT_READ | PROT_WRITE,
 				MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -346,7 +362,7 @@ static int by_stand_in(const struct ids *ids, struct sk_call *calls, size_t n, p
 	if (a == MAP_FAILED)
 		return -ENOMEM;
 	memcpy(a->calls, calls, n * sizeof(*calls));
-	r = stand_in_start(calls, ret_pid);
+	r = stand_in_start(ctx, calls, ret_pid);
 	if (!r && !*ret_pid) {
 		stand_in(ids, a, n);
 		_exit(0);
@@ -398,15 +414,18 @@ static int call_some(struct restore_ctx *ctx, struct sk_call *calls, size_t n)
 	const SkCredsEntry *who = calls->who;
 	struct restore_process *p = restore_process_find(ctx, who->pid);
 	struct ids ids;
-	pid_t by = (pid_t)who->pid;
+	pid_t by = p ? p->pid : (pid_t)who->pid;
+	bool outside = ns_restore_has_pidns(ctx) ? !who->pid : by == getpid();
 	int r = ids_of(ctx, who, &ids);
 
-	if (!r && p && p->task_made)
+	if (!r && p && p->task_made) {
 		r = by_task(ctx, &p->threads[0].task, &ids, calls, n);
-	else if (!r && by == getpid() && !ids.change)
+	} else if (!r && outside && !ids.change) {
+		by = getpid();
 		r = all_here(calls, n);
-	else if (!r)
-		r = by_stand_in(&ids, calls, n, &by);
+	} else if (!r) {
+		r = by_stand_in(ctx, &ids, calls, n, &by);
+	}
 	for (size_t i = 0; i < n; i++)
 		calls[i].by = by;
 	return r < 0 ? log_err(r, "cannot make unix sockets in the name of process %u, user %u",

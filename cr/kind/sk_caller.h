@@ -41,10 +41,10 @@ int sk_call_as(struct restore_ctx *ctx, struct sk_call *calls, size_t n) _must_c
 int sk_creds_cmp(const SkCredsEntry *a, const SkCredsEntry *b);
 
 /*
- * A process with this pid until sk_release_pid(): a message can be sent in the name of a pid that
- * is there only. -EEXIST when it is.
+ * A process that the tree sees under this pid, until sk_release_pid(): a message can be sent in the name
+ * of a pid that is there only. -EEXIST when it is. *ret: as we see it.
  */
-int sk_hold_pid(uint32_t pid, pid_t *ret) _must_check_;
+int sk_hold_pid(struct restore_ctx *ctx, uint32_t pid, pid_t *ret) _must_check_;
 void sk_release_pid(pid_t pid);	/* none: 0 or less */
 
 /* sk_creds.c. Whose call it was if the image does not say: f's first holder's. NULL: no memory. */

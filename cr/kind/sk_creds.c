@@ -1,6 +1,7 @@
 /* Credentials of a unix socket's other end: from the kernel, or from whoever holds the socket. */
 #include <sys/socket.h>
 
+#include "core/pids.h"
 #include "kind/sk_caller.h"
 #include "ns/ns.h"
 
@@ -29,16 +30,46 @@ const SkCredsEntry *sk_creds_of(struct restore_ctx *ctx, const struct restore_fi
 	return e;
 }
 
+struct peer {
+	int fd;
+	struct ucred who;
+};
+
+static int peer_read(void *arg)
+{
+	struct peer *p = arg;
+	socklen_t len = sizeof(p->who);
+
+	return getsockopt(p->fd, SOL_SOCKET, SO_PEERCRED, &p->who, &len) < 0 ? neg_errno() : 0;
+}
+
+/* The pid that the tree is told: 0 of a process outside its PID namespace. */
+static int pid_as_told(struct dump_ctx *ctx, struct peer *p)
+{
+	uint32_t pid = ctx->pid_level ? dump_pid_virtual(ctx, p->who.pid) : 0;
+
+	if (!pid)
+		return ctx->pid_level ? dump_ask_inside(ctx, peer_read, p) : 0;
+	p->who.pid = (pid_t)pid;
+	return 0;
+}
+
 int sk_creds_dump(struct dump_ctx *ctx, int fd, SkCredsEntry **ret)
 {
 	SkCredsEntry *e = ARENA_MSG(&ctx->arena, SkCredsEntry, sk_creds_entry);
-	struct ucred peer = { 0 };
-	socklen_t len = sizeof(peer);
+	struct peer p = { .fd = fd };
+	struct ucred peer;
+	socklen_t len;
+	int r;
 
 	if (!e)
 		return -ENOMEM;
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
-		return neg_errno();
+	r = peer_read(&p);
+	if (r >= 0)
+		r = pid_as_told(ctx, &p);
+	if (r < 0)
+		return r;
+	peer = p.who;
 	*ret = NULL;
 	if (peer.uid == (uid_t)-1)
 		return 0;

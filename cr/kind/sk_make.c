@@ -62,7 +62,7 @@ static int remember(struct restore_ctx *ctx, const struct wanted *w, int fd, int
 static int fetch(struct restore_ctx *ctx, const struct restore_process *p, const struct wanted *w,
 		 size_t n)
 {
-	_cleanup_close_ int pidfd = (int)syscall(SYS_pidfd_open, p->pst->pid, 0);
+	_cleanup_close_ int pidfd = (int)syscall(SYS_pidfd_open, p->pid, 0);
 	int r = pidfd < 0 ? neg_errno() : 0;
 
 	for (size_t i = 0; !r && i < n; i++) {

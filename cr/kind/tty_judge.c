@@ -11,10 +11,19 @@
 #include <sys/sysmacros.h>
 
 #include "core/files_dump.h"
+#include "core/pids.h"
 #include "kind/tty.h"
 
 #define REMEDY_OUTSIDE	"start it as a service without terminal, or include the program that shows " \
 			"the terminal; for a job of a shell give --shell-job to dump and restore"
+
+/* One that has ended keeps its number where that is everybody's. */
+static uint32_t group_virtual(struct dump_ctx *ctx, int pgrp)
+{
+	if (pgrp <= 0)
+		return 0;
+	return ctx->pid_level ? dump_pgid_virtual(ctx, pgrp) : (uint32_t)pgrp;
+}
 
 /* The terminal's session as its members in the tree have it. */
 static void session_by_members(struct dump_ctx *ctx, struct tty_side *side)
@@ -25,7 +34,7 @@ static void session_by_members(struct dump_ctx *ctx, struct tty_side *side)
 		if (p->life == TASK_DEAD || p->tty != side->tty)
 			continue;
 		side->e->sid = p->sid;
-		side->e->pgrp = p->tty_pgrp > 0 ? (uint32_t)p->tty_pgrp : 0;
+		side->e->pgrp = group_virtual(ctx, p->tty_pgrp);
 		return;
 	}
 }
@@ -33,6 +42,7 @@ static void session_by_members(struct dump_ctx *ctx, struct tty_side *side)
 /* The session of a pair whose master is in the tree; its leader must be there, too. */
 static int session_of_pair(struct dump_ctx *ctx, struct tty_side *m, struct tty_side *slave)
 {
+	const struct dump_process *leader;
 	int sid, pgrp;
 
 	if (ioctl(m->master_fd, TIOCGSID, &sid) < 0)
@@ -41,12 +51,13 @@ static int session_of_pair(struct dump_ctx *ctx, struct tty_side *m, struct tty_
 		return log_err(neg_errno(), "cannot read its foreground group");
 	if (sid <= 0)
 		return 0;
-	if (!dump_process_find(ctx, sid))
+	leader = dump_process_find(ctx, sid);
+	if (!leader)
 		return log_obstacle("choose the process above both",
 				    "%s: the session %d on this terminal is outside the tree",
 				    m->f->link, sid);
-	m->e->sid = slave->e->sid = (uint32_t)sid;
-	m->e->pgrp = slave->e->pgrp = pgrp > 0 ? (uint32_t)pgrp : 0;
+	m->e->sid = slave->e->sid = leader->pid_virtual;
+	m->e->pgrp = slave->e->pgrp = group_virtual(ctx, pgrp);
 	return 0;
 }
 
@@ -110,7 +121,7 @@ static int judge(struct dump_ctx *ctx, struct tty_side *side)
 static int judge_process(struct dump_ctx *ctx, const struct dump_process *p)
 {
 	const struct tty_sides *s = tty_sides(ctx);
-	const struct dump_process *leader = dump_process_find(ctx, (pid_t)p->sid);
+	const struct dump_process *leader = dump_process_find_virtual(ctx, p->sid);
 
 	if (p->life == TASK_DEAD || !leader || !leader->tty ||
 	    (ctx->opts->shell_job && p->sid == ctx->procs[0]->sid))

@@ -89,7 +89,7 @@ static struct restore_process *member_find(struct restore_ctx *ctx, uint32_t sid
 
 static int fd_from_task(const struct restore_process *p, int t_fd, int *ret_fd)
 {
-	_cleanup_close_ int pidfd = (int)syscall(SYS_pidfd_open, p->pst->pid, 0);
+	_cleanup_close_ int pidfd = (int)syscall(SYS_pidfd_open, p->pid, 0);
 
 	if (pidfd < 0)
 		return neg_errno();

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <sys/uio.h>
 
+#include "core/pids.h"
 #include "kind/sk_unix.h"
 
 #define RIGHTS_MAX	253	/* the kernel's SCM_MAX_FD */
@@ -22,7 +23,8 @@ struct message {
 	size_t bytes;
 	int fds[RIGHTS_MAX];
 	size_t n_fds;
-	struct ucred sender;	/* pid 0: it carries none */
+	struct ucred sender;	/* as we are told; pid 0: it carries none */
+	uint32_t sender_pid;	/* as the tree will be told; 0: it is outside its PID namespace */
 	bool truncated, nameless_sender;
 };
 
@@ -136,7 +138,7 @@ static int put(const struct queue *q, const struct message *m, const uint8_t *da
 	int r;
 
 	if (m->sender.pid) {
-		creds.pid = (uint32_t)m->sender.pid;
+		creds.pid = m->sender_pid;
 		creds.uid = m->sender.uid;
 		creds.gid = m->sender.gid;
 		e.creds = &creds;
@@ -171,6 +173,34 @@ static int rights_of(const struct queue *q, const struct message *m, ScmEntry **
 	}
 	*ret = scm;
 	return 0;
+}
+
+struct sender_question {
+	int fd, off;
+	struct ucred sender;
+};
+
+static int sender_ask(void *arg)
+{
+	_cleanup_(message_done) struct message m = { 0 };
+	struct sender_question *a = arg;
+	uint8_t byte;
+	int r = peek(a->fd, a->off, &byte, 1, &m);
+
+	a->sender = m.sender;
+	return r > 0 ? 0 : r < 0 ? r : -EAGAIN;
+}
+
+static int sender_find(const struct queue *q, struct message *m, int off)
+{
+	struct sender_question a = { q->f->fd, off, m->sender };
+	uint32_t pid = q->ctx->pid_level ? dump_pid_virtual(q->ctx, m->sender.pid) : 0;
+	int r = 0;
+
+	if (!pid && m->sender.pid && q->ctx->pid_level)
+		r = dump_ask_inside(q->ctx, sender_ask, &a);
+	m->sender_pid = pid ? pid : (uint32_t)a.sender.pid;
+	return r < 0 ? log_err(r, "cannot read who sent what is queued") : 0;
 }
 
 static int put_message(const struct queue *q, const struct message *m, int off)
@@ -237,7 +267,9 @@ static int dump_messages(const struct queue *q, bool ends)
 		/* End of file looks like an empty message. */
 		if (!r || (!m.bytes && !m.n_fds && (q->stream || ends)))
 			return 0;
-		r = put_message(q, &m, (int)off);
+		r = sender_find(q, &m, (int)off);
+		if (r >= 0)
+			r = put_message(q, &m, (int)off);
 		if (r < 0)
 			return r;
 		off += m.bytes;

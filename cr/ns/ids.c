@@ -21,14 +21,6 @@ const char *const ns_names[NS_TYPES] = {
 	[NS_TIME] = "time", [NS_MNT] = "mnt", [NS_USER] = "user", [NS_CGROUP] = "cgroup",
 };
 
-/* Why a namespace of one's own cannot be saved; NULL: it can. */
-static const struct {
-	const char *what, *remedy;
-} unsupported[NS_TYPES] = {
-	[NS_PID] = { "a PID namespace of its own",
-		     "set PrivatePIDs=no for the unit; containers are not supported" },
-};
-
 uint32_t *ns_id_field(TaskKobjIdsEntry *ids, enum ns_type type, protobuf_c_boolean **ret_has)
 {
 	switch (type) {
@@ -182,6 +174,25 @@ static int check_owner(struct dump_process *p, const struct ns_seen *s)
 	return 0;
 }
 
+/* The namespace is made by its first process: that must be the root, and made from ours. */
+static int check_first(struct dump_process *p)
+{
+	struct stat st;
+	uint64_t parent;
+	int r = ns_related(p->proc_fd, "pid", NS_GET_PARENT, &parent);
+
+	if (r < 0 || stat("/proc/self/ns/pid", &st) < 0)
+		return log_err(r < 0 ? r : neg_errno(), "cannot ask for the parent of its PID namespace");
+	if (parent != st.st_ino)
+		return log_obstacle("dump it from inside the namespace that holds it",
+				    "its PID namespace is nested in another one");
+	if (p->pid_virtual == 1)
+		return 0;
+	return log_obstacle("dump the whole namespace, from its first process on",
+			    "it is process %u of a PID namespace of its own, not the first",
+			    p->pid_virtual);
+}
+
 /* 0, or the last error; goes through all types so that `check` sees every obstacle. */
 static int check_new(struct dump_ctx *ctx, struct dump_process *p, struct ns_seen *const *fresh)
 {
@@ -192,14 +203,14 @@ static int check_new(struct dump_ctx *ctx, struct dump_process *p, struct ns_see
 
 		if (!fresh[t])
 			continue;
-		if (unsupported[t].what)
-			r = log_obstacle(unsupported[t].remedy, "it has %s", unsupported[t].what);
-		else if (t != NS_MNT && p != ctx->procs[0])
+		if (t != NS_MNT && p != ctx->procs[0])
 			r = log_obstacle("let the whole unit share one namespace",
 					 "its %s namespace differs from that of the tree's root",
 					 ns_names[t]);
 		else if (t != NS_TIME)
 			r = check_owner(p, fresh[t]);
+		if (r >= 0 && t == NS_PID)
+			r = check_first(p);
 		if (r >= 0 && t == NS_CGROUP)
 			r = cgroupns_roots(&ctx->arena, p, &(struct cg_set){ 0 });
 		if (r < 0)
@@ -243,6 +254,28 @@ static int check_time_for_children(struct dump_process *p)
 			    "its children would get another time namespace than it has itself");
 }
 
+/* As unshare(1) --pid --fork stays. Without its first process the namespace does not show. */
+static int check_pids_for_children(struct dump_process *p)
+{
+	uint64_t now, later = 0;
+	int r = ns_inode(p->proc_fd, "pid_for_children", &later);
+
+	if (ns_inode(p->proc_fd, "pid", &now) < 0 || now == later || (r < 0 && r != -ENOENT))
+		return 0;
+	return log_obstacle("dump the namespace alone, from its first process on",
+			    "its children get another PID namespace than it has itself");
+}
+
+/* Whom somebody from outside has brought in (nsenter): it has no parent there. */
+static int check_root(struct dump_ctx *ctx, struct dump_process *p)
+{
+	if (!ctx->pid_level || p->parent || p == ctx->procs[0])
+		return 0;
+	return log_obstacle("end it before",
+			    "it was brought into the PID namespace of process %d from outside",
+			    ctx->procs[0]->pid);
+}
+
 int ns_dump_ids(struct dump_ctx *ctx, struct dump_process *p)
 {
 	struct ns_seen *fresh[NS_TYPES];
@@ -271,5 +304,11 @@ int ns_dump_ids(struct dump_ctx *ctx, struct dump_process *p)
 	if (r < 0)
 		ret = r;
 	r = check_time_for_children(p);
+	if (r < 0)
+		ret = r;
+	r = check_pids_for_children(p);
+	if (r < 0)
+		ret = r;
+	r = check_root(ctx, p);
 	return r < 0 ? r : ret;
 }

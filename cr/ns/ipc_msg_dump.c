@@ -9,6 +9,7 @@
  */
 #include <sys/syscall.h>
 
+#include "core/pids.h"
 #include "image/image.h"
 #include "ns/ipc_state.h"
 
@@ -103,7 +104,15 @@ static int message_dump(const struct msg_queue *q, uint32_t i, struct msgbuf *bu
 	return r;
 }
 
-static int queue_dump(struct dump_ctx *ctx, const struct msg_queue *q, struct image_writer *w)
+/* Who used it last, as the asker's PID namespace knows it. */
+static int users_read(void *arg)
+{
+	struct msg_queue *q = arg;
+
+	return msgctl(q->id, IPC_STAT, &q->ds) < 0 ? neg_errno() : 0;
+}
+
+static int queue_dump(struct dump_ctx *ctx, struct msg_queue *q, struct image_writer *w)
 {
 	size_t room = MIN((size_t)q->ds.__msg_cbytes, (size_t)MESSAGE_BYTES_MAX);
 	_cleanup_free_ struct msgbuf *buf = malloc(sizeof(*buf) + room);
@@ -114,6 +123,9 @@ static int queue_dump(struct dump_ctx *ctx, const struct msg_queue *q, struct im
 	LOG_SCOPE("System V message queue %d", q->id);
 	if (!buf)
 		return -ENOMEM;
+	r = dump_ask_inside(ctx, users_read, q);
+	if (r < 0)
+		return log_err(r, "cannot read who used it last");
 	ipc_describe(ctx, &q->ds.msg_perm, q->id, &d);
 	e.desc = &d;
 	e.qbytes = (uint32_t)q->ds.msg_qbytes;
@@ -136,7 +148,7 @@ int ipc_msg_dump(struct dump_ctx *ctx)
 	if (!ctx->ipc_queues)
 		return 0;
 	r = image_create(ctx->store, &image_ipcns_msg, &w, ctx->procs[0]->ids->ipc_ns_id);
-	for (const struct msg_queue *q = ctx->ipc_queues; q && r >= 0; q = q->next)
+	for (struct msg_queue *q = ctx->ipc_queues; q && r >= 0; q = q->next)
 		r = queue_dump(ctx, q, w);
 	return r < 0 ? r : image_close(take_ptr(w));
 }

@@ -285,13 +285,19 @@ int ipc_msg_restore_users(struct restore_ctx *ctx)
 static int queue_restore(struct restore_ctx *ctx, struct rest_queue *q)
 {
 	struct msqid_ds ds;
-	int r;
+	int r = 0, id = (int)q->e->desc->id;
+	bool there = msgctl(id, IPC_STAT, &ds) >= 0;
 
-	LOG_SCOPE("System V message queue %u", q->e->desc->id);
-	if (msgctl((int)q->e->desc->id, IPC_STAT, &ds) >= 0) {
+	LOG_SCOPE("System V message queue %d", id);
+	if (there)
 		r = q->e->by_owner ? ipc_same_object(ctx, &ds.msg_perm, q->e->desc)
 				   : queue_take_over(ctx, q, &ds);
-	} else {
+	/* Its last users are of a PID namespace that is gone: in the new one they would be nobody. */
+	if (there && r >= 0 && !q->e->by_owner && ns_restore_has_pidns(ctx)) {
+		queue_remove(id);
+		there = false;
+	}
+	if (!there) {
 		r = ipc_make(ctx, &queue_maker, q->e->desc, q);
 		q->made = r >= 0;
 	}

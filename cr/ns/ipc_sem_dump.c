@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/syscall.h>
 
+#include "core/pids.h"
 #include "image/image.h"
 #include "ns/ipc_state.h"
 
@@ -20,22 +21,32 @@ int ipc_sem_read_values(struct sem_set *s)
 	return semctl(s->id, 0, GETALL, (union semctl_arg){ .array = s->values }) < 0 ? neg_errno() : 0;
 }
 
-static int set_read(struct dump_ctx *ctx, struct sem_set *s)
+/* Who used each last, as the asker's PID namespace knows it. */
+static int pids_read(void *arg)
 {
-	unsigned long n = s->ds.sem_nsems;
+	const struct sem_set *s = arg;
 
-	s->values = arena_alloc(&ctx->arena, n * sizeof(*s->values));
-	s->pids = arena_alloc(&ctx->arena, n * sizeof(*s->pids));
-	if (!s->values || !s->pids)
-		return -ENOMEM;
-	for (unsigned long i = 0; i < n; i++) {
+	for (unsigned long i = 0; i < s->ds.sem_nsems; i++) {
 		int pid = semctl(s->id, (int)i, GETPID);
 
 		if (pid < 0)
 			return neg_errno();
 		s->pids[i] = (uint32_t)pid;
 	}
-	return ipc_sem_read_values(s);
+	return 0;
+}
+
+static int set_read(struct dump_ctx *ctx, struct sem_set *s)
+{
+	unsigned long n = s->ds.sem_nsems;
+	int r;
+
+	s->values = arena_alloc(&ctx->arena, n * sizeof(*s->values));
+	s->pids = arena_alloc(&ctx->arena, n * sizeof(*s->pids));
+	if (!s->values || !s->pids)
+		return -ENOMEM;
+	r = pids_read(s);
+	return r < 0 ? r : ipc_sem_read_values(s);
 }
 
 int ipc_find_semaphores(struct dump_ctx *ctx)
@@ -143,7 +154,7 @@ static int set_describe_undo(struct dump_ctx *ctx, const struct sem_set *s, IpcS
 
 		if (!u)
 			return -ENOMEM;
-		u->pid = (uint32_t)s->undo[i].pid;
+		u->pid = s->undo[i].pid;
 		u->num = s->undo[i].num;
 		u->adj = s->undo[i].adj;
 		e->undo[e->n_undo++] = u;
@@ -151,7 +162,7 @@ static int set_describe_undo(struct dump_ctx *ctx, const struct sem_set *s, IpcS
 	return 0;
 }
 
-static int set_dump(struct dump_ctx *ctx, const struct sem_set *s, struct image_writer *w)
+static int set_dump(struct dump_ctx *ctx, struct sem_set *s, struct image_writer *w)
 {
 	static const char pad[8];
 	size_t bytes = s->ds.sem_nsems * sizeof(*s->values);
@@ -167,7 +178,9 @@ static int set_dump(struct dump_ctx *ctx, const struct sem_set *s, struct image_
 	e.has_by_owner = e.by_owner = s->by_owner;
 	e.pids = s->pids;
 	e.n_pids = e.nsems;
-	r = set_describe_undo(ctx, s, &e);
+	r = dump_ask_inside(ctx, pids_read, s);
+	if (r >= 0)
+		r = set_describe_undo(ctx, s, &e);
 	if (r >= 0)
 		r = image_put(w, &e.base);
 	if (r >= 0)
@@ -185,7 +198,7 @@ int ipc_sem_dump(struct dump_ctx *ctx)
 	if (!ctx->ipc_sets)
 		return 0;
 	r = image_create(ctx->store, &image_ipcns_sem, &w, ctx->procs[0]->ids->ipc_ns_id);
-	for (const struct sem_set *s = ctx->ipc_sets; s && r >= 0; s = s->next)
+	for (struct sem_set *s = ctx->ipc_sets; s && r >= 0; s = s->next)
 		r = set_dump(ctx, s, w);
 	return r < 0 ? r : image_close(take_ptr(w));
 }

@@ -139,7 +139,7 @@ static int find_nonzero(struct task *t, const struct sem_set *s, uint32_t num, u
 	return r;
 }
 
-static int read_chunk(struct dump_ctx *ctx, pid_t pid, struct task *t, struct sem_set *s, uint32_t num,
+static int read_chunk(struct dump_ctx *ctx, const struct dump_process *p, struct task *t, struct sem_set *s, uint32_t num,
 		      uint32_t n)
 {
 	bool nonzero[SEMS_A_BATCH];
@@ -153,19 +153,19 @@ static int read_chunk(struct dump_ctx *ctx, pid_t pid, struct task *t, struct se
 		u = ARENA_PUSH(&ctx->arena, s->undo, s->n_undo);
 		if (!u)
 			return -ENOMEM;
-		*u = (struct sem_undo){ .pid = pid, .num = num + i };
+		*u = (struct sem_undo){ .pid = p->pid_virtual, .num = num + i };
 		r = search(t, s, u->num, &u->adj);
 	}
 	return r;
 }
 
 /* The adjustments that t and those who share its list have of one set. */
-static int read_set_once(struct dump_ctx *ctx, pid_t pid, struct task *t, struct sem_set *s)
+static int read_set_once(struct dump_ctx *ctx, const struct dump_process *p, struct task *t, struct sem_set *s)
 {
 	int r = 0;
 
 	for (uint32_t num = 0; num < s->ds.sem_nsems && r >= 0; num += SEMS_A_BATCH)
-		r = read_chunk(ctx, pid, t, s, num,
+		r = read_chunk(ctx, p, t, s, num,
 			       MIN((uint32_t)s->ds.sem_nsems - num, SEMS_A_BATCH));
 	return r;
 }
@@ -181,7 +181,7 @@ static int read_set(struct dump_ctx *ctx, struct dump_process *p, struct task *t
 		return -ENOMEM;
 	for (unsigned int i = 0; i < TRIES; i++) {
 		memcpy(asked, s->values, bytes);
-		r = read_set_once(ctx, p->pid, t, s);
+		r = read_set_once(ctx, p, t, s);
 		if (r == -EACCES)
 			s->unasked = p;
 		if (r >= 0)

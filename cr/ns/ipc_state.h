@@ -35,7 +35,7 @@ union semctl_arg {
 /* Dump. */
 
 struct sem_undo {
-	pid_t pid;
+	uint32_t pid;			/* in the images */
 	uint32_t num;
 	int adj;
 };

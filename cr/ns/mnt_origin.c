@@ -138,6 +138,25 @@ static int check_kind(const struct dump_mount *d)
 	return 0;
 }
 
+/* A proc filesystem of the tree's own is mounted again inside: it must have been. We are outside. */
+static int check_proc(struct dump_ctx *ctx, const struct dump_mntns *mnt, const struct dump_mount *d)
+{
+	_cleanup_close_ int fd = -EBADF;
+	char self[16];
+	int r;
+
+	if (!ctx->pid_level || d->origin != ORIGIN_OWN || strcmp(d->m->fstype, "proc"))
+		return 0;
+	r = mount_copy(mnt, d->m, &fd);
+	if (r < 0)
+		return log_err(r, "cannot look at mount %s", d->m->mountpoint);
+	if (!strcmp(d->m->root, "/") && readlinkat(fd, "self", self, sizeof(self)) > 0)
+		return log_obstacle("unmount it",
+				    "mount %s is a proc of the outer PID namespace that only the tree has",
+				    d->m->mountpoint);
+	return 0;
+}
+
 int mntns_find_origins(struct dump_ctx *ctx, struct ns_dump *ns, struct dump_mntns *mnt)
 {
 	int ret = 0;
@@ -163,6 +182,9 @@ int mntns_find_origins(struct dump_ctx *ctx, struct ns_dump *ns, struct dump_mnt
 		if (r < 0)
 			ret = r;
 		r = check_master(ns, d->m);
+		if (r < 0)
+			ret = r;
+		r = check_proc(ctx, mnt, d);
 		if (r < 0)
 			ret = r;
 		r = check_one_owner(ns, mnt, d);

@@ -45,14 +45,22 @@ static int set_options(int fs, const MntEntry *e, const char *fstype)
 	return 0;
 }
 
-static int make_superblock(const MntEntry *e, const char *fstype, int *ret_fd)
+static int open_filesystem(void *fstype)
 {
-	_cleanup_close_ int fs = (int)syscall(SYS_fsopen, fstype, FSOPEN_CLOEXEC);
+	int fs = (int)syscall(SYS_fsopen, fstype, FSOPEN_CLOEXEC);
+
+	return fs < 0 ? neg_errno() : fs;
+}
+
+static int make_superblock(struct restore_ctx *ctx, const MntEntry *e, const char *fstype,
+			   int *ret_fd)
+{
+	/* A proc shows the PID namespace of whoever opens it. */
+	_cleanup_close_ int fs = ns_restore_call_inside(ctx, open_filesystem, (void *)fstype);
 	int fd, r;
 
 	if (fs < 0)
-		return log_err(neg_errno(), "mount %s: this kernel has no %s", e->mountpoint,
-			       fstype);
+		return log_err(fs, "mount %s: this kernel has no %s", e->mountpoint, fstype);
 	r = set_options(fs, e, fstype);
 	if (r < 0)
 		return r;
@@ -105,7 +113,7 @@ static int make_readonly(int mount_fd, const char *mountpoint)
 static int make_filesystem(struct builder *b, const struct rest_mount *m, int *ret_fd)
 {
 	_cleanup_close_ int fd = -EBADF;
-	int r = make_superblock(m->e, m->fstype, &fd);
+	int r = make_superblock(b->ctx, m->e, m->fstype, &fd);
 
 	if (r < 0)
 		return r;

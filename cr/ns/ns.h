@@ -1,8 +1,8 @@
 /*
  * Namespaces of a tree: found, saved, rebuilt, entered.
  *
- * Saved: user (child of the initial one), uts, ipc, net, cgroup and mount namespaces owned by the initial
- * user namespace, as systemd makes them for a sandboxed unit; the clocks. A mount namespace may
+ * Saved: user (child of the initial one), uts, ipc, net, pid, cgroup and mount namespaces owned by the
+ * initial user namespace, as systemd makes them for a sandboxed unit; the clocks. A mount namespace may
  * differ from task to task, the others are the root task's. Anything else is an obstacle.
  */
 #ifndef CR_NS_NS_H
@@ -93,7 +93,7 @@ int ns_list_host_sources_of(pid_t pid, ns_host_source_fn fn, void *arg) _must_ch
 /* Restore. */
 
 /*
- * Reads the images, builds the namespaces and keeps descriptors of them. procs and inventory
+ * Builds the ipc, net, cgroup and time namespaces and keeps descriptors of them. procs and inventory
  * are read already; no task exists; the caller is single-threaded. From here on the caller's
  * children are born into the tree's time namespace; ns_restore_done() undoes that.
  */
@@ -114,6 +114,23 @@ int ns_restore_visit_socket(struct restore_ctx *ctx, const FileEntry *fe, struct
 	_must_check_;
 /* Its objects go with it. */
 bool ns_restore_has_ipcns(struct restore_ctx *ctx);
+
+/*
+ * A PID namespace of the tree's own: the images' pids are those inside, the root is its first process
+ * and makes it by being born (CLONE_NEWPID). Once that is told, visits make the engine's children be
+ * born there; without one of its own they do nothing.
+ */
+bool ns_restore_has_pidns(struct restore_ctx *ctx);
+/* From the images alone: all processes are in it, below the first. */
+int ns_restore_check_pidns(struct restore_ctx *ctx) _must_check_;
+int ns_restore_pidns_made(struct restore_ctx *ctx, pid_t first) _must_check_;
+int ns_restore_visit_pids(struct restore_ctx *ctx, struct ns_visit *v) _must_check_;
+/* In a child born there, which shares our memory and descriptors; here if there is none of its own. */
+int ns_restore_call_inside(struct restore_ctx *ctx, int (*fn)(void *arg), void *arg) _must_check_;
+/* The pid after this one comes next, where the tree is. */
+int ns_restore_set_last_pid(struct restore_ctx *ctx, uint32_t last) _must_check_;
+/* The mount, uts and user namespaces, from inside of the others. */
+int ns_restore_mounts(struct restore_ctx *ctx) _must_check_;
 
 /*
  * Makes p's leader (alone in its process, with all capabilities) enter its namespaces, user

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/syscall.h>
 
+#include "core/pids.h"
 #include "ns/state.h"
 
 int ns_dump_collect(struct dump_ctx *ctx)
@@ -112,7 +113,11 @@ int ns_list_host_sources_of(pid_t pid, ns_host_source_fn fn, void *arg)
 	p.proc_fd = proc_fd;
 	p.ctx = &ctx;
 	arena_init(&ctx.arena);
-	r = look(pid, &ctx, &p, fn, arg);
+	r = pids_find_level(&ctx, pid, proc_fd);
+	if (r >= 0)
+		r = pids_of_process(&p);
+	if (r >= 0)
+		r = look(pid, &ctx, &p, fn, arg);
 	ns_dump_done(&ctx);
 	map_done(&ctx.ns_by_key);
 	arena_done(&ctx.arena);

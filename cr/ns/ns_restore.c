@@ -38,13 +38,6 @@ static struct rest_mntns *mntns_by_id(struct restore_ctx *ctx, uint32_t id)
 	return NULL;
 }
 
-static int refuse_unsupported(const InventoryEntry *inv, const TaskKobjIdsEntry *ids)
-{
-	if (!ns_own_id(inv, ids, NS_PID))
-		return 0;
-	return log_fail(-EOPNOTSUPP, "the images hold a pid namespace: not supported");
-}
-
 /* A tree without any of its own still gets its clocks, if asked for. */
 static int enter_time(struct restore_ctx *ctx, const TaskKobjIdsEntry *ids)
 {
@@ -69,11 +62,10 @@ static int prepare_visited(struct restore_ctx *ctx, struct ns_restore *ns)
 	return r >= 0 && net ? netns_restore(ctx, net) : r;
 }
 
-/* The others, from inside of those. */
-static int prepare_others(struct restore_ctx *ctx, struct ns_restore *ns)
+int ns_restore_mounts(struct restore_ctx *ctx)
 {
-	const TaskKobjIdsEntry *ids = ctx->procs[0].ids;
-	uint32_t uts = ns_own_id(ctx->inventory, ids, NS_UTS);
+	uint32_t uts = ns_own_id(ctx->inventory, ctx->procs[0].ids, NS_UTS);
+	struct ns_restore *ns = ctx->ns_state;
 	int r = find_mntns(ctx, ns);
 
 	/* All of them before the first is built: pointers into the table must last. */
@@ -83,27 +75,25 @@ static int prepare_others(struct restore_ctx *ctx, struct ns_restore *ns)
 		r = mntns_build(ctx, &ns->mntns[i]);
 	if (r >= 0 && uts)
 		r = utsns_build(ctx, uts);
-	if (r >= 0 && ns->userns)
-		r = userns_build(ns);
-	return r < 0 ? r : enter_time(ctx, ids);
+	return r >= 0 && ns->userns ? userns_build(ns) : r;
 }
 
 static int prepare(struct restore_ctx *ctx, struct ns_restore *ns)
 {
 	const TaskKobjIdsEntry *ids = ctx->procs[0].ids;
 	uint32_t user = ns_own_id(ctx->inventory, ids, NS_USER);
-	int r = refuse_unsupported(ctx->inventory, ids), left;
+	int r = 0, left;
 
-	if (r >= 0 && user)	/* first: owners of files in tmpfs images are its ids */
+	if (user)	/* first: owners of files in tmpfs images are its ids */
 		r = userns_read_image(ctx, user);
 	if (r >= 0)
 		r = prepare_visited(ctx, ns);
-	if (r >= 0)
-		r = prepare_others(ctx, ns);
 	left = ns_restore_leave(ctx);
 	if (r >= 0)
 		r = left;
-	return r >= 0 && ns_own_id(ctx->inventory, ids, NS_CGROUP) ? cgroupns_build(ctx) : r;
+	if (r >= 0 && ns_own_id(ctx->inventory, ids, NS_CGROUP))
+		r = cgroupns_build(ctx);
+	return r < 0 ? r : enter_time(ctx, ids);
 }
 
 int ns_restore_prepare(struct restore_ctx *ctx)
@@ -114,7 +104,7 @@ int ns_restore_prepare(struct restore_ctx *ctx)
 	if (!ns)
 		return log_err(-ENOMEM, "cannot restore namespaces");
 	*ns = (struct ns_restore){ .user_fd = -EBADF, .uts_fd = -EBADF, .ipc_fd = -EBADF,
-				   .net_fd = -EBADF, .cgroup_fd = -EBADF, .ipc_visit = NS_VISIT_INIT,
+				   .net_fd = -EBADF, .cgroup_fd = -EBADF, .pid_fd = -EBADF, .ipc_visit = NS_VISIT_INIT,
 				   .net_visit = NS_VISIT_INIT, .old_time_fd = -EBADF,
 				   .host_mnt_fd = -EBADF, .host_root_fd = -EBADF,
 				   .host_cwd_fd = -EBADF };
@@ -144,6 +134,7 @@ void ns_restore_done(struct restore_ctx *ctx)
 	close_fdp(&ns->ipc_fd);
 	close_fdp(&ns->net_fd);
 	close_fdp(&ns->cgroup_fd);
+	close_fdp(&ns->pid_fd);
 	map_done(&ns->mount_by_id);
 	ctx->ns_state = NULL;
 }

@@ -10,8 +10,8 @@
 
 #include "ns/state.h"
 
-/* Those that hold objects; names and clocks may be copied. */
-static const enum ns_type connecting[] = { NS_IPC, NS_NET };
+/* Those that hold objects or processes; names and clocks may be copied. */
+static const enum ns_type connecting[] = { NS_IPC, NS_NET, NS_PID };
 
 struct own_ns {
 	enum ns_type type;
@@ -52,7 +52,8 @@ static int check_process(struct dump_ctx *ctx, int proc, const char *name, struc
 			continue;
 		own[i].told = true;
 		name_of(proc, name, comm, sizeof(comm));
-		refused = log_obstacle("do without JoinsNamespaceOf=, or stop the other side before",
+		refused = log_obstacle(own[i].type == NS_PID ? "end it before" :
+				       "do without JoinsNamespaceOf=, or stop the other side before",
 				       "process %d (%s) outside of the tree is in its %s namespace",
 				       pid, comm, ns_names[own[i].type]);
 	}

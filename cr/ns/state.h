@@ -80,6 +80,7 @@ struct ns_restore {
 	struct map mount_by_id;		/* struct rest_mount * by image mnt_id */
 	UsernsEntry *userns;
 	int user_fd, uts_fd, ipc_fd, net_fd, cgroup_fd;	/* -EBADF: none of its own */
+	int pid_fd;			/* idem, or its first process is not there yet */
 	struct ns_visit ipc_visit, net_visit;
 	int old_time_fd;		/* our children's time namespace before */
 	bool has_clocks;		/* a time namespace was entered: */
@@ -97,7 +98,7 @@ uint32_t ns_own_id(const InventoryEntry *inv, const TaskKobjIdsEntry *ids, enum 
 /* The tree's id of a namespace; 0 when it is the dumper's. */
 uint32_t ns_dump_own_id(const struct dump_ctx *ctx, enum ns_type type);
 
-/* visit.c. ns_fd < 0: nothing happens. The type is NS_IPC or NS_NET. */
+/* visit.c. ns_fd < 0: nothing happens. The type is NS_IPC, NS_NET or NS_PID. */
 int ns_visit_begin(struct ns_visit *v, int ns_fd, enum ns_type type) _must_check_;
 /* The host's network namespace, while the engine is in the tree's. */
 int ns_restore_home_net(struct restore_ctx *ctx);

@@ -1,6 +1,7 @@
 /*
  * The engine itself in another ipc or network namespace for a moment: objects in there are seen and
- * made by whoever sits in it, and what the engine clones meanwhile is born there.
+ * made by whoever sits in it, and what the engine clones meanwhile is born there. Of a PID namespace
+ * only the latter is true.
  *
  * Only the calling thread moves; threads and children made meanwhile are inside too.
  */
@@ -16,7 +17,8 @@
 
 int ns_visit_begin(struct ns_visit *v, int ns_fd, enum ns_type type)
 {
-	static const int flags[NS_TYPES] = { [NS_IPC] = CLONE_NEWIPC, [NS_NET] = CLONE_NEWNET };
+	static const int flags[NS_TYPES] = { [NS_IPC] = CLONE_NEWIPC, [NS_NET] = CLONE_NEWNET,
+					     [NS_PID] = CLONE_NEWPID };
 	_cleanup_close_ int home = -EBADF;
 	char path[40];
 

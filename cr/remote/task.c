@@ -290,3 +290,16 @@ int task_syscall(struct task *t, int64_t *ret_result, uint64_t nr, const uint64_
 	*ret_result = (int64_t)regs.rax;
 	return 0;
 }
+
+bool task_reap(struct task *t, bool wait)
+{
+	int status;
+	pid_t pid;
+
+	do
+		pid = waitpid(t->tid, &status, __WALL | (wait ? 0 : WNOHANG));
+	while (pid < 0 ? errno == EINTR : pid && WIFSTOPPED(status));
+	if (pid)
+		t->seized = false;
+	return pid;
+}

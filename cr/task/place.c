@@ -28,7 +28,7 @@ static int gaps_read(struct restore_ctx *ctx, const struct restore_process *p, s
 	size_t n_vmas, n = 0;
 	int r;
 
-	snprintf(path, sizeof(path), "/proc/%u/maps", p->pst->pid);
+	snprintf(path, sizeof(path), "/proc/%d/maps", p->pid);
 	r = read_file_at(-1, path, READ_FILE_MAX, &text, NULL);
 	if (r >= 0)
 		r = vma_parse_smaps(&ctx->arena, text, &vmas, &n_vmas);

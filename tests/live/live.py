@@ -2,6 +2,7 @@
 
 A maker (tests/live/make/NAME.c) sets some kernel state up, writes "ready" to the file it is
 given, and upon SIGUSR1 checks that everything is as it left it and writes "ok" or "FAIL: ...".
+One that wants a child of its own dumped instead writes that one's pid to the file RESULT.pid.
 A line "cr-options: ..." in its head names options for both dump and restore.
 """
 import ctypes
@@ -135,6 +136,9 @@ class Maker:
                 import pytest
                 pytest.skip(text.strip() or f"{self.name}: not possible on this machine")
             raise Failure(f"{self.name} ended before it was ready: {text}")
+        other = self.dir / "result.pid"
+        if other.exists():
+            self.pid = int(other.read_text())
 
     def read(self):
         return self.result.read_text(errors="replace") if self.result.exists() else ""
@@ -147,11 +151,15 @@ class Maker:
         """The killed process is our zombie: its pid is free only when it is reaped."""
         if self.popen:
             self.popen.wait(timeout=20)
-            OWNED.discard(self.pid)
+            OWNED.discard(self.popen.pid)
             self.popen = None
 
     def restore(self, *options):
-        check(cr("restore", self.images, "-d", *maker_options(self.name), *options), "restore")
+        pidfile = self.dir / "pidfile"
+        pidfile.unlink(missing_ok=True)
+        check(cr("restore", self.images, "-d", "--pidfile", str(pidfile),
+                 *maker_options(self.name), *options), "restore")
+        self.pid = int(pidfile.read_text())
 
     def alive(self):
         if not self.popen:

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from live import CR, Maker, cr_check, proc_state, reap_orphans, wait_for
+from live import CR, Maker, cr, cr_check, proc_state, reap_orphans, wait_for
 
 PRELUDE = """
 import ctypes, os, time
@@ -221,3 +221,131 @@ def test_thread_ids_that_others_are_faster_to_take_are_waited_for(tmp_path):
         for p in forkers:
             p.kill()
             p.wait()
+
+
+def test_a_pid_namespace_without_its_first_process_is_refused(run):
+    p, (child,) = run("""
+unshare(NEWPID)
+first = os.fork()
+if not first:
+    time.sleep(1e6)
+second = os.fork()
+if not second:
+    time.sleep(1e6)
+ready(second)
+""")
+    code, text = cr_check(int(child))
+    assert code == 1
+    assert "it is process 2 of a PID namespace of its own, not the first" in text, text
+    code, text = cr_check(p.pid)           # its children are in another one
+    assert code == 1
+    assert "its pid namespace differs from that of the tree's root" in text, text
+    assert "its children get another PID namespace than it has itself" in text, text
+
+
+def test_a_nested_pid_namespace_is_refused(run):
+    _, (outer, inner) = run("""
+unshare(NEWPID)
+r, w = os.pipe()
+first = os.fork()
+if not first:
+    unshare(NEWPID)
+    nested = os.fork()
+    if not nested:
+        time.sleep(1e6)
+    os.write(w, b".")
+    time.sleep(1e6)
+os.read(r, 1)
+ready(first, open(f"/proc/{first}/task/{first}/children").read())
+""")
+    code, text = cr_check(int(outer))
+    assert code == 1
+    assert "its pid namespace differs from that of the tree's root" in text, text
+    assert "its children get another PID namespace than it has itself" in text, text
+    code, text = cr_check(int(inner))
+    assert code == 1
+    assert "its PID namespace is nested in another one" in text, text
+
+
+NAMESPACE = """
+unshare(NEWPID | NEWNS)
+libc.mount(None, b"/", None, 0x84000, None)
+r, w = os.pipe()
+first = os.fork()
+if not first:
+    os.setsid()
+    libc.mount(b"proc", b"/proc", b"proc", 0, None)
+    %s
+    os.write(w, b".")
+    time.sleep(1e6)
+os.read(r, 1)
+ready(first)
+"""
+
+
+def test_a_process_brought_into_a_pid_namespace_is_refused(run):
+    _, (first,) = run(NAMESPACE % "")
+    other, (guest,) = run(f"""
+libc.setns(os.open("/proc/{first}/ns/pid", 0), 0)
+guest = os.fork()
+if not guest:
+    time.sleep(1e6)
+ready(guest)
+""")
+    code, text = cr_check(int(first))
+    assert code == 1
+    assert f"process {guest} (" in text and "outside of the tree is in its pid namespace" in text, text
+    code, text = cr_check(int(first), "-t", guest)
+    assert code == 1
+    assert f"it was brought into the PID namespace of process {first} from outside" in text, text
+
+
+def test_outer_numbers_in_a_pid_namespace_are_refused(run):
+    _, (first,) = run("""
+outer = os.open("/proc", os.O_RDONLY)
+""" + NAMESPACE % """
+    me = os.readlink("self", dir_fd=outer)
+    fd = os.open(f"{me}/status", os.O_RDONLY, dir_fd=outer)
+    os.close(outer)
+""")
+    code, text = cr_check(int(first))
+    assert code == 1
+    assert "of /proc of the outer PID namespace" in text, text
+
+
+def test_a_session_with_a_terminal_goes_on_in_a_pid_namespace_only_as_a_job(run):
+    _, (first,) = run("""
+import fcntl, termios
+master, slave = os.openpty()
+fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+unshare(NEWPID)
+first = os.fork()
+if not first:
+    os.close(master)
+    os.close(slave)
+    time.sleep(1e6)
+ready(first)
+""")
+    code, text = cr_check(int(first))
+    assert code == 1
+    assert "the terminal of its session, whose leader is outside the tree and its PID namespace" in text, text
+
+
+def test_a_failed_restore_of_a_pid_namespace_leaves_nobody(tmp_path):
+    m = Maker("ns_pid", tmp_path)
+    m.start()
+    m.dump()
+    m.reap()
+    script = tmp_path / "script"
+    script.write_text('#!/bin/sh\n[ "$CRTOOLS_SCRIPT_ACTION" != post-setup-namespaces ]\n')
+    script.chmod(0o755)
+    before = children()
+    done = cr("restore", m.images, "-d", "--action-script", str(script), timeout=20)
+    assert done.returncode == 1, done.log
+    assert "step: files and state" in done.log and "step: release" not in done.log
+    assert children() == before
+
+
+def children():
+    reap_orphans()
+    return open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii").read()

@@ -40,10 +40,25 @@ static inline void ns_fixture_end(struct ns_fixture *f)
 	fixture_end(&f->images);
 }
 
+/* The engine's two steps, with nobody between them. */
+static inline int prepare_all(struct restore_ctx *ctx)
+{
+	int r = ns_restore_prepare(ctx), left;
+
+	if (r >= 0)
+		r = ns_restore_enter(ctx);
+	if (r >= 0)
+		r = ns_restore_mounts(ctx);
+	left = ns_restore_leave(ctx);
+	if (r < 0)
+		ns_restore_done(ctx);
+	return r < 0 ? r : left;
+}
+
 /* A restore's preparation, and its end. */
 static inline int ns_fixture_prepare(struct ns_fixture *f)
 {
-	int r = ns_restore_prepare(&f->ctx);
+	int r = prepare_all(&f->ctx);
 
 	ASSERT(!f->ctx.ns_state || r >= 0);
 	ns_restore_done(&f->ctx);

@@ -59,7 +59,7 @@ static int build(struct net_images *n, bool with_other)
 		ASSERT_OK(image_put(w, &n->other.base));
 	ASSERT_OK(image_close(w));
 	ASSERT_OK(image_write_one(n->f.images.store, &image_netns, &n->netns.base, NS_ID));
-	r = ns_restore_prepare(&n->f.ctx);
+	r = prepare_all(&n->f.ctx);
 	ASSERT_EQ(here(), before);
 	ns_restore_done(&n->f.ctx);
 	ns_fixture_end(&n->f);

@@ -118,7 +118,7 @@ static int try_userns(UidGidExtent *extents, size_t n)
 	e.uid_map = map;
 	e.n_uid_map = n;
 	ASSERT_OK(image_write_one(h.images.store, &image_userns, &e.base, NS_ID));
-	r = ns_restore_prepare(&h.ctx);
+	r = prepare_all(&h.ctx);
 	ns_restore_done(&h.ctx);
 	ns_fixture_end(&h);
 	return r;
@@ -163,17 +163,89 @@ TEST("a uid_map is read as the kernel prints it, and nothing else is")
 	arena_done(&a);
 }
 
-TEST("namespaces that are not supported are refused at restore too")
-{
-	struct ns_fixture h;
+struct family {
+	struct fixture images;
+	struct restore_ctx ctx;
+	struct restore_process p[3];
+	PstreeEntry pst[3];
+	TaskKobjIdsEntry ids[3], root_ids;
+	InventoryEntry inventory;
+};
 
-	hostile_begin(&h);
-	h.ids.mnt_ns_id = 6;
-	h.ids.has_pid_ns_id = h.root_ids.has_pid_ns_id = true;
-	h.ids.pid_ns_id = 30;
-	h.root_ids.pid_ns_id = 2;
-	ASSERT_EQ(ns_restore_prepare(&h.ctx), -EOPNOTSUPP);
-	ns_fixture_end(&h);
+/* The first of a PID namespace and two children. */
+static void family_begin(struct family *f)
+{
+	memset(f, 0, sizeof(*f));
+	f->images = fixture_begin(DIRECTORY, 0);
+	f->ctx.store = f->images.store;
+	inventory_entry__init(&f->inventory);
+	task_kobj_ids_entry__init(&f->root_ids);
+	f->root_ids.has_pid_ns_id = true;
+	f->root_ids.pid_ns_id = 2;
+	f->inventory.root_ids = &f->root_ids;
+	f->ctx.inventory = &f->inventory;
+	f->ctx.procs = f->p;
+	f->ctx.n_procs = 3;
+	for (uint32_t i = 0; i < 3; i++) {
+		task_kobj_ids_entry__init(&f->ids[i]);
+		pstree_entry__init(&f->pst[i]);
+		f->ids[i].has_pid_ns_id = true;
+		f->ids[i].pid_ns_id = 30;
+		f->pst[i].pid = i + 1;
+		f->p[i].pst = &f->pst[i];
+		f->p[i].ids = &f->ids[i];
+		f->p[i].parent = i ? &f->p[0] : NULL;
+	}
+}
+
+TEST("a PID namespace is its first process and what is below it")
+{
+	PidnsEntry external = PIDNS_ENTRY__INIT;
+	struct family f;
+
+	family_begin(&f);
+	ASSERT(ns_restore_has_pidns(&f.ctx));
+	ASSERT_OK(ns_restore_check_pidns(&f.ctx));
+	f.p[1].ids = NULL;			/* a zombie */
+	ASSERT_OK(ns_restore_check_pidns(&f.ctx));
+	f.p[1].ids = &f.ids[1];
+	f.ids[1].pid_ns_id = 31;		/* nested */
+	ASSERT_EQ(ns_restore_check_pidns(&f.ctx), -EOPNOTSUPP);
+	f.ids[1].pid_ns_id = 2;			/* the engine's */
+	ASSERT_EQ(ns_restore_check_pidns(&f.ctx), -EOPNOTSUPP);
+
+	fixture_end(&f.images);
+
+	family_begin(&f);
+	f.ids[0].pid_ns_id = 2;			/* a child's only */
+	ASSERT(!ns_restore_has_pidns(&f.ctx));
+	ASSERT_EQ(ns_restore_check_pidns(&f.ctx), -EOPNOTSUPP);
+	fixture_end(&f.images);
+
+	family_begin(&f);
+	f.pst[0].pid = 5;
+	ASSERT_EQ(ns_restore_check_pidns(&f.ctx), -EOPNOTSUPP);
+	fixture_end(&f.images);
+
+	family_begin(&f);
+	f.p[2].parent = NULL;			/* a second root */
+	ASSERT_EQ(ns_restore_check_pidns(&f.ctx), -EOPNOTSUPP);
+	fixture_end(&f.images);
+
+	family_begin(&f);
+	external.ext_key = "extRootPidNS";
+	ASSERT_OK(image_write_one(f.images.store, &image_pidns, &external.base, 30));
+	ASSERT_EQ(ns_restore_check_pidns(&f.ctx), -EOPNOTSUPP);
+	fixture_end(&f.images);
+
+	family_begin(&f);
+	for (size_t i = 0; i < 3; i++)
+		f.ids[i].pid_ns_id = 2;
+	f.pst[0].pid = 100;
+	f.p[2].parent = NULL;
+	ASSERT(!ns_restore_has_pidns(&f.ctx));
+	ASSERT_OK(ns_restore_check_pidns(&f.ctx));
+	fixture_end(&f.images);
 }
 
 TEST("clock readings that are none are refused")
@@ -189,11 +261,11 @@ TEST("clock readings that are none are refused")
 	e.boottime = &boot;
 	mono.tv_sec = UINT64_MAX;
 	ASSERT_OK(image_write_one(h.images.store, &image_timens, &e.base, 0));
-	ASSERT_EQ(ns_restore_prepare(&h.ctx), -EBADMSG);
+	ASSERT_EQ(prepare_all(&h.ctx), -EBADMSG);
 	mono.tv_sec = 5;
 	mono.tv_nsec = 1000000000;
 	ASSERT_OK(image_write_one(h.images.store, &image_timens, &e.base, 0));
-	ASSERT_EQ(ns_restore_prepare(&h.ctx), -EBADMSG);
+	ASSERT_EQ(prepare_all(&h.ctx), -EBADMSG);
 	ns_fixture_end(&h);
 }
 

@@ -13,7 +13,7 @@
 			unit_fail(__FILE__, __LINE__, "%s: %s", #cond, strerror(errno)); \
 	} while (0)
 
-#include "image_fixture.h"
+#include "ns_fixture.h"
 #include "ns/state.h"
 #include "tests/live/make/ns_sandbox.h"
 
@@ -117,7 +117,7 @@ static int rebuild(struct rebuilt *t)
 	t->restore.procs = &t->rp;
 	t->restore.n_procs = 1;
 	t->rp.ids = t->p.ids;
-	return ns_restore_prepare(&t->restore);
+	return prepare_all(&t->restore);
 }
 
 static void end(struct rebuilt *t)

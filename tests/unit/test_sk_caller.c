@@ -28,7 +28,9 @@ TEST("a process that stands in for a dead sender ends with the engine, however t
 	ASSERT_OK(pipe(said));
 	engine = fork();
 	if (!engine) {
-		int r = sk_hold_pid((uint32_t)want, &held);
+		struct restore_process p = { 0 };
+		struct restore_ctx ctx = { .procs = &p, .n_procs = 1 };
+		int r = sk_hold_pid(&ctx, (uint32_t)want, &held);
 
 		(void)!write(said[1], &r, sizeof(r));
 		for (;;)

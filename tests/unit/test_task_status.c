@@ -20,6 +20,8 @@ static const char recorded[] =
 	"Groups:\t4 24 1000 \n"
 	"NStgid:\t2557\t1\n"
 	"NSpid:\t2559\t3\n"
+	"NSpgid:\t2557\t1\n"
+	"NSsid:\t712\t0\n"
 	"VmPeak:\t    3060 kB\n"
 	"Threads:\t2\n"
 	"SigQ:\t0/96365\n"
@@ -55,8 +57,11 @@ TEST("a status text is read field by field")
 	ASSERT_EQ(st.gid[0], 4294967294u);
 	ASSERT_EQ(st.n_groups, 3);
 	ASSERT_EQ(st.groups[2], 1000);
-	ASSERT_EQ(st.n_ns_pid, 2);
-	ASSERT_EQ(st.ns_pid[1], 3);
+	ASSERT_EQ(st.ns_pid.n, 2);
+	ASSERT_EQ(st.ns_pid.id[1], 3);
+	ASSERT_EQ(st.ns_pgid.id[1], 1);
+	ASSERT_EQ(st.ns_sid.n, 2);
+	ASSERT_EQ(st.ns_sid.id[1], 0);
 	ASSERT_EQ(st.threads, 2);
 	ASSERT_EQ(st.shd_pnd, 0x200);
 	ASSERT_EQ(st.sig_blk, 0xfffffffe7ffbfeffull);
@@ -125,6 +130,9 @@ TEST("more pid namespaces than the kernel nests are refused")
 	for (int i = 0; i < STATUS_NS_MAX + 1; i++)
 		strcat(many, "1\t");
 	ASSERT_EQ(parse_changed("NSpid:\t2559\t3", many), -EBADMSG);
+	memcpy(many, "NSsid", 5);
+	ASSERT_EQ(parse_changed("NSsid:\t712\t0", many), -EBADMSG);
+	ASSERT_EQ(parse_changed("NSpgid:\t2557\t1", "NSpgid:\t2557\tx"), -EBADMSG);
 }
 
 TEST("what an older kernel does not print may be missing, ids may not")

@@ -18,7 +18,7 @@ static mqd_t make(int i, int flags, long maxmsg, long msgsize)
 	mqd_t q;
 
 	/* What a failed test left has our name only if it had our pid. */
-	snprintf(names[i], sizeof(names[i]), "/crk-test-%d-%d", getpid(), i);
+	snprintf(names[i], sizeof(names[i]), "/crk-test-%d-%d", maker_number(), i);
 	mq_unlink(names[i]);
 	q = mq_open(names[i], flags | O_CREAT | O_EXCL, 0600, &attr);
 	MAKER_MUST(q >= 0);

@@ -50,7 +50,7 @@ int main(int argc, char **argv)
 	if (!*unified)
 		maker_skip("no cgroup2 mounted");
 	signal(SIGCHLD, SIG_IGN);
-	snprintf(name, sizeof(name), "/crk-live-%d", getpid());
+	snprintf(name, sizeof(name), "/crk-live-%d", maker_number());
 	snprintf(child_name, sizeof(child_name), "%s/child", name);
 	snprintf(outer, sizeof(outer), "%s%s", unified, name);
 	snprintf(inner, sizeof(inner), "%s%s", unified, child_name);

@@ -222,7 +222,7 @@ int main(int argc, char **argv)
 	char text[32];
 
 	maker_begin(argc, argv);
-	snprintf(text, sizeof(text), "crk-%d", getpid());
+	snprintf(text, sizeof(text), "crk-%d", maker_number());
 	if (!maker_is_plain())
 		more_outside(text);
 	MAKER_MUST(unshare(CLONE_NEWNET) == 0);

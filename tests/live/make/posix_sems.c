@@ -36,8 +36,8 @@ int main(int argc, char **argv)
 	pid_t on_named, on_gone, on_unnamed;
 
 	maker_begin(argc, argv);
-	snprintf(name, sizeof(name), "/crk-test-sem-%d", getpid());
-	snprintf(gone_name, sizeof(gone_name), "/crk-test-gone-%d", getpid());
+	snprintf(name, sizeof(name), "/crk-test-sem-%d", maker_number());
+	snprintf(gone_name, sizeof(gone_name), "/crk-test-gone-%d", maker_number());
 	/* What a failed test left, whose pid is ours now. */
 	sem_unlink(name);
 	sem_unlink(gone_name);

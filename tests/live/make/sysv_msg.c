@@ -99,7 +99,7 @@ int main(int argc, char **argv)
 	pid_t receiver, sender, interrupted;
 
 	maker_begin(argc, argv);
-	key = 0x43000000 + getpid();
+	key = 0x43000000 + maker_number();
 	msgctl(msgget(key, 0), IPC_RMID, NULL);
 	for (size_t i = 0; i < BIG; i++)
 		big[i] = (char)(i * 7 + i / 256);

@@ -79,7 +79,7 @@ int main(int argc, char **argv)
 	int status;
 
 	maker_begin(argc, argv);
-	key = 0x43000000 + getpid();
+	key = 0x43000000 + maker_number();
 	semctl(semget(key, 0, 0), 0, IPC_RMID);
 	keyed = sem_get(key, N);
 	set_only = sem_get(IPC_PRIVATE, 2);

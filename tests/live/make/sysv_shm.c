@@ -32,7 +32,7 @@ static struct shmid_ds stat_of(int id)
 int main(int argc, char **argv)
 {
 	/* Of one run; what a failed test left has it only if it had our pid. */
-	const key_t key = 0x43500000 + getpid();
+	const key_t key = 0x43500000 + maker_number();
 	struct shmid_ds ds;
 	int keyed, dest, big;
 	volatile int *shared, *gone;

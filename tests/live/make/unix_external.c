@@ -31,8 +31,8 @@ int main(int argc, char **argv)
 
 	maker_begin(argc, argv);
 	signal(SIGPIPE, SIG_IGN);
-	snprintf(dgram_name, sizeof(dgram_name), "/tmp/maker-unix-dgram-%d", getpid());
-	snprintf(stream_name, sizeof(stream_name), "/tmp/maker-unix-stream-%d", getpid());
+	snprintf(dgram_name, sizeof(dgram_name), "/tmp/maker-unix-dgram-%d", maker_number());
+	snprintf(stream_name, sizeof(stream_name), "/tmp/maker-unix-stream-%d", maker_number());
 	MAKER_MUST(!pipe(told));
 	if (!sock_fork_outside(told[1]))
 		outside(dgram_name, stream_name, told[1]);

@@ -42,12 +42,12 @@ int main(int argc, char **argv)
 	struct stat st;
 
 	maker_begin(argc, argv);
-	snprintf(dir, sizeof(dir), "/tmp/maker-unix-%d", getpid());
+	snprintf(dir, sizeof(dir), "/tmp/maker-unix-%d", maker_number());
 	snprintf(path, sizeof(path), "%s/listen", dir);
 	snprintf(receiver, sizeof(receiver), "%s/datagrams", dir);
 	snprintf(gone, sizeof(gone), "%s/gone", dir);
 	snprintf(named, sizeof(named), "%s/client", dir);
-	snprintf(abstract, sizeof(abstract), "@maker-unix-%d", getpid());
+	snprintf(abstract, sizeof(abstract), "@maker-unix-%d", maker_number());
 	MAKER_MUST((!mkdir(dir, 0755) || errno == EEXIST) && !chdir(dir));
 
 	l_path = listening(SOCK_STREAM, path);

@@ -193,13 +193,13 @@ int main(int argc, char **argv)
 	pid_t child, writer;
 
 	maker_begin(argc, argv);
-	snprintf(path, sizeof(path), "/tmp/maker-peercred-%d", getpid());
-	snprintf(abstract, sizeof(abstract), "@maker-peercred-%d", getpid());
+	snprintf(path, sizeof(path), "/tmp/maker-peercred-%d", maker_number());
+	snprintf(abstract, sizeof(abstract), "@maker-peercred-%d", maker_number());
 	MAKER_MUST(!pipe(told) && !pipe(ask));
 	/* Shared memory and descriptors: a job's dumpable flag is ours. */
 	listener = sock_un_bound(SOCK_STREAM, path);
 	MAKER_MUST(!chmod(path, 0666) && !listen(listener, 5));
-	snprintf(ended, sizeof(ended), "@maker-peercred-%d-ended", getpid());
+	snprintf(ended, sizeof(ended), "@maker-peercred-%d-ended", maker_number());
 	by_ended = sock_un_bound(SOCK_STREAM, ended);
 	by_other(other_listens);
 	other_c = by_other(other_connects);

@@ -1,0 +1,91 @@
+/*
+ * A PID namespace of a tree's own, as containers, PrivatePIDs= and unshare --pid --fork make it.
+ *
+ *   dump     NSpid and its like in /proc/PID/status: images have the numbers inside (core/pids.h)
+ *   restore  the root, its first process, is born with CLONE_NEWPID; the others are its children
+ *
+ * A proc filesystem shows the namespace of whoever opens it (fsopen): setns() is not enough, for that is
+ * about one's children; and those there can be only when the first process is.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+
+#include "ns/state.h"
+#include "util/child.h"
+
+static uint32_t own_id(const struct restore_ctx *ctx, const struct restore_process *p)
+{
+	return ns_own_id(ctx->inventory, p->ids, NS_PID);
+}
+
+bool ns_restore_has_pidns(struct restore_ctx *ctx)
+{
+	return own_id(ctx, &ctx->procs[0]) != 0;
+}
+
+/* The image is there only for one that whoever restores would have to hand in. */
+static int check_external(struct restore_ctx *ctx)
+{
+	_cleanup_image_reader_ struct image_reader rd = { 0 };
+	uint32_t id = own_id(ctx, &ctx->procs[0]);
+	int r = image_open_optional(ctx->store, &image_pidns, &rd, id);
+
+	if (r < 0)
+		return log_err(r, "cannot open pidns-%u.img", id);
+	return rd.bytes ? log_fail(-EOPNOTSUPP, "pidns-%u.img: external PID namespaces are not supported", id) : 0;
+}
+
+int ns_restore_check_pidns(struct restore_ctx *ctx)
+{
+	bool own = ns_restore_has_pidns(ctx);
+
+	for (size_t i = 0; i < ctx->n_procs; i++) {
+		const struct restore_process *p = &ctx->procs[i];
+
+		if (p->ids && own_id(ctx, p) != own_id(ctx, &ctx->procs[0]))
+			return log_fail(-EOPNOTSUPP, "process %u is in another PID namespace than the root",
+					p->pst->pid);
+		if (own && ((p->pst->pid == 1) != !i || !p->parent != !i))
+			return log_fail(-EOPNOTSUPP, "process %u is in a PID namespace whose first process is not above it",
+					p->pst->pid);
+	}
+	return own ? check_external(ctx) : 0;
+}
+
+int ns_restore_pidns_made(struct restore_ctx *ctx, pid_t first)
+{
+	struct ns_restore *ns = ctx->ns_state;
+	char path[40];
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/pid", first);
+	ns->pid_fd = open(path, O_RDONLY | O_CLOEXEC);
+	return ns->pid_fd < 0 ? log_err(neg_errno(), "cannot open %s", path) : 0;
+}
+
+int ns_restore_visit_pids(struct restore_ctx *ctx, struct ns_visit *v)
+{
+	const struct ns_restore *ns = ctx->ns_state;
+
+	return ns_visit_begin(v, ns ? ns->pid_fd : -EBADF, NS_PID);
+}
+
+int ns_restore_call_inside(struct restore_ctx *ctx, int (*fn)(void *arg), void *arg)
+{
+	const struct ns_restore *ns = ctx->ns_state;
+
+	return ns && ns->pid_fd >= 0 ? child_call_in_pidns(ns->pid_fd, fn, arg) : fn(arg);
+}
+
+static int last_pid_write(void *text)
+{
+	return write_filef(text, "/proc/sys/kernel/ns_last_pid");
+}
+
+int ns_restore_set_last_pid(struct restore_ctx *ctx, uint32_t last)
+{
+	char text[16];
+
+	/* That file is about the namespace of whoever writes to it. */
+	snprintf(text, sizeof(text), "%u", last);
+	return ns_restore_call_inside(ctx, last_pid_write, text);
+}
