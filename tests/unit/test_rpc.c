@@ -407,6 +407,8 @@ static int from_argv(char **argv, struct cmd_opts *o)
 
 TEST("command lines: short and long names, negated switches, maps and pairs")
 {
+	/* In the function's block, which o.words points into. */
+	char **exec = ARGV("-verbosity=0", "restore", "--exec-cmd", "--", "ls", "-l");
 	struct cmd_opts o;
 
 	ASSERT_EQ(from_argv(ARGV("-vvv", "dump", "-t5", "-M", "auto:ms", "-M", "/a:b", "--veth-pair",
@@ -423,7 +425,7 @@ TEST("command lines: short and long names, negated switches, maps and pairs")
 	ASSERT_STREQ(o.cr.externals[1].key, "veth[eth0]:v0");
 	ASSERT_STREQ(o.cr.cgroup_roots[0], "cpu:/x");
 	cmd_opts_done(&o);
-	ASSERT_EQ(from_argv(ARGV("-verbosity=0", "restore", "--exec-cmd", "--", "ls", "-l"), &o), 0);
+	ASSERT_EQ(from_argv(exec, &o), 0);
 	ASSERT_EQ(o.level, LOGLEVEL_NONE);
 	ASSERT(o.exec_cmd);
 	ASSERT_EQ(o.n_words, 2);
