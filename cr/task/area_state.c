@@ -1,7 +1,8 @@
 /*
  * What goes onto an area only when its contents are in place and all children are cloned: guard
- * pages, mlock(2), PR_SET_VMA_ANON_NAME, mergeability, mseal(2), in this order. Guard pages cannot
- * be put into locked memory, and nothing can be done to sealed memory.
+ * pages, the protection of read-only huge pages, mlock(2), PR_SET_VMA_ANON_NAME, mergeability,
+ * mseal(2), in this order. Guard pages cannot be put into locked memory, and nothing can be done to
+ * sealed memory.
  *
  * And mlockall(MCL_FUTURE), which no file of /proc shows: the call zone of the dump itself is
  * locked where it is in force, and its pages are there at once but for MCL_ONFAULT.
@@ -52,10 +53,12 @@ static void lock_call(const struct restore_process *p, const VmaEntry *e, struct
 static int area_calls(const struct restore_process *p, const VmaEntry *e, struct batch *b)
 {
 	bool mergeable = e->has_madv && e->madv >> MADV_MERGEABLE & 1;
-	int r = batch_make_room(b, 4, NAME_MAX_BYTES);
+	int r = batch_make_room(b, 5, NAME_MAX_BYTES);
 
 	if (r < 0)
 		return r;
+	if (vma_entry_waits_for_prot(e))
+		batch_call(b, SYS_mprotect, e->start, e->end - e->start, e->prot);
 	if (e->flags & MAP_LOCKED)
 		lock_call(p, e, b);
 	if (e->name && strlen(e->name) >= NAME_MAX_BYTES)

@@ -91,6 +91,7 @@ static int bind_area(struct mapper *m, const VmaEntry *e)
 
 static int map_area(struct mapper *m, const VmaEntry *e)
 {
+	uint32_t prot = e->prot | (vma_entry_waits_for_prot(e) ? PROT_WRITE : 0);
 	uint64_t fd = (uint64_t)-1;
 	int r;
 
@@ -110,11 +111,11 @@ static int map_area(struct mapper *m, const VmaEntry *e)
 		batch_call(m->b, SYS_shmat, e->shmid, e->start, ipc_attach_flags(e));
 		batch_call(m->b, SYS_mprotect, e->start, e->end - e->start, e->prot);
 	} else {
-		batch_call(m->b, SYS_mmap, e->start, e->end - e->start, e->prot, map_flags(e), fd,
+		batch_call(m->b, SYS_mmap, e->start, e->end - e->start, prot, map_flags(e), fd,
 			   area_has_file(e) ? e->pgoff : 0);
 	}
 	if (pkeys_area_has_own(m->p->mm, e))
-		batch_call(m->b, SYS_pkey_mprotect, e->start, e->end - e->start, e->prot, e->pkey);
+		batch_call(m->b, SYS_pkey_mprotect, e->start, e->end - e->start, prot, e->pkey);
 	advise(m->b, e);
 	return e->policy ? bind_area(m, e) : 0;
 }

@@ -66,6 +66,12 @@ static inline bool vma_status_has_pages(uint32_t status)
 	return status & (VMA_FILE_PRIVATE | VMA_ANON_PRIVATE | VMA_AIORING);
 }
 
+/* Private huge pages: on older kernels (6.12) /proc/PID/mem cannot write to read-only ones. */
+static inline bool vma_entry_waits_for_prot(const VmaEntry *e)
+{
+	return e->flags & MAP_HUGETLB && e->flags & MAP_PRIVATE && !(e->prot & PROT_WRITE);
+}
+
 /* What the pages of an area of the images are: 4096, or huge pages of hugetlbfs. */
 static inline uint64_t vma_entry_page_bytes(const VmaEntry *e)
 {
