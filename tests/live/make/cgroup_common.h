@@ -17,6 +17,9 @@ __attribute__((unused)) static void cgroup_mount(const char *controller, char *r
 		if (!dash || sscanf(line, "%*d %*d %*s %*s %255s", point) != 1 ||
 		    sscanf(dash, " - %63s %*s %255s", type, options) != 2)
 			continue;
+		/* The first: a CRIU that works beside us has one of its own for a while. */
+		if (*ret)
+			break;
 		if (controller ? !strcmp(type, "cgroup") && strstr(options, controller)
 			       : !strcmp(type, "cgroup2"))
 			snprintf(ret, room, "%.120s", point);
