@@ -435,20 +435,21 @@ TEST("command lines: short and long names, negated switches, maps and pairs")
 
 TEST("command lines that are refused")
 {
-	char *const *bad[] = {
-		ARGV("dump", "-M", "nocolon"), ARGV("dump", "-M", ":x"), ARGV("dump", "-M", "x:"),
-		ARGV("dump", "--veth-pair", "x"), ARGV("dump", "--cgroup-root", "relative"),
-		ARGV("dump", "--cgroup-root", "cpu/x"), ARGV("dump", "--cpu-cap=ins"),
-		ARGV("dump", "-J", "net:1"), ARGV("dump", "--close", "909"), ARGV("dump", "--close", "x"),
-		ARGV("dump", "--lsm-profile", "apparmor:"), ARGV("dump", "--file-validation", "magic"),
-		ARGV("dump", "--config", "/does/not/exist"), ARGV("dump", "--root"), ARGV("dump", "-t"),
-		ARGV("dump", "--no-root"), ARGV("dump", "--inherit-fd", "fd[909]:x"),
+	static char *const bad[][2] = {
+		{ "-M", "nocolon" }, { "-M", ":x" }, { "-M", "x:" }, { "--veth-pair", "x" },
+		{ "--cgroup-root", "relative" }, { "--cgroup-root", "cpu/x" }, { "--cpu-cap=ins", NULL },
+		{ "-J", "net:1" }, { "--close", "909" }, { "--close", "x" },
+		{ "--lsm-profile", "apparmor:" }, { "--file-validation", "magic" },
+		{ "--config", "/does/not/exist" }, { "--root", NULL }, { "-t", NULL },
+		{ "--no-root", NULL }, { "--inherit-fd", "fd[909]:x" }, { "--empty-ns", "ipc" },
+		{ "-Q", NULL },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		char *argv[] = { "cr", "--no-default-config", "dump", bad[i][0], bad[i][1], NULL };
 		struct cmd_opts o;
 
-		ASSERT_LT(from_argv((char **)bad[i], &o), 0);
+		ASSERT_LT(from_argv(argv, &o), 0);
 		cmd_opts_done(&o);
 	}
 }
