@@ -28,8 +28,7 @@ void rpc_turn_away(const struct rpc_session *s, int r);
 
 /* The next request, in the arena: 1. 0: the peer has closed. -EBADMSG: it is none. */
 int rpc_receive(int sock, struct arena *a, CriuReq **ret) _must_check_;
-/* fd < 0: none goes with it. */
-int rpc_send(int sock, const CriuResp *resp, int fd) _must_check_;
+int rpc_send(int sock, const CriuResp *resp) _must_check_;
 
 /* Directories, log file and level: what must be known to log anything. */
 int rpc_take_places(const struct rpc_session *s, const CriuOpts *req, struct cmd_opts *o) _must_check_;
@@ -37,6 +36,6 @@ int rpc_take_places(const struct rpc_session *s, const CriuOpts *req, struct cmd
 int rpc_take_options(const struct rpc_session *s, const CriuOpts *req, struct cmd_opts *o) _must_check_;
 
 /* cmd_notify() calls it. Negative: the client refuses, or is gone. */
-int rpc_notify(struct cmd_opts *o, const char *event, pid_t root, int fd) _must_check_;
+int rpc_notify(struct cmd_opts *o, const char *event, pid_t root) _must_check_;
 
 #endif

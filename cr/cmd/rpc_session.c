@@ -32,7 +32,7 @@ static int answer(const struct rpc_session *s, struct arena *a, CriuResp *resp, 
 		resp->cr_errno = -r;
 		resp->cr_errmsg = clean_text(a, log_first_error()[0] ? log_first_error() : strerror(-r));
 	}
-	if (rpc_send(s->sock, resp, -1) < 0)
+	if (rpc_send(s->sock, resp) < 0)
 		log_warn("the client is gone, the answer (%s) is lost", r < 0 ? "failure" : "success");
 	return r;
 }
@@ -354,7 +354,7 @@ static int add_externals(struct cmd_opts *o, const CriuReq *req)
 	return rpc_take_options(o->rpc, &more, o);
 }
 
-int rpc_notify(struct cmd_opts *o, const char *event, pid_t root, int fd)
+int rpc_notify(struct cmd_opts *o, const char *event, pid_t root)
 {
 	const struct rpc_session *s = o->rpc;
 	CriuNotify notify = CRIU_NOTIFY__INIT;
@@ -370,7 +370,7 @@ int rpc_notify(struct cmd_opts *o, const char *event, pid_t root, int fd)
 	resp.type = CRIU_REQ_TYPE__NOTIFY;
 	resp.success = true;
 	resp.notify = &notify;
-	r = rpc_send(s->sock, &resp, fd);
+	r = rpc_send(s->sock, &resp);
 	if (r >= 0)
 		r = wait_for_answer(o, s->sock);
 	if (r >= 0)

@@ -1,5 +1,4 @@
 /* Packets: whole messages or none, of a size that a request can have. */
-#include <string.h>
 #include <sys/socket.h>
 
 #include "cmd/rpc.h"
@@ -40,31 +39,17 @@ int rpc_receive(int sock, struct arena *a, CriuReq **ret)
 	return *ret ? 1 : log_fail(-EBADMSG, "a packet of %zd bytes is no request", n);
 }
 
-int rpc_send(int sock, const CriuResp *resp, int fd)
+int rpc_send(int sock, const CriuResp *resp)
 {
 	size_t size = criu_resp__get_packed_size(resp);
 	_cleanup_free_ uint8_t *buf = malloc(size);
-	union {
-		char room[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control = { 0 };
-	struct iovec iov = { buf, size };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
 	ssize_t n;
 
 	if (!buf)
 		return -ENOMEM;
 	criu_resp__pack(resp, buf);
-	if (fd >= 0) {
-		msg.msg_control = &control;
-		msg.msg_controllen = sizeof(control);
-		*CMSG_FIRSTHDR(&msg) = (struct cmsghdr){ .cmsg_level = SOL_SOCKET,
-							 .cmsg_type = SCM_RIGHTS,
-							 .cmsg_len = CMSG_LEN(sizeof(int)) };
-		memcpy(CMSG_DATA(CMSG_FIRSTHDR(&msg)), &fd, sizeof(fd));
-	}
 	do
-		n = sendmsg(sock, &msg, MSG_NOSIGNAL);
+		n = send(sock, buf, size, MSG_NOSIGNAL);
 	while (n < 0 && errno == EINTR);
 	return n < 0 ? neg_errno() : 0;
 }

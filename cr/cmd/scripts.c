@@ -95,18 +95,11 @@ static bool is_for_rpc_only(const char *event)
 	return !strcmp(event, "query-ext-files");
 }
 
-int cmd_notify(void *arg, const char *event, pid_t root)
+/* The client first; scripts are not asked about what it refuses. */
+static int tell(struct cmd_opts *o, const char *event, pid_t root)
 {
-	struct cmd_opts *o = arg;
-	int bad = 0, r;
+	int bad = 0, r = o->rpc ? rpc_notify(o, event, root) : 0;
 
-	if (!strcmp(event, "network-lock") || !strcmp(event, "network-unlock")) {
-		r = network_event(o, !strcmp(event, "network-lock"), root);
-		/* As in CRIU: told only of trees with a network namespace of their own. */
-		if (r < 0 || !has_own_network(root))
-			return r;
-	}
-	r = o->rpc ? rpc_notify(o, event, root, -1) : 0;
 	if (r < 0 || is_for_rpc_only(event))
 		return r;
 	for (size_t i = o->n_scripts; i-- > 0;) {
@@ -114,4 +107,23 @@ int cmd_notify(void *arg, const char *event, pid_t root)
 		bad = r < 0 ? r : bad;
 	}
 	return bad;
+}
+
+int cmd_notify(void *arg, const char *event, pid_t root)
+{
+	const bool lock = !strcmp(event, "network-lock");
+	struct cmd_opts *o = arg;
+	int r;
+
+	if (lock || !strcmp(event, "network-unlock")) {
+		r = network_event(o, lock, root);
+		/* As in CRIU: told only of trees with a network namespace of their own. */
+		if (r < 0 || !has_own_network(root))
+			return r;
+	}
+	r = tell(o, event, root);
+	/* Nobody else would: to the engine it is not locked. */
+	if (r < 0 && lock && network_event(o, false, root) < 0)
+		log_warn("the network stays locked");
+	return r;
 }

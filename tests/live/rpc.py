@@ -1,5 +1,4 @@
 """A client of cr's RPC, as a container runtime is one: protobuf by hand, one message a packet."""
-import array
 import os
 import re
 import socket
@@ -78,7 +77,7 @@ class Client:
         self.sock = sock
         self.process = process
         self.sock.settimeout(60)
-        self.events, self.fds, self.refuse, self.more = [], [], set(), {}
+        self.events, self.refuse, self.more = [], set(), {}
         self.hook = lambda event, pid: None
 
     def send(self, type, opts=None, **fields):
@@ -88,9 +87,7 @@ class Client:
 
     def receive(self):
         """The next message; None: the other side has closed."""
-        data, control, _, _ = self.sock.recvmsg(1 << 16, socket.CMSG_SPACE(4))
-        for _, _, raw in control:
-            self.fds += array.array("i", raw)
+        data = self.sock.recv(1 << 16)
         return decode("criu_resp", data) if data else None
 
     def ask(self, type, opts=None, **fields):

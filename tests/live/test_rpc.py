@@ -113,6 +113,30 @@ def test_a_client_that_refuses_an_event_keeps_its_process(maker, event):
     maker.verify()
 
 
+def test_a_refused_network_lock_is_taken_back(tmp_path):
+    m = Maker("ns_net", tmp_path)
+    m.start()
+    rules = ["nsenter", "-n", "-t", str(m.pid), "nft", "list", "ruleset"]
+    try:
+        before = subprocess.run(rules, capture_output=True, text=True, check=True).stdout
+        locked = []
+
+        def look(event, _):
+            if event == "network-lock":
+                locked.append(subprocess.run(rules, capture_output=True, text=True).stdout)
+        client = swrk()
+        client.hook = look
+        client.refuse.add("network-lock")
+        answer = client.ask(DUMP, places(m.images, pid=m.pid, tcp_established=True, notify_scripts=True))
+        assert not answer["success"] and "network-lock" in answer["cr_errmsg"]
+        client.wait()
+        assert len(locked) == 1 and locked[0] != before
+        assert subprocess.run(rules, capture_output=True, text=True).stdout == before
+        m.verify()
+    finally:
+        m.end()
+
+
 @pytest.mark.parametrize("how", ["gone", "nonsense"])
 def test_a_client_that_does_not_answer_an_event_keeps_its_process(maker, how):
     client = swrk()
