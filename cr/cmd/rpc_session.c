@@ -143,11 +143,13 @@ static int become(const struct rpc_session *s, const struct cmd_opts *o)
 
 static int exec_words(const CriuOpts *req, struct cmd_opts *o)
 {
+	if (!req->n_exec_cmd)
+		return 0;
 	o->words = arena_alloc(&o->arena, (req->n_exec_cmd + 1) * sizeof(*o->words));
 	if (!o->words)
 		return -ENOMEM;
 	memcpy(o->words, req->exec_cmd, req->n_exec_cmd * sizeof(*o->words));
-	o->exec_cmd = req->n_exec_cmd > 0;
+	o->exec_cmd = true;
 	return 0;
 }
 

@@ -403,18 +403,19 @@ static int from_argv(char **argv, struct cmd_opts *o)
 	unsetenv("CRIU_CONFIG_FILE");
 	return cmd_parse(n, argv, o);
 }
-#define ARGV(...) ((char *[]){ "cr", "--no-default-config", __VA_ARGS__, NULL })
 
 TEST("command lines: short and long names, negated switches, maps and pairs")
 {
-	/* In the function's block, which o.words points into. */
-	char **exec = ARGV("-verbosity=0", "restore", "--exec-cmd", "--", "ls", "-l");
+	char *dump[] = { "cr", "--no-default-config", "-vvv", "dump", "-t5", "-M", "auto:ms", "-M",
+			 "/a:b", "--veth-pair", "eth0=v0", "--tcp-established",
+			 "--no-tcp-established", "-R", "--enable-fs", "all", "-L", "/lib",
+			 "--cgroup-root", "cpu:/x", "--file-validation", "filesize",
+			 "--skip-file-rwx-check", NULL };
+	char *restore[] = { "cr", "--no-default-config", "-verbosity=0", "restore", "--exec-cmd",
+			    "--", "ls", "-l", NULL };
 	struct cmd_opts o;
 
-	ASSERT_EQ(from_argv(ARGV("-vvv", "dump", "-t5", "-M", "auto:ms", "-M", "/a:b", "--veth-pair",
-				 "eth0=v0", "--tcp-established", "--no-tcp-established", "-R",
-				 "--enable-fs", "all", "-L", "/lib", "--cgroup-root", "cpu:/x",
-				 "--file-validation", "filesize", "--skip-file-rwx-check"), &o), 0);
+	ASSERT_EQ(from_argv(dump, &o), 0);
 	ASSERT_EQ(o.level, LOGLEVEL_DEBUG);
 	ASSERT_STREQ(o.verb, "dump");
 	ASSERT(!o.cr.tcp_established);
@@ -425,7 +426,7 @@ TEST("command lines: short and long names, negated switches, maps and pairs")
 	ASSERT_STREQ(o.cr.externals[1].key, "veth[eth0]:v0");
 	ASSERT_STREQ(o.cr.cgroup_roots[0], "cpu:/x");
 	cmd_opts_done(&o);
-	ASSERT_EQ(from_argv(exec, &o), 0);
+	ASSERT_EQ(from_argv(restore, &o), 0);
 	ASSERT_EQ(o.level, LOGLEVEL_NONE);
 	ASSERT(o.exec_cmd);
 	ASSERT_EQ(o.n_words, 2);
