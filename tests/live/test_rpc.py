@@ -304,7 +304,7 @@ def test_a_containers_console_is_refused_before_it_is_lost(tmp_path):
         assert not answer["success"] and answer["cr_errno"] == errno.ENOTSUP
         assert "console shows terminal /0" in answer["cr_errmsg"]
         client.wait()
-        assert proc_state(p.pid) == "S"
+        wait_for(lambda: proc_state(p.pid) == "S", 5, "it goes on")
     finally:
         p.kill()
         p.wait()
