@@ -12,6 +12,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,13 +49,31 @@ def maker_options(name, kind="cr-options"):
     return found.group(1).replace("*/", "").split() if found else []
 
 
+def run_reaping(argv, timeout):
+    """A restore waits for ids: who was just killed falls to us, and may take its time to end."""
+    end = time.monotonic() + timeout
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          errors="replace") as p:
+        OWNED.add(p.pid)
+        try:
+            while True:
+                reap_orphans()
+                try:
+                    out, err = p.communicate(timeout=0.1)
+                    return subprocess.CompletedProcess(argv, p.returncode, out, err)
+                except subprocess.TimeoutExpired:
+                    if time.monotonic() > end:
+                        p.kill()
+                        raise
+        finally:
+            OWNED.discard(p.pid)
+
+
 def cr(verb, images, *options, timeout=60):
     """Runs cr; returns its CompletedProcess. The log stays beside the images."""
     log = f"{verb}.log"
-    reap_orphans()
     argv = [CR, verb, "-D", images, "-v4", "-o", log, *options]
-    done = subprocess.run(argv, capture_output=True, text=True, errors="replace",
-                          timeout=timeout)
+    done = run_reaping(argv, timeout)
     done.log = (images / log).read_text(errors="replace") if (images / log).exists() else ""
     return done
 
@@ -185,6 +204,7 @@ class Maker:
                 os.kill(self.pid, signal.SIGKILL)
         if self.popen:
             self.popen.wait(timeout=20)
+            OWNED.discard(self.popen.pid)
         self.remove_ipc()
 
     def remove_ipc(self):
