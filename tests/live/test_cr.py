@@ -468,6 +468,7 @@ def test_a_files_mode_is_compared_unless_told_otherwise(tmp_path):
     images, script = tmp_path / "img", tmp_path / "file"
     images.mkdir()
     script.write_text("")
+    script.chmod(0o644)
     with open(script) as f:
         p = subprocess.Popen(["sleep", "1000"], stdin=f, stdout=subprocess.DEVNULL,
                              stderr=subprocess.DEVNULL, start_new_session=True)
