@@ -24,19 +24,6 @@ NAMES = list(COUNTERS)
 TIMERS = "crk-test-timers"
 
 
-class Empty:
-    """No clients."""
-    clients = ()
-
-    def start(self):
-        pass
-
-    touch = abandon = start
-
-    def finish(self):
-        return []
-
-
 @pytest.fixture(scope="module")
 def guest(image, payload):
     with VM("test_upgrade_counter/shared", image=image, destdir=payload,
@@ -50,7 +37,7 @@ def guest(image, payload):
 
 
 def jump(vm, series, store):
-    up = upgrade.Upgrade(vm, [*NAMES, TIMERS], series=series, store=store, load=Empty())
+    up = upgrade.Upgrade(vm, [*NAMES, TIMERS], series=series, store=store, load=upgrade.NoClients())
     up.run()
     vm.jumps.append(up)
     return up

@@ -77,19 +77,6 @@ UNITS = {
 NAMES = list(UNITS)
 
 
-class Empty:
-    """No clients."""
-    clients = ()
-
-    def start(self):
-        pass
-
-    touch = abandon = start
-
-    def finish(self):
-        return []
-
-
 @pytest.fixture(scope="module")
 def guest(image, payload):
     with VM("test_upgrade_pre_dump/shared", image=image, destdir=payload, memory="3G") as vm:
@@ -109,7 +96,7 @@ def said(vm, unit, word):
 
 
 def jump(vm, *options):
-    up = upgrade.Upgrade(vm, NAMES, series=vm.next_series, store="pmem", load=Empty(), options=options)
+    up = upgrade.Upgrade(vm, NAMES, series=vm.next_series, store="pmem", load=upgrade.NoClients(), options=options)
     up.run()
     vm.next_series = "7.2" if vm.next_series == "6.12" else "6.12"
     return up

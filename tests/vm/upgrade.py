@@ -70,6 +70,19 @@ def on_console(line):
                                      " | tee -a /dev/ttyS0"))
 
 
+class NoClients:
+    """In the place of clients.Load, for services that have none."""
+    clients = ()
+
+    def start(self):
+        pass
+
+    touch = abandon = start
+
+    def finish(self):
+        return []
+
+
 class Upgrade:
     """One upgrade of one VM. After run(): before, after (guest_state), results (of the clients),
     report (crkexec's), marks (host times of console lines)."""

@@ -1,0 +1,115 @@
+"""Sockets that are refused, each by a program that makes it and the words of the refusal: for the live
+tests, and for the guest (tests/vm/test_refused_sockets.py), whose kernels have more of them.
+
+Only Python's own modules: this file is taken into the guest and runs there by itself."""
+
+import errno
+import json
+import subprocess
+import sys
+import tempfile
+
+LOOPBACK_PAIR = """
+l = socket.create_server(("127.0.0.1", 0), family=socket.AF_INET)
+c = socket.create_connection(l.getsockname()); s, _ = l.accept()
+"""
+# What makes it; what the refusal must say.
+REFUSED = {
+    "vsock": ("s = socket.socket(40, socket.SOCK_STREAM)", "a vsock socket"),
+    "kernel crypto": ("s = socket.socket(38, socket.SOCK_SEQPACKET)", "(AF_ALG)"),
+    "MD5 keys of a listener": (
+        """
+s = socket.create_server(("127.0.0.1", 0))
+key = struct.pack("=HH4s120xBBHi80s", 2, 0, bytes([127, 0, 0, 9]), 0, 0, 3, 0, b"key")
+s.setsockopt(6, 14, key)
+""", "TCP socket with MD5 signatures (TCP_MD5SIG)"),
+    "urgent data": (LOOPBACK_PAIR + "c.send(b'!', socket.MSG_OOB); select.select([], [], [s], 5)",
+                    "TCP connection with unread urgent data"),
+    "MPTCP connection": (
+        """
+l = socket.socket(2, 1, 262); l.bind(("127.0.0.1", 0)); l.listen()
+c = socket.socket(2, 1, 262); c.connect(l.getsockname()); s, _ = l.accept()
+""", "internet socket of MPTCP"),
+    "packet ring": (
+        """
+s = socket.socket(17, socket.SOCK_RAW, 0)
+s.setsockopt(263, 5, struct.pack("IIII", 4096, 1, 2048, 2))
+""", "packet socket with a memory ring (PACKET_RX_RING)"),
+    "packet fanout": (
+        """
+s = socket.socket(17, socket.SOCK_RAW, socket.htons(3)); s.bind(("lo", 3))
+s.setsockopt(263, 18, 4711)
+""", "packet socket in a fanout group"),
+    "unread netlink messages": (
+        """
+s = socket.socket(16, socket.SOCK_RAW, 0); s.bind((0, 0))
+s.send(struct.pack("IHHIIBxxx", 20, 18, 0x301, 1, 0, 0)); select.select([s], [], [], 5)
+""", "netlink socket with unread messages"),
+    "corked UDP": (
+        """
+s = socket.socket(2, 2); s.connect(("127.0.0.1", 9)); s.setsockopt(17, 1, 1); s.send(b"half")
+""", "corked UDP socket"),
+    "UDP encapsulation": (
+        "s = socket.socket(2, 2); s.bind(('127.0.0.1', 0)); s.setsockopt(17, 100, 2)",
+        "UDP socket with encapsulation 2"),
+    "kernel TLS": (LOOPBACK_PAIR + "c.setsockopt(6, 31, b'tls')",
+                   'TCP connection with upper layer protocol "tls"'),
+    "SCTP": ("s = socket.socket(2, 1, 132)", "internet socket of SCTP"),
+    "credentials in a queue, without the option that shows them": (
+        """
+s, c = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.setsockopt(1, 76, 1); c.send(b"whose?")
+""", "queued"),
+}
+
+
+# How a kernel says that it has been built without: the error, the option.
+LACKING = {
+    "vsock": (errno.EAFNOSUPPORT, "CONFIG_VSOCKETS"),
+    "kernel crypto": (errno.EAFNOSUPPORT, "CONFIG_CRYPTO_USER_API"),
+    "MD5 keys of a listener": (errno.ENOPROTOOPT, "CONFIG_TCP_MD5SIG"),
+    "MPTCP connection": (errno.EPROTONOSUPPORT, "CONFIG_MPTCP"),
+    "packet ring": (errno.EAFNOSUPPORT, "CONFIG_PACKET"),
+    "packet fanout": (errno.EAFNOSUPPORT, "CONFIG_PACKET"),
+    "kernel TLS": (errno.ENOENT, "CONFIG_TLS"),
+    "SCTP": (errno.EPROTONOSUPPORT, "CONFIG_IP_SCTP"),
+}
+
+
+def start(name):
+    """The process, and None or what its kernel has been built without."""
+    code = REFUSED[name][0]
+    text = ("import select, socket, struct, sys, time\ntry:\n" +
+            "".join(f"    {line}\n" for line in code.strip().splitlines()) +
+            "except OSError as e: print(e.errno, e, flush=True)\nelse: print('ready', flush=True)\n"
+            "time.sleep(3600)")
+    p = subprocess.Popen([sys.executable, "-c", text], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                         stderr=subprocess.DEVNULL, start_new_session=True)
+    line = p.stdout.readline().decode().strip()
+    p.stdout.close()
+    number, option = LACKING.get(name, (None, None))
+    if line.split()[0] == str(number):
+        return p, f"the kernel is built without {option}: {line}"
+    assert line == "ready", (name, line)
+    return p, None
+
+
+def judge(name, cr):
+    """None, or what is wrong with the refusal."""
+    p, lacking = start(name)
+    try:
+        if lacking:
+            return lacking
+        with tempfile.TemporaryDirectory() as images:
+            done = subprocess.run([cr, "dump", "-D", images, "-t", str(p.pid), "--tcp-established"],
+                                  capture_output=True, text=True)
+        if done.returncode != 1 or REFUSED[name][1] not in done.stderr:
+            return f"exit {done.returncode}: {done.stderr}"
+        return "it has ended" if p.poll() is not None else None
+    finally:
+        p.kill()
+        p.wait()
+
+
+if __name__ == "__main__":
+    print(json.dumps({name: judge(name, "/usr/bin/cr") for name in REFUSED}))
