@@ -137,7 +137,8 @@ int main(int argc, char **argv)
 		usleep(1000);
 	maker_ready();
 	maker_wait();
-	check_sharing();
+	if (!maker_is_plain())
+		check_sharing();
 	board->asked = 1;
 	answer(0);
 	for (int who = 0; who < MEMBERS; who++) {

@@ -369,10 +369,13 @@ seccomp_tsync sigactions signalfds sigpending sk_cgroup stopped sysv_shm tcp_han
 tcp_peer tcp_states threads timerfds timers_late udp_sockets unix_external unix_named unix_pairs
 unix_peercred waits
 """.split()
+# Each wants the pseudo terminals' numbers that the others had before it.
+ONE_BY_ONE = {"pty_session", "ptys", "ptys_own"}
 HUGE_PAGES = 64     # what hugepages and memfds_huge want, both at a time
 # What a maker leaves out (maker_is_plain()) because CRIU cannot bring it back: measured with CRIU
 # on both sides.
 PLAIN = {
+    "cow": "without a look at what is shared, which was not all once after CRIU",
     "creds": "without SECBIT_NO_CAP_AMBIENT_RAISE, which CRIU sets too early",
     "creds_no_new_privs": "without SECBIT_NO_CAP_AMBIENT_RAISE",
     "eventfds": "without EFD_SEMAPHORE and counters beyond 32 bits",

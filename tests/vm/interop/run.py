@@ -15,13 +15,15 @@ import subprocess
 import sys
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
+from threading import Lock
 
 sys.dont_write_bytecode = True
 
 import engines                                                      # noqa: E402
 from procs import Failure, proc_state, reap_children, wait_for     # noqa: E402
-from programs import PROGRAMS, Maker, Skip, is_alive               # noqa: E402
+from programs import ONE_BY_ONE, PROGRAMS, Maker, Skip, is_alive               # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 WAYS = ("cr-criu", "criu-cr")
@@ -146,11 +148,14 @@ def main():
     jobs, names = int(args[3]), args[4:]
     ways = os.environ.get("WAYS", ",".join(WAYS)).split(",")
 
+    terminals = Lock()
+
     def both_ways(name):
         # One after the other: both want the same port, key or name.
-        for way in ways:
-            subprocess.run([sys.executable, __file__, "one", makers, options, results, name, way],
-                           check=False)
+        with terminals if name in ONE_BY_ONE else nullcontext():
+            for way in ways:
+                subprocess.run([sys.executable, __file__, "one", makers, options, results, name,
+                                way], check=False)
     with ThreadPoolExecutor(jobs) as pool:
         list(pool.map(both_ways, names))
 
