@@ -103,14 +103,14 @@ def jump(vm, *options):
 
 
 @pytest.fixture(scope="module")
-def upgraded(guest):
+def whole(guest):
     guest.next_series = "7.2"
-    return jump(guest)
+    return jump(guest, "--no-pre-dump")
 
 
 @pytest.fixture(scope="module")
-def back(guest, upgraded):
-    return jump(guest, "--no-pre-dump")
+def upgraded(guest, whole):
+    return jump(guest)
 
 
 def memory_is_right(vm, unit, processes=1):
@@ -154,6 +154,12 @@ def test_killed_while_memory_is_copied_nothing_of_it_stays(guest, who, number):
     assert guest.run("cat /proc/sys/vm/nr_hugepages").out == "0\n"
 
 
+def test_without_pre_dump_all_is_saved_in_the_pause(whole):
+    assert all(u["pre_dump_bytes"] == 0 for u in units(whole).values())
+    assert units(whole)["crk-test-writer"]["image_bytes"] > MIB << 20
+    all_held(whole)
+
+
 def test_memory_written_before_and_after_the_pre_dump_is_right(upgraded):
     all_held(upgraded)
     assert upgraded.report["warnings"] == []
@@ -172,13 +178,7 @@ def test_who_writes_everything_again_is_saved_whole(upgraded):
     assert unit["pre_dump_bytes"] == 0 and unit["image_bytes"] > MIB << 20
 
 
-def test_without_pre_dump_all_is_saved_in_the_pause(back):
-    assert all(u["pre_dump_bytes"] == 0 for u in units(back).values())
-    assert units(back)["crk-test-writer"]["image_bytes"] > MIB << 20
-    all_held(back)
-
-
-def test_a_damaged_pre_dump_makes_that_unit_start_cold_and_is_kept(guest, back):
+def test_a_damaged_pre_dump_makes_that_unit_start_cold_and_is_kept(guest, upgraded):
     before = guest_state(guest, NAMES)
     pid = before["units"]["crk-test-writer"]["MainPID"]
     upgrade_preload.install(guest)
