@@ -1,6 +1,10 @@
 /* Small parsers of the orchestrator, on what kernels print and on what nobody should. */
+#define _GNU_SOURCE
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 
 #include "crkexec/clock.h"
 #include "crkexec/keep.h"
@@ -61,6 +65,59 @@ TEST("a unit whose main process was replaced since it was planned is refused")
 	ASSERT_EQ(upgrade_look(&u, 0), -ESRCH);
 	ASSERT_EQ(u.n_obstacles, 1);
 	ASSERT_CONTAINS(u.obstacles[0].what, "its main process 2147483647 has ended");
+	free(u.obstacles[0].unit);
+	free(u.obstacles[0].what);
+	free(u.obstacles);
+	free(mu.streams);
+	free(un.trees[0].pids);
+	free(un.trees);
+}
+
+/* The first process of a PID namespace, a child of ours; 0: we may not make one. */
+static pid_t start_first(void)
+{
+	int said[2];
+	pid_t maker, pid = 0;
+
+	ASSERT_EQ(pipe(said), 0);
+	maker = fork();
+	if (!maker) {
+		if (unshare(CLONE_NEWPID) == 0)
+			pid = (pid_t)syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
+		if (!pid)
+			for (;;)
+				pause();
+		_exit(write(said[1], &pid, sizeof(pid)) != sizeof(pid));
+	}
+	close(said[1]);
+	if (read(said[0], &pid, sizeof(pid)) != sizeof(pid))
+		pid = 0;
+	close(said[0]);
+	kill(maker, SIGKILL);
+	ASSERT_EQ(waitpid(maker, NULL, 0), maker);
+	return MAX(pid, 0);
+}
+
+TEST("a unit with a PID namespace of its own is refused by name")
+{
+	struct options opt = { .json = true };
+	struct unit un = { .name = (char *)"a.service", .cgroup_dir = (char *)unit_tmpdir() }, *units = &un;
+	struct manifest_unit mu = { 0 };
+	struct manifest m = { .units = &mu, .n_units = 1 };
+	struct upgrade u = { .opt = &opt, .m = &m, .units = &units, .n_units = 1 };
+	pid_t first = start_first(), pids[3] = { first, first, first };
+	int r;
+
+	if (!first)
+		unit_skip("no right to make a PID namespace");
+	write_group(un.cgroup_dir, pids);
+	un.main_pid = first;
+	r = upgrade_look(&u, 0);
+	kill(first, SIGKILL);
+	ASSERT_EQ(waitpid(first, NULL, 0), first);
+	ASSERT_EQ(r, -EOPNOTSUPP);
+	ASSERT_EQ(u.n_obstacles, 1);
+	ASSERT_CONTAINS(u.obstacles[0].what, "is in a PID namespace of its own");
 	free(u.obstacles[0].unit);
 	free(u.obstacles[0].what);
 	free(u.obstacles);

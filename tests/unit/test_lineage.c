@@ -364,6 +364,44 @@ TEST("a job of a shell keeps the shell's session and groups")
 	ASSERT_STREQ(problem_of(unseen_job), "");
 }
 
+static void plan_family(struct lineage *l, struct arena *a, uint32_t own_sid)
+{
+	struct kin *root;
+
+	arena_init(a);
+	lineage_init(l, a);
+	l->outside = LINEAGE_UNSEEN;
+	l->own_numbers = true;
+	root = add(l, 1, NULL, own_sid, own_sid);
+	add(l, 20, root, 15, 15);				/* a daemon's child: 15 has ended */
+	add(l, 21, root, LINEAGE_UNSEEN, LINEAGE_UNSEEN);	/* from before the first one's setsid() */
+	add(l, 22, root, LINEAGE_UNSEEN, 16);			/* in a group whose leader has ended */
+	ASSERT_OK(lineage_plan(l));
+	ASSERT(l->steps[0].op == LINEAGE_MAKE && l->steps[0].kin == root);
+}
+
+TEST("the first process of a PID namespace is made first and by nobody in it")
+{
+	struct arena arena;
+	struct lineage l;
+
+	/* Its session is its own, or from outside. */
+	for (unsigned int i = 0; i < 2; i++) {
+		uint32_t sid = i ? LINEAGE_UNSEEN : 1;
+
+		plan_family(&l, &arena, sid);
+		ASSERT(!lineage_find(&l, 1)->maker);
+		ASSERT(lineage_find(&l, 15)->helper && lineage_find(&l, 15)->parent->pid == 1);
+		ASSERT_EQ(lineage_find(&l, 20)->maker->pid, 15);
+		ASSERT_EQ(lineage_find(&l, 21)->maker->pid, 1);
+		ASSERT_EQ(lineage_find(&l, 21)->early, sid == 1);
+		/* Outside of one, 16 would be somebody's of the shell. */
+		ASSERT(lineage_find(&l, 16)->helper && lineage_find(&l, 16)->leads_group);
+		lineage_done(&l);
+		arena_done(&arena);
+	}
+}
+
 TEST("a chain of a hundred thousand processes is planned without recursion")
 {
 	struct arena arena;
