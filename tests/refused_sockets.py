@@ -112,4 +112,4 @@ def judge(name, cr):
 
 
 if __name__ == "__main__":
-    print(json.dumps({name: judge(name, "/usr/bin/cr") for name in REFUSED}))
+    print(json.dumps({name: judge(name, "cr") for name in REFUSED}))
