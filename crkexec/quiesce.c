@@ -229,7 +229,11 @@ static int stop_all(struct stopper *s)
 	int r = sd_bus_match_signal(u->bus, &slot, NULL, SD_PATH, SD_MANAGER, "JobRemoved",
 				    on_job_removed, s);
 
-	/* Undone last: by then every start has been asked for. */
+	/* Undone last, and last of all looked at: by then every start has been asked for. */
+	for (size_t i = 0; r >= 0 && i < s->others.n; i++)
+		r = undo_push(&u->undo, "started", s->others.v[i]);
+	for (size_t i = 0; r >= 0 && i < s->units.n; i++)
+		r = undo_push(&u->undo, "started", s->units.v[i]);
 	if (r >= 0)
 		r = undo_push(&u->undo, "settle", "systemd");
 	for (size_t i = 0; r >= 0 && i < s->others.n; i++)

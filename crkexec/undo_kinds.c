@@ -113,9 +113,12 @@ static int with_bus(int (*fn)(sd_bus *bus, const char *arg), const char *arg)
 static int start_unit(sd_bus *bus, const char *name)
 {
 	sd_bus_error error = SD_BUS_ERROR_NULL;
-	int r = sd_bus_call_method(bus, SD_NAME, SD_PATH, SD_MANAGER, "StartUnit", &error, NULL,
-				   "ss", name, "replace");
+	int r;
 
+	/* We stopped it: that shall not count towards its limit of starts (StartLimitBurst=). */
+	sd_bus_call_method(bus, SD_NAME, SD_PATH, SD_MANAGER, "ResetFailedUnit", NULL, NULL, "s", name);
+	r = sd_bus_call_method(bus, SD_NAME, SD_PATH, SD_MANAGER, "StartUnit", &error, NULL,
+			       "ss", name, "replace");
 	if (r < 0)
 		log_fail(r, "%s: %s", name, bus_error_text(&error, r));
 	sd_bus_error_free(&error);
@@ -148,6 +151,26 @@ static int undo_settle(const char *arg)
 	return with_bus(settle, arg);
 }
 
+/* Asked for after settle(): a start that was accepted may have failed. */
+static int started_unit(sd_bus *bus, const char *name)
+{
+	_cleanup_free_ char *state = NULL;
+	char *path = NULL;
+	int r = sd_bus_path_encode("/org/freedesktop/systemd1/unit", name, &path);
+
+	/* One that systemd has forgotten could not be started: that has been said. */
+	if (r >= 0 && bus_get_text(bus, path, SD_UNIT, "ActiveState", &state) >= 0 &&
+	    !strcmp(state, "failed"))
+		r = log_fail(-EIO, "%s was started again and has failed: systemctl status %s", name, name);
+	free(path);
+	return r;
+}
+
+static int undo_started(const char *name)
+{
+	return with_bus(started_unit, name);
+}
+
 const struct undo_kind undo_kinds[] = {
 	{ "hugepages", "set the number of huge pages back to", hugepages_undo },
 	{ "unload", "unload", undo_unload },
@@ -157,5 +180,6 @@ const struct undo_kind undo_kinds[] = {
 	{ "fsthaw", "thaw the file system", undo_fsthaw },
 	{ "start", "start", undo_start },
 	{ "settle", "wait for", undo_settle },
+	{ "started", "see running again", undo_started },
 	{ NULL, NULL, NULL }
 };

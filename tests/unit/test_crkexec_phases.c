@@ -214,7 +214,8 @@ TEST("a damaged undo log neither crashes nor runs what it does not know")
 
 TEST("recovery knows every kind of step that phases write down")
 {
-	static const char *const used[] = { "unload", "umount", "thaw", "fsthaw", "start", "settle" };
+	static const char *const used[] = { "unload", "umount", "thaw", "fsthaw", "start", "settle",
+		"started" };
 
 	for (size_t i = 0; i < sizeof(used) / sizeof(used[0]); i++) {
 		bool found = false;

@@ -413,6 +413,23 @@ def test_a_transient_service_that_cannot_be_started_again_is_named(guest):
     assert "\n".join(changes(guest)) == ""
 
 
+def test_a_service_that_fails_when_it_is_started_again_is_named(guest):
+    name = "crk-test-once.service"
+    guest.put(b"[Service]\nExecStart=/bin/sh -c 'test ! -e /run/crk-test-once && "
+              b"touch /run/crk-test-once && exec sleep infinity'\n", f"/run/systemd/system/{name}")
+    guest.run(f"systemctl daemon-reload; systemctl start {name}")
+    said = kill_in(guest, "freeze", 0, "front", "SIGINT", "tmpfs")
+    assert said["status"] == 3, said
+    status = json.loads(guest.run("crkexec status --json", check=False).out)
+    assert status["left"] == [f"started {name}"], status
+    log = guest.run(f"cat /var/log/crkexec/{status['id']}.log").out
+    assert f"{name} was started again and has failed: systemctl status {name}" in log
+    guest.run(f"rm /run/crk-test-once; systemctl start {name}; crkexec recover")
+    guest.run(f"systemctl stop {name}; rm /run/crk-test-once /run/systemd/system/{name}; systemctl daemon-reload")
+    wait_for(lambda: others_run(guest), 60, "the other services run again")
+    assert "\n".join(changes(guest)) == ""
+
+
 def test_second_upgrade_at_the_same_time_is_refused_with_the_firsts_pid(guest):
     command = upgrade.command(guest, CHOSEN, "--store=tmpfs")
     guest.run(f"""
