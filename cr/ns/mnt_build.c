@@ -140,6 +140,23 @@ static int take(struct builder *b, struct rest_mount *m, bool hidden_too)
 	return 0;
 }
 
+/*
+ * A host's automount point that is covered by what it brought (systemd's binfmt_misc): no path leads
+ * to it but by setting it off again, which fails in a copy of the namespace. What covers it is what
+ * counts, and comes into its place.
+ */
+static bool leave_out_automount(struct builder *b, struct rest_mount *m)
+{
+	if (strcmp(m->fstype, "autofs") || !is_inherited(m) || !m->parent)
+		return false;
+	log_warn("mount %s: a covered automount point, left out", m->e->mountpoint);
+	m->skipped = true;
+	for (size_t i = 0; i < b->mnt->n; i++)
+		if (b->mnt->mounts[i].parent == m)
+			b->mnt->mounts[i].parent = m->parent;
+	return true;
+}
+
 /* Host sources in plain sight, then what covers the scratch directory, then the hidden ones. */
 static int take_all(struct builder *b)
 {
@@ -152,6 +169,8 @@ static int take_all(struct builder *b)
 
 			if (m->fd >= 0 || m->skipped || (pass == 0 && own) ||
 			    (pass == 1 && !own) || (pass == 2 && !m->unreached))
+				continue;
+			if (pass == 2 && leave_out_automount(b, m))
 				continue;
 			r = take(b, m, pass == 2);
 			if (r < 0)
