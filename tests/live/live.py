@@ -16,6 +16,8 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+# Python would write a line and its end apart, and another process of the tree between them.
+os.environ.pop("PYTHONUNBUFFERED", None)
 sys.path.insert(0, str(ROOT / "tests"))
 
 from procs import Failure, proc_state, wait_for     # noqa: E402, F401  (the path comes first)
