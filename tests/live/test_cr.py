@@ -5,7 +5,6 @@ import os
 import pathlib
 import re
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -511,7 +510,6 @@ ctypes.CDLL(None).syscall(60, 0)    # exit(2): of this thread
 """
 
 
-@pytest.mark.skipif(not shutil.which("strace"), reason="needs strace to hold cr back")
 def test_a_main_thread_that_ends_while_it_is_to_be_stopped_is_no_obstacle(tmp_path):
     p = subprocess.Popen([sys.executable, "-c", MAIN_ENDS], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
     (tmp_path / "img").mkdir()
