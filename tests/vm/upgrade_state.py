@@ -28,7 +28,10 @@ def read(path):
 
 
 def process(pid):
+    """None: it has ended meanwhile, as a shell's children do."""
     stat = read(f"/proc/{pid}/stat")
+    if not stat:
+        return None
     status = dict(line.split(":\t", 1) for line in read(f"/proc/{pid}/status").splitlines()
                   if ":\t" in line)
     name, rest = stat[stat.find("(") + 1:stat.rfind(")")], stat[stat.rfind(")") + 2:].split()
@@ -45,7 +48,7 @@ def unit(name):
     group = "/sys/fs/cgroup" + state["ControlGroup"] if state["ControlGroup"] else ""
     pids = sorted(int(p) for path in glob.glob(group + "/**/cgroup.procs", recursive=True)
                   for p in read(path).split()) if group else []
-    state["processes"] = {str(pid): process(pid) for pid in pids}
+    state["processes"] = {str(pid): p for pid in pids if (p := process(pid))}
     state["frozen"] = "frozen 1" in read(group + "/cgroup.events") if group else False
     state["memory"] = int(read(group + "/memory.current") or 0) if group else 0
     return state
