@@ -161,7 +161,12 @@ class RedisSender(RedisClient):
         self.resp = Resp(sock)
         writer = threading.Thread(target=self._write, args=(sock,), daemon=True)
         writer.start()
-        while not (self.all_sent.is_set() and self.result.answered == self.result.sent):
+        while True:
+            # Waits for an answer only while one is owed: the writer may end at any moment.
+            if self.result.answered == self.result.sent:
+                if self.all_sent.wait(self.period) and self.result.answered == self.result.sent:
+                    break
+                continue
             reply = self.resp.read()
             expected = self.expected[self.result.answered]
             if reply != expected:
@@ -171,8 +176,6 @@ class RedisSender(RedisClient):
             self.ready.set()
             if self.writer_error:
                 raise ConnectionError(self.writer_error)
-            if self.result.answered == self.result.sent:
-                time.sleep(self.period)
         writer.join()
 
     def verify(self):
