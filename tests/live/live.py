@@ -142,14 +142,14 @@ class Maker:
         self.popen = None
         self.pid = None
 
-    def start(self):
+    def start(self, timeout=20):
         with open(self.output, "wb") as out:
             self.popen = subprocess.Popen(
                 [BUILD / "make" / self.name, self.result], stdin=subprocess.DEVNULL,
                 stdout=out, stderr=subprocess.STDOUT, cwd=self.dir)
         self.pid = self.popen.pid
         OWNED.add(self.pid)
-        wait_for(lambda: "ready" in self.read() or self.popen.poll() is not None, 20,
+        wait_for(lambda: "ready" in self.read() or self.popen.poll() is not None, timeout,
                  f"{self.name} does not get ready")
         if self.popen.poll() is not None and "ready" not in self.read():
             text = self.read() + self.output.read_text(errors="replace")
@@ -164,9 +164,9 @@ class Maker:
     def read(self):
         return self.result.read_text(errors="replace") if self.result.exists() else ""
 
-    def dump(self, *options):
-        check(cr("dump", self.images, "-t", str(self.pid), *maker_options(self.name), *options),
-              "dump")
+    def dump(self, *options, timeout=60):
+        check(cr("dump", self.images, "-t", str(self.pid), *maker_options(self.name), *options,
+                 timeout=timeout), "dump")
 
     def reap(self):
         """The killed process is our zombie: its pid is free only when it is reaped."""
@@ -175,11 +175,11 @@ class Maker:
             OWNED.discard(self.popen.pid)
             self.popen = None
 
-    def restore(self, *options):
+    def restore(self, *options, timeout=60):
         pidfile = self.dir / "pidfile"
         pidfile.unlink(missing_ok=True)
         check(cr("restore", self.images, "-d", "--pidfile", str(pidfile),
-                 *maker_options(self.name), *options), "restore")
+                 *maker_options(self.name), *options, timeout=timeout), "restore")
         self.pid = int(pidfile.read_text())
 
     def alive(self):

@@ -1,6 +1,7 @@
 /*
- * Two thousand processes: workers, and workers of workers, all asleep on one futex. Each has its
- * parent and its number in private memory again, and all wake up.
+ * Two thousand processes, or with MAKER_WORKERS=N in the environment fifty times N: workers, and
+ * workers of workers, all asleep on one futex. Each has its parent and its number in private
+ * memory again, and all wake up.
  */
 #include <limits.h>
 #include <linux/futex.h>
@@ -10,15 +11,16 @@
 
 #include "maker.h"
 
-#define WORKERS	40
 #define EACH	49		/* children of a worker */
+#define LIMIT_MSEC	120000
 
 static struct {
 	uint32_t phase;		/* the futex */
 	uint32_t there, well, ill;
+	int fork_errno;
 } *sh;
 
-static int number;
+static int number, n_workers = 40;
 
 static void sleep_until(uint32_t phase)
 {
@@ -33,11 +35,14 @@ static void worker(int n)
 	pid_t parent, own, children[EACH];
 	int n_children = 0;
 
-	while (n < WORKERS && n_children < EACH) {
+	while (n < n_workers && n_children < EACH) {
 		children[n_children] = fork();
-		MAKER_MUST(children[n_children] >= 0);
+		if (children[n_children] < 0) {
+			sh->fork_errno = errno;
+			_exit(1);
+		}
 		if (!children[n_children]) {
-			n = WORKERS + n * EACH + n_children;
+			n = n_workers + n * EACH + n_children;
 			n_children = 0;
 		} else {
 			n_children++;
@@ -57,21 +62,40 @@ static void worker(int n)
 	_exit(0);
 }
 
+static uint32_t n_all(void)
+{
+	return (uint32_t)n_workers * (EACH + 1);
+}
+
+static void wait_for_all(void)
+{
+	for (int i = 0; i < LIMIT_MSEC && sh->there < n_all() && !sh->fork_errno; i++)
+		usleep(1000);
+	if (sh->fork_errno == EAGAIN)
+		maker_skip("this machine lets nobody have %u processes: fork: %s", n_all(),
+			   strerror(sh->fork_errno));
+	MAKER_SAME("error of fork", sh->fork_errno, 0);
+	MAKER_SAME("processes", sh->there, n_all());
+}
+
 int main(int argc, char **argv)
 {
+	const char *wanted = getenv("MAKER_WORKERS");
+
 	maker_begin(argc, argv);
+	if (wanted)
+		n_workers = atoi(wanted);
 	sh = mmap(NULL, sizeof(*sh), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	MAKER_MUST(sh != MAP_FAILED);
-	for (int i = 0; i < WORKERS; i++) {
+	for (int i = 0; i < n_workers && !sh->fork_errno; i++) {
 		pid_t pid = fork();
 
-		MAKER_MUST(pid >= 0);
 		if (!pid)
 			worker(i);
+		if (pid < 0)
+			sh->fork_errno = errno;
 	}
-	for (int i = 0; i < 10000 && sh->there < WORKERS * (EACH + 1); i++)
-		usleep(1000);
-	MAKER_SAME("processes", sh->there, WORKERS * (EACH + 1));
+	wait_for_all();
 	maker_ready();
 	maker_wait();
 
@@ -81,6 +105,6 @@ int main(int argc, char **argv)
 	while (wait(NULL) > 0)
 		;
 	MAKER_SAME("processes that are ill", sh->ill, 0);
-	MAKER_SAME("processes that are well", sh->well, WORKERS * (EACH + 1));
+	MAKER_SAME("processes that are well", sh->well, n_all());
 	maker_ok();
 }
