@@ -28,7 +28,8 @@ V6 = "fd77::2"
 class Load:
     """A set of clients that start and end together."""
 
-    def __init__(self, vm, services=("redis-server", "nginx")):
+    def __init__(self, vm, services=("redis-server", "nginx"), only=None):
+        """only: names of clients, if not all of the services' are wanted."""
         self.clients = []
         if "redis-server" in services:
             self.clients += [
@@ -56,6 +57,8 @@ class Load:
                 NewConnections(vm, "nginx new", "nginx"),
                 NewConnections(vm, "nginx new v6", "nginx", V6),
             ]
+        if only is not None:
+            self.clients = [c for c in self.clients if c.name in only]
 
     def __getitem__(self, name):
         return next(c for c in self.clients if c.name == name)
