@@ -1,7 +1,11 @@
 """Ten thousand tasks in one tree."""
 
+import pytest
+
 from live import Maker
 
+# A machine may be slow; the limit of the others would be near.
+pytestmark = pytest.mark.timeout(3 * 150)
 PATIENCE = 150      # seconds for each step; all of them took 18 on two busy cores
 
 
