@@ -25,6 +25,7 @@ from procs import reap_children     # noqa: E402  (the path comes first)
 BUILD = ROOT / "build"
 MAKERS = BUILD / "bench"
 WORKLOADS = [
+    ("one small process", "memory", "1"),
     ("1 GiB of touched memory", "memory", "1024"),
     ("1,000 processes", "processes", "1000"),
     ("10,000 processes", "processes", "10000"),
@@ -171,15 +172,21 @@ def one_run(engine, program, argument):
         shutil.rmtree(where, ignore_errors=True)
 
 
-def measure(engine, program, argument, runs):
-    """Medians of all figures, or the text of what went wrong."""
-    rows = []
+def measure(engines, program, argument, runs):
+    """{engine's name: medians of all figures, or the text of what went wrong}."""
+    rows = {name: [] for name, _ in engines}
+    wrong = {}
+    # In turns: what else the machine does meanwhile is the same for both.
     for _ in range(runs):
-        try:
-            rows.append(one_run(engine, program, argument))
-        except BenchError as e:
-            return str(e)
-    return {key: median([r[key] for r in rows]) for key in rows[0]}
+        for name, path in engines:
+            if name in wrong:
+                continue
+            try:
+                rows[name].append(one_run(path, program, argument))
+            except BenchError as e:
+                wrong[name] = str(e)
+    return {name: wrong.get(name) or {key: median([r[key] for r in rows[name]])
+                                      for key in rows[name][0]} for name, _ in engines}
 
 
 def row_of(name, figures):
@@ -203,8 +210,8 @@ def main(runs, other):
     print(f"\nengine, images in memory, median of {runs}\n", flush=True)
     rows, notes = [], []
     for title, program, argument in WORKLOADS:
-        for name, path in engines:
-            figures = results[title, name] = measure(path, program, argument, runs)
+        for name, figures in measure(engines, program, argument, runs).items():
+            results[title, name] = figures
             rows.append(row_of(f"{title}, {name}", figures))
             if isinstance(figures, str):
                 notes.append(f"  {title}, {name}: {figures}")
