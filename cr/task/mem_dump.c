@@ -1,25 +1,43 @@
 /*
- * Memory, dumping side: which pages (mem_scan.h), then their bytes through /proc/PID/mem, which
- * leaves copy-on-write sharing alone.
+ * Memory, dumping side: which pages (mem_scan.h), then their bytes. process_vm_readv(2) copies
+ * once where /proc/PID/mem copies twice and takes the lock for each page; but it pins the pages, for
+ * which the kernel ends copy-on-write sharing (since 5.19): it is for pages that nobody shares.
  */
 #include <fcntl.h>
 #include <string.h>
+#include <sys/uio.h>
 
 #include "image/pages.h"
 #include "task/mem.h"
 #include "task/mem_chain.h"
+#include "task/mem_scan.h"
 #include "task/vma.h"
 #include "util/timer.h"
 
 struct copy {
 	struct dump_process *p;
 	const struct mem_runs *runs;
+	int pagemap_fd;			/* or negative: not to be asked */
 	_Atomic uint64_t failed_at;	/* t_addr that could not be read */
 };
+
+#define PAGES_AT_ONCE 256u		/* their bytes fit the processor's cache: written next */
 
 static uint64_t run_pages(const struct mem_run *run)
 {
 	return (run->end - run->start) / PAGE_BYTES;
+}
+
+/* All of them are there, and in this process only. Silent: called by any thread. */
+static bool are_exclusive(int pagemap_fd, uint64_t t_addr, size_t n)
+{
+	uint64_t bits[PAGES_AT_ONCE], all = PM_PRESENT | PM_EXCLUSIVE;
+
+	if (pread_full(pagemap_fd, bits, n * 8, (off_t)(t_addr / PAGE_BYTES * 8)) < 0)
+		return false;
+	for (size_t i = 0; i < n; i++)
+		all &= bits[i];
+	return all == (PM_PRESENT | PM_EXCLUSIVE);
 }
 
 /*
@@ -27,11 +45,17 @@ static uint64_t run_pages(const struct mem_run *run)
  * taken by new ones or none, which the next dump saves or leaves out. But what the process itself may
  * not read may be there and denied to us, who trace it no more (CONFIG_PROC_MEM_FORCE_PTRACE).
  */
-static int read_pages(struct dump_process *p, uint64_t t_addr, uint8_t *to, size_t bytes)
+static int read_pages(const struct copy *c, uint64_t t_addr, uint8_t *to, size_t bytes)
 {
+	struct dump_process *p = c->p;
 	struct task *leader = &p->threads[0].task;
-	int r = remote_read(leader, t_addr, to, bytes);
+	struct iovec ours = { to, bytes }, theirs = { (void *)t_addr, bytes };
+	int r;
 
+	if (c->pagemap_fd >= 0 && are_exclusive(c->pagemap_fd, t_addr, bytes / PAGE_BYTES) &&
+	    process_vm_readv(p->pid, &ours, 1, &theirs, 1, 0) == (ssize_t)bytes)
+		return 0;
+	r = remote_read(leader, t_addr, to, bytes);
 	if (r >= 0 || !p->ctx->tree_runs)
 		return r;
 	for (size_t off = 0; off < bytes; off += PAGE_BYTES) {
@@ -61,22 +85,34 @@ static int copy_piece(void *arg, unsigned int worker, uint64_t off, void *to, si
 
 		if (!(run->flags & PE_PRESENT))
 			continue;
-		pages = MIN(left, (run->end - t_addr) / PAGE_BYTES);
-		r = read_pages(c->p, t_addr, p, pages * PAGE_BYTES);
-		if (r < 0)
-			c->failed_at = t_addr;
-		p += pages * PAGE_BYTES;
-		at += pages;
-		left -= pages;
+		for (; left && t_addr < run->end && r >= 0; t_addr += pages * PAGE_BYTES) {
+			pages = MIN(left, (run->end - t_addr) / PAGE_BYTES);
+			pages = MIN(pages, PAGES_AT_ONCE);
+			r = read_pages(c, t_addr, p, pages * PAGE_BYTES);
+			if (r < 0)
+				c->failed_at = t_addr;
+			p += pages * PAGE_BYTES;
+			at += pages;
+			left -= pages;
+		}
 	}
 	return r;
 }
 
 static int copy_pages(struct pagemap_writer *w, struct dump_process *p, const struct mem_runs *runs)
 {
+	_cleanup_close_ int pagemap_fd = -EBADF;
 	struct copy c = { .p = p, .runs = runs };
-	int r = pagemap_fill(w, runs->n_present, copy_piece, &c);
+	int r;
 
+	/* process_vm_readv() takes a pid: that of one that runs may be another's by now. */
+	if (runs->n_present && !p->ctx->tree_runs) {
+		pagemap_fd = mem_pagemap_open(p);
+		if (pagemap_fd < 0)
+			return pagemap_fd;
+	}
+	c.pagemap_fd = pagemap_fd;
+	r = pagemap_fill(w, runs->n_present, copy_piece, &c);
 	if (r < 0 && c.failed_at)
 		return log_err(r, "cannot read memory at 0x%lx", c.failed_at);
 	return r < 0 ? log_err(r, "cannot write the pages") : 0;
