@@ -165,7 +165,7 @@ static int wait_for_root(pid_t root)
 	return 0;
 }
 
-static void restore_done(struct restore_ctx *ctx, bool failed)
+static void restore_done(struct restore_ctx *ctx)
 {
 	if (ctx->zone_mirror)
 		munmap(ctx->zone_mirror, ZONE_BYTES);
@@ -175,10 +175,10 @@ static void restore_done(struct restore_ctx *ctx, bool failed)
 			close_fdp(&ctx->procs[i].remote->mem_fd);
 	}
 	close_fdp(&ctx->pidfd_self);
-	ipc_restore_done(ctx, failed);
+	ipc_restore_done(ctx, ctx->failed);
 	restore_files_done(ctx);
-	restore_huge_pages_end(ctx, failed);
-	cgroup_restore_done(ctx->cgroup_state, failed);
+	restore_huge_pages_end(ctx, ctx->failed);
+	cgroup_restore_done(ctx->cgroup_state, ctx->failed);
 	ns_restore_done(ctx);
 	lineage_done(&ctx->lineage);
 	map_done(&ctx->procs_by_pid);
@@ -202,7 +202,8 @@ int cr_restore(const struct cr_opts *opts, pid_t *ret_root, struct cr_stats *ret
 	ctx->pidfd_self = -EBADF;
 	r = restore_run(ctx);
 	cpus_unpin(ctx);
-	if (r < 0)
+	ctx->failed = r < 0;
+	if (ctx->failed)
 		restore_kill(ctx);
 	else
 		root = ctx->procs[0].pid;
@@ -212,7 +213,7 @@ int cr_restore(const struct cr_opts *opts, pid_t *ret_root, struct cr_stats *ret
 		*ret_stats = ctx->stats;
 	if (ret_root)
 		*ret_root = root;
-	restore_done(ctx, r < 0);
+	restore_done(ctx);
 	free(ctx);
 	if (r >= 0 && !opts->detached)
 		r = wait_for_root(root);

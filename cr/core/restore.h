@@ -103,6 +103,7 @@ struct restore_ctx {
 	struct vdso_image *own_vdso;	/* the kernel's, as the engine has it */
 	uint64_t zone;			/* t_addr of the call zone, the same in every task */
 	uint8_t *zone_mirror;
+	bool failed;			/* at the end: what outlives the tree and was made for it goes */
 };
 
 /*

@@ -182,6 +182,5 @@ const struct kind kind_mqueue = {
 	.dump_done = mqueue_dump_done,
 	.prepare = mqueue_prepare,
 	.restore = mqueue_restore,
-	.finish = mqueue_finish,
 	.restore_done = mqueue_restore_done,
 };

@@ -10,7 +10,6 @@ int mqueue_open_again(int fd, int flags) _must_check_;
 /* mqueue_restore.c */
 int mqueue_prepare(struct restore_ctx *ctx) _must_check_;
 int mqueue_restore(struct restore_ctx *ctx, struct restore_file *f, int *ret_fd) _must_check_;
-int mqueue_finish(struct restore_ctx *ctx, struct restore_file *f) _must_check_;
 void mqueue_restore_done(struct restore_ctx *ctx);
 
 /* mqueue_data.c */

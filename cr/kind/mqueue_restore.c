@@ -28,7 +28,6 @@ struct queue {
 struct mqueues {
 	struct queue *queues;
 	struct mqueue_users users;
-	bool finished;
 };
 
 static struct mqueues *state(struct restore_ctx *ctx)
@@ -241,12 +240,6 @@ int mqueue_restore(struct restore_ctx *ctx, struct restore_file *f, int *ret_fd)
 	return 0;
 }
 
-int mqueue_finish(struct restore_ctx *ctx, struct restore_file *f _unused_)
-{
-	state(ctx)->finished = true;
-	return 0;
-}
-
 void mqueue_restore_done(struct restore_ctx *ctx)
 {
 	struct mqueues *m = ctx->kind_state[FD_TYPES__EXT];
@@ -256,7 +249,7 @@ void mqueue_restore_done(struct restore_ctx *ctx)
 		char name[NAME_MAX + 2];
 
 		snprintf(name, sizeof(name), "/%.*s", (int)s->name.len, (const char *)s->name.data);
-		if (q->made && !s->unlinked && !m->finished)
+		if (q->made && !s->unlinked && ctx->failed)
 			mq_unlink(name);
 		close_fdp(&q->fd);
 	}

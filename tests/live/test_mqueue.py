@@ -122,3 +122,15 @@ def test_a_queue_that_nobody_has_open_is_named():
     finally:
         stop_python(p)
         libc.mq_unlink(name.encode())
+
+
+def test_a_restore_that_fails_at_its_very_end_leaves_no_queue(maker, tmp_path):
+    maker.dump()
+    maker.reap()
+    remove(maker.images)
+    script = tmp_path / "end"
+    script.write_text('#!/bin/sh\n[ "$CRTOOLS_SCRIPT_ACTION" != pre-resume ] || kill -9 "$CRTOOLS_INIT_PID"\n')
+    script.chmod(0o755)
+    done = cr("restore", maker.images, "-d", "--action-script", str(script))
+    assert done.returncode == 1 and "restore failed (" in done.log, done.log[-500:]
+    assert all(queue_open(f"/crk-test-{maker.pid}-{i}") < 0 for i in range(4))
