@@ -116,7 +116,8 @@ struct dump_ctx {
 	bool network_locked;		/* "network-lock" was notified */
 	int obstacles;			/* number found by check */
 	bool cancelled;
-	bool was_frozen;		/* opts->freeze_cgroup, before we came */
+	bool freezer_used;		/* opts->freeze_cgroup may not be as it was any more */
+	bool was_frozen;		/* it was, before we came */
 };
 
 /*

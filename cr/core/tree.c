@@ -482,6 +482,7 @@ static int freeze_begin(struct dump_ctx *ctx)
 	if (r < 0)
 		return log_err(r, "%s: no cgroup v2 freezer", cg);
 	ctx->was_frozen = r;
+	ctx->freezer_used = true;
 	r = freezer_set(cg, 1);
 	if (r >= 0)
 		r = freezer_wait(cg, 1, timeout(ctx));
@@ -558,7 +559,7 @@ static int process_release(struct dump_process *p, enum cr_final_state state)
 
 int tree_release(struct dump_ctx *ctx, enum cr_final_state state)
 {
-	const char *cg = ctx->opts->freeze_cgroup;
+	const char *cg = ctx->freezer_used ? ctx->opts->freeze_cgroup : NULL;
 	bool freeze = cg && (state == CR_LEAVE_FROZEN || (ctx->was_frozen && state != CR_KILL));
 	int r, bad = 0;
 

@@ -306,6 +306,34 @@ def test_parents_in_vfork_are_waited_for_in_a_frozen_group(tmp_path):
         group.rmdir()
 
 
+def test_a_group_that_was_frozen_before_stays_frozen(tmp_path):
+    """Whether the dump goes well, or fails before it comes to the freezer, or after."""
+    root = next(line.split()[4] for line in open("/proc/self/mountinfo") if " - cgroup2 " in line)
+    group = Path(root) / f"crk-frozen-{os.getpid()}"
+    group.mkdir()
+    no = tmp_path / "no"
+    no.write_text('#!/bin/sh\n[ "$CRTOOLS_SCRIPT_ACTION" != "$FAILS_AT" ]\n')
+    no.chmod(0o755)
+    p = subprocess.Popen(["sleep", "1000"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                         stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        (group / "cgroup.procs").write_text(str(p.pid))
+        (group / "cgroup.freeze").write_text("1")
+        for event, code in (("pre-dump", 1), ("post-dump", 1), ("none", 0)):
+            wait_for(lambda: "frozen 1" in (group / "cgroup.events").read_text(), 10, "it freezes")
+            os.environ["FAILS_AT"] = event
+            done = cr("dump", tmp_path, "-R", "-t", str(p.pid), "--freeze-cgroup", str(group),
+                      "--action-script", str(no))
+            assert done.returncode == code, done.log[-1500:]
+            assert (group / "cgroup.freeze").read_text() == "1\n", event
+    finally:
+        os.environ.pop("FAILS_AT", None)
+        p.kill()
+        p.wait(20)
+        wait_for(lambda: not (group / "cgroup.procs").read_text(), 10, "the group is empty")
+        group.rmdir()
+
+
 def pids_root():
     """Where groups can limit the number of their tasks: this controller alone, or with others."""
     for line in open("/proc/self/mountinfo"):
