@@ -54,6 +54,9 @@ struct dump_process {
 	struct vma *vmas;		/* task/vma.h */
 	size_t n_vmas;
 	uint64_t locked_kib;		/* VmLck before the call zone was mapped */
+	struct uring_fd *urings;	/* task/uring_fds.h */
+	size_t n_urings;
+	bool urings_read;
 	struct mem_runs runs;		/* its pages, when they are found before they are written */
 	struct dump_process *cow_from;	/* task/mem_cow.h: an ancestor whose pages it refers to */
 	bool is_cow_source;

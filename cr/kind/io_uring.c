@@ -9,8 +9,6 @@
  * The kernel keeps counts of its own of requests taken and events given, from which programs
  * (liburing) compute what is free; they can only be counted up again.
  */
-#include <dirent.h>
-#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -80,40 +78,14 @@ static int state_check(const struct dump_file *f, const struct uring_state *s)
 	return 0;
 }
 
-/*
- * The descriptors of p (and one: none is 0) by the address of their struct file, or of its private
- * data: read once, for a ring may have thousands of files.
- */
-static int fds_read(struct peek *pk, struct dump_process *p, bool by_private, struct map *ret)
+static int file_id_find(struct dump_ctx *ctx, struct peek *pk, struct dump_process *p, uint64_t addr,
+			bool by_private, const char *what, size_t slot, uint32_t *ret_id)
 {
-	int dir = openat(p->proc_fd, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r;
-	_cleanup_closedir_ DIR *d = dir < 0 ? NULL : fdopendir(dir);
-	uint64_t table, n, at;
-	struct dirent *e;
-
-	if (!d)
-		return neg_errno();
-	r = peek_files(pk, p->pid, &table, &n);
-	while (r >= 0 && (e = readdir(d))) {
-		uint64_t t_fd = strtoull(e->d_name, NULL, 10);
-
-		if (e->d_name[0] == '.' || t_fd >= n)
-			continue;
-		r = peek_word(pk, table + t_fd * 8, &at);
-		if (r >= 0 && at && by_private)
-			r = peek_member(pk, at, "file", "private_data", 8, &at);
-		if (r >= 0 && at)
-			r = map_put(ret, at, (void *)(uintptr_t)(t_fd + 1));
-	}
-	return r;
-}
-
-static int file_id_find(struct dump_ctx *ctx, struct dump_process *p, const struct map *fds,
-			uint64_t addr, const char *what, size_t slot, uint32_t *ret_id)
-{
-	int t_fd = (int)(uintptr_t)map_get(fds, addr) - 1, r;
 	struct dump_file *g;
+	int t_fd, r = uring_find_fd(ctx, pk, p, addr, by_private, &t_fd);
 
+	if (r < 0)
+		return r;
 	if (t_fd < 0)
 		return log_obstacle("have the program keep the descriptor, or " REMEDY,
 				    "io_uring: registered %s %zu is no descriptor of the process", what, slot);
@@ -122,49 +94,19 @@ static int file_id_find(struct dump_ctx *ctx, struct dump_process *p, const stru
 	return r;
 }
 
-static int files_dump(struct dump_ctx *ctx, struct peek *pk, struct dump_process *p,
-		      const struct uring_state *s, IoUringEntry *e)
-{
-	struct map fds = { 0 };
-	int r = s->n_files ? fds_read(pk, p, false, &fds) : 0;
-
-	if (r < 0)
-		log_err(r, "io_uring: cannot find its registered files");
-	for (size_t i = 0; i < s->n_files && r >= 0; i++)
-		if (s->files[i])
-			r = file_id_find(ctx, p, &fds, s->files[i], "file", i, &e->files[i]);
-	map_done(&fds);
-	return r;
-}
-
-static int eventfd_dump(struct dump_ctx *ctx, struct peek *pk, struct dump_process *p,
-			const struct uring_state *s, IoUringEntry *e)
-{
-	struct map fds = { 0 };
-	int r = s->eventfd ? fds_read(pk, p, true, &fds) : 0;
-
-	if (r < 0)
-		log_err(r, "io_uring: cannot find its registered eventfd");
-	if (r >= 0 && s->eventfd) {
-		e->has_eventfd_id = e->has_eventfd_async = true;
-		e->eventfd_async = s->eventfd_async;
-		r = file_id_find(ctx, p, &fds, s->eventfd, "eventfd", 0, &e->eventfd_id);
-	}
-	map_done(&fds);
-	return r;
-}
-
 static int registered_dump(struct dump_ctx *ctx, struct peek *pk, struct dump_file *f,
 			   const struct uring_state *s, IoUringEntry *e)
 {
-	int r;
+	int r = 0;
 
 	e->files = arena_alloc(&ctx->arena, (s->n_files + 1) * sizeof(*e->files));
 	e->buffers = arena_alloc(&ctx->arena, (s->n_buffers + 1) * sizeof(*e->buffers));
 	if (!e->files || !e->buffers)
 		return -ENOMEM;
 	e->n_files = s->n_files;
-	r = files_dump(ctx, pk, f->owner, s, e);
+	for (size_t i = 0; i < s->n_files && r >= 0; i++)
+		if (s->files[i])
+			r = file_id_find(ctx, pk, f->owner, s->files[i], false, "file", i, &e->files[i]);
 	for (size_t i = 0; i < s->n_buffers && r >= 0; i++) {
 		IoUringBuffer *buf = ARENA_MSG(&ctx->arena, IoUringBuffer, io_uring_buffer);
 
@@ -174,8 +116,11 @@ static int registered_dump(struct dump_ctx *ctx, struct peek *pk, struct dump_fi
 		buf->bytes = s->buffers[i].bytes;
 		e->buffers[e->n_buffers++] = buf;
 	}
-	if (r >= 0)
-		r = eventfd_dump(ctx, pk, f->owner, s, e);
+	if (r >= 0 && s->eventfd) {
+		e->has_eventfd_id = e->has_eventfd_async = true;
+		e->eventfd_async = s->eventfd_async;
+		r = file_id_find(ctx, pk, f->owner, s->eventfd, true, "eventfd", 0, &e->eventfd_id);
+	}
 	if (s->iowq_limits[0] || s->iowq_limits[1]) {
 		e->n_iowq_limits = 2;
 		e->iowq_limits = arena_memdup(&ctx->arena, s->iowq_limits, sizeof(s->iowq_limits));
@@ -213,19 +158,17 @@ static int rings_dump(struct dump_ctx *ctx, struct dump_file *f, const struct ur
 /* The thread's id as the images have it; a thread that has ended can never submit again. */
 static int submitter_put(struct dump_ctx *ctx, struct peek *pk, uint64_t submitter, IoUringEntry *e)
 {
-	for (size_t i = 0; i < ctx->n_procs; i++)
-		for (size_t k = 0; k < ctx->procs[i]->n_threads; k++) {
-			const struct dump_thread *th = &ctx->procs[i]->threads[k];
-			uint64_t task;
+	struct uring_thread *t;
+	int r = uring_find_thread(ctx, pk, submitter, &t);
 
-			if (peek_task(pk, th->task.tid, &task) < 0 || task != submitter)
-				continue;
-			e->has_submitter = true;
-			e->submitter = th->tid_virtual;
-			return 0;
-		}
-	return log_obstacle("close it in the program",
-			    "io_uring: only one thread may submit, and it is not of the tree or has ended");
+	if (r < 0)
+		return r;
+	if (!t)
+		return log_obstacle("close it in the program",
+				    "io_uring: only one thread may submit, and it is not of the tree or has ended");
+	e->has_submitter = true;
+	e->submitter = t->thread->tid_virtual;
+	return 0;
 }
 
 static int uring_dump(struct dump_ctx *ctx, struct dump_file *f)
@@ -272,6 +215,7 @@ const struct kind kind_io_uring = {
 	.type = FD_TYPES__IO_URING,
 	.match = uring_match,
 	.dump = uring_dump,
+	.dump_done = uring_find_done,
 	.prepare = uring_prepare,
 	.restore = uring_restore,
 };

@@ -46,6 +46,19 @@ int uring_peek(struct peek *pk, struct arena *a, int fd, struct uring_state *ret
 /* Requests in flight of one task. */
 int uring_task_in_flight(struct peek *pk, uint64_t task, uint64_t *ret) _must_check_;
 
+/* io_uring_find.c: by the kernel's addresses. */
+struct uring_thread {
+	struct dump_process *process;
+	const struct dump_thread *thread;
+};
+/* *ret NULL: it is not of the tree. */
+int uring_find_thread(struct dump_ctx *ctx, struct peek *pk, uint64_t task, struct uring_thread **ret)
+	_must_check_;
+/* A descriptor of p by its struct file, or by that one's private data. *ret -1: there is none. */
+int uring_find_fd(struct dump_ctx *ctx, struct peek *pk, struct dump_process *p, uint64_t addr,
+		  bool by_private, int *ret) _must_check_;
+void uring_find_done(struct dump_ctx *ctx);
+
 struct uring_map {
 	struct io_uring_params params;
 	uint8_t *rings, *sqes;

@@ -344,16 +344,18 @@ static int uring_restore_calls(struct restore_ctx *ctx, struct restore_process *
 	for (size_t i = 0; rings && i < rings->n && r >= 0; i++) {
 		struct restore_file *f = rings->file[i];
 		const IoUringEntry *e = f->fe->uring;
+		bool submits = e->has_submitter && e->submitter == tid;
 
+		if (!submits && (e->has_submitter || k || !e->n_buffers))
+			continue;
 		t.t_fd = fd_of(p, f);
 		if (t.t_fd < 0)
 			continue;
 		LOG_SCOPE("fd %d (io_uring)", t.t_fd);
 		r = batch_make_room(b, BATCH_CALLS_MAX, 0);
-		if (r >= 0 && e->has_submitter && e->submitter == tid)
+		if (r >= 0 && submits)
 			r = enable_and_advance(f, &t);
-		if (r >= 0 && e->n_buffers && f->owner == p &&
-		    (e->has_submitter ? e->submitter == tid : th == &p->threads[0]))
+		if (r >= 0 && e->n_buffers && f->owner == p)
 			r = buffers_register(e, &t);
 		batch_begin(b, &th->task);
 	}

@@ -6,17 +6,14 @@
  * What waits for others (polls, accept, time-outs) does not end; it is named when the file is
  * dumped.
  */
-#include <dirent.h>
-#include <fcntl.h>
-#include <string.h>
 #include <sys/syscall.h>
 #include <time.h>
 
 #include "kind/io_uring.h"
+#include "task/uring_fds.h"
 #include "task/vma.h"
 
 #define WAIT_USEC	1000000ull	/* the service stands still meanwhile */
-#define RINGS_MAX	64u
 #define ENTER_GETEVENTS	1u
 
 static bool maps_a_ring(const struct dump_process *p)
@@ -27,48 +24,37 @@ static bool maps_a_ring(const struct dump_process *p)
 	return false;
 }
 
-static size_t ring_fds(const struct dump_process *p, int *ret)
-{
-	int dir = openat(p->proc_fd, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	_cleanup_closedir_ DIR *d = dir < 0 ? NULL : fdopendir(dir);
-	struct dirent *e;
-	size_t n = 0;
-
-	while (d && n < RINGS_MAX && (e = readdir(d))) {
-		char link[64];
-		ssize_t len = readlinkat(dirfd(d), e->d_name, link, sizeof(link) - 1);
-
-		link[MAX(len, (ssize_t)0)] = '\0';
-		if (!strcmp(link, "anon_inode:[io_uring]"))
-			ret[n++] = atoi(e->d_name);
-	}
-	return n;
-}
-
-static int thread_push(struct dump_thread *th, const int *fds, size_t n)
+static int thread_push(struct dump_thread *th, const struct uring_fd *rings, size_t n)
 {
 	static struct batch b;
+	int r = 0;
 
 	batch_begin(&b, &th->task);
 	batch_call(&b, SYS_sched_yield);
-	for (size_t i = 0; i < n; i++)
-		batch_try(&b, SYS_io_uring_enter, fds[i], 0, 0, ENTER_GETEVENTS, 0, 0);
-	return batch_run(&b);
+	for (size_t i = 0; i < n && r >= 0; i++) {
+		r = batch_make_room(&b, 1, 0);
+		if (r >= 0)
+			batch_try(&b, SYS_io_uring_enter, rings[i].t_fd, 0, 0, ENTER_GETEVENTS, 0, 0);
+	}
+	return r < 0 ? r : batch_run(&b);
 }
 
 int uring_settle(struct dump_ctx *ctx, struct dump_process *p)
 {
 	struct peek *pk;
 	const struct timespec ts = { 0, 2000000 };
+	const struct uring_fd *rings;
 	uint64_t left = WAIT_USEC, n, task;
-	int fds[RINGS_MAX], r;
-	size_t n_fds;
+	size_t n_rings;
 	bool busy;
+	int r;
 
 	/* Without a look into the kernel the dump of the file says so. */
 	if (!maps_a_ring(p) || dump_peek(ctx, &pk) < 0)
 		return 0;
-	n_fds = ring_fds(p, fds);
+	r = uring_fds(ctx, p, &rings, &n_rings);
+	if (r < 0)
+		return r;
 	do {
 		busy = false;
 		for (size_t i = 0; i < p->n_threads; i++) {
@@ -78,7 +64,7 @@ int uring_settle(struct dump_ctx *ctx, struct dump_process *p)
 			if (r == -ENODATA)
 				return 0;
 			if (r >= 0 && n)
-				r = thread_push(&p->threads[i], fds, n_fds);
+				r = thread_push(&p->threads[i], rings, n_rings);
 			if (r < 0)
 				return log_err(r, "cannot wait for its io_uring requests");
 			busy = busy || n;

@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/sysmacros.h>
 
+#include "task/uring_fds.h"
 #include "task/vma.h"
 
 #ifndef MAP_DROPPABLE
@@ -249,26 +250,20 @@ const struct vma *vma_find(const struct dump_process *p, uint64_t addr)
 static int vma_uring_file(struct dump_ctx *ctx, struct dump_process *p, const struct vma *v,
 			  struct dump_file **ret)
 {
-	int fd = openat(p->proc_fd, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	_cleanup_closedir_ DIR *d = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *e;
+	const struct uring_fd *u;
+	size_t n;
+	int r = uring_fds(ctx, p, &u, &n);
 
-	if (!d)
-		return log_err(neg_errno(), "cannot list /proc/%d/fd", p->pid);
+	if (r < 0)
+		return r;
 	/* The offset says which ring; it cannot begin in its middle. */
 	if (v->pgoff & (URING_OFFSET - 1))
 		return log_obstacle("map it as a whole, with one protection",
 				    "memory at 0x%lx-0x%lx is a part of an io_uring's ring",
 				    v->start, v->end);
-	while ((e = readdir(d))) {
-		struct stat st;
-
-		if (e->d_name[0] == '.' || fstatat(dirfd(d), e->d_name, &st, 0) < 0 ||
-		    st.st_ino != v->ino || major(st.st_dev) != v->dev_major ||
-		    minor(st.st_dev) != v->dev_minor)
-			continue;
-		return dump_file_get(ctx, p, atoi(e->d_name), ret);
-	}
+	for (size_t i = 0; i < n; i++)
+		if (u[i].ino == v->ino)
+			return dump_file_get(ctx, p, u[i].t_fd, ret);
 	return log_obstacle("keep the descriptor open in the program, or stop using io_uring in it",
 			    "memory at 0x%lx-0x%lx is the ring of an io_uring without descriptor",
 			    v->start, v->end);

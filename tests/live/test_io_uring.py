@@ -1,0 +1,69 @@
+"""io_uring: programs that have a ring for each thread; what of a ring cannot come back is refused."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from live import CR, start_python, stop_python
+
+RINGS = """
+import mmap, struct, threading
+
+def ring(flags):
+    room = ctypes.create_string_buffer(512)
+    struct.pack_into("I", room, 8, flags)
+    fd = libc.syscall(425, 4, room)
+    if fd >= 0:
+        keep.append((mmap.mmap(fd, 4096, offset=0), mmap.mmap(fd, 4096, offset=0x10000000)))
+    return fd
+
+keep = []
+SINGLE_ISSUER = 1 << 12
+"""
+
+
+@pytest.fixture
+def program():
+    started = []
+
+    def start(code):
+        p, (fd, *_) = start_python(RINGS + code + "\ntime.sleep(1e6)")
+        started.append(p)
+        if fd < 0:
+            pytest.skip("no io_uring of this sort on this machine")
+        return p
+    yield start
+    for p in started:
+        stop_python(p)
+
+
+def test_many_rings_of_many_threads_are_looked_at_once(program):
+    """Each of them for itself would be all descriptors and all threads for each: a blackout of seconds."""
+    rings, others = 60, 400
+    p = program(f"""
+others = [os.open("/dev/null", os.O_RDONLY) for i in range({others})]
+made = []
+
+def work():
+    fd = ring(SINGLE_ISSUER)
+    libc.syscall(427, fd, 2, (ctypes.c_int * 1)(others[0]), 1)
+    made.append(fd)
+    time.sleep(1e6)
+
+for i in range({rings}):
+    threading.Thread(target=work, daemon=True).start()
+while len(made) < {rings}:
+    time.sleep(0.01)
+print(min(made), flush=True)""")
+    if not shutil.which("strace"):
+        pytest.skip("no strace")
+    done = subprocess.run(["strace", "-f", "-c", "-e", "trace=bpf,newfstatat,readlinkat", CR, "check",
+                           "-t", str(p.pid)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr[-1000:]
+    calls = {name: int(n) for n, name in re.findall(r"^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+).*?(\w+)$",
+                                                    done.stderr, re.M)}
+    assert calls["bpf"] < 80 * rings + 3 * others, calls
+    assert calls["newfstatat"] < 20 * (rings + others), calls
+    assert calls["readlinkat"] < 20 * (rings + others), calls
