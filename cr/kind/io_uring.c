@@ -155,17 +155,29 @@ static int rings_dump(struct dump_ctx *ctx, struct dump_file *f, const struct ur
 	return 0;
 }
 
-/* The thread's id as the images have it; a thread that has ended can never submit again. */
-static int submitter_put(struct dump_ctx *ctx, struct peek *pk, uint64_t submitter, IoUringEntry *e)
+/*
+ * The thread's id as the images have it; a thread that has ended can never submit again. One whose
+ * process has closed the ring could not either, but others would still read its events.
+ */
+static int submitter_put(struct dump_ctx *ctx, struct peek *pk, const struct dump_file *f,
+			 const struct uring_state *s, IoUringEntry *e)
 {
 	struct uring_thread *t;
-	int r = uring_find_thread(ctx, pk, submitter, &t);
+	int r = uring_find_thread(ctx, pk, s->submitter, &t), t_fd = f->t_fd;
 
 	if (r < 0)
 		return r;
 	if (!t)
 		return log_obstacle("close it in the program",
 				    "io_uring: only one thread may submit, and it is not of the tree or has ended");
+	if (t->process != f->owner)
+		r = uring_find_fd(ctx, pk, t->process, s->file, false, &t_fd);
+	if (r < 0)
+		return r;
+	if (t_fd < 0)
+		return log_obstacle("close it in all processes that have it, or in none",
+				    "io_uring: only thread %d may submit, and its process has closed it",
+				    t->thread->task.tid);
 	e->has_submitter = true;
 	e->submitter = t->thread->tid_virtual;
 	return 0;
@@ -202,7 +214,7 @@ static int uring_dump(struct dump_ctx *ctx, struct dump_file *f)
 	e->cq_entries = s.cq_entries;
 	e->sq_head = s.sq_head;
 	e->cq_tail = s.cq_tail;
-	r = s.submitter ? submitter_put(ctx, pk, s.submitter, e) : 0;
+	r = s.submitter ? submitter_put(ctx, pk, f, &s, e) : 0;
 	if (r >= 0)
 		r = registered_dump(ctx, pk, f, &s, e);
 	if (r >= 0)

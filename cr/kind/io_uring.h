@@ -29,6 +29,7 @@ struct uring_buffer {
 
 struct uring_state {
 	uint32_t flags, sq_entries, cq_entries, sq_head, cq_tail;
+	uint64_t file;			/* kernel address of its struct file */
 	uint64_t submitter;		/* kernel address of a thread, 0: any may submit */
 	uint64_t in_flight;		/* of all tasks that use the ring, in any ring */
 	const char *refused;		/* what it has that cannot be saved, or NULL */

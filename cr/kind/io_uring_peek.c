@@ -253,13 +253,13 @@ int uring_peek(struct peek *pk, struct arena *a, int fd, struct uring_state *ret
 		{ "cq_entries", &ret->cq_entries },	{ "cached_sq_head", &ret->sq_head },
 		{ "cached_cq_tail", &ret->cq_tail },
 	};
-	uint64_t file, ctx, v;
+	uint64_t ctx, v;
 	int r;
 
 	*ret = (struct uring_state){ 0 };
-	r = peek_file(pk, getpid(), fd, &file);
+	r = peek_file(pk, getpid(), fd, &ret->file);
 	if (r >= 0)
-		r = file ? peek_member(pk, file, "file", "private_data", 8, &ctx) : -EBADF;
+		r = ret->file ? peek_member(pk, ret->file, "file", "private_data", 8, &ctx) : -EBADF;
 	for (size_t i = 0; i < ARRAY_SIZE(words) && r >= 0; i++) {
 		r = member(pk, ctx, words[i].name, 4, &v);
 		*words[i].to = (uint32_t)v;

@@ -215,6 +215,32 @@ static struct rings *rings_of(struct restore_ctx *ctx)
 	return ctx->kind_state[FD_TYPES__EVENTFD];
 }
 
+/* The process's descriptor of the file; -1: it has none. */
+static int fd_of(const struct restore_process *p, const struct restore_file *f)
+{
+	while (p->shares_fds)
+		p = p->parent;
+	for (size_t i = 0; i < p->n_fds; i++)
+		if (p->fds[i]->id == f->id)
+			return (int)p->fds[i]->fd;
+	return f->owner == p ? f->t_fd : -1;
+}
+
+static uint32_t thread_id(const struct restore_process *p, size_t k)
+{
+	return k ? p->pst->threads[k] : p->pst->pid;
+}
+
+/* Whose call it is that enables the ring, or it would come back disabled and empty. */
+static bool has_submitter(const struct restore_ctx *ctx, const struct restore_file *f)
+{
+	for (size_t i = 0; i < ctx->n_procs; i++)
+		for (size_t k = 0; k < ctx->procs[i].n_threads; k++)
+			if (thread_id(&ctx->procs[i], k) == f->fe->uring->submitter)
+				return fd_of(&ctx->procs[i], f) >= 0;
+	return false;
+}
+
 int uring_prepare(struct restore_ctx *ctx)
 {
 	struct rings *s = ARENA_NEW(&ctx->arena, struct rings);
@@ -232,6 +258,9 @@ int uring_prepare(struct restore_ctx *ctx)
 		r = uring_check(f->fe->uring);
 		if (r < 0)
 			return r;
+		if (f->fe->uring->has_submitter && !has_submitter(ctx, f))
+			return log_fail(-EBADMSG, "no process with thread %u, which alone may submit, has it",
+					f->fe->uring->submitter);
 		slot = ARENA_PUSH(&ctx->arena, s->file, s->n);
 		if (!slot)
 			return log_err(-ENOMEM, "io_uring");
@@ -323,22 +352,13 @@ static int buffers_register(const IoUringEntry *e, struct thread_enter *t)
 	return batch_run(t->b);
 }
 
-/* The process's descriptor of the file; -1: it has none. */
-static int fd_of(const struct restore_process *p, const struct restore_file *f)
-{
-	for (size_t i = 0; i < p->n_fds; i++)
-		if (p->fds[i]->id == f->id)
-			return (int)p->fds[i]->fd;
-	return f->owner == p ? f->t_fd : -1;
-}
-
 static int uring_restore_calls(struct restore_ctx *ctx, struct restore_process *p,
 			       struct restore_thread *th, struct batch *b)
 {
 	struct thread_enter t = { .task = &th->task, .b = b };
 	const struct rings *rings = rings_of(ctx);
 	size_t k = (size_t)(th - p->threads);
-	uint32_t tid = k ? p->pst->threads[k] : p->pst->pid;
+	uint32_t tid = thread_id(p, k);
 	int r = 0;
 
 	for (size_t i = 0; rings && i < rings->n && r >= 0; i++) {

@@ -1,12 +1,14 @@
 """io_uring: programs that have a ring for each thread; what of a ring cannot come back is refused."""
 
+import os
 import re
 import shutil
+import signal
 import subprocess
 
 import pytest
 
-from live import CR, start_python, stop_python
+from live import CR, cr_check, start_python, stop_python
 
 RINGS = """
 import mmap, struct, threading
@@ -29,13 +31,15 @@ def program():
     started = []
 
     def start(code):
-        p, (fd, *_) = start_python(RINGS + code + "\ntime.sleep(1e6)")
-        started.append(p)
+        p, (fd, *children) = start_python(RINGS + code + "\ntime.sleep(1e6)")
+        started.append((p, children))
         if fd < 0:
             pytest.skip("no io_uring of this sort on this machine")
         return p
     yield start
-    for p in started:
+    for p, children in started:
+        for child in children:
+            os.kill(child, signal.SIGKILL)
         stop_python(p)
 
 
@@ -67,3 +71,16 @@ print(min(made), flush=True)""")
     assert calls["bpf"] < 80 * rings + 3 * others, calls
     assert calls["newfstatat"] < 20 * (rings + others), calls
     assert calls["readlinkat"] < 20 * (rings + others), calls
+
+
+def test_a_ring_that_its_only_user_has_closed_is_refused(program):
+    """A child may still read what is in it, but nobody could enable it again."""
+    p = program("""
+fd = ring(SINGLE_ISSUER)
+child = os.fork()
+if child:
+    keep.clear()
+    fd < 0 or os.close(fd)
+    print(fd, child, flush=True)""")
+    code, text = cr_check(p.pid)
+    assert code == 1 and f"only thread {p.pid} may submit, and its process has closed it" in text, text

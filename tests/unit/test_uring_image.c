@@ -86,6 +86,39 @@ TEST("a ring that cannot be is refused before anything is made")
 	arena_done(&ctx.arena);
 }
 
+TEST("a ring that only one thread may use is refused if that one cannot enable it")
+{
+	struct restore_file *files[] = { &g.f };
+	FdinfoEntry fd = FDINFO_ENTRY__INIT, *fds[] = { &fd };
+	PstreeEntry pst[2] = { PSTREE_ENTRY__INIT, PSTREE_ENTRY__INIT };
+	struct restore_process procs[2] = { { .pst = &pst[0], .n_threads = 2 },
+					    { .pst = &pst[1], .n_threads = 1, .parent = procs } };
+	struct restore_ctx ctx = { .files = files, .n_files = 1, .procs = procs, .n_procs = 2 };
+
+	fixture();
+	g.fe.type = FD_TYPES__IO_URING;
+	g.e.setup_flags = URING_SINGLE_ISSUER;
+	g.e.has_submitter = true;
+	g.e.submitter = 8;
+	pst[0].pid = 7;
+	pst[0].threads = (uint32_t[]){ 7, 8 };
+	pst[1].pid = 9;
+	arena_init(&ctx.arena);
+	ASSERT_EQ(uring_prepare(&ctx), -EBADMSG);	/* nobody has it */
+	procs[0].fds = fds;
+	procs[0].n_fds = 1;
+	fd.id = g.f.id = 3;
+	ASSERT_OK(uring_prepare(&ctx));
+	g.e.submitter = 9;
+	ASSERT_EQ(uring_prepare(&ctx), -EBADMSG);	/* only its parent */
+	procs[1].shares_fds = true;
+	ASSERT_OK(uring_prepare(&ctx));
+	g.e.submitter = 10;
+	ASSERT_EQ(uring_prepare(&ctx), -EBADMSG);	/* no such thread */
+	g.f.id = 0;
+	arena_done(&ctx.arena);
+}
+
 static uint32_t *saved(uint32_t off)
 {
 	return (uint32_t *)(g.e.rings.data + off);
