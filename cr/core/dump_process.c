@@ -139,7 +139,7 @@ static int process_dump_inside(struct dump_ctx *ctx, struct dump_process *p)
 	if (r >= 0 && ctx->opts->track_mem)
 		r = mem_track_prepare(ctx, p);
 	if (r >= 0)
-		r = uring_settle(ctx, p);
+		r = noted(ctx, &refused, uring_settle(ctx, p));
 	if (r < 0)
 		return r;
 	r = remote_unmap(&p->remote, leader);

@@ -46,6 +46,8 @@ struct uring_state {
 int uring_peek(struct peek *pk, struct arena *a, int fd, struct uring_state *ret) _must_check_;
 /* Requests in flight of one task. */
 int uring_task_in_flight(struct peek *pk, uint64_t task, uint64_t *ret) _must_check_;
+/* Does a thread have ring descriptors of its own (IORING_REGISTER_RING_FDS)? */
+int uring_task_has_registered(struct peek *pk, uint64_t task, bool *ret) _must_check_;
 
 /* io_uring_find.c: by the kernel's addresses. */
 struct uring_thread {

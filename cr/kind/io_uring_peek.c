@@ -8,6 +8,7 @@
 #include "kind/io_uring.h"
 
 #define LIST_MAX 65536u
+#define REGISTERED_RINGS 16u	/* IO_RINGFD_REG_MAX */
 /* The low bits of a registered file's address are flags. */
 #define FILE_FLAGS 3ull
 
@@ -53,6 +54,19 @@ int uring_task_in_flight(struct peek *pk, uint64_t task, uint64_t *ret)
 	}
 	*ret = sum - (uint64_t)(int64_t)(int32_t)cached;
 	return r == -ENXIO ? 0 : r;
+}
+
+int uring_task_has_registered(struct peek *pk, uint64_t task, bool *ret)
+{
+	uint64_t tctx = 0, at, file = 0;
+	int r = peek_member(pk, task, "task_struct", "io_uring", 8, &tctx);
+
+	if (r >= 0 && tctx)
+		r = peek_inside(pk, tctx, "io_uring_task", "registered_rings", &at);
+	for (size_t i = 0; r >= 0 && tctx && !file && i < REGISTERED_RINGS; i++)
+		r = peek_word(pk, at + i * 8, &file);
+	*ret = file;
+	return r == -ENODATA ? 0 : r;	/* a kernel that has no such thing */
 }
 
 /* Of all tasks that ever submitted to the ring and still live. */

@@ -5,6 +5,9 @@
  *
  * What waits for others (polls, accept, time-outs) does not end; it is named when the file is
  * dumped.
+ *
+ * What is a thread's and no ring's is refused here: ring descriptors that it has registered with
+ * itself, so that the kernel need not look them up.
  */
 #include <sys/syscall.h>
 #include <time.h>
@@ -39,6 +42,27 @@ static int thread_push(struct dump_thread *th, const struct uring_fd *rings, siz
 	return r < 0 ? r : batch_run(&b);
 }
 
+static int check_registered(struct peek *pk, const struct dump_process *p)
+{
+	int refused = 0;
+
+	for (size_t i = 0; i < p->n_threads; i++) {
+		uint64_t task;
+		bool has = false;
+		int r = peek_task(pk, p->threads[i].task.tid, &task);
+
+		if (r >= 0)
+			r = uring_task_has_registered(pk, task, &has);
+		if (r < 0)
+			return log_err(r, "cannot look for its io_uring descriptors");
+		if (has)
+			refused = log_obstacle("have the program do without (liburing: no io_uring_register_ring_fd()), or start it with io_uring off",
+					       "thread %d has registered the descriptor of an io_uring",
+					       p->threads[i].task.tid);
+	}
+	return refused;
+}
+
 int uring_settle(struct dump_ctx *ctx, struct dump_process *p)
 {
 	struct peek *pk;
@@ -52,7 +76,9 @@ int uring_settle(struct dump_ctx *ctx, struct dump_process *p)
 	/* Without a look into the kernel the dump of the file says so. */
 	if (!maps_a_ring(p) || dump_peek(ctx, &pk) < 0)
 		return 0;
-	r = uring_fds(ctx, p, &rings, &n_rings);
+	r = check_registered(pk, p);
+	if (r >= 0)
+		r = uring_fds(ctx, p, &rings, &n_rings);
 	if (r < 0)
 		return r;
 	do {

@@ -84,3 +84,15 @@ if child:
     print(fd, child, flush=True)""")
     code, text = cr_check(p.pid)
     assert code == 1 and f"only thread {p.pid} may submit, and its process has closed it" in text, text
+
+
+def test_a_registered_ring_descriptor_is_refused(program):
+    """A call through it would fail after the restore: the table is the thread's, not the ring's."""
+    p = program("""
+fd = ring(0)
+wanted = struct.pack("IIQ", 0xffffffff, 0, max(fd, 0))
+if fd >= 0 and libc.syscall(427, fd, 20, wanted, 1) != 1:
+    fd = -1
+print(fd, flush=True)""")
+    code, text = cr_check(p.pid)
+    assert code == 1 and f"thread {p.pid} has registered the descriptor of an io_uring" in text, text
