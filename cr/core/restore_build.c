@@ -346,7 +346,9 @@ static bool reap_all(const struct lineage *l)
 		struct restore_process *p = l->kin[i]->process;
 
 		for (size_t k = p && p->task_made ? p->n_threads : 0; k-- > 0;)
-			left |= !task_reap(&p->threads[k].task, false);
+			/* Of those not yet made only the images' numbers are known. */
+			if (!k || p->threads[k].task.seized)
+				left |= !task_reap(&p->threads[k].task, false);
 	}
 	return left;
 }

@@ -84,16 +84,14 @@ static int settle_fs(struct restore_ctx *ctx, struct restore_process *p)
 	return batch_run(b);
 }
 
-static int thread_adopt(struct restore_ctx *ctx, struct restore_process *p, size_t i, pid_t tid)
+static int thread_begin(struct restore_ctx *ctx, struct restore_process *p, size_t i)
 {
 	struct restore_thread *th = &p->threads[i];
-	int r;
+	int r = task_get_regs(&th->task);
 
-	task_adopt(&th->task, tid, p->remote);
-	r = task_get_regs(&th->task);
 	if (r < 0 || !ctx->cgroup_state)
 		return r;
-	return cgroup_restore_thread(ctx, ctx->cgroup_state, tid, th->core->thread_core->cg_set,
+	return cgroup_restore_thread(ctx, ctx->cgroup_state, th->task.tid, th->core->thread_core->cg_set,
 				     p->threads[0].core->thread_core->cg_set);
 }
 
@@ -124,12 +122,15 @@ static int threads_create(struct restore_ctx *ctx, struct restore_process *p)
 			batch_call(b, SYS_clone3, batch_put(b, &args, sizeof(args)), sizeof(args));
 		}
 		r = batch_run(b);
+		/* All of them at once: restore_kill() has to know whom to reap. */
+		for (size_t k = 0; k < MIN(n, p->remote->n_born); k++)
+			task_adopt(&p->threads[i + k].task, p->remote->born[k], p->remote);
 		if (r < 0)
 			return r;
 		if (p->remote->n_born != n)
 			return log_fail(-EIO, "%zu of %zu threads were made", p->remote->n_born, n);
 		for (size_t k = 0; k < n; k++) {
-			r = thread_adopt(ctx, p, i + k, p->remote->born[k]);
+			r = thread_begin(ctx, p, i + k);
 			if (r < 0)
 				return r;
 		}
@@ -178,8 +179,10 @@ static int thread_create_by_last_pid(struct restore_ctx *ctx, struct restore_pro
 			return r;
 		if (p->remote->n_born != 1)
 			return log_fail(-EIO, "thread %u was not made", want);
-		if (batch_ret(b, call) == want)
-			return thread_adopt(ctx, p, i, p->remote->born[0]);
+		if (batch_ret(b, call) == want) {
+			task_adopt(&p->threads[i].task, p->remote->born[0], p->remote);
+			return thread_begin(ctx, p, i);
+		}
 		r = thread_dismiss(p, p->remote->born[0]);
 		if (r < 0)
 			return r;

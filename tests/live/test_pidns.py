@@ -2,13 +2,15 @@
 
 The maker is the namespace's first process, as in a container or under unshare --pid --fork.
 """
+import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from live import BUILD, OWNED, Failure, HugePages, Maker, maker_options, wait_for
+from live import BUILD, OWNED, Failure, HugePages, Maker, cr, maker_options, reap_orphans, wait_for
 from test_makers import NAMES
 
 
@@ -58,3 +60,46 @@ def test_state_in_a_pid_namespace_survives_dump_and_restore(maker):
     ids = re.search(r"^NSpid:(.*)", (Path("/proc") / str(maker.pid) / "status").read_text(errors="replace"), re.M)
     assert ids[1].split() == [str(maker.pid), "1"]
     maker.verify()
+
+
+THREADS = """
+import threading, time
+for i in range(4):
+    threading.Thread(target=time.sleep, args=(1e6,), daemon=True).start()
+print("ready", flush=True)
+time.sleep(1e6)
+"""
+
+
+def test_a_restore_that_fails_between_two_threads_ends(tmp_path):
+    """All threads that are there must be reaped, or the process never ends: the restore would wait for ever."""
+    root = next(line.split()[4] for line in open("/proc/self/mountinfo") if " - cgroup2 " in line)
+    group = Path(root) / f"crk-threads-{os.getpid()}"
+    inner = group / "inner"
+    inner.mkdir(parents=True)
+    script = tmp_path / "script"
+    script.write_text(f'#!/bin/sh\n[ "$CRTOOLS_SCRIPT_ACTION" != setup-namespaces ] || rmdir {inner}\n')
+    script.chmod(0o755)
+    wrapper = subprocess.Popen(["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", sys.executable, "-c",
+                                THREADS], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True)
+    OWNED.add(wrapper.pid)
+    try:
+        assert wrapper.stdout.readline() == b"ready\n"
+        pid = Path(f"/proc/{wrapper.pid}/task/{wrapper.pid}/children").read_text().strip()
+        (group / "cgroup.procs").write_text(pid)
+        (inner / "cgroup.type").write_text("threaded")
+        (inner / "cgroup.threads").write_text(str(sorted(map(int, os.listdir(f"/proc/{pid}/task")))[1]))
+        done = cr("dump", tmp_path, "-t", pid)
+        assert done.returncode == 0, done.log[-1500:]
+        wrapper.wait(20)
+        done = cr("restore", tmp_path, "-d", "--action-script", script, timeout=20)
+        assert done.returncode == 1 and "cannot open cgroup" in done.log, done.log[-1500:]
+    finally:
+        wrapper.kill()
+        wrapper.wait(20)
+        OWNED.discard(wrapper.pid)
+        wrapper.stdout.close()
+        wait_for(lambda: reap_orphans() or "populated 0" in (group / "cgroup.events").read_text(), 10, "the group is empty")
+        if inner.exists():
+            inner.rmdir()
+        group.rmdir()
