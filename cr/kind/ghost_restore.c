@@ -29,7 +29,6 @@ struct remap {
 	uint32_t orig_id;
 	struct ghost *ghost;
 	const RegFileEntry *link;	/* LINKED: the helper's entry */
-	bool unlinked;
 };
 
 struct remap_state {
@@ -176,7 +175,7 @@ int remap_open(struct restore_ctx *ctx, struct remap *m, const RegFileEntry *e, 
 	return r < 0 ? log_err(r, "cannot open ghost file %x of %s", m->ghost->id, e->name) : 0;
 }
 
-/* The helper's name has done its work once every user of it is open. */
+/* The helper's name has done its work once the tree runs; a restore that failed may be tried again. */
 static void link_remove(struct restore_ctx *ctx, struct remap *m)
 {
 	_cleanup_free_ char *dir = strdup(m->link->name);
@@ -194,23 +193,15 @@ static void link_remove(struct restore_ctx *ctx, struct remap *m)
 		log_warn("cannot remove the helper link %s", m->link->name);
 }
 
-int remap_finish(struct restore_ctx *ctx, struct restore_file *f)
-{
-	struct remap *m = remap_find(ctx, f->id);
-
-	if (!m || !m->link || m->unlinked)
-		return 0;
-	link_remove(ctx, m);
-	m->unlinked = true;
-	return 0;
-}
-
 void remap_done(struct restore_ctx *ctx)
 {
 	struct remap_state *s = ctx->kind_state[FD_TYPES__REG];
 
 	if (!s)
 		return;
+	for (struct remap *m = ctx->failed ? NULL : s->list; m; m = m->next)
+		if (m->link && restore_file_find(ctx, m->orig_id)->fd >= 0)
+			link_remove(ctx, m);
 	for (struct ghost *g = s->ghost_list; g; g = g->next) {
 		close_fdp(&g->fd);
 		g->fd = -EBADF;

@@ -7,7 +7,5 @@
 /* Creates and fills ghost id near e->name; *ret_fd: O_PATH descriptor of the unlinked file. */
 int ghost_make(struct restore_ctx *ctx, const RegFileEntry *e, uint32_t id, int *ret_fd)
 	_must_check_;
-/* Removes the helper link of a file that is open now. */
-int remap_finish(struct restore_ctx *ctx, struct restore_file *f) _must_check_;
 
 #endif

@@ -433,6 +433,5 @@ const struct kind kind_reg = {
 	.dump_done = ghost_dump_done,
 	.prepare = remap_load,
 	.restore = reg_restore,
-	.finish = remap_finish,
 	.restore_done = remap_done,
 };
