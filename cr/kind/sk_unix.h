@@ -56,6 +56,8 @@ struct usk {
 	int handed;			/* the core's, once it has it; else -1 */
 	int fake;			/* an end to be closed at the end, or -1 */
 	bool inherited, bound;
+	dev_t file_dev;			/* what it is bound to in the file system; file_ino 0: nothing */
+	ino_t file_ino;
 	struct unix_packet *queue, **queue_end;
 	size_t queue_bytes;
 };
@@ -94,7 +96,9 @@ static inline int usk_fd(const struct usk *u)
 /* Whom u's kernel names as its other end; without that in the image, the holder of end. */
 const SkCredsEntry *usk_creds(struct restore_ctx *ctx, const struct usk *u, const struct usk *end);
 /* bind(2) to u's name as the tree sees the file system; connect(2) to another's name. */
-int usk_bind(struct restore_ctx *ctx, const struct usk *u, int fd) _must_check_;
+int usk_bind(struct restore_ctx *ctx, struct usk *u, int fd) _must_check_;
+/* Takes the name away again, after a failure. */
+void usk_unbind(struct restore_ctx *ctx, const struct usk *u);
 int usk_connect(struct restore_ctx *ctx, const struct usk *u, int fd, const struct usk *to)
 	_must_check_;
 int usk_sockaddr(const UnixSkEntry *e, struct sockaddr_un *ret, socklen_t *ret_len)

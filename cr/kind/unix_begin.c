@@ -87,7 +87,7 @@ static int take_sockets(struct restore_ctx *ctx, struct unix_restore *s)
 }
 
 /* An end of a pair may be bound, if it takes datagrams; a stream's name comes by accept(2). */
-static int own_pair_end(struct restore_ctx *ctx, const struct usk *u)
+static int own_pair_end(struct restore_ctx *ctx, struct usk *u)
 {
 	int r = sk_restore_owner(ctx, u->f, u->fd);
 

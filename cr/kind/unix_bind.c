@@ -114,14 +114,29 @@ static int set_perms(struct restore_ctx *ctx, const UnixSkEntry *e, const char *
 	return 0;
 }
 
-static int bind_path(struct restore_ctx *ctx, const UnixSkEntry *e, int fd,
-		     const struct sockaddr_un *sa, socklen_t len)
+/* The name may fill the address, without a NUL. */
+struct unix_path {
+	char s[sizeof(((struct sockaddr_un *)NULL)->sun_path) + 1];
+};
+
+static struct unix_path path_of(const struct sockaddr_un *sa)
 {
-	char path[sizeof(sa->sun_path) + 1] = "";
+	struct unix_path p = { "" };
+
+	memcpy(p.s, sa->sun_path, sizeof(sa->sun_path));
+	return p;
+}
+
+static int bind_path(struct restore_ctx *ctx, struct usk *u, int fd, const struct sockaddr_un *sa,
+		     socklen_t len)
+{
+	const struct unix_path p = path_of(sa);
+	const char *path = p.s;
+	const UnixSkEntry *e = u->e;
+	struct stat st;
 	mode_t before;
 	int r;
 
-	memcpy(path, e->name.data, MIN(e->name.len, sizeof(path) - 1));
 	r = make_way(path);
 	if (r < 0)
 		return r;
@@ -138,10 +153,14 @@ static int bind_path(struct restore_ctx *ctx, const UnixSkEntry *e, int fd,
 			return log_err(neg_errno(), "cannot remove %s again", path);
 		return 0;
 	}
+	if (lstat(path, &st) < 0)
+		return log_err(neg_errno(), "cannot look at %s", path);
+	u->file_dev = st.st_dev;
+	u->file_ino = st.st_ino;
 	return set_perms(ctx, e, path);
 }
 
-int usk_bind(struct restore_ctx *ctx, const struct usk *u, int fd)
+int usk_bind(struct restore_ctx *ctx, struct usk *u, int fd)
 {
 	_cleanup_(place_leave) struct place place = { .cwd = -EBADF };
 	struct sockaddr_un sa;
@@ -155,12 +174,28 @@ int usk_bind(struct restore_ctx *ctx, const struct usk *u, int fd)
 	if (r < 0)
 		return r;
 	if (sa.sun_path[0])
-		return bind_path(ctx, u->e, fd, &sa, len);
+		return bind_path(ctx, u, fd, &sa, len);
 	if (bind(fd, (struct sockaddr *)&sa, len) < 0)
 		return log_err(neg_errno(), "cannot bind to %s%s",
 			       unix_name_text(u->e->name.data, u->e->name.len, name),
 			       errno == EADDRINUSE ? ": another process uses it" : "");
 	return 0;
+}
+
+/* Whoever starts the program anew may find its address in use. Only the file that bind() made. */
+void usk_unbind(struct restore_ctx *ctx, const struct usk *u)
+{
+	_cleanup_(place_leave) struct place place = { .cwd = -EBADF };
+	struct unix_path p;
+	struct sockaddr_un sa;
+	struct stat st;
+	socklen_t len;
+
+	if (!u->file_ino || usk_sockaddr(u->e, &sa, &len) < 0 || place_enter(ctx, u, u->e, &place) < 0)
+		return;
+	p = path_of(&sa);
+	if (!lstat(p.s, &st) && st.st_dev == u->file_dev && st.st_ino == u->file_ino && unlink(p.s) < 0)
+		log_warn("cannot remove %s, made for this restore: %s", p.s, strerror(errno));
 }
 
 /* Silent but for what keeps us from trying. */

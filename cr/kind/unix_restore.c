@@ -293,6 +293,8 @@ void unix_restore_done(struct restore_ctx *ctx)
 	if (!s)
 		return;
 	for (size_t i = 0; i < s->n_socks; i++) {
+		if (ctx->failed)
+			usk_unbind(ctx, &s->socks[i]);
 		close_fdp(&s->socks[i].fd);
 		close_fdp(&s->socks[i].fake);
 	}

@@ -1,5 +1,7 @@
 """A restore that fails at its very end: nothing of it stays, and the images can be restored again."""
 
+from pathlib import Path
+
 import pytest
 
 from live import Maker, cr, maker_options
@@ -30,3 +32,18 @@ def test_what_was_nearly_restored_can_be_restored_again(maker):
     fail_to_restore(maker)
     maker.restore()
     maker.verify()
+
+
+@pytest.mark.parametrize("maker", ["unix_named"], indirect=True)
+def test_no_socket_file_stays(maker):
+    """The service is started anew then, and its address would be in use."""
+    def files():
+        return {path for path in Path(f"/tmp/maker-unix-{number}").iterdir() if path.is_socket()}
+    number = maker.pid
+    maker.dump()
+    maker.reap()
+    assert files()
+    for path in files():
+        path.unlink()
+    fail_to_restore(maker)
+    assert not files()
