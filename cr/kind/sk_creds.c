@@ -58,24 +58,22 @@ int sk_creds_dump(struct dump_ctx *ctx, int fd, SkCredsEntry **ret)
 {
 	SkCredsEntry *e = ARENA_MSG(&ctx->arena, SkCredsEntry, sk_creds_entry);
 	struct peer p = { .fd = fd };
-	struct ucred peer;
 	socklen_t len;
 	int r;
 
 	if (!e)
 		return -ENOMEM;
+	*ret = NULL;
 	r = peer_read(&p);
-	if (r >= 0)
-		r = pid_as_told(ctx, &p);
+	/* Without a peer there is nothing to ask, which would take two processes. */
+	if (r < 0 || p.who.uid == (uid_t)-1)
+		return r;
+	r = pid_as_told(ctx, &p);
 	if (r < 0)
 		return r;
-	peer = p.who;
-	*ret = NULL;
-	if (peer.uid == (uid_t)-1)
-		return 0;
-	e->pid = (uint32_t)peer.pid;
-	e->uid = peer.uid;
-	e->gid = peer.gid;
+	e->pid = (uint32_t)p.who.pid;
+	e->uid = p.who.uid;
+	e->gid = p.who.gid;
 	len = 0;
 	/* Asked for none it tells how many, in bytes. */
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, NULL, &len) < 0 && errno == ERANGE) {

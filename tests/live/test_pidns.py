@@ -4,13 +4,14 @@ The maker is the namespace's first process, as in a container or under unshare -
 """
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from live import BUILD, OWNED, Failure, HugePages, Maker, cr, maker_options, reap_orphans, wait_for
+from live import BUILD, CR, OWNED, Failure, HugePages, Maker, cr, maker_options, reap_orphans, wait_for
 from test_makers import NAMES
 
 
@@ -103,3 +104,29 @@ def test_a_restore_that_fails_between_two_threads_ends(tmp_path):
         if inner.exists():
             inner.rmdir()
         group.rmdir()
+
+
+SOCKETS = """
+import socket, time
+sockets = [socket.socket(socket.AF_UNIX, kind) for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM) for i in range(100)]
+print("ready", flush=True)
+time.sleep(1e6)
+"""
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="no strace")
+def test_nobody_is_asked_for_peers_that_sockets_do_not_have():
+    """Who asks from inside the namespace is a process made for that, while the tree stands still."""
+    wrapper = subprocess.Popen(["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", sys.executable, "-c",
+                                SOCKETS], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True)
+    try:
+        assert wrapper.stdout.readline() == b"ready\n"
+        pid = Path(f"/proc/{wrapper.pid}/task/{wrapper.pid}/children").read_text().strip()
+        done = subprocess.run(["strace", "-f", "-c", "-e", "trace=clone,clone3,vfork", CR, "check", "-t", pid],
+                              capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr[-1500:]
+        assert sum(map(int, re.findall(r"(\d+)\s+(?:clone3?|vfork)$", done.stderr, re.M))) < 50, done.stderr
+    finally:
+        wrapper.kill()
+        wrapper.wait(20)
+        wrapper.stdout.close()
