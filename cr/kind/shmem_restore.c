@@ -120,8 +120,7 @@ static int anon_make(const MemfdInodeEntry *e, int *ret_fd)
 	int fd, r = 0;
 
 	if (e->has_hugetlb_flag && e->hugetlb_flag)
-		flags |= (int)e->hugetlb_flag & (MFD_HUGE_MASK << MFD_HUGE_SHIFT) ?
-			 MAP_HUGETLB | (int)(e->hugetlb_flag & ~MFD_HUGETLB) : MAP_HUGETLB;
+		flags |= MAP_HUGETLB | (int)(e->hugetlb_flag & ~MFD_HUGETLB);
 	p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
 	if (p == MAP_FAILED)
 		return neg_errno();
