@@ -191,7 +191,7 @@ static int attach(const struct rest_mount *m)
 		return r < 0 ? log_err(r, "cannot attach the new root") : 0;
 	}
 	rel = path_below(m->e->mountpoint, m->parent->e->mountpoint);
-	target = open_on_mount(m->parent->fd, rel, O_PATH);
+	target = open_on_mount(m->parent->fd, rel, O_PATH | O_NOFOLLOW);
 	if (target < 0)
 		return log_err(target, "mount %s: cannot open its mount point on %s",
 			       m->e->mountpoint, m->parent->e->mountpoint);

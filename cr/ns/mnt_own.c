@@ -149,7 +149,7 @@ int source_open_own(struct builder *b, const struct rest_mount *m, int *ret_fd)
 			return log_err(r, "mount %s", m->e->mountpoint);
 	}
 	fd = (int)(known - 1);
-	r = open_on_mount(fd, *m->e->root == '/' ? m->e->root + 1 : m->e->root, O_PATH);
+	r = open_on_mount(fd, *m->e->root == '/' ? m->e->root + 1 : m->e->root, O_PATH | O_NOFOLLOW);
 	if (r < 0)
 		return log_err(r, "mount %s: its %s has no %s", m->e->mountpoint, m->fstype,
 			       m->e->root);

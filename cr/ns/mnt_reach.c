@@ -152,7 +152,7 @@ static int open_visible(const struct dump_mntns *mnt, const struct mount *m)
 /* Nothing on the way to rest, or at its end, is another mount. */
 static bool is_uncovered(int fd, const char *rest)
 {
-	int at = open_on_mount(fd, rest, O_PATH);
+	int at = open_on_mount(fd, rest, O_PATH | O_NOFOLLOW);
 
 	if (at >= 0)
 		close(at);

@@ -98,7 +98,7 @@ static int open_covered(struct builder *b, int mount_fd, const char *rest)
 	if (copy < 0)
 		return copy;
 	r = hang_on_scratch(b, copy);
-	return r < 0 ? r : open_on_mount(copy, rest, O_PATH);
+	return r < 0 ? r : open_on_mount(copy, rest, O_PATH | O_NOFOLLOW);
 }
 
 /* --external and --root: whatever is at the path. */
@@ -134,7 +134,7 @@ int source_open_host(struct builder *b, const struct rest_mount *m, bool hidden_
 	if (r < 0)
 		return r;
 	rest = path_below(m->host_path, b->host.mounts[at].mountpoint);
-	r = open_on_mount(mount_fd, rest, O_PATH);
+	r = open_on_mount(mount_fd, rest, O_PATH | O_NOFOLLOW);
 	if (r == -EXDEV)
 		r = hidden_too ? open_covered(b, mount_fd, rest) : -EAGAIN;
 	if (r < 0)

@@ -38,18 +38,14 @@ static int reopen(int fd, int flags)
 int open_on_mount(int mount_fd, const char *rel, int flags)
 {
 	struct open_how how = {
-		.flags = (uint64_t)(flags | O_CLOEXEC | ((flags & O_PATH) ? O_NOFOLLOW : 0)),
+		.flags = (uint64_t)(flags | O_CLOEXEC),
 		.resolve = RESOLVE_NO_XDEV | RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS |
 			   RESOLVE_NO_MAGICLINKS,
 	};
-	int fd;
+	int fd = (int)syscall(SYS_openat2, mount_fd, *rel ? rel : ".", &how, sizeof(how));
 
-	if (!*rel) {
-		if (!(flags & O_PATH))
-			return reopen(mount_fd, flags | O_CLOEXEC);
-		fd = fcntl(mount_fd, F_DUPFD_CLOEXEC, 3);
-		return fd < 0 ? neg_errno() : fd;
-	}
-	fd = (int)syscall(SYS_openat2, mount_fd, rel, &how, sizeof(how));
-	return fd < 0 ? neg_errno() : fd;
+	if (fd >= 0)
+		return fd;
+	/* A file that is mounted has no ".". */
+	return !*rel && errno == ENOTDIR ? reopen(mount_fd, flags | O_CLOEXEC) : neg_errno();
 }

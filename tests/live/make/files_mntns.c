@@ -1,7 +1,7 @@
 /*
  * Files of a task with a mount namespace of its own: on a tmpfs only it has, on the host's
  * mounts, unlinked on a mount that is read-only in its view, opened before the namespace was
- * made, and below a chroot.
+ * made, and below a chroot; O_PATH files of all sorts.
  */
 #include "files_common.h"
 
@@ -9,9 +9,17 @@
 #include <sys/inotify.h>
 #include <sys/mount.h>
 
+static struct fd_look path_look(const char *path, int flags)
+{
+	int fd = open(path, O_PATH | flags);
+
+	MAKER_MUST(fd >= 0);
+	return fd_look(fd);
+}
+
 int main(int argc, char **argv)
 {
-	struct fd_look was[8];
+	struct fd_look was[16];
 	int before, covered, own, ro, gone, dir, ino, below, count, n = 0;
 	char buf[64] = "", *map;
 	struct stat st;
@@ -39,6 +47,15 @@ int main(int argc, char **argv)
 	MAKER_MUST((dir = open("tmp", O_RDONLY | O_DIRECTORY)) >= 0);
 	MAKER_MUST((ino = inotify_init1(IN_NONBLOCK)) >= 0);
 	MAKER_MUST(inotify_add_watch(ino, "tmp", IN_CREATE) == 1);
+	MAKER_MUST(!symlink("own", "tmp/link"));
+	was[n++] = path_look("tmp/own", 0);
+	was[n++] = path_look("tmp/own", O_NOFOLLOW);
+	was[n++] = path_look("tmp/link", O_NOFOLLOW);
+	was[n++] = path_look("tmp/root", 0);
+	was[n++] = path_look("tmp/root", O_DIRECTORY | O_NOFOLLOW);
+	was[n++] = path_look("tmp", 0);
+	was[n++] = path_look("tmp", O_DIRECTORY);
+	was[n++] = path_look("ro/file", 0);
 	below = file_with("tmp/root/below", "seen from a chroot", 0);
 	MAKER_MUST(!chroot("tmp/root") && !chdir("/"));
 	was[n++] = fd_look(before);
