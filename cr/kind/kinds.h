@@ -50,6 +50,8 @@ void remap_done(struct restore_ctx *ctx);
 struct pipe_buf {
 	uint32_t pipe_id, bytes, size;
 	const void *data;
+	PipeRunEntry **run;		/* none: a stream */
+	size_t n_run;
 };
 /* Without taking it out. fd: a readable end. Once per pipe. */
 int pipe_data_dump(struct dump_ctx *ctx, const struct dump_file *f, struct image_writer *w)

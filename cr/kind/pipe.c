@@ -105,9 +105,6 @@ static int pipe_dump(struct dump_ctx *ctx, struct dump_file *f)
 	if (r < 0)
 		return log_err(r, "%s", f->link);
 	pipe_note_ends(n, f);
-	if (f->flags & O_DIRECT)
-		return log_obstacle("clear O_DIRECT or close it before",
-				    "%s: a pipe in packet mode (O_DIRECT)", f->link);
 	if (!n->has_data && (f->flags & O_ACCMODE) != O_WRONLY) {
 		n->has_data = true;
 		r = dump_writer(ctx, &ctx->w_pipes_data, &image_pipes_data, &w);
@@ -219,7 +216,7 @@ static int pipe_restore(struct restore_ctx *ctx, struct restore_file *f, int *re
 	struct pipe_made *m;
 	int r = 0;
 
-	if ((e->flags & O_ACCMODE) > O_RDWR || e->flags & O_DIRECT)
+	if ((e->flags & O_ACCMODE) > O_RDWR)
 		return log_fail(-EBADMSG, "pipe %u: flags %o", e->pipe_id, e->flags);
 	m = map_get(&s->by_id, e->pipe_id);
 	if (!m)

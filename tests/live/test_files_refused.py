@@ -84,7 +84,6 @@ CASES = {
     "secretmem": ("call(447, 0)", "secret memory", "release", []),
     "landlock": ('call(444, ctypes.create_string_buffer(struct.pack("QQ", 1, 0)), 16, 0)',
                  "Landlock", "sandbox", []),
-    "packet pipe": ("os.pipe2(os.O_DIRECT)", "packet mode", "O_DIRECT", []),
     "pidfd outside": ("os.pidfd_open(os.getppid())", "not in the tree", "close it", []),
     "file lock": ("fcntl.flock(os.open('locked', os.O_CREAT | os.O_RDWR), fcntl.LOCK_EX)",
                   "holds a file lock", "--file-locks", []),
@@ -205,7 +204,7 @@ def test_a_state_that_cannot_be_kept_is_refused_by_name(start, case):
 def test_check_names_every_obstacle_in_one_pass_and_writes_nothing(start):
     # Of its scheduling, its memory and its descriptors: what is found first hides nothing.
     # SCHED_DEADLINE wants all processors.
-    p = start("os.sched_setaffinity(0, range(os.cpu_count())); call(323, 0); os.pipe2(os.O_DIRECT); call(300, 0, 0); "
+    p = start("os.sched_setaffinity(0, range(os.cpu_count())); call(323, 0); call(300, 0, 0); "
               "call(314, 0, struct.pack('IIQiIQQQ', 48, 6, 0, 0, 0, 1 << 20, 1 << 24, 1 << 24), 0); "
               f"perf = call(298, ctypes.create_string_buffer({PERF}), 0, -1, -1, 0); "
               "ring = mmap.mmap(perf, 8192)")
@@ -213,7 +212,7 @@ def test_check_names_every_obstacle_in_one_pass_and_writes_nothing(start):
     done = cr("check", p.images, "-t", str(p.pid))
     text = done.stdout + done.stderr + done.log
     assert done.returncode != 0
-    for what in ("userfaultfd", "packet mode", "fanotify", "SCHED_DEADLINE", "memory at 0x.*perf",
+    for what in ("userfaultfd", "fanotify", "SCHED_DEADLINE", "memory at 0x.*perf",
                  "performance counter"):
         assert re.search(what, text), text
     p.is_as(before)

@@ -281,6 +281,42 @@ TEST("locks of unknown processes, kinds and ranges are refused")
 	}
 }
 
+TEST("packets that are empty, longer than a page, or not all of the pipe's contents are refused")
+{
+	static const struct {
+		uint32_t first, second;
+		bool packet;
+		int result;
+	} cases[] = {
+		{ 2, 3, true, 0 }, { 5, 0, true, -EBADMSG }, { 0, 5, true, -EBADMSG },
+		{ 2, 2, true, -EBADMSG }, { 2, 4, true, -EBADMSG }, { 2, UINT32_MAX, true, -EBADMSG },
+		{ 4097, UINT32_MAX - 4091, true, -EBADMSG }, { 4097, 1, true, -EBADMSG },
+		{ 4097, 1, false, 0 },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		PipeRunEntry first = PIPE_RUN_ENTRY__INIT, second = PIPE_RUN_ENTRY__INIT;
+		PipeRunEntry *runs[] = { &first, &second };
+		PipeDataEntry e = PIPE_DATA_ENTRY__INIT;
+		char data[4098] = "";
+		struct world w;
+
+		world_begin(&w);
+		ASSERT_OK(image_create(w.f.store, &image_pipes_data, &w.other));
+		first.packet = cases[i].packet;
+		first.bytes = cases[i].first;
+		second.packet = true;
+		second.bytes = cases[i].second;
+		e.bytes = first.bytes > 5 ? 4098 : 5;
+		e.run = runs;
+		e.n_run = 2;
+		ASSERT_OK(image_put(w.other, &e.base));
+		ASSERT_OK(image_put_raw(w.other, data, e.bytes));
+		ASSERT_EQ(world_load(&w), cases[i].result);
+		world_end(&w);
+	}
+}
+
 TEST("a pipe's contents beyond the end of their image, or twice, are refused")
 {
 	for (int what = 0; what < 2; what++) {
