@@ -4,6 +4,7 @@
 
 #include "core/files.h"
 #include "kind/kind.h"
+#include "kind/watched.h"
 
 extern const struct kind kind_external, kind_reg, kind_pipe, kind_fifo, kind_eventfd,
 	kind_eventpoll, kind_timerfd, kind_signalfd, kind_memfd, kind_inotify, kind_pidfd,
@@ -88,10 +89,8 @@ struct timerfd_info {
 };
 int timerfd_info_parse(const char *fdinfo, struct timerfd_info *ret) _must_check_;
 struct inotify_line {
-	uint32_t wd, sdev, mask, ignored_mask, handle_bytes, handle_type;
-	uint64_t ino;
-	uint8_t handle[128];
-	bool has_handle;
+	uint32_t wd, mask, ignored_mask;
+	struct watched inode;
 };
 int inotify_line_parse(const char *line, struct inotify_line *ret) _must_check_;
 

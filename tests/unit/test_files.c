@@ -99,14 +99,14 @@ TEST("an inotify line is read with its handle, and refused when the handle is to
 
 	ASSERT_OK(inotify_line_parse(inotify_text, &l));
 	ASSERT_EQ(l.wd, 2);
-	ASSERT_EQ(l.ino, 0x3c51a);
-	ASSERT_EQ(l.sdev, 0xfe00000);
+	ASSERT_EQ(l.inode.ino, 0x3c51a);
+	ASSERT_EQ(l.inode.sdev, 0xfe00000);
 	ASSERT_EQ(l.mask, IN_CREATE | IN_ONESHOT | IN_EXCL_UNLINK);
-	ASSERT(l.has_handle);
-	ASSERT_EQ(l.handle_bytes, 8);
-	ASSERT_EQ(l.handle[1], 0xc5);
+	ASSERT(l.inode.has_handle);
+	ASSERT_EQ(l.inode.handle_bytes, 8);
+	ASSERT_EQ(l.inode.handle[1], 0xc5);
 	ASSERT_OK(inotify_line_parse("inotify wd:1 ino:2 sdev:3 mask:4 ignored_mask:0 ", &l));
-	ASSERT(!l.has_handle);
+	ASSERT(!l.inode.has_handle);
 	ASSERT_EQ(inotify_line_parse("inotify wd:1 ino:2 sdev:3 mask:4 ignored_mask:0 "
 				     "fhandle-bytes:81 fhandle-type:1 f_handle:00", &l), -EBADMSG);
 	ASSERT_EQ(inotify_line_parse("inotify wd:1 ino:2 sdev:3 mask:4 ignored_mask:0 "
