@@ -10,6 +10,7 @@
 #include "core/freezer.h"
 #include "core/tree.h"
 #include "kernel/peek.h"
+#include "kind/kinds.h"
 #include "kind/sk_common.h"
 #include "ns/cgroup.h"
 #include "ns/ns.h"
@@ -64,7 +65,8 @@ int dump_seize(struct dump_ctx *ctx)
 	ctx->frozen_since_usec = clock_usec(CLOCK_MONOTONIC);
 	ctx->stats.freezing_usec = ctx->frozen_since_usec - begin;
 	ctx->uptime_usec = clock_usec(CLOCK_BOOTTIME);
-	return r;
+	/* First of all: what we open might wait for the stopped tree. */
+	return r < 0 ? r : each_process(ctx, fanotify_check);
 }
 
 int dump_release(struct dump_ctx *ctx, enum cr_final_state state)

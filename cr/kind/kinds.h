@@ -8,7 +8,7 @@
 
 extern const struct kind kind_external, kind_reg, kind_pipe, kind_fifo, kind_eventfd,
 	kind_eventpoll, kind_timerfd, kind_signalfd, kind_memfd, kind_inotify, kind_pidfd,
-	kind_nsfile, kind_mqueue, kind_tty, kind_io_uring, kind_refuse;
+	kind_nsfile, kind_mqueue, kind_tty, kind_io_uring, kind_fanotify, kind_refuse;
 extern const struct kind kind_unix, kind_inet, kind_netlink, kind_packet;
 
 /* "anon_inode:[eventfd]" or, as some are spelled, "anon_inode:inotify". */
@@ -72,6 +72,12 @@ int shmem_dump_inode(struct dump_ctx *ctx, int fd, const struct stat *st, const 
 void shmem_huge_pages(struct restore_ctx *ctx, uint64_t need[64]);
 /* Made and filled now if need be; borrowed. Seals come with kind_memfd's finish(). */
 int shmem_restore_inode(struct restore_ctx *ctx, uint32_t inode_id, int *ret_fd) _must_check_;
+
+/*
+ * fanotify_info.c: a process that decides on accesses to files is an obstacle. Before anything else is
+ * opened.
+ */
+int fanotify_check(struct dump_ctx *ctx, struct dump_process *p) _must_check_;
 
 /* io_uring_wait.c: gives requests in flight some time to end. Needs the call zone. */
 int uring_settle(struct dump_ctx *ctx, struct dump_process *p) _must_check_;

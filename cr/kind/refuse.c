@@ -28,8 +28,6 @@ static const struct refusal anon_refusals[] = {
 	{ "bpf_iter", "a BPF iterator", "stop the program that uses BPF before" },
 	{ "fscontext", "a file system being configured (fsopen)",
 	  "try again when mounting has ended" },
-	{ "fanotify", "a fanotify group: events wait for the program's verdict",
-	  "stop the file access monitor before" },
 	{ "landlock-ruleset", "a Landlock ruleset that is being built",
 	  "try again when the program has entered its sandbox" },
 	{ "seccomp notify", "a seccomp supervisor's descriptor",

@@ -17,6 +17,7 @@ const struct kind *const kinds[] = {
 	&kind_signalfd,
 	&kind_io_uring,
 	&kind_inotify,
+	&kind_fanotify,
 	&kind_pidfd,
 	&kind_nsfile,
 	&kind_pipe,

@@ -3,7 +3,7 @@
 #include <fcntl.h>
 #include <sys/inotify.h>
 
-#include "kind/kinds.h"
+#include "kind/fanotify.h"
 #include "util/timer.h"
 #include "unit.h"
 
@@ -112,6 +112,54 @@ TEST("an inotify line is read with its handle, and refused when the handle is to
 	ASSERT_EQ(inotify_line_parse("inotify wd:1 ino:2 sdev:3 mask:4 ignored_mask:0 "
 				     "fhandle-bytes:2 fhandle-type:1 f_handle:0", &l), -EBADMSG);
 	ASSERT_EQ(inotify_line_parse("inotify wd:1", &l), -EBADMSG);
+}
+
+TEST("fanotify's lines are told apart, and what is none of them is refused")
+{
+	static const char text[] =
+		"pos:\t0\nflags:\t02\nmnt_id:\t17\nino:\t1039\n"
+		"fanotify flags:1e82 event-flags:c8002\n"
+		"fanotify sdev:fe00000 mflags:0 mask:8000120 ignored_mask:0\n"
+		"fanotify mnt_id:1b mflags:440 mask:8000020 ignored_mask:20\n"
+		"fanotify mnt_ns:4026531832 mflags:0 mask:3000000 ignored_mask:0\n"
+		"fanotify ino:aa40d6 sdev:fe00000 mflags:200 mask:20 ignored_mask:8 fhandle-bytes:8 "
+		"fhandle-type:1 f_handle:d640aa00918ddb9d\n";
+	static const char *const bad[] = {
+		"", "fanotify ", "fanotify flags:0 event-flags:0", "fanotify ino:1 mflags:0 mask:1 ignored_mask:0",
+		"fanotify sdev:1", "fanotify sdev:1 ", "fanotify sdev:1 mflags:0 mask:1",
+		"fanotify mnt_id:x mflags:0 mask:1 ignored_mask:0", "fanotify new:1 mflags:0 mask:1 ignored_mask:0",
+		"fanotify ino:1 sdev:1 mflags:0 mask:1 ignored_mask:0 fhandle-bytes:81 fhandle-type:1 f_handle:00",
+		"fanotify ino:1 sdev:1 mflags:0 mask:1 ignored_mask:0 fhandle-bytes:2 fhandle-type:1 f_handle:00",
+	};
+	static const enum fanotify_object objects[] = { FANOTIFY_FILESYSTEM, FANOTIFY_MOUNT, FANOTIFY_MNTNS,
+							FANOTIFY_INODE };
+	const char *line = text;
+	struct fanotify_info info;
+	struct fanotify_line l;
+
+	ASSERT_OK(fanotify_info_parse(text, &info));
+	ASSERT_EQ(info.flags, 0x1e82);
+	ASSERT_EQ(info.event_flags, 0xc8002);
+	ASSERT_EQ(fanotify_info_parse("flags:\t02\n", &info), -EBADMSG);
+	ASSERT_EQ(fanotify_info_parse("\nfanotify flags:2\n", &info), -EBADMSG);
+	for (size_t i = 0; i < ARRAY_SIZE(objects); i++) {
+		line = fanotify_next_mark(line);
+		ASSERT(line);
+		ASSERT_OK(fanotify_line_parse(line, &l));
+		ASSERT_EQ(l.object, objects[i]);
+		ASSERT_EQ(l.mflags, i == 1 ? 0x440 : i == 3 ? 0x200 : 0);
+		if (l.object == FANOTIFY_MOUNT)
+			ASSERT_EQ(l.mnt_id, 0x1b);
+	}
+	ASSERT(!fanotify_next_mark(line));
+	ASSERT_EQ(l.mask, 0x20);
+	ASSERT_EQ(l.ignored_mask, 8);
+	ASSERT_EQ(l.inode.sdev, 0xfe00000);
+	ASSERT_EQ(l.inode.ino, 0xaa40d6);
+	ASSERT_EQ(l.inode.handle_bytes, 8);
+	ASSERT_EQ(l.inode.handle[7], 0x9d);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		ASSERT_EQ(fanotify_line_parse(bad[i], &l), -EBADMSG);
 }
 
 TEST("lock lines of all kinds are read")

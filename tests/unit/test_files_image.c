@@ -281,6 +281,102 @@ TEST("locks of unknown processes, kinds and ranges are refused")
 	}
 }
 
+static void put_fanotify(struct world *w, FanotifyMarkEntry *m, bool fs)
+{
+	FanotifyFileEntry e = FANOTIFY_FILE_ENTRY__INIT;
+	FownEntry fown = FOWN_ENTRY__INIT;
+	FileEntry fe = FILE_ENTRY__INIT;
+
+	fe.type = FD_TYPES__FANOTIFY;
+	fe.id = e.id = 5;
+	fe.ffy = &e;
+	e.fown = &fown;
+	if (fs)
+		e.fs_mark = &m;
+	else
+		e.mark = &m;
+	e.n_fs_mark = fs;
+	e.n_mark = !fs;
+	ASSERT_OK(image_put(w->files, &fe.base));
+}
+
+TEST("a fanotify mark of an unknown sort, without object, or that asks for permission is refused")
+{
+	static const struct {
+		int type, result;
+		uint32_t mflags, mask, ignored_mask;
+		bool fs, has_inode, has_mount;
+		const char *path;
+	} bad[] = {
+		{ MARK_TYPE__INODE, -EBADMSG, 0, 1, 0, false, false, true, "/" },
+		{ MARK_TYPE__MOUNT, -EBADMSG, 0, 1, 0, false, true, false, "/" },
+		{ MARK_TYPE__MOUNT, -EBADMSG, 0, 1, 0, false, false, true, NULL },
+		{ 7, -EBADMSG, 0, 1, 0, false, true, true, "/" },
+		{ MARK_TYPE__INODE, -EBADMSG, 0, 1, 0, true, true, false, "/" },
+		{ MARK_TYPE__INODE, -EBADMSG, 0, 0, 0, false, true, false, "/" },
+		{ MARK_TYPE__INODE, -EBADMSG, 0x100, 1, 0, false, true, false, "/" },
+		{ MARK_TYPE__INODE, -EBADMSG, 0, 1, 0, false, true, false, "../x" },
+		{ MARK_TYPE__MOUNT, -EBADMSG, 0, 1, 0, true, false, true, "x" },
+		{ MARK_TYPE__INODE, -ENOENT, 0, 1, 0, false, true, false, "/nothing-of-this-name" },
+		{ MARK_TYPE__INODE, -EOPNOTSUPP, 0, 0x10000, 0, false, true, false, "/" },
+		{ MARK_TYPE__MOUNT, -EOPNOTSUPP, 0, 0x100000, 0, true, false, true, "/" },
+		{ MARK_TYPE__MOUNT, -EOPNOTSUPP, 0, 1, 0x40000, false, false, true, "/" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		FanotifyMarkEntry m = FANOTIFY_MARK_ENTRY__INIT;
+		FanotifyInodeMarkEntry ie = FANOTIFY_INODE_MARK_ENTRY__INIT;
+		FanotifyMountMarkEntry me = FANOTIFY_MOUNT_MARK_ENTRY__INIT;
+		FhEntry fh = FH_ENTRY__INIT;
+		struct world w;
+		int fd;
+
+		world_begin(&w);
+		m.type = (MarkType)bad[i].type;
+		m.mflags = bad[i].mflags;
+		m.mask = bad[i].mask;
+		m.ignored_mask = bad[i].ignored_mask;
+		ie.f_handle = &fh;
+		m.ie = bad[i].has_inode ? &ie : NULL;
+		m.me = bad[i].has_mount ? &me : NULL;
+		fh.path = me.path = (char *)bad[i].path;
+		put_fanotify(&w, &m, bad[i].fs);
+		ASSERT_OK(world_load(&w));
+		ASSERT_EQ(restore_file_get(&w.ctx, 5, &fd), bad[i].result);
+		world_end(&w);
+	}
+}
+
+TEST("a watched inode's handle that is longer than its room is refused")
+{
+	static const struct {
+		uint32_t bytes;
+		size_t words;
+	} bad[] = { { 129, 17 }, { 8, 0 }, { 9, 1 }, { UINT32_MAX, 16 } };
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		FanotifyMarkEntry m = FANOTIFY_MARK_ENTRY__INIT;
+		FanotifyInodeMarkEntry ie = FANOTIFY_INODE_MARK_ENTRY__INIT;
+		FhEntry fh = FH_ENTRY__INIT;
+		uint64_t handle[17] = { 0 };
+		struct world w;
+		int fd;
+
+		world_begin(&w);
+		m.type = MARK_TYPE__INODE;
+		m.mask = 1;
+		m.ie = &ie;
+		ie.f_handle = &fh;
+		fh.bytes = bad[i].bytes;
+		fh.handle = handle;
+		fh.n_handle = bad[i].words;
+		put_fanotify(&w, &m, false);
+		ASSERT_OK(world_load(&w));
+		ASSERT_EQ(restore_file_get(&w.ctx, 5, &fd), -EBADMSG);
+		world_end(&w);
+	}
+}
+
 TEST("packets that are empty, longer than a page, or not all of the pipe's contents are refused")
 {
 	static const struct {
