@@ -1,7 +1,8 @@
 /*
  * Inodes that inotify(7) and fanotify(7) groups watch.
  *
- *   dump     the file handle in fdinfo is opened on the mounts of its file system to learn the path
+ *   dump     the file handle in fdinfo is opened on the mounts of its file system to learn the path;
+ *            where that does not work, watched_search.c looks for it
  *   restore  the path; without one, the handle
  *
  * Handles may not outlive a mount of a file system without stable ones (tmpfs): the path is tried
@@ -14,8 +15,10 @@
 #include "kernel/mountinfo.h"
 #include "kind/watched.h"
 #include "ns/ns.h"
+#include "util/timer.h"
 
 #define FH_WORDS 16u
+#define SEARCH_USEC 10000000ull	/* in one dump */
 
 static int hex_bytes(const char *s, uint8_t *out, uint32_t n)
 {
@@ -78,7 +81,7 @@ static const char *own_link(struct dump_ctx *ctx, int fd)
  * the mount that is attached nowhere: only the difference of the two links counts.
  */
 static const char *watched_on_mount(struct dump_ctx *ctx, struct dump_process *p,
-				    const struct mount *m, const struct watched *w)
+				    const struct mount *m, const struct watched *w, bool *removed)
 {
 	_cleanup_close_ int dir = -EBADF, mnt = -EBADF, fd = -EBADF;
 	const char *base, *link, *rest, *path;
@@ -92,6 +95,7 @@ static const char *watched_on_mount(struct dump_ctx *ctx, struct dump_process *p
 	fd = handle_open(mnt, w->handle_type, w->handle, w->handle_bytes);
 	if (fd < 0 || fstat(fd, &st) < 0 || st.st_ino != w->ino)
 		return NULL;
+	*removed = !st.st_nlink;
 	base = own_link(ctx, mnt);
 	link = own_link(ctx, fd);
 	rest = base && link ? path_below(link, base) : NULL;
@@ -99,19 +103,29 @@ static const char *watched_on_mount(struct dump_ctx *ctx, struct dump_process *p
 	return path && dump_path_names(p, path, m->id, &st) == 1 ? path : NULL;
 }
 
-/* Read once. */
+struct watched_state {
+	struct mount_table own;		/* our mounts, read once */
+	bool own_read;
+	uint64_t searched_usec;
+};
+
+static struct watched_state *watched_state(struct dump_ctx *ctx)
+{
+	void **slot = &ctx->kind_state[FD_TYPES__INOTIFY];
+
+	if (!*slot)
+		*slot = ARENA_NEW(&ctx->arena, struct watched_state);
+	return *slot;
+}
+
 static const struct mount_table *own_mounts(struct dump_ctx *ctx)
 {
 	_cleanup_close_ int self = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	struct mount_table *t = ctx->kind_state[FD_TYPES__INOTIFY];
+	struct watched_state *s = watched_state(ctx);
 
-	if (t)
-		return t;
-	t = ARENA_NEW(&ctx->arena, struct mount_table);
-	if (self < 0 || !t || mountinfo_read(&ctx->arena, self, t) < 0)
-		return NULL;
-	ctx->kind_state[FD_TYPES__INOTIFY] = t;
-	return t;
+	if (s && !s->own_read)
+		s->own_read = self >= 0 && mountinfo_read(&ctx->arena, self, &s->own) >= 0;
+	return s && s->own_read ? &s->own : NULL;
 }
 
 const struct mount_table *watched_mounts(struct dump_ctx *ctx, struct dump_process *p)
@@ -121,21 +135,54 @@ const struct mount_table *watched_mounts(struct dump_ctx *ctx, struct dump_proce
 	return t ? t : own_mounts(ctx);
 }
 
+/* The same by looking for its name. */
+static const char *searched_on_mount(struct dump_ctx *ctx, struct dump_process *p, const struct mount *m,
+				     const struct watched *w)
+{
+	/* What overlay's directories say of their entries is not always what the inodes say. */
+	bool by_number = strcmp(m->fstype, "overlay") != 0;
+	struct watched_state *s = watched_state(ctx);
+	uint64_t begin = clock_usec(CLOCK_MONOTONIC);
+	_cleanup_close_ int dir = -EBADF;
+	const char *rest, *path;
+	struct stat st;
+	int r;
+
+	if (!s || dump_open_dir(p, m->mountpoint, m->id, &dir) < 0)
+		return NULL;
+	r = watched_search(ctx, dir, w, by_number, begin + SEARCH_USEC - MIN(s->searched_usec, SEARCH_USEC),
+			   &rest);
+	s->searched_usec += clock_usec(CLOCK_MONOTONIC) - begin;
+	if (r == -ETIME)
+		log_warn("%s: %u seconds were not enough to find the watched inode %llu", m->mountpoint,
+			 (unsigned int)(SEARCH_USEC / 1000000), (unsigned long long)w->ino);
+	if (r <= 0 || fstatat(dir, rest, &st, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0)
+		return NULL;
+	path = path_join(&ctx->arena, m->mountpoint, rest);
+	return path && dump_path_names(p, path, m->id, &st) == 1 ? path : NULL;
+}
+
 /* The watched inode's path on one of the mounts of its file system that the process has. */
 static const char *watched_path(struct dump_ctx *ctx, struct dump_process *p,
 				const struct watched *w, int *ret_mnt_id)
 {
 	const struct mount_table *t = watched_mounts(ctx, p);
+	bool removed = false;
 
-	for (size_t i = 0; t && i < t->n; i++) {
-		const char *path = t->mounts[i].dev == w->sdev ?
-				   watched_on_mount(ctx, p, &t->mounts[i], w) : NULL;
+	for (int search = 0; t && search < 2; search++)
+		for (size_t i = 0; i < t->n; i++) {
+			const struct mount *m = &t->mounts[i];
+			const char *path;
 
-		if (!path)
-			continue;
-		*ret_mnt_id = t->mounts[i].id;
-		return path;
-	}
+			if (m->dev != w->sdev || removed)
+				continue;
+			path = search ? searched_on_mount(ctx, p, m, w) :
+					watched_on_mount(ctx, p, m, w, &removed);
+			if (!path)
+				continue;
+			*ret_mnt_id = m->id;
+			return path;
+		}
 	return NULL;
 }
 

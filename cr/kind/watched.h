@@ -30,4 +30,11 @@ int watched_dump(struct dump_ctx *ctx, struct dump_file *f, const char *what, co
 int watched_open(struct restore_ctx *ctx, const FhEntry *fh, uint32_t sdev, uint64_t ino, int *ret_fd)
 	_must_check_;
 
+/*
+ * watched_search.c. 1: the inode's name below root, which is the root of a mount; 0: it has none there;
+ * -ETIME: none was found until then (CLOCK_MONOTONIC). by_number: readdir(3) tells inodes' numbers.
+ */
+int watched_search(struct dump_ctx *ctx, int root, const struct watched *w, bool by_number,
+		   uint64_t deadline_usec, const char **ret_rel) _must_check_;
+
 #endif

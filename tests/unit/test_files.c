@@ -114,6 +114,63 @@ TEST("an inotify line is read with its handle, and refused when the handle is to
 	ASSERT_EQ(inotify_line_parse("inotify wd:1", &l), -EBADMSG);
 }
 
+static void handle_of(const char *dir, const char *name, struct watched *w)
+{
+	union {
+		struct file_handle h;
+		char room[sizeof(struct file_handle) + sizeof(w->handle)];
+	} u = { .h.handle_bytes = sizeof(w->handle) };
+	char path[300];
+	struct stat st;
+	int mnt_id;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	if (name_to_handle_at(AT_FDCWD, path, &u.h, &mnt_id, 0) < 0)
+		unit_skip("this file system has no handles");
+	ASSERT_OK(stat(path, &st));
+	*w = (struct watched){ .handle_bytes = u.h.handle_bytes, .ino = st.st_ino,
+			       .handle_type = (uint32_t)u.h.handle_type };
+	memcpy(w->handle, u.h.f_handle, u.h.handle_bytes);
+}
+
+TEST("a watched inode is found by its handle, in time, and another of its number is not taken for it")
+{
+	const char *dir = unit_tmpdir(), *rel;
+	struct cr_opts opts = { 0 };
+	struct dump_ctx ctx = { .opts = &opts };
+	struct watched w;
+	char path[300];
+	int root, fd;
+
+	arena_init(&ctx.arena);
+	for (const char *const *d = (const char *const[]){ "a", "a/b", "a/b/c", "z", NULL }; *d; d++) {
+		snprintf(path, sizeof(path), "%s/%s", dir, *d);
+		ASSERT_OK(mkdir(path, 0700));
+	}
+	snprintf(path, sizeof(path), "%s/a/b/file", dir);
+	fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+	ASSERT_OK(fd);
+	root = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	ASSERT_OK(root);
+	for (int by_number = 0; by_number < 2; by_number++) {
+		handle_of(dir, "a/b/file", &w);
+		ASSERT_EQ(watched_search(&ctx, root, &w, by_number, UINT64_MAX, &rel), 1);
+		ASSERT_STREQ(rel, "a/b/file");
+		ASSERT_EQ(watched_search(&ctx, root, &w, by_number, 0, &rel), -ETIME);
+		w.handle[w.handle_bytes - 1] ^= 1;
+		ASSERT_EQ(watched_search(&ctx, root, &w, by_number, UINT64_MAX, &rel), 0);
+		handle_of(dir, "a/b/c", &w);
+		ASSERT_EQ(watched_search(&ctx, root, &w, by_number, UINT64_MAX, &rel), 1);
+		ASSERT_STREQ(rel, "a/b/c");
+		handle_of(dir, ".", &w);
+		ASSERT_EQ(watched_search(&ctx, root, &w, by_number, UINT64_MAX, &rel), 1);
+		ASSERT_STREQ(rel, "");
+	}
+	close(fd);
+	close(root);
+	arena_done(&ctx.arena);
+}
+
 TEST("fanotify's lines are told apart, and what is none of them is refused")
 {
 	static const char text[] =
