@@ -158,6 +158,10 @@ static void put_files(struct images *im)
 	EventpollTfdEntry tfd = EVENTPOLL_TFD_ENTRY__INIT, *tfds[] = { &tfd };
 	FhEntry fh = FH_ENTRY__INIT;
 	uint64_t handle[16] = { 1 };
+	FanotifyInodeMarkEntry inode = FANOTIFY_INODE_MARK_ENTRY__INIT;
+	FanotifyMountMarkEntry mount = FANOTIFY_MOUNT_MARK_ENTRY__INIT;
+	FanotifyMarkEntry on_inode = FANOTIFY_MARK_ENTRY__INIT, on_mount = FANOTIFY_MARK_ENTRY__INIT;
+	FanotifyMarkEntry *marks[] = { &on_inode, &on_mount };
 
 	fh.handle = handle;
 	fh.n_handle = 16;
@@ -165,6 +169,14 @@ static void put_files(struct images *im)
 	wd.f_handle = &fh;
 	wd.wd = 5;
 	wd.mask = 0x100;
+	inode.f_handle = &fh;
+	mount.path = (char *)"/";
+	on_inode.type = MARK_TYPE__INODE;
+	on_inode.ie = &inode;
+	on_mount.type = MARK_TYPE__MOUNT;
+	on_mount.me = &mount;
+	on_inode.mask = on_mount.mask = 0x20;
+	on_inode.ignored_mask = 0x8;
 	fown.pid = rnd(2);
 #define EventfdFileEntry_INIT_(x)	EVENTFD_FILE_ENTRY__INIT
 #define SignalfdEntry_INIT_(x)		SIGNALFD_ENTRY__INIT
@@ -178,6 +190,7 @@ static void put_files(struct images *im)
 #define MemfdFileEntry_INIT_(x)		MEMFD_FILE_ENTRY__INIT
 #define RegFileEntry_INIT_(x)		REG_FILE_ENTRY__INIT
 #define TtyFileEntry_INIT_(x)		TTY_FILE_ENTRY__INIT
+#define FanotifyFileEntry_INIT_(x)	FANOTIFY_FILE_ENTRY__INIT
 	FILE_OF(EventfdFileEntry, , EVENTFD, efd, e.fown = &fown, e.counter = odd());
 	FILE_OF(SignalfdEntry, , SIGNALFD, sgfd, e.fown = &fown, e.sigmask = odd());
 	FILE_OF(TimerfdEntry, , TIMERFD, tfd, e.fown = &fown, e.vsec = 5, e.ticks = rnd(3),
@@ -209,6 +222,8 @@ static void put_files(struct images *im)
 			e.flags = O_RDWR, e.has_regf_id = true, e.regf_id = 22 + i % 2);
 	FILE_OF(RegFileEntry, , REG, reg, e.fown = &fown, e.name = (char *)"/dev/pts/ptmx");
 	FILE_OF(RegFileEntry, , REG, reg, e.fown = &fown, e.name = (char *)"/dev/pts/2");
+	FILE_OF(FanotifyFileEntry, , FANOTIFY, ffy, e.fown = &fown, e.flags = O_RDWR, e.mark = marks,
+		e.n_mark = 2, e.fs_mark = marks + 1, e.n_fs_mark = 1, e.has_unprivileged = true);
 }
 
 static struct image_writer *new_image(struct images *im, const struct image_type *t, uint64_t n)
@@ -260,8 +275,17 @@ static void put_ghost(struct images *im)
 static void put_data(struct images *im, const struct image_type *t, uint32_t pipe_id)
 {
 	struct image_writer *w = new_image(im, t, 0);
+	PipeRunEntry first = PIPE_RUN_ENTRY__INIT, second = PIPE_RUN_ENTRY__INIT;
+	PipeRunEntry *runs[] = { &first, &second };
 	PipeDataEntry e = PIPE_DATA_ENTRY__INIT;
 
+	first.bytes = 2;
+	second.bytes = 3;
+	second.packet = true;
+	if (rnd(2)) {
+		e.run = runs;
+		e.n_run = 2;
+	}
 	e.pipe_id = pipe_id;
 	e.bytes = 5;
 	e.has_size = true;
