@@ -128,9 +128,8 @@ print("modified", os.read(group, 64)[:8] == bytes([watch, 0, 0, 0, 2, 0, 0, 0]),
 """
 
 
+@pytest.mark.parametrize("directory", ["overlay"], indirect=True)
 def test_a_file_of_overlays_lower_layer_stays_open_and_watched(directory, tmp_path):
-    if not (directory / "lower").is_dir():
-        pytest.skip("not an overlay")
     output = tmp_path / "output"
     with open(output, "w") as out:
         p = subprocess.Popen([sys.executable, "-c", "import ctypes, os\n"
