@@ -104,6 +104,17 @@ def test_what_a_maker_has_there_comes_back(maker):
     maker.verify()
 
 
+@pytest.mark.parametrize("directory", ["btrfs", "xfs"], indirect=True)
+@pytest.mark.parametrize("maker", ["inotifies", "fanotifies"], indirect=True)
+def test_watches_come_back_though_the_kernel_has_forgotten_the_names(directory, maker):
+    maker.start()
+    run("mount", "-o", "remount", directory.parent)     # drops what is cached of it
+    maker.dump()
+    maker.reap()
+    maker.restore()
+    maker.verify()
+
+
 WATCHER = """
 import fcntl, signal, sys
 def must(r):
