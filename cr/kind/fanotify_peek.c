@@ -4,7 +4,7 @@
 #include "kernel/peek.h"
 #include "kind/fanotify.h"
 
-/* Older kernels (before 6.17) have no namespace in a group: made in another one it is unprivileged. */
+/* In older kernels (6.12) a group has no namespace: made in another than ours it is unprivileged. */
 static int userns_is_other(struct peek *pk, uint64_t group, bool *ret)
 {
 	uint64_t theirs, ours = 0, at;
