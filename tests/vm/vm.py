@@ -128,6 +128,7 @@ class VM:
 
         name      directory below build/vm-logs for console.log, journal.txt, …
         destdir   payload, unpacked over the guest's / before its services start
+        cpu       QEMU's name of a processor model ("max"), which is then emulated
         kernel    series of the kernel that QEMU boots
         append    more kernel arguments, after ours (a later root= wins)
         getty     log root in on the serial console

@@ -3,6 +3,8 @@
  * with a protection key, a NUMA policy, a name, advice; growing stacks; and what the process
  * as a whole has set: mlockall(), merging, memory-deny-write-execute, its own NUMA policy. A child
  * differs in all of it. What the kernel does not have is left out, and said.
+ *
+ * processor: max
  */
 #include <sys/mman.h>
 #include <sys/prctl.h>

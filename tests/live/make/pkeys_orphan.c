@@ -1,6 +1,8 @@
 /*
  * Protection keys of an orphan: it has its parent's, but was born by the leader of its session, which
  * has none.
+ *
+ * processor: max
  */
 #include <sys/mman.h>
 #include <sys/prctl.h>
