@@ -16,6 +16,7 @@
 #include "core/restore_steps.h"
 #include "image/pages.h"
 #include "kind/kinds.h"
+#include "ns/ipc.h"
 #include "task/vma.h"
 
 #define FREE_MAX (1ull << 46)	/* bytes: no machine has that */
@@ -170,9 +171,10 @@ static int pool_provide(uint64_t kib, uint64_t need, uint64_t *ret_added)
 int restore_huge_pages(struct restore_ctx *ctx)
 {
 	uint64_t need[64] = { 0 };
-	int r = 0;
+	int r = ipc_huge_pages(ctx, need);
 
-	shmem_huge_pages(ctx, need);
+	if (r >= 0)
+		shmem_huge_pages(ctx, need);
 	for (size_t i = 0; r >= 0 && i < ctx->n_procs; i++)
 		r = count_private(ctx, &ctx->procs[i], need);
 	for (unsigned int shift = 12; r >= 0 && shift < 64; shift++)

@@ -100,14 +100,14 @@ static const struct {
 	{ "control groups",	step_cgroups,		false },
 	/* From here on our children are born into the tree's time namespace. */
 	{ "namespaces",		ns_restore_prepare,	false },
+	/* A kernel that was just booted has none, before its sysctls are set. */
+	{ "huge pages",		restore_huge_pages,	false },
 	{ "System V IPC",	ipc_restore,		true },
 	{ "call zone",		restore_zone,		true },
 	{ "first process",	restore_first,		true },
 	/* After it: /proc inside shows its PID namespace. */
 	{ "mounts",		ns_restore_mounts,	true },
 	{ "terminals",		tty_restore_pairs,	true },
-	/* A kernel that was just booted has none, before its sysctls are set. */
-	{ "huge pages",		restore_huge_pages,	true },
 	{ "tasks and memory",	step_tasks,		true },
 	{ "setup-namespaces",	step_setup_namespaces,	false },
 	/* setpgid() wants the leader to exist, and both in one session. Helpers end with it. */

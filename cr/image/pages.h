@@ -98,6 +98,11 @@ int pagemap_fill(struct pagemap_writer *w, uint64_t n_pages, image_fill_fn fn, v
 	_must_check_;
 /* The file's first size bytes (read at their offsets), without its holes. Silent. */
 int pages_put_file(struct pagemap_writer *w, int fd, uint64_t size) _must_check_;
+/* A file of hugetlbfs: size is a multiple of huge_bytes. Silent. */
+int pages_put_huge_file(struct pagemap_writer *w, int fd, uint64_t size, uint64_t huge_bytes) _must_check_;
+/* The other way, into a shared mapping of it. Adds to *pages. */
+int pages_fill_huge(struct pages_reader *p, void *map, uint64_t size, uint64_t huge_bytes, uint64_t *pages)
+	_must_check_;
 /* The other way, into a file of size bytes; what lies behind them is left out. Adds to *pages. */
 int pages_fill_file(struct pages_reader *p, int fd, uint64_t size, uint64_t *pages) _must_check_;
 int pagemap_close(struct pagemap_writer *w) _must_check_;

@@ -1,9 +1,12 @@
 /*
  * Page images of what has a descriptor: shared memory.
  *
- * Stored is what is present or swapped, not the holes.
+ * Stored is what is present or swapped, not the holes. hugetlbfs knows no holes: there, huge pages that are all
+ * zero are left out; nor has it write(2).
  */
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "image/pages.h"
 #include "util/io.h"
@@ -44,6 +47,55 @@ int pages_put_file(struct pagemap_writer *w, int fd, uint64_t size)
 		if (r < 0)
 			return r;
 		off = end;
+	}
+	return r;
+}
+
+int pages_put_huge_file(struct pagemap_writer *w, int fd, uint64_t size, uint64_t huge_bytes)
+{
+	_cleanup_free_ char *buf = malloc(huge_bytes);
+
+	if (!buf)
+		return -ENOMEM;
+	for (uint64_t off = 0; off < size; off += huge_bytes) {
+		int r = pread_full(fd, buf, (size_t)huge_bytes, (off_t)off);
+
+		if (r < 0)
+			return r;
+		if (!buf[0] && !memcmp(buf, buf + 1, huge_bytes - 1))
+			continue;
+		for (uint64_t at = 0; at < huge_bytes; at += IMAGE_SPAN_MAX) {
+			uint64_t bytes = MIN(huge_bytes - at, (uint64_t)IMAGE_SPAN_MAX);
+			void *room;
+
+			r = pagemap_put(w, off + at, bytes / PAGE_BYTES, PE_PRESENT, &room);
+			if (r < 0)
+				return r;
+			memcpy(room, buf + at, bytes);
+		}
+	}
+	return 0;
+}
+
+int pages_fill_huge(struct pages_reader *p, void *map, uint64_t size, uint64_t huge_bytes, uint64_t *pages)
+{
+	struct page_run run;
+	int r;
+
+	while ((r = pages_next(p, &run)) > 0) {
+		uint64_t bytes = run.n_pages * PAGE_BYTES, in_page = run.vaddr % huge_bytes;
+		char *to = (char *)map + run.vaddr;
+
+		if (run.vaddr > size || bytes > size - run.vaddr)
+			return log_fail(-EBADMSG, "pages at %llu lie behind its end",
+					(unsigned long long)run.vaddr);
+		if (!run.data)
+			continue;
+		/* Huge pages may be reserved by nobody: populated one by one, or SIGBUS. */
+		if (madvise(to - in_page, ROUND_UP(in_page + bytes, huge_bytes), MADV_POPULATE_WRITE) < 0)
+			return log_err(neg_errno(), "no huge pages are left for it");
+		memcpy(to, run.data, bytes);
+		*pages += run.n_pages;
 	}
 	return r;
 }

@@ -1,8 +1,7 @@
 /*
  * Contents of a shared memory object → memfd.img, pagemap-shmem-N.img, pages-N.img.
  *
- * Holes are not stored. hugetlbfs knows none: there, huge pages that are all zero are left out. Reading goes through a struct
- * file of our own, or the target's position would move.
+ * Reading goes through a struct file of our own, or the target's position would move.
  */
 #include <fcntl.h>
 #include <string.h>
@@ -39,32 +38,6 @@ static struct shmem_dump_state *shmem_state(struct dump_ctx *ctx)
 	return s;
 }
 
-static int put_huge(struct pagemap_writer *w, int fd, uint64_t size, uint64_t huge_bytes)
-{
-	_cleanup_free_ char *buf = malloc(huge_bytes);
-
-	if (!buf)
-		return -ENOMEM;
-	for (uint64_t off = 0; off < size; off += huge_bytes) {
-		int r = pread_full(fd, buf, (size_t)huge_bytes, (off_t)off);
-
-		if (r < 0)
-			return r;
-		if (!buf[0] && !memcmp(buf, buf + 1, huge_bytes - 1))
-			continue;
-		for (uint64_t at = 0; at < huge_bytes; at += IMAGE_SPAN_MAX) {
-			uint64_t bytes = MIN(huge_bytes - at, (uint64_t)IMAGE_SPAN_MAX);
-			void *room;
-
-			r = pagemap_put(w, off + at, bytes / PAGE_BYTES, PE_PRESENT, &room);
-			if (r < 0)
-				return r;
-			memcpy(room, buf + at, bytes);
-		}
-	}
-	return 0;
-}
-
 static int contents_dump(struct dump_ctx *ctx, int fd, const MemfdInodeEntry *e,
 			 uint64_t huge_bytes)
 {
@@ -79,7 +52,8 @@ static int contents_dump(struct dump_ctx *ctx, int fd, const MemfdInodeEntry *e,
 			   ++ctx->next_pages_id, &w);
 	if (r < 0)
 		return log_err(r, "cannot create pagemap-shmem-%u.img", e->shmid);
-	r = huge_bytes ? put_huge(&w, own, e->size, huge_bytes) : pages_put_file(&w, own, e->size);
+	r = huge_bytes ? pages_put_huge_file(&w, own, e->size, huge_bytes) :
+			 pages_put_file(&w, own, e->size);
 	if (r < 0)
 		return log_err(r, "cannot save the contents of %s", e->name);
 	ctx->stats.pages_written += w.pages_written;

@@ -170,12 +170,10 @@ static int contents_fill(struct restore_ctx *ctx, const MemfdInodeEntry *e, int 
 	return r < 0 ? log_err(r, "cannot fill \"%s\"", e->name) : 0;
 }
 
-/* write(2) to hugetlbfs does not exist. */
 static int contents_fill_mapped(struct restore_ctx *ctx, const MemfdInodeEntry *e, int fd)
 {
 	_cleanup_pages_ struct pages_reader *p = NULL;
-	struct page_run run;
-	char *m;
+	void *m;
 	int r;
 
 	r = pages_open(ctx->store, &image_pagemap_shmem, e->shmid, &p);
@@ -186,23 +184,9 @@ static int contents_fill_mapped(struct restore_ctx *ctx, const MemfdInodeEntry *
 	m = mmap(NULL, (size_t)e->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
 	if (m == MAP_FAILED)
 		return log_err(neg_errno(), "cannot map the huge pages of \"%s\"", e->name);
-	while ((r = pages_next(p, &run)) > 0) {
-		if (run.vaddr > e->size || run.n_pages * PAGE_BYTES > e->size - run.vaddr)
-			break;
-		if (!run.data)
-			continue;
-		/* Huge pages are reserved by nobody: populated one by one, or SIGBUS. */
-		if (madvise(m + run.vaddr / page_bytes_of(e) * page_bytes_of(e),
-			    ROUND_UP(run.vaddr % page_bytes_of(e) + run.n_pages * PAGE_BYTES,
-				     page_bytes_of(e)), MADV_POPULATE_WRITE) < 0) {
-			r = log_err(neg_errno(), "no huge pages left for \"%s\"", e->name);
-			break;
-		}
-		memcpy(m + run.vaddr, run.data, run.n_pages * PAGE_BYTES);
-		ctx->stats.pages_restored += run.n_pages;
-	}
+	r = pages_fill_huge(p, m, e->size, page_bytes_of(e), &ctx->stats.pages_restored);
 	munmap(m, (size_t)e->size);
-	return r < 0 ? r : 0;
+	return r < 0 ? log_err(r, "cannot fill \"%s\"", e->name) : 0;
 }
 
 static int inode_make(struct restore_ctx *ctx, const MemfdInodeEntry *e, int *ret_fd)

@@ -17,6 +17,8 @@ int ipc_check(struct dump_ctx *ctx) _must_check_;
 /* → ipcns-{shm,sem,msg}-N.img and the segments' pages. */
 int ipc_dump(struct dump_ctx *ctx) _must_check_;
 
+/* How many huge pages the segments need: need[n] of 2^n bytes. */
+int ipc_huge_pages(struct restore_ctx *ctx, uint64_t need[64]) _must_check_;
 /* Makes the objects again, under their ids and filled, before a task exists. */
 int ipc_restore(struct restore_ctx *ctx) _must_check_;
 /* Is there a segment for this area (status VMA_SYSVIPC)? Logged if not. */

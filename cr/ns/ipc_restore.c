@@ -9,7 +9,10 @@
  * taken over only if key and creator are the same and nobody lives who used it last.
  */
 #include <grp.h>
+#include <linux/capability.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "ns/ipc_state.h"
@@ -33,12 +36,28 @@ struct child {
 	gid_t gid;
 };
 
+/* Huge pages are not for every user. */
+static int keep_ipc_lock(void)
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = { 0 };
+
+	if (syscall(SYS_capget, &head, data) < 0)
+		return neg_errno();
+	data[0].effective = data[0].permitted & 1u << CAP_IPC_LOCK;
+	return syscall(SYS_capset, &head, data) < 0 ? neg_errno() : 0;
+}
+
 static int child_run(const struct child *c)
 {
+	int r = 0;
+
 	if (c->is_other && (setgroups(0, NULL) < 0 || setresgid(c->gid, c->gid, c->gid) < 0 ||
-			    setresuid(c->uid, c->uid, c->uid) < 0))
+			    prctl(PR_SET_KEEPCAPS, 1) < 0 || setresuid(c->uid, c->uid, c->uid) < 0))
 		return neg_errno();
-	return c->fn(c->arg);
+	if (c->is_other)
+		r = keep_ipc_lock();
+	return r < 0 ? r : c->fn(c->arg);
 }
 
 /* A change of identity would cost the engine its parent-death signal. */
@@ -134,18 +153,33 @@ struct restore_process *ipc_process(struct restore_ctx *ctx, uint32_t pid)
 	return p && p->alive ? p : NULL;
 }
 
-int ipc_restore(struct restore_ctx *ctx)
+/* The number in the images' names; 0: there are none. */
+static uint32_t images_of(struct restore_ctx *ctx)
 {
 	const TaskKobjIdsEntry *ids = ns_restore_has_ipcns(ctx) ? ctx->procs[0].ids :
 				      ctx->inventory->root_ids;
+
+	return ids && ids->has_ipc_ns_id ? ids->ipc_ns_id : 0;
+}
+
+int ipc_huge_pages(struct restore_ctx *ctx, uint64_t need[64])
+{
+	uint32_t id = images_of(ctx);
+
+	return id ? ipc_shm_huge_pages(ctx, id, need) : 0;
+}
+
+int ipc_restore(struct restore_ctx *ctx)
+{
+	uint32_t id = images_of(ctx);
 	int r;
 
-	if (!ids || !ids->has_ipc_ns_id)
+	if (!id)
 		return 0;
-	r = ipc_shm_restore(ctx, ids->ipc_ns_id);
+	r = ipc_shm_restore(ctx, id);
 	if (r >= 0)
-		r = ipc_sem_restore(ctx, ids->ipc_ns_id);
-	return r < 0 ? r : ipc_msg_restore(ctx, ids->ipc_ns_id);
+		r = ipc_sem_restore(ctx, id);
+	return r < 0 ? r : ipc_msg_restore(ctx, id);
 }
 
 int ipc_restore_users(struct restore_ctx *ctx)

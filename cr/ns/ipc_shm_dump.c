@@ -3,6 +3,8 @@
  *
  * A segment that the tree made and that nobody has attached is refused: nothing says that
  * somebody still needs it, nothing that nobody does. In a namespace of the tree's own it is saved.
+ *
+ * One of huge pages is mapped up to the end of the last of them; its size tells less.
  */
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -15,12 +17,15 @@
 #include "ns/ipc_state.h"
 #include "task/vma.h"
 
+#define HUGE_PAGE_MAX	(1ull << 40)
+
 struct segment {
 	struct segment *next;
 	int id;
 	struct dump_process *p;		/* one that has it attached, there: */
 	const struct vma *v;		/* NULL: nobody has */
 	uint64_t attached;		/* by the tree */
+	uint64_t page_bytes;		/* huge pages are larger */
 	struct shmid_ds ds;
 };
 
@@ -38,7 +43,7 @@ static int segment_new(struct dump_ctx *ctx, int id, struct segment **ret)
 
 	if (!s)
 		return -ENOMEM;
-	*s = (struct segment){ .next = ctx->ipc_segments, .id = id };
+	*s = (struct segment){ .next = ctx->ipc_segments, .id = id, .page_bytes = PAGE_BYTES };
 	if (shmctl(id, IPC_STAT, &s->ds) < 0)
 		return log_err(neg_errno(), "System V segment %d", id);
 	ctx->ipc_segments = *ret = s;
@@ -58,9 +63,11 @@ static int segment_add(struct dump_ctx *ctx, struct dump_process *p, const struc
 			return r;
 		s->p = p;
 		s->v = v;
+		if (v->flags & MAP_HUGETLB && v->page_bytes)
+			s->page_bytes = v->page_bytes;
 	}
 	s->attached++;
-	if (v->pgoff || v->end - v->start != ROUND_UP(s->ds.shm_segsz, PAGE_BYTES))
+	if (v->pgoff || v->end - v->start != ROUND_UP(s->ds.shm_segsz, s->page_bytes))
 		return log_obstacle(IPC_REMEDY,
 				    "process %d (%s): only a part of System V segment %d is mapped, or with differing protection",
 				    p->pid, p->comm, s->id);
@@ -110,19 +117,21 @@ static int area_open(int proc_fd, uint64_t start, uint64_t end, int *ret_fd)
 
 	snprintf(link, sizeof(link), "map_files/%lx-%lx", start, end);
 	*ret_fd = openat(proc_fd, link, O_RDONLY | O_CLOEXEC);
-	return *ret_fd < 0 ? log_err(neg_errno(), "cannot open /proc/PID/%s", link) : 0;
+	return *ret_fd < 0 ? neg_errno() : 0;
 }
 
-/* One that nobody has attached we attach ourselves. */
+/* One that nobody has attached we attach ourselves. What its pages are tells where it ends then. */
 static int segment_open(const struct segment *s, int *ret_fd)
 {
 	_cleanup_close_ int self = -EBADF;
-	uint64_t at;
+	uint64_t at, page = PAGE_BYTES;
 	void *p;
 	int r;
 
-	if (s->v)
-		return area_open(s->p->proc_fd, s->v->start, s->v->end, ret_fd);
+	if (s->v) {
+		r = area_open(s->p->proc_fd, s->v->start, s->v->end, ret_fd);
+		return r < 0 ? log_err(r, "cannot open it at 0x%lx-0x%lx", s->v->start, s->v->end) : 0;
+	}
 	self = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (self < 0)
 		return log_err(neg_errno(), "cannot open /proc/self");
@@ -130,9 +139,11 @@ static int segment_open(const struct segment *s, int *ret_fd)
 	if (p == (void *)-1)
 		return log_err(neg_errno(), "cannot attach it");
 	at = (uintptr_t)p;
-	r = area_open(self, at, at + ROUND_UP(s->ds.shm_segsz, PAGE_BYTES), ret_fd);
+	do
+		r = area_open(self, at, at + ROUND_UP(s->ds.shm_segsz, page), ret_fd);
+	while (r == -ENOENT && (page <<= 1) <= HUGE_PAGE_MAX);
 	shmdt(p);
-	return r;
+	return r < 0 ? log_err(r, "cannot open it") : 0;
 }
 
 static int loose_segment_add(struct dump_ctx *ctx, int id)
@@ -148,9 +159,9 @@ static int loose_segment_add(struct dump_ctx *ctx, int id)
 		return r;
 	if (fstatfs(fd, &fs) < 0)
 		return log_err(neg_errno(), "System V segment %d", id);
-	if (fs.f_type != HUGETLBFS_MAGIC)
-		return 0;
-	return log_obstacle(IPC_REMEDY, "System V segment %d consists of huge pages", id);
+	if (fs.f_type == HUGETLBFS_MAGIC)
+		s->page_bytes = (uint64_t)fs.f_bsize;
+	return 0;
 }
 
 /* The tree's and attached by nobody at the moment. */
@@ -194,13 +205,16 @@ int ipc_shm_check(struct dump_ctx *ctx)
 	return refused;
 }
 
-static int segment_pages(struct dump_ctx *ctx, int fd, uint32_t id, uint64_t size)
+static int segment_pages(struct dump_ctx *ctx, const struct segment *s, int fd, uint32_t id)
 {
+	bool huge = s->page_bytes > PAGE_BYTES;
 	_cleanup_pagemap_writer_ struct pagemap_writer w = { 0 };
 	int r = pagemap_create(ctx->store, &image_pagemap_shmem, id, ++ctx->next_pages_id, &w);
 
 	if (r >= 0)
-		r = pages_put_file(&w, fd, size);
+		r = huge ? pages_put_huge_file(&w, fd, ROUND_UP(s->ds.shm_segsz, s->page_bytes),
+					       s->page_bytes) :
+			   pages_put_file(&w, fd, s->ds.shm_segsz);
 	ctx->stats.pages_written += w.pages_written;
 	if (r >= 0)
 		r = pagemap_close(&w);
@@ -220,11 +234,14 @@ static int segment_dump(struct dump_ctx *ctx, const struct segment *s, struct im
 	e.size = s->ds.shm_segsz;
 	e.has_in_pagemaps = true;
 	e.in_pagemaps = true;
+	e.has_hugetlb_flag = s->page_bytes > PAGE_BYTES;
+	if (e.has_hugetlb_flag)
+		e.hugetlb_flag = SHM_HUGETLB | (uint32_t)__builtin_ctzll(s->page_bytes) << MAP_HUGE_SHIFT;
 	r = image_put(w, &e.base);
 	if (r < 0)
 		return log_err(r, "cannot write its image");
 	r = segment_open(s, &fd);
-	return r < 0 ? r : segment_pages(ctx, fd, d.id, e.size);
+	return r < 0 ? r : segment_pages(ctx, s, fd, d.id);
 }
 
 int ipc_shm_dump(struct dump_ctx *ctx)

@@ -27,13 +27,25 @@ static struct rest_segment *segment_find(struct restore_ctx *ctx, uint64_t id)
 	return NULL;
 }
 
+static uint64_t page_bytes_of(const IpcShmEntry *e)
+{
+	uint32_t shift = e->hugetlb_flag >> MAP_HUGE_SHIFT & MAP_HUGE_MASK;
+
+	if (!e->has_hugetlb_flag || !e->hugetlb_flag)
+		return PAGE_BYTES;
+	return shift ? 1ull << shift : 2u << 20;
+}
+
 static int segment_check(struct restore_ctx *ctx, const IpcShmEntry *e)
 {
+	const uint32_t huge_known = SHM_HUGETLB | (uint32_t)MAP_HUGE_MASK << MAP_HUGE_SHIFT;
+	uint32_t huge = e->has_hugetlb_flag ? e->hugetlb_flag : 0;
 	int r = ipc_desc_check("shm", e->desc, MODE_KNOWN);
 
 	if (r < 0)
 		return r;
-	if (!e->size || e->size > INT64_MAX || (e->has_hugetlb_flag && e->hugetlb_flag) ||
+	if (!e->size || e->size > INT64_MAX / 2 || huge & ~huge_known || (huge && !(huge & SHM_HUGETLB)) ||
+	    page_bytes_of(e) < PAGE_BYTES || page_bytes_of(e) > INT64_MAX / 2 ||
 	    !e->has_in_pagemaps || !e->in_pagemaps || segment_find(ctx, e->desc->id))
 		return log_fail(-EBADMSG, "ipcns-shm: segment %u of %lu bytes is malformed or there twice",
 				e->desc->id, e->size);
@@ -44,7 +56,8 @@ static int segment_get(const void *arg)
 {
 	const IpcShmEntry *e = arg;
 	int id = shmget((key_t)e->desc->key, e->size,
-			IPC_CREAT | IPC_EXCL | (int)(e->desc->mode & 0777));
+			IPC_CREAT | IPC_EXCL | (int)(e->desc->mode & 0777) |
+			(e->has_hugetlb_flag ? (int)e->hugetlb_flag : 0));
 
 	return id < 0 ? neg_errno() : id;
 }
@@ -77,26 +90,28 @@ static int segment_take_over(struct restore_ctx *ctx, const struct rest_segment 
 	return 0;
 }
 
-static int fill(struct restore_ctx *ctx, const struct rest_segment *s, int fd)
+static int fill(struct restore_ctx *ctx, const struct rest_segment *s, int fd, void *map)
 {
 	_cleanup_pages_ struct pages_reader *p = NULL;
+	uint64_t bytes = ROUND_UP(s->e->size, page_bytes_of(s->e));
 	int r;
 
 	/* One that is taken over is not empty. */
-	if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
-		      (off_t)ROUND_UP(s->e->size, PAGE_BYTES)) < 0)
+	if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)bytes) < 0)
 		return log_err(neg_errno(), "cannot empty it");
 	r = pages_open(ctx->store, &image_pagemap_shmem, s->e->desc->id, &p);
 	if (r == -ENOENT)
 		return log_fail(-EBADMSG, "its pages are missing");
-	if (r >= 0)
+	if (r >= 0 && page_bytes_of(s->e) > PAGE_BYTES)
+		r = pages_fill_huge(p, map, bytes, page_bytes_of(s->e), &ctx->stats.pages_restored);
+	else if (r >= 0)
 		r = pages_fill_file(p, fd, s->e->size, &ctx->stats.pages_restored);
 	return r < 0 ? log_err(r, "cannot fill it") : 0;
 }
 
 static int segment_fill(struct restore_ctx *ctx, const struct rest_segment *s)
 {
-	uint64_t bytes = ROUND_UP(s->e->size, PAGE_BYTES);
+	uint64_t bytes = ROUND_UP(s->e->size, page_bytes_of(s->e));
 	void *p = shmat((int)s->e->desc->id, NULL, 0);
 	_cleanup_close_ int fd = -EBADF;
 	char path[80];
@@ -107,7 +122,8 @@ static int segment_fill(struct restore_ctx *ctx, const struct rest_segment *s)
 	snprintf(path, sizeof(path), "/proc/self/map_files/%lx-%lx", (unsigned long)p,
 		 (unsigned long)p + bytes);
 	fd = open(path, O_RDWR | O_CLOEXEC);
-	r = fd < 0 ? log_err(neg_errno(), "cannot open %s", path) : fill(ctx, s, fd);
+	/* One that is taken over may consist of other pages. */
+	r = fd < 0 ? log_err(neg_errno(), "cannot open %s", path) : fill(ctx, s, fd, p);
 	if (shmdt(p) < 0 && r >= 0)
 		r = log_err(neg_errno(), "cannot detach it");
 	return r;
@@ -173,11 +189,32 @@ int ipc_shm_restore(struct restore_ctx *ctx, uint32_t ns_id)
 	return r;
 }
 
+int ipc_shm_huge_pages(struct restore_ctx *ctx, uint32_t ns_id, uint64_t need[64])
+{
+	_cleanup_image_reader_ struct image_reader rd = { 0 };
+	IpcShmEntry *e;
+	int r;
+
+	r = image_open_optional(ctx->store, &image_ipcns_shm, &rd, ns_id);
+	if (r < 0)
+		return r;
+	while ((r = image_get(&rd, &ctx->arena, ipc_shm_entry, &e)) > 0) {
+		uint64_t page = page_bytes_of(e);
+
+		r = segment_check(ctx, e);
+		if (r < 0)
+			return r;
+		if (page > PAGE_BYTES)
+			need[__builtin_ctzll(page)] += ROUND_UP(e->size, page) / page;
+	}
+	return r;
+}
+
 int ipc_check_area(struct restore_ctx *ctx, const VmaEntry *e)
 {
 	const struct rest_segment *s = segment_find(ctx, e->shmid);
 
-	if (!s || e->pgoff || e->end - e->start != ROUND_UP(s->e->size, PAGE_BYTES))
+	if (!s || e->pgoff || e->end - e->start != ROUND_UP(s->e->size, page_bytes_of(s->e)))
 		return log_fail(-EBADMSG, "area 0x%lx-0x%lx: no System V segment %lu of that size",
 				e->start, e->end, e->shmid);
 	return 0;

@@ -137,6 +137,7 @@ int ipc_unused(pid_t pid, char tool, int id) _must_check_;
 /* A live process of the tree by its pid in the image, or NULL. */
 struct restore_process *ipc_process(struct restore_ctx *ctx, uint32_t pid);
 
+int ipc_shm_huge_pages(struct restore_ctx *ctx, uint32_t ns_id, uint64_t need[64]) _must_check_;
 int ipc_shm_restore(struct restore_ctx *ctx, uint32_t ns_id) _must_check_;
 int ipc_shm_restore_late(struct restore_ctx *ctx) _must_check_;
 void ipc_shm_remove(struct restore_ctx *ctx);

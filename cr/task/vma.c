@@ -182,8 +182,6 @@ static int vma_classify(struct vma *v)
 		refused = "a packet socket's ring";
 	else if (!strcmp(v->path, "[uprobes]"))
 		refused = "uprobes of a tracer";
-	else if (v->flags & MAP_HUGETLB && str_starts(v->path, "/SYSV"))
-		refused = "System V shared memory of huge pages (SHM_HUGETLB)";
 	else if (v->io)
 		refused = "device memory";
 	else if (v->status & VMA_SHSTK)

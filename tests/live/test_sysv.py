@@ -3,14 +3,15 @@
 import ctypes
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from live import (CR, Maker, cr, cr_check, proc_state, reap_orphans, start_python, stop_python,
-                  wait_for)
+from live import (CR, HugePages, Maker, cr, cr_check, maker_options, proc_state, reap_orphans,
+                  start_python, stop_python, wait_for)
 
 libc = ctypes.CDLL(None, use_errno=True)
 IPC_CREAT, IPC_RMID, SETVAL, GETPID, GETVAL = 0o1000, 0, 16, 11, 12
@@ -43,11 +44,12 @@ def remove_saved(images):
 @pytest.fixture
 def maker(request, tmp_path):
     m = Maker(getattr(request, "param", "sysv_shm"), tmp_path)
-    m.start()
-    yield m
-    m.end()
-    reap_orphans()
-    remove_saved(m.images)
+    with HugePages(sum(map(int, maker_options(m.name, "huge-pages")))):
+        m.start()
+        yield m
+        m.end()
+        reap_orphans()
+        remove_saved(m.images)
 
 
 def dump_and_lose(m):
@@ -60,7 +62,8 @@ def dump_and_lose(m):
     return made
 
 
-KINDS = pytest.mark.parametrize("maker", ["sysv_shm", "sysv_sem", "sysv_msg"], indirect=True)
+KINDS = pytest.mark.parametrize("maker", ["sysv_shm", "sysv_shm_huge", "sysv_sem", "sysv_msg"],
+                                indirect=True)
 
 
 @KINDS
@@ -77,6 +80,33 @@ def test_the_next_upgrade_knows_whose_they_are(maker):
     assert dump_and_lose(maker) == made
     maker.restore()
     maker.verify()
+
+
+@pytest.mark.parametrize("maker", ["sysv_shm_huge"], indirect=True)
+def test_huge_pages_of_a_user_who_may_not_have_any_are_made(maker):
+    dump_and_lose(maker)
+    before = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, before[1]))
+    try:
+        maker.restore()
+    finally:
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, before)
+    maker.verify()
+
+
+@pytest.mark.parametrize("maker", ["sysv_shm_huge"], indirect=True)
+def test_a_segment_of_small_pages_is_not_taken_for_one_of_huge_pages(maker):
+    made = dump_and_lose(maker)
+    key = 0x43600000 + maker.pid
+    Path("/proc/sys/kernel/shm_next_id").write_text(str(min(made["shm"])))
+    other = libc.shmget(key, 2 * (2 << 20) + 123, IPC_CREAT | 0o640)
+    try:
+        assert other == min(made["shm"])
+        done = cr("restore", maker.images, "-d")
+        assert done.returncode == 1 and f"System V segment {other}: " in done.log, done.log[-500:]
+        assert objects("shm") & made["shm"] == {other}
+    finally:
+        libc.shmctl(other, IPC_RMID, None)
 
 
 def key_of(maker):

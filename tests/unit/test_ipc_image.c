@@ -5,6 +5,8 @@
 #include "image_fixture.h"
 #include "ns/ipc_state.h"
 
+#include <sys/shm.h>
+
 #define NS 3u
 
 struct world {
@@ -198,6 +200,51 @@ TEST("messages of impossible types and sizes, and cut off ones, are refused")
 		msg_put_message(&w, bad[i].type, bad[i].size, bad[i].bytes);
 		world_refuses(&w);
 	}
+}
+
+static void shm_put(struct world *w, uint64_t size, uint32_t huge)
+{
+	IpcDescEntry d = desc(0x7fff0001);
+	IpcShmEntry e = IPC_SHM_ENTRY__INIT;
+
+	e.desc = &d;
+	e.size = size;
+	e.has_in_pagemaps = e.in_pagemaps = true;
+	e.has_hugetlb_flag = true;
+	e.hugetlb_flag = huge;
+	ASSERT_OK(image_put(w->w, &e.base));
+}
+
+TEST("segments of impossible sizes and of pages that no processor has are refused, also when they are counted")
+{
+	const struct { uint64_t size; uint32_t huge; } bad[] = {
+		{ 0, 0 }, { INT64_MAX, 0 }, { UINT64_MAX, SHM_HUGETLB }, { 4096, 1 }, { 4096, 21u << 26 },
+		{ 4096, SHM_HUGETLB | 11u << 26 }, { 4096, SHM_HUGETLB | 63u << 26 },
+		{ 4096, SHM_HUGETLB | 62u << 26 }, { 4096, SHM_HUGETLB | SHM_EXEC },
+	};
+	uint64_t need[64] = { 0 };
+	struct world w;
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		world_begin(&w, &image_ipcns_shm);
+		shm_put(&w, bad[i].size, bad[i].huge);
+		ASSERT_OK(image_close(take_ptr(w.w)));
+		fixture_reopen(&w.f);
+		w.ctx.store = w.f.store;
+		ASSERT_EQ(ipc_huge_pages(&w.ctx, need), -EBADMSG);
+		ASSERT_EQ(ipc_restore(&w.ctx), -EBADMSG);
+		arena_done(&w.ctx.arena);
+		fixture_end(&w.f);
+	}
+	world_begin(&w, &image_ipcns_shm);
+	shm_put(&w, (4u << 20) + 1, SHM_HUGETLB | 21u << 26);
+	ASSERT_OK(image_close(take_ptr(w.w)));
+	fixture_reopen(&w.f);
+	w.ctx.store = w.f.store;
+	ASSERT_OK(ipc_huge_pages(&w.ctx, need));
+	ASSERT_EQ(need[21], 3);
+	arena_done(&w.ctx.arena);
+	fixture_end(&w.f);
 }
 
 static int probe(int id, int value, unsigned int t)

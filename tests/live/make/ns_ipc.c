@@ -1,6 +1,9 @@
 /*
  * An IPC namespace of its own, as PrivateIPC= makes it: limits, System V segments with and without
- * somebody attached, semaphores, a queue, /dev/mqueue of that namespace; the host's ids are another matter.
+ * somebody attached, one of huge pages, semaphores, a queue, /dev/mqueue of that namespace; the host's ids
+ * are another matter.
+ *
+ * huge-pages: 2
  */
 #define _GNU_SOURCE
 #include <libgen.h>
@@ -91,7 +94,7 @@ static void mount_mqueue(const char *dir)
 int main(int argc, char **argv)
 {
 	char base[256];
-	int keyed, loose, next, sem, queue;
+	int keyed, loose, huge, next, sem, queue;
 	struct {
 		long type;
 		char text[8];
@@ -116,6 +119,12 @@ int main(int argc, char **argv)
 	memcpy(data + (1 << 20), "loose", 5);
 	data[LOOSE - 1] = '!';
 	MAKER_MUST(shmdt(data) == 0);
+	huge = maker_is_plain() ? -1 : shmget(KEY + 4, LOOSE, IPC_CREAT | IPC_EXCL | SHM_HUGETLB | 0600);
+	if (huge >= 0) {
+		data = attach(huge);
+		data[LOOSE + 1] = 'h';
+		MAKER_MUST(shmdt(data) == 0);
+	}
 	MAKER_MUST(maker_is_plain() || shmctl(keyed, SHM_LOCK, NULL) == 0);
 	sem = semget(KEY + 2, 2, IPC_CREAT | IPC_EXCL | 0600);
 	queue = msgget(KEY + 3, IPC_CREAT | IPC_EXCL | 0600);
@@ -150,6 +159,11 @@ int main(int argc, char **argv)
 	data = attach(loose);
 	if (memcmp(data + (1 << 20), "loose", 5) || data[LOOSE - 1] != '!' || data[0])
 		maker_fail("the loose segment's contents changed");
+	if (huge >= 0) {
+		MAKER_SAME("id of the huge pages", shmget(KEY + 4, 0, 0), huge);
+		data = attach(huge);
+		MAKER_SAME("their contents", data[LOOSE + 1], 'h');
+	}
 	MAKER_SAME("id of the semaphores", semget(KEY + 2, 0, 0), sem);
 	MAKER_SAME("semaphore", semctl(sem, 1, GETVAL), 5);
 	MAKER_SAME("id of the queue", msgget(KEY + 3, 0), queue);
