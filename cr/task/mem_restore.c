@@ -30,6 +30,7 @@ int mem_check(const struct restore_process *p)
 {
 	const uint32_t unsupported = VMA_SOCKET | VMA_SHSTK | VMA_GUARD;
 	uint64_t end = 0;
+	int r;
 
 	for (size_t i = 0; i < p->mm->n_vmas; i++) {
 		const VmaEntry *e = p->mm->vmas[i];
@@ -59,7 +60,10 @@ int mem_check(const struct restore_process *p)
 	if (p->mm->n_mm_saved_auxv > 512)
 		return log_fail(-EBADMSG, "mm-%u.img: auxv of %zu words", p->pst->pid,
 				p->mm->n_mm_saved_auxv);
-	return aio_check(p);
+	r = auxv_check(p->mm);
+	if (r >= 0)
+		r = pkeys_check(p, xstate_here());
+	return r < 0 ? r : aio_check(p);
 }
 
 /* The end of whatever lies in [start, end), 0 if nothing does. */

@@ -112,7 +112,9 @@ int aio_check(const struct restore_process *p) _must_check_;
 /* The ring's header, of a mapping of so many bytes, is one that the kernel writes. */
 bool aio_ring_is_sane(const void *ring, uint64_t bytes);
 
-/* pkeys.c: the image's protection keys in a task that has its parent's, before it maps anything. */
+/* pkeys.c: are they such keys, and does a machine with this xstate (regs.h) have any? */
+int pkeys_check(const struct restore_process *p, uint64_t xstate) _must_check_;
+/* The image's protection keys in a task that has its parent's, before it maps anything. */
 int pkeys_restore(struct restore_process *p, struct batch *b) _must_check_;
 /* The area's key is one of the program's, not the kernel's for execute-only memory. */
 bool pkeys_area_has_own(const MmEntry *mm, const VmaEntry *e);

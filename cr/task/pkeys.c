@@ -10,6 +10,7 @@
 #include <sys/syscall.h>
 
 #include "task/parts.h"
+#include "task/regs.h"
 #include "task/vma.h"
 
 #define PKEYS 16
@@ -57,13 +58,23 @@ const struct task_part part_pkeys = {
 	.dump_results	= pkeys_dump_results,
 };
 
+int pkeys_check(const struct restore_process *p, uint64_t xstate)
+{
+	uint32_t want = p->mm->pkeys;
+
+	if (want & ~(uint32_t)0xfffe)
+		return part_bad("mm-%u.img: protection keys 0x%x", p->pst->pid, want);
+	if (want && !(xstate & XSTATE_PKRU))
+		return log_fail(-EOPNOTSUPP, "it uses protection keys, which this processor has not, or this "
+				"kernel does not use (nopku)");
+	return 0;
+}
+
 int pkeys_restore(struct restore_process *p, struct batch *b)
 {
 	uint32_t want = p->mm->pkeys, cloned = p->mem_from ? p->mem_from->mm->pkeys : 0;
 	int r;
 
-	if (want & ~(uint32_t)0xfffe)
-		return part_bad("mm-%u.img: protection keys 0x%x", p->pst->pid, want);
 	if (want == cloned)
 		return 0;
 	r = batch_make_room(b, 2 * PKEYS, 0);

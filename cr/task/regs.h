@@ -13,6 +13,15 @@ int regs_dump(struct dump_ctx *ctx, struct dump_thread *th) _must_check_;
 
 /* Checks the image's registers for what the kernel would refuse or misuse. */
 int regs_check(const CoreEntry *core) _must_check_;
+#define XSTATE_PKRU	(1ull << 9)	/* rights to protection keys */
+/* Components of XSAVE (bit n: number n) that processor and kernel use here. */
+uint64_t xstate_here(void);
+/* Is what the image's machine had among them? -EOPNOTSUPP, logged. x may be NULL. */
+int xstate_check(const UserX86XsaveEntry *x, uint64_t here) _must_check_;
+/* What the auxiliary vector told the program that it may use is here? -EOPNOTSUPP, logged. */
+int auxv_check(const MmEntry *mm) _must_check_;
+/* Of components in use those that images have no room for. */
+uint64_t xstate_unsaved(uint64_t in_use);
 /* FPU state and general registers of the image into the stopped task; mask as given. */
 int regs_restore(struct restore_thread *th, uint64_t sigmask) _must_check_;
 

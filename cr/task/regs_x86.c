@@ -10,10 +10,15 @@
 #include <cpuid.h>
 #include <elf.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/ptrace.h>
 #include <sys/uio.h>
 
 #include "task/regs.h"
+
+#ifndef HWCAP2_FSGSBASE
+#define HWCAP2_FSGSBASE 2
+#endif
 
 #define XSTATE_BYTES_MAX	16384u
 #define FX_BYTES		512u
@@ -21,25 +26,43 @@
 #define XCOMP_BV_OFF		520u
 #define SW_FEATURES_OFF		464u	/* features the kernel presents; arch/x86 ptrace layout */
 
+#define PKRU			9u
+#define PKRU_INITIAL		0x55555554u	/* of new threads: only the first key may be used */
+
 /* The image's components: XSAVE number, and the field that holds it. */
 struct component {
 	unsigned int number;
+	const char *name;
 	size_t bytes;
 	size_t n_off, p_off;	/* of the count and pointer in UserX86XsaveEntry */
 	size_t elem_bytes;
 };
 
-#define COMPONENT(nr, size, field)						\
-	{ nr, size, offsetof(UserX86XsaveEntry, n_##field),			\
+#define COMPONENT(nr, name, size, field)					\
+	{ nr, name, size, offsetof(UserX86XsaveEntry, n_##field),			\
 	  offsetof(UserX86XsaveEntry, field),					\
 	  sizeof(*((UserX86XsaveEntry *)NULL)->field) }
 
 static const struct component components[] = {
-	COMPONENT(2, 256, ymmh_space),	COMPONENT(3, 64, bndreg_state),
-	COMPONENT(4, 64, bndcsr_state),	COMPONENT(5, 64, opmask_reg),
-	COMPONENT(6, 512, zmm_upper),	COMPONENT(7, 1024, hi16_zmm),
-	COMPONENT(9, 8, pkru),
+	COMPONENT(2, "AVX", 256, ymmh_space),
+	COMPONENT(3, "MPX", 64, bndreg_state),
+	COMPONENT(4, "MPX", 64, bndcsr_state),
+	COMPONENT(5, "AVX-512", 64, opmask_reg),
+	COMPONENT(6, "AVX-512", 512, zmm_upper),
+	COMPONENT(7, "AVX-512", 1024, hi16_zmm),
+	COMPONENT(PKRU, "protection keys", 8, pkru),
 };
+#define X87_AND_SSE	3ull
+
+uint64_t xstate_here(void)
+{
+	unsigned int eax, ebx, ecx, edx;
+
+	if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || !(ecx & bit_OSXSAVE))
+		return X87_AND_SSE;
+	__asm__("xgetbv" : "=a"(eax), "=d"(edx) : "c"(0));
+	return eax | (uint64_t)edx << 32;
+}
 
 static unsigned int component_offset(unsigned int number)
 {
@@ -50,30 +73,50 @@ static unsigned int component_offset(unsigned int number)
 	return ebx;
 }
 
-static size_t *component_count(UserX86XsaveEntry *x, const struct component *c)
+static size_t *component_count(const UserX86XsaveEntry *x, const struct component *c)
 {
 	return (size_t *)((char *)x + c->n_off);
 }
 
-static void **component_data(UserX86XsaveEntry *x, const struct component *c)
+static void **component_data(const UserX86XsaveEntry *x, const struct component *c)
 {
 	return (void **)((char *)x + c->p_off);
+}
+
+/* The machine of the image had it. */
+static bool component_is_there(const UserX86XsaveEntry *x, const struct component *c)
+{
+	return *component_count(x, c) * c->elem_bytes == c->bytes;
+}
+
+uint64_t xstate_unsaved(uint64_t in_use)
+{
+	in_use &= ~X87_AND_SSE;
+	for (size_t i = 0; i < ARRAY_SIZE(components); i++)
+		in_use &= ~(1ull << components[i].number);
+	return in_use;
 }
 
 static int xsave_dump(struct arena *a, const uint8_t *buf, size_t bytes, UserX86FpregsEntry *fp)
 {
 	UserX86XsaveEntry *x = ARENA_MSG(a, UserX86XsaveEntry, user_x86_xsave_entry);
-	uint64_t bv;
+	uint64_t bv, known;
 
 	if (!x)
 		return -ENOMEM;
 	memcpy(&bv, buf + XSTATE_BV_OFF, 8);
+	memcpy(&known, buf + SW_FEATURES_OFF, 8);
+	if (xstate_unsaved(bv & known))
+		return log_obstacle("let it finish such computations before, or do not choose the service",
+				    "processor state 0x%lx of XSAVE is in use (0x60000: AMX tiles, "
+				    "0x80000: APX registers)", xstate_unsaved(bv & known));
 	x->xstate_bv = bv;
 	for (size_t i = 0; i < ARRAY_SIZE(components); i++) {
 		const struct component *c = &components[i];
 		unsigned int off = component_offset(c->number);
 
-		if (!off || off + c->bytes > bytes)
+		/* The processor may have what the kernel does not use. */
+		if (!off || off + c->bytes > bytes || !(known >> c->number & 1))
 			continue;
 		*component_data(x, c) = arena_memdup(a, buf + off, c->bytes);
 		if (!*component_data(x, c))
@@ -198,6 +241,40 @@ int regs_dump(struct dump_ctx *ctx, struct dump_thread *th)
 	return r < 0 ? r : tls_dump(&ctx->arena, ti);
 }
 
+/*
+ * Programs choose their code by what the processor has, so all of it must be here, in use at the dump or
+ * not. But nobody uses keys who has not been given any, and Linux knows MPX no more.
+ */
+static bool component_is_needed(const UserX86XsaveEntry *x, const struct component *c)
+{
+	if (!component_is_there(x, c))
+		return false;
+	if (c->number == PKRU)
+		return x->xstate_bv & XSTATE_PKRU && x->pkru[0] != PKRU_INITIAL;
+	return !!strcmp(c->name, "MPX") || x->xstate_bv >> c->number & 1;
+}
+
+int xstate_check(const UserX86XsaveEntry *x, uint64_t here)
+{
+	for (size_t i = 0; x && i < ARRAY_SIZE(components); i++)
+		if (component_is_needed(x, &components[i]) && !(here >> components[i].number & 1))
+			return log_fail(-EOPNOTSUPP, "it comes from a processor with %s, which this one has not, "
+					"or this kernel does not use (clearcpuid=, nopku, noxsave, "
+					"mitigations)", components[i].name);
+	return 0;
+}
+
+/* Who makes threads of his own sets their segment bases by these instructions if he was told that he may. */
+int auxv_check(const MmEntry *mm)
+{
+	for (size_t i = 0; i + 1 < mm->n_mm_saved_auxv; i += 2)
+		if (mm->mm_saved_auxv[i] == AT_HWCAP2 &&
+		    mm->mm_saved_auxv[i + 1] & ~getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE)
+			return log_fail(-EOPNOTSUPP, "it was told that it may use FSGSBASE, which this processor "
+					"has not, or this kernel does not allow (nofsgsbase)");
+	return 0;
+}
+
 int regs_check(const CoreEntry *core)
 {
 	const ThreadInfoX86 *ti = core->thread_info;
@@ -210,7 +287,7 @@ int regs_check(const CoreEntry *core)
 		return log_fail(-EOPNOTSUPP, "32-bit tasks are not supported");
 	if (ti->fpregs->n_st_space != 32 || ti->fpregs->n_xmm_space != 64)
 		return log_fail(-EBADMSG, "core image with a malformed FPU state");
-	return 0;
+	return xstate_check(ti->fpregs->xsave, xstate_here());
 }
 
 static void put16(uint8_t *p, uint32_t v)
@@ -219,23 +296,30 @@ static void put16(uint8_t *p, uint32_t v)
 	p[1] = (uint8_t)(v >> 8);
 }
 
-/* The image's components into buf, whose present content tells what the kernel knows. */
-static void xsave_fill(uint8_t *buf, size_t bytes, UserX86XsaveEntry *x)
+/*
+ * The image's components into buf, whose present content tells what the kernel knows. What the image's
+ * machine did not have is as nobody has used it; the rights to keys as a new thread has them,
+ * since unused means all of them.
+ */
+static void xsave_fill(uint8_t *buf, size_t bytes, const UserX86XsaveEntry *x)
 {
-	uint64_t known, bv = x->xstate_bv, have = 3;
+	uint64_t known, now, bv = x ? x->xstate_bv : X87_AND_SSE, have = X87_AND_SSE;
 
 	memcpy(&known, buf + SW_FEATURES_OFF, 8);
-	for (size_t i = 0; i < ARRAY_SIZE(components); i++) {
+	memcpy(&now, buf + XSTATE_BV_OFF, 8);
+	for (size_t i = 0; x && i < ARRAY_SIZE(components); i++) {
 		const struct component *c = &components[i];
 		unsigned int off = component_offset(c->number);
 
-		if (*component_count(x, c) * c->elem_bytes != c->bytes || !off ||
-		    off + c->bytes > bytes || !(known >> c->number & 1))
+		if (!component_is_there(x, c) || !off || off + c->bytes > bytes ||
+		    !(known >> c->number & 1))
 			continue;
 		memcpy(buf + off, *component_data(x, c), c->bytes);
 		have |= 1ull << c->number;
 	}
 	bv &= have & known;
+	if (!(have & XSTATE_PKRU))
+		bv |= now & known & XSTATE_PKRU;
 	memcpy(buf + XSTATE_BV_OFF, &bv, 8);
 	memset(buf + XCOMP_BV_OFF, 0, 56);
 }
@@ -264,12 +348,8 @@ static int fpregs_restore(pid_t tid, const UserX86FpregsEntry *fp)
 	memcpy(buf + 24, &(uint32_t){ fp->mxcsr & (mask ? mask : 0xffbf) }, 4);
 	memcpy(buf + 32, fp->st_space, 128);
 	memcpy(buf + 160, fp->xmm_space, 256);
-	if (iov.iov_len > XSTATE_BV_OFF + 64) {
-		if (fp->xsave)
-			xsave_fill(buf, iov.iov_len, fp->xsave);
-		else
-			memcpy(buf + XSTATE_BV_OFF, &(uint64_t){ 3 }, 8);
-	}
+	if (iov.iov_len > XSTATE_BV_OFF + 64)
+		xsave_fill(buf, iov.iov_len, fp->xsave);
 	if (ptrace(PTRACE_SETREGSET, tid, set, &iov) < 0)
 		return log_err(neg_errno(), "cannot set the FPU state of task %d", tid);
 	return 0;

@@ -129,11 +129,15 @@ TEST("protection keys, policies, names and locks that no kernel has are refused"
 	f.mm.mdwe = 4;
 	ASSERT_EQ(restore(&part_mdwe), -EBADMSG);
 	f.mm.pkeys = 1;
-	ASSERT_EQ(pkeys_restore(&f.p, &b), -EBADMSG);
+	ASSERT_EQ(mem_check(&f.p), -EBADMSG);
 	f.mm.pkeys = 1u << 16;
-	ASSERT_EQ(pkeys_restore(&f.p, &b), -EBADMSG);
+	ASSERT_EQ(mem_check(&f.p), -EBADMSG);
+	f.mm.pkeys = 1u << 5;
+	ASSERT_EQ(pkeys_check(&f.p, 0xff), -EOPNOTSUPP);
+	ASSERT_OK(pkeys_check(&f.p, 0x2ff));
 	f.v[0].pkey = 1000;
 	ASSERT(!pkeys_area_has_own(&f.mm, &f.v[0]));
+	f.mm.pkeys = 0;
 	policy.nodes = nodes;
 	policy.n_nodes = 17;
 	f.v[1].policy = &policy;
