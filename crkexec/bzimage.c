@@ -15,6 +15,7 @@
 #define SETUP_MAX_BYTES		(64u * 512u)	/* setup_sects is one byte, 64 in use at most */
 #define HEADER_END		0x264u
 #define XLF_KERNEL_64		1u
+#define XLF_5LEVEL_ENABLED	0x40u
 #define LOADED_HIGH		1u
 
 static uint16_t get_u16(const uint8_t *p)
@@ -67,6 +68,7 @@ int bzimage_parse(const uint8_t *data, size_t bytes, struct bzimage *ret, const 
 		*ret_why = "it is not a 64-bit kernel that kexec can load";
 		return -ENOEXEC;
 	}
+	ret->has_high_memory = get_u16(data + 0x236) & XLF_5LEVEL_ENABLED;
 	ret->cmdline_max = get_u32(data + 0x238);
 	if (ret->cmdline_max < 255 || ret->cmdline_max > 1u << 20) {
 		*ret_why = "its header is damaged (length of the command line)";

@@ -121,6 +121,7 @@ int upgrade_check(void *arg)
 	for (size_t i = 0; i < u->n_units; i++)
 		keep_first(&first, check_unit(u, i));
 	keep_first(&first, check_world(u));
+	keep_first(&first, check_target(u));
 	check_journal(u);
 	return first;
 }

@@ -84,6 +84,18 @@ char *cmdline_get(const char *cmdline, const char *key)
 	return found;
 }
 
+bool cmdline_has(const char *cmdline, const char *word)
+{
+	size_t n = 0;
+
+	for (const char *s = cmdline + strspn(cmdline, " \t\n"); *s; s += n, s += strspn(s, " \t\n")) {
+		n = word_length(s);
+		if (n == strlen(word) && !strncmp(s, word, n))
+			return true;
+	}
+	return false;
+}
+
 struct line {
 	char *text;
 	size_t used, room;

@@ -18,5 +18,7 @@ int cmdline_build(const char *current, const char *ours, const char *append, boo
 
 /* The value of the last key=value, a heap string; NULL when there is none. */
 char *cmdline_get(const char *cmdline, const char *key);
+/* A word without value, anywhere: the decompressor knows no "--". */
+bool cmdline_has(const char *cmdline, const char *word);
 
 #endif

@@ -17,6 +17,7 @@ struct target {
 	char *config;			/* path; NULL: none found */
 	char *modules_dir;		/* /usr/lib/modules/VERSION; NULL: none */
 	uint32_t cmdline_max;		/* of this kernel, without the NUL */
+	bool has_high_memory;		/* 57-bit addresses, where the processor has them */
 	bool own_initramfs;		/* our own carrier; false: initrd with ours appended */
 };
 
@@ -27,6 +28,7 @@ struct bzimage {
 	char version[65];		/* first word of the version string */
 	uint32_t cmdline_max;
 	uint16_t protocol;
+	bool has_high_memory;		/* CONFIG_X86_5LEVEL, or a kernel that always has it */
 	uint64_t file_bytes;		/* the least a whole image has; signatures come behind it */
 };
 /*

@@ -36,6 +36,10 @@ int upgrade_needs(struct upgrade *u, struct store_need **ret, size_t *ret_n) _mu
 
 /* check_world.c: what trees share with PID 1 and with late file systems. Says problems. */
 int check_world(struct upgrade *u) _must_check_;
+/* check_target.c: what trees have that the target kernel has not. Says problems. */
+int check_target(struct upgrade *u) _must_check_;
+/* From the text of /proc/PID/maps: areas of the process above 47 bits, and where the first is. */
+bool maps_have_high_memory(const char *text, uint64_t *ret_start);
 
 /* look.c: finds the unit's processes and sockets anew, into unit and manifest. */
 int upgrade_look(struct upgrade *u, size_t i) _must_check_;

@@ -59,6 +59,7 @@ static int check_image(struct upgrade *u)
 		return upgrade_problem(u, r, NULL, "give a kernel image such as /boot/vmlinuz-VERSION",
 				       "cannot use %s: %s", u->target.image, why ? why : strerror(-r));
 	u->target.cmdline_max = bz.cmdline_max;
+	u->target.has_high_memory = bz.has_high_memory;
 	u->target.version = strdup(bz.version);
 	u->m->kernel_to = strdup(bz.version);
 	if (!u->target.version || !u->m->kernel_to)

@@ -158,6 +158,17 @@ bool kernel_has_wp_async(void)
 	return fd >= 0 && ioctl(fd, UFFDIO_API, &api) >= 0 && has_pagemap_scan();
 }
 
+bool kernel_has_high_memory(void)
+{
+	void *p = mmap((void *)(1ull << 47), PAGE_BYTES, PROT_NONE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+
+	if (p == MAP_FAILED)
+		return errno == EEXIST;
+	munmap(p, PAGE_BYTES);
+	return true;
+}
+
 static bool has_dirty_track(void)
 {
 	return kernel_has_soft_dirty() || kernel_has_wp_async();

@@ -121,7 +121,7 @@ int guards_load(struct restore_process *p)
 	for (size_t i = 0; i < p->n_guards; i++) {
 		const VmaEntry *g = p->guards[i];
 
-		if (g->start >= g->end || g->end > TASK_END || (g->start | g->end) & (PAGE_BYTES - 1))
+		if (g->start >= g->end || g->end > TASK_END_MAX || (g->start | g->end) & (PAGE_BYTES - 1))
 			return part_bad("mm-%u.img: malformed guard pages 0x%lx-0x%lx", p->pst->pid,
 					g->start, g->end);
 	}

@@ -16,6 +16,7 @@
 #include <sys/syscall.h>
 
 #include "core/files.h"
+#include "kernel/features.h"
 #include "task/mem.h"
 #include "task/mem_restore.h"
 #include "task/parts.h"
@@ -37,14 +38,16 @@ int mem_check(const struct restore_process *p)
 
 		if (e->status & VMA_VSYSCALL)
 			continue;
-		if (e->start < e->end && e->end > TASK_END && e->end < 1ull << 56)
-			return log_fail(-EOPNOTSUPP, "area 0x%lx-0x%lx lies above 47 bits (5-level page tables)",
-					e->start, e->end);
-		if (e->start < MMAP_MIN || e->start >= e->end || e->end > TASK_END ||
+		if (e->start < MMAP_MIN || e->start >= e->end || e->end > TASK_END_MAX ||
 		    e->start < end || (e->start | e->end | e->pgoff) & (PAGE_BYTES - 1) ||
 		    (e->start | e->end) & (vma_entry_page_bytes(e) - 1))
 			return log_fail(-EBADMSG, "mm-%u.img: malformed area 0x%lx-0x%lx",
 					p->pst->pid, e->start, e->end);
+		if (e->end > TASK_END && !kernel_has_high_memory())
+			return log_fail(-EOPNOTSUPP, "area 0x%lx-0x%lx lies above 47 bits: that takes a "
+					"processor with 57-bit addresses (la57), and a kernel that uses "
+					"them (CONFIG_X86_5LEVEL, not no5lvl on its command line)",
+					e->start, e->end);
 		if (e->status & unsupported ||
 		    !(e->status & VMA_ANON_SHARED) != !(e->status & VMA_SYSVIPC))
 			return log_fail(-EOPNOTSUPP, "area 0x%lx-0x%lx of status 0x%x cannot be restored",

@@ -186,8 +186,6 @@ static int vma_classify(struct vma *v)
 		refused = "device memory";
 	else if (v->status & VMA_SHSTK)
 		refused = "a shadow stack";
-	else if (v->end > TASK_END)
-		refused = "above 47 bits, where only 5-level page tables reach";
 	if (refused)
 		return log_obstacle("stop using it in this service, or do not choose the service",
 				    "memory at 0x%lx-0x%lx is %s (%s)", v->start, v->end, refused,

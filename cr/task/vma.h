@@ -47,7 +47,12 @@ struct vma {
 	MempolicyEntry *policy;	/* NULL: default */
 };
 
-#define TASK_END	0x7ffffffff000ull	/* 47-bit user space */
+/*
+ * Where user space ends. Above the first lies only what a program has asked for there by address, on a
+ * processor and kernel with five levels of page tables: nothing of the engine's own.
+ */
+#define TASK_END	0x7ffffffff000ull
+#define TASK_END_MAX	0xfffffffffff000ull
 
 /*
  * Parses the text of smaps (VmFlags lines) into the arena. -EBADMSG on text that the kernel does

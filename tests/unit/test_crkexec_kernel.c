@@ -6,6 +6,7 @@
 
 #include "crkexec/cmdline.h"
 #include "crkexec/kernel.h"
+#include "crkexec/phases.h"
 #include "unit.h"
 #include "util/io.h"
 
@@ -117,6 +118,35 @@ TEST("a kernel image tells its version and the length of command lines")
 	ASSERT_EQ(bzimage_parse(b, sizeof(b), &bz, &why), 0);
 	ASSERT_STREQ(bz.version, "7.2.12+deb13-cloud-amd64");
 	ASSERT_EQ(bz.cmdline_max, 2047u);
+	ASSERT(!bz.has_high_memory);
+	b[0x236] |= 0x60;
+	ASSERT_EQ(bzimage_parse(b, sizeof(b), &bz, &why), 0);
+	ASSERT(bz.has_high_memory);
+}
+
+TEST("a word of a command line is found as a whole and without value only")
+{
+	ASSERT(cmdline_has("no5lvl", "no5lvl"));
+	ASSERT(cmdline_has(" quiet\tno5lvl\n", "no5lvl"));
+	ASSERT(!cmdline_has("no5lvlx xno5lvl no5lvl=1 \"a no5lvl b\"", "no5lvl"));
+	ASSERT(!cmdline_has("", "no5lvl"));
+	ASSERT(!cmdline_has("  ", "no5lvl"));
+}
+
+TEST("memory above 47 bits is found, and the kernel's own page is none")
+{
+	static const char low[] = "7ffff7fc1000-7ffff7fc3000 r-xp 00000000 00:00 0    [vdso]\n"
+				  "7ffffffde000-7ffffffff000 rw-p 00000000 00:00 0    [stack]\n"
+				  "ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0  [vsyscall]\n";
+	uint64_t start;
+
+	ASSERT(!maps_have_high_memory(low, &start));
+	ASSERT(!maps_have_high_memory("", &start));
+	ASSERT(!maps_have_high_memory("\n\nx\n", &start));
+	ASSERT(maps_have_high_memory("1000-2000 r--p 0 00:00 0 \n7ffffffff000-800000001000 rw-p 0 00:00 0 \n",
+				     &start));
+	ASSERT_EQ(start, 0x7ffffffff000);
+	ASSERT(maps_have_high_memory("ffffffffffe000-fffffffffff000 rw-p 0 00:00 0 ", &start));
 }
 
 TEST("a kernel image that is cut short is refused")

@@ -1,4 +1,5 @@
 /* Areas of mm-N.img that no kernel has: refused before a task is made. */
+#include "kernel/features.h"
 #include "task/mem.h"
 #include "task/parts.h"
 #include "task/vma.h"
@@ -83,16 +84,22 @@ TEST("guard pages stand behind all areas and inside user space")
 	f.v[1].end = f.v[1].start;
 	ASSERT_EQ(guards_load(&f.p), -EBADMSG);
 	fixture(VMA_GUARD);
-	f.v[1].end = 1ull << 47;
+	f.v[1].end = 1ull << 56;
 	ASSERT_EQ(guards_load(&f.p), -EBADMSG);
 }
 
-TEST("an area above 47 bits is refused for what it is")
+TEST("an area above 47 bits needs a processor and a kernel with 57, and ends there")
 {
 	fixture(VMA_REGULAR | VMA_ANON_PRIVATE);
 	f.v[1].start = 1ull << 50;
 	f.v[1].end = f.v[1].start + 0x1000;
-	ASSERT_EQ(mem_check(&f.p), -EOPNOTSUPP);
+	ASSERT_EQ(mem_check(&f.p), kernel_has_high_memory() ? 0 : -EOPNOTSUPP);
+	f.v[1].end = (1ull << 56) - 0x1000;
+	ASSERT_EQ(mem_check(&f.p), kernel_has_high_memory() ? 0 : -EOPNOTSUPP);
+	f.v[1].end = 1ull << 56;
+	ASSERT_EQ(mem_check(&f.p), -EBADMSG);
+	f.v[1].end = UINT64_MAX & ~0xfffull;
+	ASSERT_EQ(mem_check(&f.p), -EBADMSG);
 }
 
 static struct remote remote;

@@ -1,8 +1,11 @@
+#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "task/regs.h"
 #include "task/vma.h"
@@ -169,4 +172,70 @@ TEST("a vDSO image cut or damaged anywhere is refused or parsed within its bound
 	}
 	free(copy);
 	arena_done(&a);
+}
+
+static char said[1024];
+
+static void on_obstacle(void *arg, const char *scope, const char *what, const char *remedy)
+{
+	(void)arg;
+	(void)scope;
+	ASSERT(remedy && *remedy);
+	snprintf(said, sizeof(said), "%s", what);
+}
+
+/* What a dump makes of a process whose smaps is this text. */
+static int read_smaps(const char *text)
+{
+	struct dump_process p = { .pid = 100 };
+	struct dump_ctx ctx = { 0 };
+	char path[600];
+	FILE *f;
+	int r;
+
+	snprintf(path, sizeof(path), "%s/smaps", unit_tmpdir());
+	f = fopen(path, "w");
+	ASSERT(f && fputs(text, f) >= 0 && !fclose(f));
+	p.proc_fd = open(unit_tmpdir(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	ASSERT(p.proc_fd >= 0);
+	arena_init(&ctx.arena);
+	said[0] = '\0';
+	log_init(LOGLEVEL_NONE, -1);
+	log_obstacles_set(on_obstacle, NULL);
+	r = vma_read(&ctx, &p);
+	log_obstacles_set(NULL, NULL);
+	arena_done(&ctx.arena);
+	close(p.proc_fd);
+	return r;
+}
+
+#define AREA(flags, path)							\
+	"7f0000000000-7f0000008000 rw-p 00000000 00:00 0      " path "\n"	\
+	"VmFlags: rd wr mr mw me " flags "\n"
+
+TEST("areas that cannot be saved are refused by their address and for what they are")
+{
+	static const struct { const char *text, *why; } bad[] = {
+		{ AREA("ss", ""), "a shadow stack" },
+		{ AREA("ac ss nh sd", "[anon:of a thread]"), "a shadow stack" },
+		{ AREA("io", "/dev/mem"), "device memory" },
+		{ AREA("pf", "/dev/fb0"), "device memory" },
+		{ AREA("", "socket:[77]"), "a packet socket's ring" },
+		{ AREA("", "anon_inode:[perf_event]"), "a kernel object that has no file" },
+		{ AREA("", "[uprobes]"), "uprobes" },
+	};
+
+	ASSERT_OK(read_smaps(AREA("ac sd", "")));
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		ASSERT_EQ(read_smaps(bad[i].text), -EOPNOTSUPP);
+		ASSERT_CONTAINS(said, "0x7f0000000000-0x7f0000008000");
+		ASSERT_CONTAINS(said, bad[i].why);
+	}
+}
+
+TEST("areas above 47 bits are areas like others")
+{
+	ASSERT_OK(read_smaps("800000000000-800000001000 rw-p 00000000 00:00 0 \nVmFlags: rd wr\n"
+			     "ffffffffffe000-fffffffffff000 rw-p 00000000 00:00 0 \nVmFlags: rd wr\n"
+			     "ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0  [vsyscall]\nVmFlags: ex\n"));
 }
