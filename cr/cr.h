@@ -62,6 +62,11 @@ struct cr_opts {
 	bool time_namespace;		/* restore: clocks go on from the images' readings */
 	int64_t clock_advance_nsec;	/* restore: added to them, the time since the dump */
 	bool leave_stopped;		/* restore */
+	/*
+	 * Restore of a tree with a PID namespace of its own: outside of it, too, every task has the pid it had,
+	 * or the restore fails. Without it only those do whose pid is free.
+	 */
+	bool keep_outer_pids;
 	bool log_obstacles_only;	/* check: find all, change nothing */
 	bool no_cgroups;
 	uint64_t ghost_limit_bytes;	/* 0: 1 MiB */

@@ -74,6 +74,7 @@ static const struct option long_options[] = {
 	{ "all", no_argument, NULL, OPT_ALL },
 	{ "experimental", no_argument, NULL, OPT_ALL },
 	{ "json", no_argument, NULL, OPT_JSON },
+	SWITCH("keep-outer-pids", OPT_KEEP_OUTER_PIDS),
 	{ "no-time-namespace", no_argument, NULL, OPT_NO_TIME_NS },
 	{ "clock-advance", required_argument, NULL, OPT_CLOCK_ADVANCE },
 	{ "help", no_argument, NULL, 'h' },

@@ -40,6 +40,7 @@ void cmd_usage(FILE *to)
 	      "  -d, --restore-detached   return when the tree runs\n"
 	      "  -S, --restore-sibling    the root becomes a sibling of cr (needs -d)\n"
 	      "      --inherit-fd fd[N]:RES  use descriptor N for a resource\n"
+	      "      --keep-outer-pids    of a tree with its own PID namespace: the same pids outside, too\n"
 	      "      --no-time-namespace  do not continue the monotonic clocks\n"
 	      "      --clock-advance SEC  let clocks and timers show SEC seconds more than at the dump\n"
 	      "      --manage-cgroups[=M] ignore, none, props, soft (default), full, strict\n"

@@ -8,6 +8,7 @@
 #include "core/dump_steps.h"
 #include "core/files.h"
 #include "core/freezer.h"
+#include "core/pids.h"
 #include "core/tree.h"
 #include "kernel/peek.h"
 #include "kind/kinds.h"
@@ -159,7 +160,9 @@ static int step_pstree(struct dump_ctx *ctx)
 			e.threads[e.n_threads++] = p->main_ended ? p->pid_virtual : 0;
 		for (size_t k = 0; k < p->n_threads; k++)
 			e.threads[e.n_threads++] = p->threads[k].tid_virtual;
-		r = image_put(w, &e.base);
+		r = pids_dump_numbers(p, &e);
+		if (r >= 0)
+			r = image_put(w, &e.base);
 		ctx->stats.n_tasks++;
 		ctx->stats.n_threads += (uint32_t)p->n_threads;
 	}

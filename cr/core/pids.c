@@ -60,6 +60,48 @@ int pids_of_thread(const struct dump_process *p, pid_t tid, uint32_t *ret)
 	return r < 0 ? r : id_at(&status.ns_pid, p->ctx->pid_level, ret);
 }
 
+static PidNumbersEntry *numbers_entry(struct arena *a, const struct status_ids *ids)
+{
+	PidNumbersEntry *e = ARENA_MSG(a, PidNumbersEntry, pid_numbers_entry);
+
+	if (!e)
+		return NULL;
+	e->at = arena_memdup(a, ids->id, ids->n * sizeof(*e->at));
+	e->n_at = ids->n;
+	return e->at ? e : NULL;
+}
+
+int pids_dump_numbers(struct dump_process *p, PstreeEntry *e)
+{
+	struct arena *a = &p->ctx->arena;
+
+	if (!p->ctx->pid_level)
+		return 0;
+	e->numbers = arena_alloc(a, e->n_threads * sizeof(PidNumbersEntry *));
+	if (!e->numbers)
+		return -ENOMEM;
+	for (size_t i = 0; i < e->n_threads; i++) {
+		_cleanup_proc_status_ struct proc_status status = { 0 };
+		/* A main thread that has ended is in no list of ours. */
+		bool is_main = !i || !p->n_threads;
+		pid_t tid = is_main ? p->pid : p->threads[i - p->main_ended].task.tid;
+		int r = proc_status_read(p->proc_fd, tid, &status);
+
+		if (r >= 0 && !status.ns_pid.n)
+			r = -EBADMSG;
+		if (r < 0)
+			return log_err(r, "cannot read the ids of task %d", tid);
+		e->numbers[e->n_numbers++] = numbers_entry(a, &status.ns_pid);
+		if (is_main) {
+			e->group_numbers = numbers_entry(a, &status.ns_pgid);
+			e->session_numbers = numbers_entry(a, &status.ns_sid);
+		}
+		if (!e->numbers[i] || !e->group_numbers || !e->session_numbers)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
 uint32_t dump_pid_virtual(struct dump_ctx *ctx, pid_t pid)
 {
 	const struct dump_process *p = dump_process_find(ctx, pid);

@@ -13,6 +13,12 @@ int pids_find_level(struct dump_ctx *ctx, pid_t pid, int proc_fd) _must_check_;
 int pids_of_process(struct dump_process *p) _must_check_;
 int pids_of_thread(const struct dump_process *p, pid_t tid, uint32_t *ret) _must_check_;
 
+/*
+ * Into e, whose threads are filled in: what its ids are in all PID namespaces from ours on. Nothing where
+ * the tree is in ours.
+ */
+int pids_dump_numbers(struct dump_process *p, PstreeEntry *e) _must_check_;
+
 /* What is the tree's: a process, one of its threads, a process group. 0: not of the tree. */
 uint32_t dump_pid_virtual(struct dump_ctx *ctx, pid_t pid);
 uint32_t dump_pgid_virtual(struct dump_ctx *ctx, pid_t pgid);

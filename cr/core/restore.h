@@ -81,6 +81,7 @@ struct restore_ctx {
 	size_t n_procs;
 	struct map procs_by_pid;
 	struct lineage lineage;		/* all of procs and helpers; kin->process is a restore_process */
+	bool outer_given_up;		/* somebody's pid outside of the tree's PID namespace: restore_pids.h */
 	struct map files_by_id;		/* struct restore_file * */
 	struct restore_file **files;	/* in files.img's order */
 	size_t n_files;

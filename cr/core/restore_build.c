@@ -19,6 +19,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "core/restore_pids.h"
 #include "core/restore_steps.h"
 #include "kernel/stat.h"
 #include "kind/tty.h"
@@ -77,35 +78,45 @@ int restore_zone(struct restore_ctx *ctx)
 	return place_pidfd(ctx);
 }
 
-/*
- * A clone made by a task. *pid: as the tree sees it; 0: any will do, it is told. -> stopped, registers
- * read. Its remote is set already if it may become a maker itself.
- */
-static int clone_by(struct restore_ctx *ctx, struct task *maker, uint64_t flags, pid_t *pid,
-		    struct remote *remote, struct task *ret)
+/* Who is born is what the maker sees in *ret_pid, or why not: -errno. */
+static int clone_call(struct restore_ctx *ctx, struct task *maker, uint64_t flags, const struct set_tid *want,
+		      int64_t *ret_pid)
 {
 	struct clone_args args = {
 		.flags = flags,
 		/* With CLONE_PARENT the signal is the maker's own. */
 		.exit_signal = flags & CLONE_PARENT ? 0 : SIGCHLD,
+		.set_tid_size = want->n,
 	};
 	struct batch *b = &ctx->batch;
 	int call, r;
 
 	batch_begin(b, maker);
-	if (*pid) {
-		args.set_tid = batch_put(b, pid, sizeof(*pid));
-		args.set_tid_size = 1;
-	}
+	if (want->n)
+		args.set_tid = batch_put(b, want->v, want->n * sizeof(*want->v));
 	call = batch_try(b, SYS_clone3, batch_put(b, &args, sizeof(args)), sizeof(args));
 	r = batch_run(b);
+	*ret_pid = batch_ret(b, call);
+	return r;
+}
+
+/* A clone made by a task -> stopped, registers read. Its remote is set already if it may become a maker itself. */
+static int clone_by(struct restore_ctx *ctx, struct task *maker, uint64_t flags, struct set_tid want,
+		    struct remote *remote, struct task *ret, pid_t *ret_pid)
+{
+	int64_t pid;
+	int r;
+
+	do
+		r = clone_call(ctx, maker, flags, &want, &pid);
+	while (r >= 0 && pid < 0 && restore_set_tid_less(ctx, &want, (int)pid));
 	if (r < 0)
 		return r;
-	if (batch_ret(b, call) < 0)
-		return restore_clone_failed((uint32_t)*pid, (int)batch_ret(b, call));
-	if (maker->remote->n_born != 1 || (*pid && batch_ret(b, call) != *pid))
-		return log_fail(-EIO, "process %u: clone3 did not yield it", *pid);
-	*pid = (pid_t)batch_ret(b, call);
+	if (pid < 0)
+		return restore_clone_failed(&want, (int)pid);
+	if (maker->remote->n_born != 1 || (want.n && pid != want.v[0]))
+		return log_fail(-EIO, "process %d: clone3 did not yield it", want.v[0]);
+	*ret_pid = (pid_t)pid;
 	task_adopt(ret, maker->remote->born[0], remote);
 	return task_get_regs(ret);
 }
@@ -113,8 +124,8 @@ static int clone_by(struct restore_ctx *ctx, struct task *maker, uint64_t flags,
 static int process_clone(struct restore_ctx *ctx, struct kin *k, struct task *maker, uint64_t flags)
 {
 	struct restore_process *p = k->process;
-	pid_t pid = (pid_t)k->pid;
-	int r = clone_by(ctx, maker, flags, &pid, p->remote, &p->threads[0].task);
+	pid_t pid;
+	int r = clone_by(ctx, maker, flags, restore_set_tid(p, 0), p->remote, &p->threads[0].task, &pid);
 
 	p->task_made = r >= 0;
 	if (r >= 0)
@@ -177,7 +188,8 @@ static int orphan_create(struct restore_ctx *ctx, struct kin *k)
 		pid_t pid = 0;
 
 		if (r >= 0)
-			r = remote ? clone_by(ctx, &maker->threads[0].task, 0, &pid, remote, &between) : -ENOMEM;
+			r = remote ? clone_by(ctx, &maker->threads[0].task, 0, (struct set_tid){ 0 }, remote,
+					      &between, &pid) : -ENOMEM;
 		if (r < 0)
 			return r;
 		again = pid == (pid_t)k->pid;

@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "core/restore_pids.h"
 #include "core/restore_steps.h"
 #include "ns/ns.h"
 
@@ -57,7 +58,7 @@ static int helper_add(struct restore_ctx *ctx, struct kin *k)
 		return -ENOMEM;
 	p->pst->pid = k->pid;
 	k->process = p;
-	return 0;
+	return restore_pids_of_helper(ctx, p->pst);
 }
 
 int restore_lineage(struct restore_ctx *ctx)

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "core/files.h"
+#include "core/restore_pids.h"
 #include "core/restore_steps.h"
 #include "kernel/stat.h"
 #include "ns/ns.h"
@@ -17,9 +18,7 @@
 #include "task/regs.h"
 #include "task/vma.h"
 
-#define PIDS_MAX	(4u << 20)	/* PID_MAX_LIMIT of the kernel */
 #define THREADS_MAX	(1u << 20)
-#define REAP_TRIES	1000u		/* of 10 ms */
 
 struct restore_process *restore_process_find(struct restore_ctx *ctx, uint32_t pid)
 {
@@ -199,57 +198,6 @@ static int load_process(struct restore_ctx *ctx, struct restore_process *p)
 	return r;
 }
 
-static bool is_zombie(uint32_t pid)
-{
-	struct proc_stat st;
-
-	/* Or gone meanwhile. */
-	return proc_stat_of((pid_t)pid, &st) < 0 || st.state == 'Z';
-}
-
-/*
- * A pid that is taken: by whom, since that is what the operator must know. In a PID namespace of the
- * tree's own all are free.
- */
-int restore_check_pid_free(struct restore_ctx *ctx, uint32_t pid)
-{
-	_cleanup_free_ char *comm = NULL;
-	char path[48];
-
-	if (ns_restore_has_pidns(ctx))
-		return 0;
-	/* What a dump has just ended may wait to be reaped by init. */
-	for (unsigned int i = 0; i < REAP_TRIES; i++) {
-		if (kill((pid_t)pid, 0) < 0 && errno == ESRCH)
-			return 0;
-		if (!is_zombie(pid))
-			break;
-		nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
-	}
-	snprintf(path, sizeof(path), "/proc/%u/comm", pid);
-	if (read_file_at(AT_FDCWD, path, 64, &comm, NULL) >= 0)
-		comm[strcspn(comm, "\n")] = '\0';
-	return log_fail(-EEXIST, "pid %u is in use%s%s%s", pid, comm ? " (" : "", comm ? comm : "",
-			comm ? ")" : "");
-}
-
-static int check_pids_free(struct restore_ctx *ctx)
-{
-	int r = 0;
-
-	for (size_t i = 0; r >= 0 && i < ctx->n_procs; i++) {
-		const struct restore_process *p = &ctx->procs[i];
-
-		for (size_t k = 1; r >= 0 && k < p->n_threads; k++)
-			r = restore_check_pid_free(ctx, p->pst->threads[k]);
-		if (r >= 0)
-			r = restore_check_pid_free(ctx, p->pst->pid);
-	}
-	for (size_t i = ctx->n_procs; r >= 0 && i < ctx->lineage.n; i++)
-		r = restore_check_pid_free(ctx, ctx->lineage.kin[i]->pid);
-	return r;
-}
-
 int restore_load(struct restore_ctx *ctx)
 {
 	int r;
@@ -261,10 +209,12 @@ int restore_load(struct restore_ctx *ctx)
 		r = load_process(ctx, &ctx->procs[i]);
 	if (r >= 0)
 		r = ns_restore_check_pidns(ctx);
+	for (size_t i = 0; r >= 0 && i < ctx->n_procs; i++)
+		r = restore_pids_check(ctx, ctx->procs[i].pst);
 	if (r >= 0)
 		r = restore_lineage(ctx);
 	if (r >= 0)
-		r = check_pids_free(ctx);
+		r = restore_pids_check_free(ctx);
 	/* Who leads the session of a job is a shell that lives, as a rule. */
 	if (r == -EEXIST && !ctx->opts->shell_job && ctx->procs[0].pst->sid != ctx->procs[0].pst->pid)
 		return log_fail(r, "for a job of a shell, whose session %u is not in the images, give --shell-job",

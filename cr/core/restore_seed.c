@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "core/restore_pids.h"
 #include "core/restore_steps.h"
 #include "ns/ns.h"
 #include "task/parts.h"
@@ -19,15 +20,6 @@
 #define SIGNAL_LAST	64
 #define SEED_TIMEOUT_USEC (10ull * 1000000)
 
-int restore_clone_failed(uint32_t pid, int r)
-{
-	if (r == -EEXIST)
-		return log_fail(r, "pid %u is in use", pid);
-	if (r == -EPERM)
-		return log_err(r, "cannot choose pid %u (CAP_CHECKPOINT_RESTORE is needed)", pid);
-	return log_err(r, "cannot create process %u", pid);
-}
-
 /* The seed's code: nothing but the zone is there once its first batch has run. */
 static void __attribute__((noreturn)) seed_main(void)
 {
@@ -37,7 +29,7 @@ static void __attribute__((noreturn)) seed_main(void)
 
 struct seed {
 	uint64_t flags;
-	pid_t want;
+	struct set_tid want;
 	long pid;			/* as we see it, or -errno */
 };
 
@@ -47,8 +39,8 @@ static void seed_clone(struct seed *s)
 		.flags = s->flags,
 		/* With CLONE_PARENT the signal is the maker's own. */
 		.exit_signal = s->flags & CLONE_PARENT ? 0 : SIGCHLD,
-		.set_tid = (uint64_t)&s->want,
-		.set_tid_size = 1,
+		.set_tid = (uint64_t)s->want.v,
+		.set_tid_size = s->want.n,
 	};
 	long r = syscall(SYS_clone3, &args, sizeof(args));
 
@@ -72,22 +64,28 @@ static int seed_clone_apart(void *arg)
 	return 0;
 }
 
+static int seed_clone_by_us(struct seed *s, bool apart, bool sibling)
+{
+	if (apart)
+		return child_call(sibling ? CLONE_PARENT : 0, seed_clone_apart, s);
+	seed_clone(s);
+	return 0;
+}
+
 static int seed_create(struct restore_ctx *ctx, struct restore_process *p)
 {
 	bool own_pids = ns_restore_has_pidns(ctx);
 	struct task *t = &p->threads[0].task;
-	struct seed s = {
-		.flags = (ctx->opts->sibling ? CLONE_PARENT : 0) | (own_pids ? CLONE_NEWPID : 0),
-		.want = (pid_t)p->pst->pid,
-	};
-	int r = 0;
+	struct seed s = { .want = restore_set_tid(p, 0) };
+	int r;
 
-	if (own_pids && !ctx->opts->shell_job)
-		r = child_call(ctx->opts->sibling ? CLONE_PARENT : 0, seed_clone_apart, &s);
-	else
-		seed_clone(&s);
-	if (r < 0 || s.pid < 0)
-		return restore_clone_failed(p->pst->pid, r < 0 ? r : (int)s.pid);
+	do {
+		s.flags = (ctx->opts->sibling ? CLONE_PARENT : 0) | (own_pids ? CLONE_NEWPID : 0);
+		r = seed_clone_by_us(&s, own_pids && !ctx->opts->shell_job, ctx->opts->sibling);
+		r = r < 0 ? r : (int)MIN(s.pid, 0);
+	} while (r < 0 && restore_set_tid_less(ctx, &s.want, r));
+	if (r < 0)
+		return restore_clone_failed(&s.want, r);
 	p->task_made = true;
 	p->pid = (pid_t)s.pid;
 	*t = (struct task){ .tid = p->pid, .remote = p->remote };

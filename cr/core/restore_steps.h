@@ -6,8 +6,6 @@
 
 /* restore_load.c: inventory, pstree, core, ids, mm, fs, fdinfo; all checked; pids free. */
 int restore_load(struct restore_ctx *ctx) _must_check_;
-/* -EEXIST names who has it. */
-int restore_check_pid_free(struct restore_ctx *ctx, uint32_t pid) _must_check_;
 /* restore_lineage.c: a plan who makes whom; makes a restore_process for each helper. */
 int restore_lineage(struct restore_ctx *ctx) _must_check_;
 
@@ -18,8 +16,6 @@ void restore_huge_pages_end(struct restore_ctx *ctx, bool failed);
 
 /* restore_seed.c: p's task, made by the engine; p->remote and threads are there. */
 int restore_seed(struct restore_ctx *ctx, struct restore_process *p) _must_check_;
-/* Logs why a task could not be cloned and returns r. pid as the tree sees it. */
-int restore_clone_failed(uint32_t pid, int r);
 
 /* restore_build.c: tasks with their memory and sessions; parents before children. */
 int restore_zone(struct restore_ctx *ctx) _must_check_;

@@ -129,6 +129,8 @@ int ns_restore_visit_pids(struct restore_ctx *ctx, struct ns_visit *v) _must_che
 int ns_restore_call_inside(struct restore_ctx *ctx, int (*fn)(void *arg), void *arg) _must_check_;
 /* The pid after this one comes next, where the tree is. */
 int ns_restore_set_last_pid(struct restore_ctx *ctx, uint32_t last) _must_check_;
+/* Where we are. */
+int ns_last_pid_write(uint32_t last) _must_check_;
 /* The mount, uts and user namespaces, from inside of the others. */
 int ns_restore_mounts(struct restore_ctx *ctx) _must_check_;
 

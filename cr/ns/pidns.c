@@ -76,16 +76,21 @@ int ns_restore_call_inside(struct restore_ctx *ctx, int (*fn)(void *arg), void *
 	return ns && ns->pid_fd >= 0 ? child_call_in_pidns(ns->pid_fd, fn, arg) : fn(arg);
 }
 
-static int last_pid_write(void *text)
+int ns_last_pid_write(uint32_t last)
 {
+	char text[16];
+
+	snprintf(text, sizeof(text), "%u", last);
 	return write_filef(text, "/proc/sys/kernel/ns_last_pid");
+}
+
+static int last_pid_write(void *last)
+{
+	return ns_last_pid_write(*(uint32_t *)last);
 }
 
 int ns_restore_set_last_pid(struct restore_ctx *ctx, uint32_t last)
 {
-	char text[16];
-
 	/* That file is about the namespace of whoever writes to it. */
-	snprintf(text, sizeof(text), "%u", last);
-	return ns_restore_call_inside(ctx, last_pid_write, text);
+	return ns_restore_call_inside(ctx, last_pid_write, &last);
 }

@@ -5,6 +5,7 @@ The maker is the namespace's first process, as in a container or under unshare -
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +45,50 @@ class FirstProcess(Maker):
         self.pid = int(Path(f"/proc/{wrapper}/task/{wrapper}/children").read_text())
 
 
+def status_ids(path, key):
+    return tuple(map(int, re.search(rf"^{key}:(.*)", path.read_text(errors="replace"), re.M)[1].split()))
+
+
+def tree_ids(pid):
+    """Of all tasks: what they are in every PID namespace; and their groups and sessions that show inside."""
+    found = set()
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        status = task / "status"
+        if (task / "comm").read_text(errors="replace").startswith("iou-"):
+            continue        # the kernel's own workers
+        found.add((status_ids(status, "NSpid"), *(ids if ids[-1] else None for ids in
+                                                  (status_ids(status, "NSpgid"), status_ids(status, "NSsid")))))
+        for child in (task / "children").read_text().split():
+            found |= tree_ids(int(child))
+    return found
+
+
+class Squatter:
+    """A process that has a pid. That of its own first child cannot be chosen, so it is the child itself."""
+
+    def __init__(self, pid):
+        code = ("import ctypes, os, struct, time\n"
+                "want = ctypes.c_int(%d)\n"
+                "args = struct.pack('11Q', 0, 0, 0, 0, 17, 0, 0, 0, ctypes.addressof(want), 1, 0)\n"
+                "r = ctypes.CDLL(None).syscall(435, args, len(args))\n"
+                "if r == 0:\n    time.sleep(600)\n"
+                "print(r, flush=True)\nif r > 0: os.waitpid(r, 0)\n" % pid)
+        self.pid = pid
+        self.popen = subprocess.Popen(["/usr/bin/python3", "-c", code], stdin=subprocess.DEVNULL,
+                                      stdout=subprocess.PIPE, text=True)
+        OWNED.add(self.popen.pid)
+
+    def __enter__(self):
+        assert int(self.popen.stdout.readline()) == self.pid
+        return self
+
+    def __exit__(self, *_):
+        os.kill(self.pid, signal.SIGKILL)
+        self.popen.wait()
+        self.popen.stdout.close()
+        OWNED.discard(self.popen.pid)
+
+
 @pytest.fixture
 def maker(request, tmp_path):
     m = FirstProcess(request.param, tmp_path)
@@ -55,11 +100,11 @@ def maker(request, tmp_path):
 @pytest.mark.parametrize("maker", [n for n in NAMES if n not in NOT and not n.startswith("ns_pid")], indirect=True)
 def test_state_in_a_pid_namespace_survives_dump_and_restore(maker):
     maker.start()
+    before = tree_ids(maker.pid)
     maker.dump()
     maker.reap()
     maker.restore()
-    ids = re.search(r"^NSpid:(.*)", (Path("/proc") / str(maker.pid) / "status").read_text(errors="replace"), re.M)
-    assert ids[1].split() == [str(maker.pid), "1"]
+    assert tree_ids(maker.pid) == before
     maker.verify()
 
 
@@ -131,3 +176,52 @@ def test_nobody_is_asked_for_peers_that_sockets_do_not_have():
         wrapper.kill()
         wrapper.wait(20)
         wrapper.stdout.close()
+
+
+@pytest.fixture
+def first(request, tmp_path):
+    m = Maker(request.param, tmp_path)
+    yield m
+    m.end()
+
+
+def gone(maker):
+    maker.start()
+    before = tree_ids(maker.pid)
+    maker.dump()
+    maker.reap()
+    return before
+
+
+KINDS = pytest.mark.parametrize("first", ["ns_pid", "ns_pid_groups", "ns_pid_user"], indirect=True)
+
+
+@KINDS
+def test_pids_outside_are_as_before_too(first):
+    before = gone(first)
+    first.restore("--keep-outer-pids")
+    assert tree_ids(first.pid) == before
+    first.verify()
+
+
+@KINDS
+def test_a_task_whose_pid_outside_is_taken_gets_another_one(first):
+    before = {inner: outer for (outer, inner), *_ in gone(first)}
+    taken = max(before.values())
+    with Squatter(taken):
+        first.restore()
+        after = {inner: outer for (outer, inner), *_ in tree_ids(first.pid)}
+        assert set(after) == set(before)
+        others = {inner for inner in before if before[inner] != after[inner]}
+        assert taken in {before[inner] for inner in others}
+        # Where no tid can be chosen, others of the machine may be faster.
+        assert len(others) == 1 or first.name == "ns_pid_user"
+        first.verify()
+
+
+@KINDS
+def test_pids_outside_that_must_be_kept_and_are_taken_fail_the_restore(first):
+    taken = max(ids[0][0] for ids in gone(first))
+    with Squatter(taken):
+        with pytest.raises(Failure, match=rf"pid {taken} is in use \(python3\)"):
+            first.restore("--keep-outer-pids")

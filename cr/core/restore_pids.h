@@ -1,0 +1,35 @@
+/*
+ * The numbers of tasks that a restore makes, in their PID namespace and outside of it.
+ */
+#ifndef CR_CORE_RESTORE_PIDS_H
+#define CR_CORE_RESTORE_PIDS_H
+
+#include "core/restore.h"
+
+#define PIDS_MAX	(4u << 20)	/* PID_MAX_LIMIT of the kernel */
+#define SET_TID_MAX	32u		/* MAX_PID_NS_LEVEL of the kernel */
+
+/* As clone3(2) takes them: the innermost first. n 0: any will do. */
+struct set_tid {
+	pid_t v[SET_TID_MAX];
+	size_t n;
+};
+
+/* An entry of pstree.img is sane as to what ids are outside; after its inventory and ids. */
+int restore_pids_check(struct restore_ctx *ctx, const PstreeEntry *e) _must_check_;
+/* The same into the entry of a stand-in, for the number it has inside. */
+int restore_pids_of_helper(struct restore_ctx *ctx, PstreeEntry *e) _must_check_;
+/* All numbers that the tree must have are free; waits for those of zombies. After the lineage. */
+int restore_pids_check_free(struct restore_ctx *ctx) _must_check_;
+/* A number where we are. -EEXIST names who has it. */
+int restore_pid_check_free(uint32_t pid) _must_check_;
+
+/* What a thread (0: the main one) was outside of its PID namespace. 0: it has none of its own, or unknown. */
+uint32_t restore_pid_outer(const struct restore_process *p, size_t thread);
+struct set_tid restore_set_tid(const struct restore_process *p, size_t thread);
+/* clone3() gave r: is it to be tried again with the numbers that are left? */
+bool restore_set_tid_less(struct restore_ctx *ctx, struct set_tid *want, int r);
+/* Logs why a task could not be cloned and returns r. */
+int restore_clone_failed(const struct set_tid *want, int r);
+
+#endif
