@@ -154,6 +154,16 @@ struct set_tid restore_set_tid(const struct restore_process *p, size_t thread)
 	return ret;
 }
 
+struct set_tid restore_set_tid_session(const struct restore_process *root)
+{
+	const PidNumbersEntry *e = root->pst->session_numbers;
+	struct set_tid ret = { 0 };
+
+	if (e && e->at[0] && !root->pst->sid)
+		ret.v[ret.n++] = (pid_t)e->at[0];
+	return ret;
+}
+
 bool restore_set_tid_less(struct restore_ctx *ctx, struct set_tid *want, int r)
 {
 	pid_t outer = want->v[want->n - 1];

@@ -27,6 +27,8 @@ int restore_pid_check_free(uint32_t pid) _must_check_;
 /* What a thread (0: the main one) was outside of its PID namespace. 0: it has none of its own, or unknown. */
 uint32_t restore_pid_outer(const struct restore_process *p, size_t thread);
 struct set_tid restore_set_tid(const struct restore_process *p, size_t thread);
+/* Where we are, whoever leads the session that the root had from outside of its PID namespace. */
+struct set_tid restore_set_tid_session(const struct restore_process *root);
 /* clone3() gave r: is it to be tried again with the numbers that are left? */
 bool restore_set_tid_less(struct restore_ctx *ctx, struct set_tid *want, int r);
 /* Logs why a task could not be cloned and returns r. */

@@ -5,8 +5,10 @@
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "core/restore_pids.h"
@@ -14,7 +16,6 @@
 #include "ns/ns.h"
 #include "task/parts.h"
 #include "task/regs.h"
-#include "util/child.h"
 
 #define SEED_OPTIONS	(PTRACE_O_EXITKILL | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK)
 #define SIGNAL_LAST	64
@@ -33,41 +34,72 @@ struct seed {
 	long pid;			/* as we see it, or -errno */
 };
 
-static void seed_clone(struct seed *s)
+static long clone3(uint64_t flags, const struct set_tid *want)
 {
 	struct clone_args args = {
-		.flags = s->flags,
+		.flags = flags,
 		/* With CLONE_PARENT the signal is the maker's own. */
-		.exit_signal = s->flags & CLONE_PARENT ? 0 : SIGCHLD,
-		.set_tid = (uint64_t)s->want.v,
-		.set_tid_size = s->want.n,
+		.exit_signal = flags & CLONE_PARENT ? 0 : SIGCHLD,
+		.set_tid = want->n ? (uint64_t)want->v : 0,
+		.set_tid_size = want->n,
 	};
 	long r = syscall(SYS_clone3, &args, sizeof(args));
 
-	if (!r)
+	return r < 0 ? neg_errno() : r;
+}
+
+static void seed_clone(struct seed *s)
+{
+	long pid = clone3(s->flags, &s->want);
+
+	if (!pid)
 		seed_main();
-	s->pid = r < 0 ? neg_errno() : r;
+	s->pid = pid;	/* which the seed may share */
+}
+
+/* In memory that we see, too. */
+static void __attribute__((noreturn)) session_main(struct seed *s)
+{
+	if (setsid() < 0)
+		s->pid = neg_errno();
+	else
+		seed_clone(s);
+	_exit(0);
 }
 
 /*
  * In a session that has no leader any more and that its PID namespace does not show. In the engine's
- * it would get the signals that the operator's terminal sends.
+ * it would get the signals that the operator's terminal sends. Its number outside is the one that the
+ * session had, if that is free: want.
  */
-static int seed_clone_apart(void *arg)
+static int seed_clone_apart(struct seed *seed, struct set_tid want)
 {
-	struct seed *s = arg;
+	uint64_t parent = seed->flags & CLONE_PARENT;
+	struct seed *s = mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	long pid;
 
-	if (setsid() < 0)
+	if (s == MAP_FAILED)
 		return neg_errno();
+	*s = *seed;
 	s->flags |= CLONE_PARENT;
-	seed_clone(s);
+	/* CLONE_VFORK: we stand still until it has ended, also if it is our parent's to reap. */
+	pid = clone3(CLONE_VFORK | parent, &want);
+	if (pid < 0 && want.n)
+		pid = clone3(CLONE_VFORK | parent, &(struct set_tid){ 0 });
+	if (!pid)
+		session_main(s);
+	seed->pid = pid < 0 ? pid : s->pid;
+	munmap(s, sizeof(*s));
+	while (pid > 0 && !parent && waitpid((pid_t)pid, NULL, 0) < 0)
+		if (errno != EINTR)
+			return neg_errno();
 	return 0;
 }
 
-static int seed_clone_by_us(struct seed *s, bool apart, bool sibling)
+static int seed_clone_by_us(struct seed *s, const struct restore_process *p, bool apart)
 {
 	if (apart)
-		return child_call(sibling ? CLONE_PARENT : 0, seed_clone_apart, s);
+		return seed_clone_apart(s, restore_set_tid_session(p));
 	seed_clone(s);
 	return 0;
 }
@@ -81,8 +113,8 @@ static int seed_create(struct restore_ctx *ctx, struct restore_process *p)
 
 	do {
 		s.flags = (ctx->opts->sibling ? CLONE_PARENT : 0) | (own_pids ? CLONE_NEWPID : 0);
-		r = seed_clone_by_us(&s, own_pids && !ctx->opts->shell_job, ctx->opts->sibling);
-		r = r < 0 ? r : (int)MIN(s.pid, 0);
+		r = seed_clone_by_us(&s, p, own_pids && !ctx->opts->shell_job);
+		r = r < 0 || s.pid > 0 ? r : s.pid ? (int)s.pid : -EIO;
 	} while (r < 0 && restore_set_tid_less(ctx, &s.want, r));
 	if (r < 0)
 		return restore_clone_failed(&s.want, r);

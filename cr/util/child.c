@@ -24,7 +24,8 @@ static int child_main(void *arg)
 	return 0;
 }
 
-int child_call(int flags, int (*fn)(void *arg), void *arg)
+/* As vfork(2): the child shares our memory, and descriptors, and we stand still until fn is done. */
+static int child_call(int (*fn)(void *arg), void *arg)
 {
 	_cleanup_free_ char *stack = malloc(STACK_BYTES);
 	struct call c = { fn, arg, -EIO };
@@ -32,10 +33,10 @@ int child_call(int flags, int (*fn)(void *arg), void *arg)
 
 	if (!stack)
 		return -ENOMEM;
-	pid = clone(child_main, stack + STACK_BYTES, CLONE_VM | CLONE_VFORK | SIGCHLD | flags, &c);
+	pid = clone(child_main, stack + STACK_BYTES, CLONE_VM | CLONE_VFORK | CLONE_FILES | SIGCHLD, &c);
 	if (pid < 0)
 		return neg_errno();
-	while (!(flags & CLONE_PARENT) && waitpid(pid, NULL, 0) < 0)
+	while (waitpid(pid, NULL, 0) < 0)
 		if (errno != EINTR)
 			return neg_errno();
 	return c.r;
@@ -53,12 +54,12 @@ static int enter_and_call(void *arg)
 
 	if (setns(c->ns_fd, CLONE_NEWPID) < 0)
 		return neg_errno();
-	return child_call(CLONE_FILES, c->fn, c->arg);
+	return child_call(c->fn, c->arg);
 }
 
 int child_call_in_pidns(int ns_fd, int (*fn)(void *arg), void *arg)
 {
 	struct call_in_pidns c = { ns_fd, fn, arg };
 
-	return child_call(CLONE_FILES, enter_and_call, &c);
+	return child_call(enter_and_call, &c);
 }

@@ -1,17 +1,12 @@
-/* A function in a child of ours: for what a process may only do to its children, or to itself. */
+/* A function in a child of ours: for what only its children may do. */
 #ifndef CR_UTIL_CHILD_H
 #define CR_UTIL_CHILD_H
 
 #include "util/macro.h"
 
 /*
- * As vfork(2): the child shares our memory, and we stand still until fn is done. Returns what fn does.
- * flags: further ones of clone(2), as CLONE_FILES; with CLONE_PARENT our parent has to reap it.
- */
-int child_call(int flags, int (*fn)(void *arg), void *arg) _must_check_;
-/*
  * In a PID namespace: by a grandchild that is born there (setns() itself is about one's children only)
- * and shares our descriptors, too.
+ * and shares our memory and descriptors; we stand still until fn is done. Returns what fn does.
  */
 int child_call_in_pidns(int ns_fd, int (*fn)(void *arg), void *arg) _must_check_;
 

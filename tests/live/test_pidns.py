@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from live import BUILD, CR, OWNED, Failure, HugePages, Maker, cr, maker_options, reap_orphans, wait_for
+from live import (BUILD, CR, OWNED, Failure, HugePages, Maker, check, cr, maker_options, reap_orphans, start_python,
+                  stop_python, wait_for)
 from test_makers import NAMES
 
 
@@ -217,6 +218,22 @@ def test_a_task_whose_pid_outside_is_taken_gets_another_one(first):
         # Where no tid can be chosen, others of the machine may be faster.
         assert len(others) == 1 or first.name == "ns_pid_user"
         first.verify()
+
+
+def test_a_session_from_outside_whose_leader_is_gone_keeps_its_number_there(tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    p, (pid,) = start_python("libc.unshare(0x20000000)\npid = os.fork()\nif pid:\n"
+                             "    print(pid, flush=True)\n    os._exit(0)\ntime.sleep(1e6)\n")
+    stop_python(p)
+    before = [status_ids(Path(f"/proc/{pid}/status"), key) for key in ("NSpid", "NSpgid", "NSsid")]
+    assert before == [(pid, 1), (p.pid, 0), (p.pid, 0)]
+    check(cr("dump", images, "-t", str(pid)), "dump")
+    check(cr("restore", images, "-d"), "restore")
+    try:
+        assert [status_ids(Path(f"/proc/{pid}/status"), key) for key in ("NSpid", "NSpgid", "NSsid")] == before
+    finally:
+        os.kill(pid, signal.SIGKILL)
 
 
 @KINDS
