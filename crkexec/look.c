@@ -1,6 +1,4 @@
 /* What a unit holds at this moment: processes, connections, streams to journald. */
-#include <sys/stat.h>
-
 #include "crkexec/phases.h"
 #include "crkexec/sockets.h"
 #include "crkexec/tree.h"
@@ -26,18 +24,9 @@ struct look {
 	const struct unit *un;
 };
 
-static bool has_own_pidns(pid_t pid)
-{
-	struct stat ours, its;
-	char path[40];
-
-	snprintf(path, sizeof(path), "/proc/%d/ns/pid", pid);
-	return !stat(path, &its) && !stat("/proc/self/ns/pid", &ours) && its.st_ino != ours.st_ino;
-}
-
 /*
  * The engine saves them; but of a main thread that has ended nothing is to be had that we and the
- * adoption ask of /proc/PID, and the pids outside of a PID namespace would not be what systemd knows.
+ * adoption ask of /proc/PID.
  */
 static int look_at_process(void *arg, pid_t pid)
 {
@@ -50,10 +39,6 @@ static int look_at_process(void *arg, pid_t pid)
 		return upgrade_problem(l->u, -EOPNOTSUPP, l->un->name, "restart the service",
 				       "process %d (%s): its main thread has ended, %u others run", pid, st.comm,
 				       st.n_threads - 1);
-	if (has_own_pidns(pid))
-		return upgrade_problem(l->u, -EOPNOTSUPP, l->un->name, "set PrivatePIDs=no for the unit",
-				       "process %d (%s) is in a PID namespace of its own: outside of it it would come back under another pid",
-				       pid, st.comm);
 	return 0;
 }
 

@@ -19,6 +19,7 @@
 #include <time.h>
 
 #include "crkexec/manifest.h"
+#include "image/proto.h"
 #include "util/macro.h"
 
 #define EARLY_ROOT		"/sysroot"
@@ -73,6 +74,8 @@ void early_cmdline_done(struct early_cmdline *c);
 
 /* early_fence.c: where new process ids begin. Pure part: ids sorted ascending. */
 uint32_t fence_place(const uint32_t *ids, size_t n, uint32_t pid_max);
+/* All ids of one process, as this kernel's first PID namespace is to know them. ids: the caller's to free. */
+int fence_push_process(uint32_t **ids, size_t *n, const PstreeEntry *e) _must_check_;
 int early_fence(struct early *e);
 
 /* early_clock.c. Pure part: what the wall clock shall show. */

@@ -6,21 +6,21 @@
  *   ns_last_pid         to the beginning of the widest gap between saved ids
  *
  * Ids given by clone3(set_tid) are not touched by ns_last_pid, and systemd does not reset it.
- * The trap: ids are not in the manifest but in the names of the images, core-ID.img, one for
- * each thread; session and group ids of leaders that are gone are nowhere but in pstree.img,
- * near their members, hence the widest gap instead of the next free number.
+ * They are in pstree.img: those of threads, and of sessions and groups whose leaders are gone. The
+ * trap: of a tree in a PID namespace of its own it is those outside that somebody here could take.
  */
 #include "initramfs/early.h"
 
 #include <fcntl.h>
 #include <string.h>
 
+#include "initramfs/early_store.h"
 #include "util/io.h"
 #include "util/log.h"
 
 #define PID_LIMIT	4194304u	/* the kernel's PID_MAX_LIMIT on 64 bits */
 #define PID_FIRST	300u		/* RESERVED_PIDS: where the kernel starts again */
-/* Leaders that are gone had ids near those of their children. */
+/* A way off from what the trees themselves may start soon. */
 #define MARGIN		1000u
 
 uint32_t fence_place(const uint32_t *ids, size_t n, uint32_t pid_max)
@@ -60,28 +60,52 @@ static int push(uint32_t **ids, size_t *n, uint32_t id)
 	return 0;
 }
 
-static int push_tree(uint32_t **ids, size_t *n, const struct manifest_tree *t)
+static int push_numbers(uint32_t **ids, size_t *n, const PidNumbersEntry *e, uint32_t id)
 {
-	int r = push(ids, n, t->root_pid);
+	return push(ids, n, e && e->n_at ? e->at[0] : id);
+}
 
-	for (size_t i = 0; i < t->n_images && r == 0; i++) {
-		unsigned int id;
-		int end = 0;
+int fence_push_process(uint32_t **ids, size_t *n, const PstreeEntry *e)
+{
+	int r = push_numbers(ids, n, e->n_numbers ? e->numbers[0] : NULL, e->pid);
 
-		if (sscanf(t->images[i].name, "core-%u.img%n", &id, &end) == 1 && end &&
-		    id > 0 && id < PID_LIMIT)
-			r = push(ids, n, id);
-	}
+	for (size_t i = 1; i < e->n_threads && r == 0; i++)
+		r = push_numbers(ids, n, i < e->n_numbers ? e->numbers[i] : NULL, e->threads[i]);
+	if (r == 0)
+		r = push_numbers(ids, n, e->group_numbers, e->pgid);
+	return r < 0 ? r : push_numbers(ids, n, e->session_numbers, e->sid);
+}
+
+/* A tree whose images are damaged does not come back, and needs none. */
+static int push_tree(struct early *e, uint32_t **ids, size_t *n, const struct manifest_tree *t)
+{
+	struct image_reader raw, rd = { 0 };
+	struct early_images images;
+	struct arena arena;
+	PstreeEntry *entry;
+	int r = push(ids, n, (uint32_t)t->root_pid);
+
+	if (r < 0 || early_images_file(e, t, "pstree.img", &images, &raw) < 0)
+		return r;
+	arena_init(&arena);
+	if (image_open(images.store, &image_pstree, &rd) >= 0)
+		while (r >= 0 && image_get(&rd, &arena, pstree_entry, &entry) > 0)
+			r = fence_push_process(ids, n, entry);
+	image_reader_done(&rd);
+	image_reader_done(&raw);
+	arena_done(&arena);
+	early_images_close(&images);
 	return r;
 }
 
-static int collect(const struct manifest *m, uint32_t **ids, size_t *n)
+static int collect(struct early *e, uint32_t **ids, size_t *n)
 {
+	const struct manifest *m = e->manifest;
 	int r = 0;
 
 	for (size_t u = 0; u < m->n_units && r == 0; u++)
 		for (size_t t = 0; t < m->units[u].n_trees && r == 0; t++)
-			r = push_tree(ids, n, &m->units[u].trees[t]);
+			r = push_tree(e, ids, n, &m->units[u].trees[t]);
 	return r;
 }
 
@@ -93,7 +117,7 @@ int early_fence(struct early *e)
 	uint32_t place;
 	int r;
 
-	r = collect(e->manifest, &ids, &n);
+	r = collect(e, &ids, &n);
 	if (r < 0)
 		return log_err(r, "cannot collect the saved process ids");
 	if (n)

@@ -118,6 +118,8 @@ static int restore_tree(struct early *e, struct job *j, const struct gate *gate,
 		.work_dir_fd = work_fd, .pid = j->tree->root_pid,
 		.tcp_established = true, .ext_unix_sk = true, .file_locks = true,
 		.link_remap = true, .detached = true, .sibling = true, .time_namespace = true,
+		/* Systemd knows processes by the pids that it sees. */
+		.keep_outer_pids = true,
 		.network_lock = CR_LOCK_SKIP, .cgroup_mode = -1,
 		.n_externals = j->unit->n_streams,
 		.notify = wait_for_others, .notify_arg = (void *)gate,

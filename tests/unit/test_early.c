@@ -74,6 +74,38 @@ TEST("the PID fence survives ids that are out of range, equal or below the first
 	ASSERT(place > 300 && place < 4194304);
 }
 
+TEST("the PID fence knows threads, groups and sessions, in PID namespaces by what they are outside")
+{
+	uint32_t threads[] = { 1, 9 }, at[3][2] = { { 501, 1 }, { 509, 9 }, { 400, 0 } }, *ids = NULL;
+	PidNumbersEntry numbers[3], *list[] = { &numbers[0], &numbers[1] };
+	PstreeEntry e = PSTREE_ENTRY__INIT;
+	size_t n = 0;
+
+	for (size_t i = 0; i < 3; i++) {
+		pid_numbers_entry__init(&numbers[i]);
+		numbers[i].at = at[i];
+		numbers[i].n_at = 2;
+	}
+	e.pid = 1;
+	e.pgid = 7;
+	e.threads = threads;
+	e.n_threads = 2;
+	ASSERT_OK(fence_push_process(&ids, &n, &e));
+	ASSERT_EQ(n, 4);
+	ASSERT(ids[0] == 1 && ids[1] == 9 && ids[2] == 7 && ids[3] == 0);
+	e.numbers = list;
+	e.n_numbers = 2;
+	e.session_numbers = &numbers[2];
+	ASSERT_OK(fence_push_process(&ids, &n, &e));
+	ASSERT_EQ(n, 8);
+	ASSERT(ids[4] == 501 && ids[5] == 509 && ids[6] == 7 && ids[7] == 400);
+	e.n_numbers = 1;			/* as nobody writes it */
+	numbers[0].n_at = numbers[2].n_at = 0;
+	ASSERT_OK(fence_push_process(&ids, &n, &e));
+	ASSERT(ids[8] == 1 && ids[9] == 9 && ids[11] == 0);
+	free(ids);
+}
+
 static const struct manifest_clock saved_clock = {
 	.realtime_nsec = 1800000000ll * 1000000000, .tsc = 5000000000ull, .tsc_khz = 2000000,
 };

@@ -19,6 +19,7 @@ COUNTERS = {
     "crk-test-large": (PROGRAM + "-large", ""),
     "crk-test-orphans": (PROGRAM + "-orphans", "Type=forking\nPIDFile=/run/crk-test-orphans.pid"),
     "crk-test-private": (PROGRAM, "PrivateNetwork=yes\nPrivateIPC=yes"),
+    "crk-test-pids": (PROGRAM + "-threads", "PrivatePIDs=yes"),
 }
 NAMES = list(COUNTERS)
 TIMERS = "crk-test-timers"
@@ -111,6 +112,17 @@ def test_status_shows_the_unit_running_with_its_output(upgraded):
     assert "active (running)" in text and f"Main PID: {pid} " in text
     # Output of this minute, not only of the old boot.
     assert "count " in text
+
+
+def test_processes_of_a_pid_namespace_have_their_ids_inside_and_outside(upgraded):
+    unit = upgraded.jumps[0].before["units"]["crk-test-pids"]
+    assert len(unit["processes"]) == 2
+    for pid in unit["processes"]:
+        assert upgraded.jumps[0].after["units"]["crk-test-pids"]["processes"][pid]["ids"] == \
+            unit["processes"][pid]["ids"]
+    ids = unit["processes"][unit["MainPID"]]["ids"]
+    assert ids["NSpid"] == [unit["MainPID"], "1"] and ids["NSsid"][1] == "0"
+    assert unit["processes"][unit["MainPID"]]["threads"] == 3
 
 
 def test_limits_of_the_unit_hold_for_the_restored_processes(upgraded):

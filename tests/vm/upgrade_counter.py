@@ -27,6 +27,42 @@ while :; do
 done
 """
 
+# A process with threads, and a child that leads a session; with PrivatePIDs= all have two ids.
+THREADS = b"""#!/usr/bin/python3
+import ctypes, os, threading, time
+# Ids inside that a fresh namespace would give to others.
+for _ in range(50):
+    if os.fork() == 0:
+        os._exit(0)
+    os.wait()
+child = os.fork()
+if child == 0:
+    os.setsid()
+    while True:
+        time.sleep(1)
+while os.getsid(child) != child:
+    time.sleep(0.01)
+gettid = ctypes.CDLL(None).gettid
+def turn(n, turns):
+    tid = gettid()
+    while True:
+        turns[n].acquire()
+        assert gettid() == tid
+        turns[(n + 1) % 3].release()
+        time.sleep(0.02)
+turns = [threading.Semaphore(int(i == 0)) for i in range(3)]
+for i in (1, 2):
+    threading.Thread(target=turn, args=(i, turns), daemon=True).start()
+n = 0
+while True:
+    turns[0].acquire()
+    assert os.getpid() == gettid() and os.getsid(child) == child
+    print("count", n, "0 0", flush=True)
+    n += 1
+    turns[1].release()
+    time.sleep(0.02)
+"""
+
 # All its processes are left to PID 1: two that have lost their sessions' leaders share a pipe.
 ORPHANS = b"""#!/usr/bin/python3
 import os, time
@@ -125,6 +161,7 @@ def install(vm, units):
     vm.put(TIMERS, PROGRAM + "-timers", 0o755)
     vm.put(LARGE, PROGRAM + "-large", 0o755)
     vm.put(ORPHANS, PROGRAM + "-orphans", 0o755)
+    vm.put(THREADS, PROGRAM + "-threads", 0o755)
     for name, (program, settings) in units.items():
         vm.put(UNIT.format(program=program, settings=settings).encode(),
                f"/etc/systemd/system/{name}.service")

@@ -37,6 +37,7 @@ def process(pid):
     name, rest = stat[stat.find("(") + 1:stat.rfind(")")], stat[stat.rfind(")") + 2:].split()
     return {"comm": name, "state": rest[0], "ppid": int(rest[1]), "pgid": int(rest[2]),
             "sid": int(rest[3]), "uid": status.get("Uid", "").split(),
+            "ids": {key: status.get(key, "").split() for key in ("NSpid", "NSpgid", "NSsid")},
             "threads": int(status.get("Threads", "0")), "seccomp": status.get("Seccomp"),
             "caps": status.get("CapEff"),
             "cmdline": read(f"/proc/{pid}/cmdline").replace("\0", " ").strip()}
