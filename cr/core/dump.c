@@ -95,7 +95,9 @@ static int step_query_externals(struct dump_ctx *ctx)
 
 static int step_collect(struct dump_ctx *ctx)
 {
-	static int (*const checks[])(struct dump_ctx *) = { ns_dump_check_shared, netns_check };
+	static int (*const checks[])(struct dump_ctx *) = {
+		ns_dump_check_shared, ns_dump_check_pidns, netns_check,
+	};
 	int r = each_process(ctx, dump_process_collect);
 
 	if (r >= 0)

@@ -38,6 +38,8 @@ struct dump_process {
 	pid_t pid, host_pgid;
 	/* As the tree's PID namespace shows them (pids.h). 0: a group or session from outside of it. */
 	uint32_t pid_virtual, pgid, sid;
+	uint32_t pid_ns;		/* as numbered in the images, if it is nested in the root's; else 0 */
+	uint32_t pid_ns_for_children;	/* idem, if that is not its own; else 0 */
 	dev_t tty;			/* its controlling terminal, 0: none */
 	int tty_pgrp;			/* and that one's foreground group */
 	enum task_life life;
@@ -116,6 +118,7 @@ struct dump_ctx {
 	uint32_t next_file_id, next_pages_id, next_ghost_id;
 	bool mntns_dumped;		/* reg_file_entry.mnt_id is meaningful */
 	unsigned int pid_level;		/* PID namespaces from ours down to the root's; 0: it is ours */
+	bool nested_pids;		/* some process has a pid_ns */
 	bool network_locked;		/* "network-lock" was notified */
 	int obstacles;			/* number found by check */
 	bool cancelled;

@@ -249,10 +249,8 @@ int dump_process_collect(struct dump_ctx *ctx, struct dump_process *p)
 	int r;
 
 	LOG_SCOPE("process %d (%s)", p->pid, p->comm);
-	if (p->life == TASK_DEAD)
-		return 0;
 	r = ns_dump_ids(ctx, p);
-	return r < 0 ? r : process_ids(p);
+	return r < 0 || p->life == TASK_DEAD ? r : process_ids(p);
 }
 
 int dump_process_track(struct dump_ctx *ctx, struct dump_process *p)

@@ -12,6 +12,7 @@ void lineage_init(struct lineage *l, struct arena *a)
 void lineage_done(struct lineage *l)
 {
 	map_done(&l->by_pid);
+	map_done(&l->first_by_ns);
 }
 
 struct kin *lineage_find(const struct lineage *l, uint32_t pid)
@@ -56,7 +57,7 @@ static void list_add(struct kin_list *list, struct kin *k)
 static int helper_add(struct lineage *l, struct kin *maker, uint32_t pid, uint32_t sid)
 {
 	const struct kin helper = { .pid = pid, .sid = sid, .pgid = pid, .helper = true,
-				    .maker = maker };
+				    .maker = maker, .place = maker ? maker->place : l->kin[0]->place };
 	struct kin *k;
 
 	return lineage_add(l, maker, &helper, &k);
@@ -183,6 +184,9 @@ static void place_helper(struct kin *h)
 		if (w->parent && !is_ancestor(w->parent, low))
 			w->problem = NO_WAY;
 	h->parent = h->maker = low;
+	if (low)
+		h->place = low->place;
+	h->place.first = false;
 }
 
 static void list_children(struct lineage *l)
@@ -292,6 +296,8 @@ int lineage_plan(struct lineage *l)
 		if (!k->made && !k->problem)
 			k->problem = "it descends from a process that cannot be made";
 	}
+	if (r >= 0)
+		lineage_check_places(l);
 	for (size_t i = 0; i < l->n && r >= 0; i++)
 		if (l->kin[i]->problem)
 			r = -EOPNOTSUPP;

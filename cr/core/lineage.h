@@ -11,6 +11,9 @@
  *   helper   stands in for a leader that is gone, as a child of the wards' parent (or beside the
  *            roots), and ends when sessions and groups stand
  *
+ * A PID namespace nested in the root's is made by its first process being born; into any further down, its
+ * maker can bear others too, once it is there: lineage_pidns.c.
+ *
  * Pure: nothing but numbers go in. The dump asks before it saves anything, the restore follows
  * the steps. Rests on setsid(2), setpgid(2), clone(2), prctl(PR_SET_CHILD_SUBREAPER).
  */
@@ -29,6 +32,12 @@ struct kin {
 	bool dead;			/* a zombie */
 	bool helper;			/* its leader is gone; pid is that of its session or group */
 	void *process;			/* the caller's */
+	struct pid_place {
+		uint32_t ns;		/* its PID namespace; 0: the root's */
+		bool first;		/* the one that makes ns, by being born */
+		/* From the outermost: how many namespaces show it, its session, its group. */
+		unsigned int levels, sid_levels, pgid_levels;
+	} place;
 
 	struct kin *maker;		/* NULL: the engine */
 	bool early;			/* made by its parent before that one's setsid() */
@@ -70,6 +79,7 @@ struct lineage {
 	struct lineage_step *steps;
 	size_t n_steps;
 	struct map by_pid;
+	struct map first_by_ns;		/* struct kin *, once it has its step */
 };
 
 void lineage_init(struct lineage *l, struct arena *a);
@@ -90,5 +100,8 @@ static inline bool kin_may_share_files(const struct kin *k)
 {
 	return k->maker == k->parent || (k->maker && k->maker->helper && k->maker->parent == k->parent);
 }
+
+/* lineage_pidns.c: part of the plan; marks those who cannot be born where they were. */
+void lineage_check_places(struct lineage *l);
 
 #endif

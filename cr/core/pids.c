@@ -60,6 +60,37 @@ int pids_of_thread(const struct dump_process *p, pid_t tid, uint32_t *ret)
 	return r < 0 ? r : id_at(&status.ns_pid, p->ctx->pid_level, ret);
 }
 
+/* 0 in those that do not show it. */
+static unsigned int levels_of(const struct status_ids *ids)
+{
+	unsigned int n = 0;
+
+	while (n < ids->n && ids->id[n])
+		n++;
+	return n;
+}
+
+int pids_place(struct dump_process *p, struct pid_place *ret)
+{
+	_cleanup_proc_status_ struct proc_status status = { 0 };
+	int r;
+
+	*ret = (struct pid_place){ 0 };
+	if (!p->ctx->nested_pids)
+		return 0;
+	r = proc_status_read(p->proc_fd, p->pid, &status);
+	if (r >= 0 && !status.ns_pid.n)
+		r = -EBADMSG;
+	if (r < 0)
+		return log_err(r, "cannot read the ids of process %d (%s)", p->pid, p->comm);
+	ret->ns = p->pid_ns;
+	ret->first = status.ns_pid.id[status.ns_pid.n - 1] == 1;
+	ret->levels = levels_of(&status.ns_pid);
+	ret->sid_levels = levels_of(&status.ns_sid);
+	ret->pgid_levels = levels_of(&status.ns_pgid);
+	return 0;
+}
+
 static PidNumbersEntry *numbers_entry(struct arena *a, const struct status_ids *ids)
 {
 	PidNumbersEntry *e = ARENA_MSG(a, PidNumbersEntry, pid_numbers_entry);
@@ -75,8 +106,12 @@ int pids_dump_numbers(struct dump_process *p, PstreeEntry *e)
 {
 	struct arena *a = &p->ctx->arena;
 
-	if (!p->ctx->pid_level)
+	if (!p->ctx->pid_level && !p->ctx->nested_pids)
 		return 0;
+	e->has_pid_ns_id = p->pid_ns;
+	e->pid_ns_id = p->pid_ns;
+	e->has_pid_ns_for_children = p->pid_ns_for_children;
+	e->pid_ns_for_children = p->pid_ns_for_children;
 	e->numbers = arena_alloc(a, e->n_threads * sizeof(PidNumbersEntry *));
 	if (!e->numbers)
 		return -ENOMEM;

@@ -6,6 +6,7 @@
 #define CR_CORE_PIDS_H
 
 #include "core/dump.h"
+#include "core/lineage.h"
 
 /* ctx->pid_level from the root's /proc directory: how many namespaces below ours it is. */
 int pids_find_level(struct dump_ctx *ctx, pid_t pid, int proc_fd) _must_check_;
@@ -13,9 +14,11 @@ int pids_find_level(struct dump_ctx *ctx, pid_t pid, int proc_fd) _must_check_;
 int pids_of_process(struct dump_process *p) _must_check_;
 int pids_of_thread(const struct dump_process *p, pid_t tid, uint32_t *ret) _must_check_;
 
+/* Where p's PID namespace is, for the lineage. */
+int pids_place(struct dump_process *p, struct pid_place *ret) _must_check_;
 /*
  * Into e, whose threads are filled in: what its ids are in all PID namespaces from ours on. Nothing where
- * the tree is in ours.
+ * all of the tree is in ours.
  */
 int pids_dump_numbers(struct dump_process *p, PstreeEntry *e) _must_check_;
 

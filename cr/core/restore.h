@@ -59,6 +59,7 @@ struct restore_process {
 	bool alive;			/* not a zombie */
 	bool main_ended;		/* its main thread is one, to be: after its late state */
 	bool task_made;			/* it exists now */
+	bool made_early;		/* before there were mounts: with the engine's memory */
 };
 
 /* One struct file to rebuild. */
@@ -81,6 +82,8 @@ struct restore_ctx {
 	size_t n_procs;
 	struct map procs_by_pid;
 	struct lineage lineage;		/* all of procs and helpers; kin->process is a restore_process */
+	size_t n_early;			/* steps of the lineage that are done before the mounts are built */
+	bool early_done;
 	bool outer_given_up;		/* somebody's pid outside of the tree's PID namespace: restore_pids.h */
 	struct map files_by_id;		/* struct restore_file * */
 	struct restore_file **files;	/* in files.img's order */

@@ -22,6 +22,7 @@
 #include "core/restore_pids.h"
 #include "core/restore_steps.h"
 #include "kernel/stat.h"
+#include "kernel/status.h"
 #include "kind/tty.h"
 #include "ns/cgroup.h"
 #include "ns/ns.h"
@@ -78,59 +79,115 @@ int restore_zone(struct restore_ctx *ctx)
 	return place_pidfd(ctx);
 }
 
-/* Who is born is what the maker sees in *ret_pid, or why not: -errno. */
-static int clone_call(struct restore_ctx *ctx, struct task *maker, uint64_t flags, const struct set_tid *want,
-		      int64_t *ret_pid)
+struct birth {
+	uint64_t flags;
+	struct set_tid want;
+	int ns_fds[2];			/* of the PID namespace it is born into, and of its maker's; -EBADF: the same */
+};
+
+/* The numbers are needed twice, so they make a round. */
+static int fetch_fds(struct restore_ctx *ctx, struct task *maker, const int fds[2], int64_t ret[2])
 {
-	struct clone_args args = {
-		.flags = flags,
-		/* With CLONE_PARENT the signal is the maker's own. */
-		.exit_signal = flags & CLONE_PARENT ? 0 : SIGCHLD,
-		.set_tid_size = want->n,
-	};
 	struct batch *b = &ctx->batch;
-	int call, r;
+	int calls[2], r;
 
 	batch_begin(b, maker);
-	if (want->n)
-		args.set_tid = batch_put(b, want->v, want->n * sizeof(*want->v));
+	for (size_t i = 0; i < 2; i++)
+		calls[i] = batch_call(b, SYS_pidfd_getfd, ctx->pidfd_t_fd, fds[i], 0);
+	r = batch_run(b);
+	for (size_t i = 0; i < 2; i++)
+		ret[i] = batch_ret(b, calls[i]);
+	return r;
+}
+
+/* Who is born is what the maker sees in *ret_pid, or why not: -errno. */
+static int clone_call(struct restore_ctx *ctx, struct task *maker, const struct birth *birth, int64_t *ret_pid)
+{
+	struct clone_args args = {
+		.flags = birth->flags,
+		/* With CLONE_PARENT the signal is the maker's own. */
+		.exit_signal = birth->flags & CLONE_PARENT ? 0 : SIGCHLD,
+		.set_tid_size = birth->want.n,
+	};
+	bool enters = birth->ns_fds[0] >= 0;
+	struct batch *b = &ctx->batch;
+	int64_t t_fds[2];
+	int call, r = enters ? fetch_fds(ctx, maker, birth->ns_fds, t_fds) : 0;
+
+	if (r < 0)
+		return r;
+	batch_begin(b, maker);
+	if (enters)
+		batch_call(b, SYS_setns, t_fds[0], CLONE_NEWPID);
+	if (birth->want.n)
+		args.set_tid = batch_put(b, birth->want.v, birth->want.n * sizeof(*birth->want.v));
 	call = batch_try(b, SYS_clone3, batch_put(b, &args, sizeof(args)), sizeof(args));
+	if (enters)
+		batch_call(b, SYS_setns, t_fds[1], CLONE_NEWPID);
+	for (size_t i = 0; enters && i < 2; i++)
+		batch_call(b, SYS_close, t_fds[i]);
 	r = batch_run(b);
 	*ret_pid = batch_ret(b, call);
 	return r;
 }
 
 /* A clone made by a task -> stopped, registers read. Its remote is set already if it may become a maker itself. */
-static int clone_by(struct restore_ctx *ctx, struct task *maker, uint64_t flags, struct set_tid want,
-		    struct remote *remote, struct task *ret, pid_t *ret_pid)
+static int clone_by(struct restore_ctx *ctx, struct task *maker, struct birth birth, struct remote *remote,
+		    struct task *ret, pid_t *ret_pid)
 {
 	int64_t pid;
 	int r;
 
 	do
-		r = clone_call(ctx, maker, flags, &want, &pid);
-	while (r >= 0 && pid < 0 && restore_set_tid_less(ctx, &want, (int)pid));
+		r = clone_call(ctx, maker, &birth, &pid);
+	while (r >= 0 && pid < 0 && restore_set_tid_less(ctx, &birth.want, (int)pid));
 	if (r < 0)
 		return r;
 	if (pid < 0)
-		return restore_clone_failed(&want, (int)pid);
-	if (maker->remote->n_born != 1 || (want.n && pid != want.v[0]))
-		return log_fail(-EIO, "process %d: clone3 did not yield it", want.v[0]);
+		return restore_clone_failed(&birth.want, (int)pid);
+	if (maker->remote->n_born != 1)
+		return log_fail(-EIO, "process %d: clone3 did not yield it", birth.want.v[0]);
 	*ret_pid = (pid_t)pid;
 	task_adopt(ret, maker->remote->born[0], remote);
 	return task_get_regs(ret);
 }
 
+/* The maker's descriptors of PID namespaces, which a newborn has a copy of. */
+static int close_copies(struct restore_ctx *ctx, struct task *t, uint64_t flags)
+{
+	if (flags & CLONE_FILES)
+		return 0;
+	batch_begin(&ctx->batch, t);
+	batch_call(&ctx->batch, SYS_close_range, 0, ctx->pidfd_t_fd - 1, 0);
+	batch_call(&ctx->batch, SYS_close_range, ctx->pidfd_t_fd + 1, ~0u, 0);
+	return batch_run(&ctx->batch);
+}
+
+/* maker: a task in the PID namespace of k's maker. */
 static int process_clone(struct restore_ctx *ctx, struct kin *k, struct task *maker, uint64_t flags)
 {
+	struct birth birth = { flags, restore_set_tid(k->process, 0), { -EBADF, -EBADF } };
+	bool first = k->place.ns && k->place.first;
 	struct restore_process *p = k->process;
 	pid_t pid;
-	int r = clone_by(ctx, maker, flags, restore_set_tid(p, 0), p->remote, &p->threads[0].task, &pid);
+	int r;
 
+	if (first)
+		birth.flags |= CLONE_NEWPID;
+	if (!first && k->place.ns != k->maker->place.ns) {
+		birth.ns_fds[0] = ns_restore_pidns(ctx, k->place.ns);
+		birth.ns_fds[1] = ns_restore_pidns(ctx, k->maker->place.ns);
+		if (birth.ns_fds[0] < 0 || birth.ns_fds[1] < 0)
+			return -EBADMSG;
+	}
+	r = clone_by(ctx, maker, birth, p->remote, &p->threads[0].task, &pid);
 	p->task_made = r >= 0;
-	if (r >= 0)
-		p->pid = p->threads[0].task.tid;
-	return r;
+	if (r < 0)
+		return r;
+	p->pid = p->threads[0].task.tid;
+	if (birth.ns_fds[0] >= 0)
+		return close_copies(ctx, &p->threads[0].task, flags);
+	return first ? ns_restore_pidns_made(ctx, p->pid, k->place.ns) : 0;
 }
 
 /* Whoever is above the maker gets orphans only if it is a reaper; tasks get their own value later. */
@@ -170,12 +227,32 @@ static void kill_and_reap(pid_t tid)
 		;
 }
 
+/* Has it a number that k is to have? Which one is of which PID namespace does not matter: the next are others. */
+static bool is_in_the_way(pid_t tid, const struct kin *k)
+{
+	const struct set_tid want = restore_set_tid(k->process, 0);
+	_cleanup_proc_status_ struct proc_status status = { 0 };
+	_cleanup_close_ int fd = -EBADF;
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/%d", tid);
+	fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 || proc_status_read(fd, tid, &status) < 0)
+		return false;
+	for (size_t i = 0; i < status.ns_pid.n; i++)
+		for (size_t j = 0; j < want.n; j++)
+			if ((pid_t)status.ns_pid.id[i] == want.v[j])
+				return true;
+	return false;
+}
+
 /*
  * The task between: made by the maker, makes the orphan, ends. It takes whatever pid comes; one
  * that is the orphan's own is in the way, then the next one is not.
  */
 static int orphan_create(struct restore_ctx *ctx, struct kin *k)
 {
+	const struct birth any = { .ns_fds = { -EBADF, -EBADF } };
 	struct restore_process *maker = k->maker->process;
 	const uint64_t none[6] = { 0 };
 	struct task between;
@@ -185,14 +262,13 @@ static int orphan_create(struct restore_ctx *ctx, struct kin *k)
 	r = reaper_set(ctx, k->parent, true);
 	do {
 		struct remote *remote = remote_for(ctx);
-		pid_t pid = 0;
+		pid_t pid;
 
 		if (r >= 0)
-			r = remote ? clone_by(ctx, &maker->threads[0].task, 0, (struct set_tid){ 0 }, remote,
-					      &between, &pid) : -ENOMEM;
+			r = remote ? clone_by(ctx, &maker->threads[0].task, any, remote, &between, &pid) : -ENOMEM;
 		if (r < 0)
 			return r;
-		again = pid == (pid_t)k->pid;
+		again = is_in_the_way(between.tid, k);
 		if (!again)
 			r = process_clone(ctx, k, &between, 0);
 		if (r >= 0)
@@ -248,7 +324,9 @@ static int process_create(struct restore_ctx *ctx, struct kin *k)
 		return -ENOMEM;
 	if (!maker)
 		return restore_seed(ctx, p);
-	p->mem_from = maker->alive ? maker : maker->mem_from;
+	p->made_early = !ctx->early_done;
+	if (!p->made_early)
+		p->mem_from = maker->alive ? maker : maker->mem_from;
 	if (!kin_may_share_files(k) && p->shares_fds)
 		return log_fail(-EOPNOTSUPP, "it shares its descriptors with its parent and cannot be made by it");
 	if (k->maker == k->parent || k->maker->parent == k->parent)
@@ -259,11 +337,16 @@ static int process_create(struct restore_ctx *ctx, struct kin *k)
 /* Whose memory k's begins with, as process_create() will find it. */
 static struct restore_process *mem_source(const struct kin *k)
 {
-	const struct kin *m = k->maker;
+	while (k) {
+		const struct restore_process *p = k->process;
 
-	while (m && !((struct restore_process *)m->process)->alive)
-		m = m->maker;
-	return m ? m->process : NULL;
+		if (p->made_early)
+			return NULL;
+		k = k->maker;
+		if (k && ((struct restore_process *)k->process)->alive)
+			return k->process;
+	}
+	return NULL;
 }
 
 /* The page images of a process stay open for those whose memory begins with its own. */
@@ -305,6 +388,12 @@ static int process_make(struct restore_ctx *ctx, struct kin *k)
 	return r;
 }
 
+/* A session that has lost its leader has none. */
+static int session_terminal(struct restore_ctx *ctx, struct kin *k)
+{
+	return k->helper || k->dead ? 0 : tty_restore_session(ctx, k->process);
+}
+
 static int session_make(struct restore_ctx *ctx, struct kin *k)
 {
 	struct restore_process *p = k->process;
@@ -313,22 +402,43 @@ static int session_make(struct restore_ctx *ctx, struct kin *k)
 	batch_begin(&ctx->batch, &p->threads[0].task);
 	batch_call(&ctx->batch, SYS_setsid);
 	r = batch_run(&ctx->batch);
-	/* A session that has lost its leader has no terminal. */
-	return r < 0 || k->helper || k->dead ? r : tty_restore_session(ctx, p);
+	return r < 0 || !ctx->early_done ? r : session_terminal(ctx, k);
+}
+
+/*
+ * What has to be there before the mounts: the first process of each PID namespace, so that a proc can show
+ * it, and those above them. Still empty.
+ */
+static size_t count_early(struct restore_ctx *ctx)
+{
+	const struct lineage *l = &ctx->lineage;
+	size_t n = ns_restore_has_pidns(ctx);
+
+	for (size_t i = 0; i < l->n_steps; i++)
+		if (l->steps[i].kin->place.ns && l->steps[i].kin->place.first)
+			n = MAX(n, i + 1);
+	return n;
 }
 
 int restore_first(struct restore_ctx *ctx)
 {
-	struct restore_process *root = &ctx->procs[0];
+	const struct lineage *l = &ctx->lineage;
 	int r = cpus_pin(ctx);
 
 	if (r >= 0)
 		r = rlimits_prepare(ctx);
-	if (r < 0 || !ns_restore_has_pidns(ctx))
-		return r;
-	LOG_SCOPE("process %u", root->pst->pid);
-	r = process_create(ctx, lineage_find(&ctx->lineage, root->pst->pid));
-	return r < 0 ? r : ns_restore_pidns_made(ctx, root->pid);
+	ctx->n_early = count_early(ctx);
+	for (size_t i = 0; r >= 0 && i < ctx->n_early; i++) {
+		struct kin *k = l->steps[i].kin;
+		struct restore_process *p = k->process;
+
+		LOG_SCOPE("process %u", k->pid);
+		r = l->steps[i].op == LINEAGE_MAKE ? process_create(ctx, k) : session_make(ctx, k);
+		if (r >= 0 && !i && ns_restore_has_pidns(ctx))
+			r = ns_restore_pidns_made(ctx, p->pid, 0);
+	}
+	ctx->early_done = true;
+	return r;
 }
 
 int restore_tasks(struct restore_ctx *ctx)
@@ -344,7 +454,7 @@ int restore_tasks(struct restore_ctx *ctx)
 		if (l->steps[i].op == LINEAGE_MAKE)
 			r = process_make(ctx, k);
 		else
-			r = session_make(ctx, k);
+			r = i < ctx->n_early ? session_terminal(ctx, k) : session_make(ctx, k);
 	}
 	return r;
 }

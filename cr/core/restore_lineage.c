@@ -31,7 +31,7 @@ static int kin_add(struct restore_ctx *ctx, struct restore_process *p)
 {
 	const PstreeEntry *e = p->pst, *root = ctx->procs[0].pst;
 	struct kin kin = { .pid = e->pid, .sid = e->sid, .pgid = e->pgid, .dead = !p->alive,
-			   .process = p };
+			   .process = p, .place = restore_place(p) };
 	struct kin *k;
 
 	if (ctx->lineage.own_numbers) {
@@ -58,7 +58,7 @@ static int helper_add(struct restore_ctx *ctx, struct kin *k)
 		return -ENOMEM;
 	p->pst->pid = k->pid;
 	k->process = p;
-	return restore_pids_of_helper(ctx, p->pst);
+	return restore_pids_of_helper(ctx, p->pst, k->place.ns);
 }
 
 int restore_lineage(struct restore_ctx *ctx)
@@ -91,7 +91,7 @@ static int group_set(struct restore_ctx *ctx, struct kin *k, uint32_t pgid)
 
 	LOG_SCOPE("process %u", k->pid);
 	batch_begin(&ctx->batch, &p->threads[0].task);
-	batch_call(&ctx->batch, SYS_setpgid, 0, pgid);
+	batch_call(&ctx->batch, SYS_setpgid, 0, restore_pgid_inside(p, pgid));
 	return batch_run(&ctx->batch);
 }
 
@@ -110,7 +110,7 @@ static int helper_end(struct restore_ctx *ctx, struct kin *k)
 		return 0;
 	parent = k->parent->process;
 	batch_begin(&ctx->batch, &parent->threads[0].task);
-	batch_call(&ctx->batch, SYS_wait4, k->pid, 0, __WALL, 0);
+	batch_call(&ctx->batch, SYS_wait4, restore_pid_for(p, parent), 0, __WALL, 0);
 	return batch_run(&ctx->batch);
 }
 

@@ -1,7 +1,8 @@
 /*
  * Restore: which numbers tasks get. In the images' PID namespace they are those of the images, always. For
  * a tree with one of its own these are inside; outside, where the restore runs, it gets what it had if
- * that is free, or else any number. Images of CRIU do not tell what it had.
+ * that is free, or else any number. Images of CRIU do not tell what it had. In namespaces nested in
+ * the images' a task always has what it had.
  *
  * Rests on clone3(2), set_tid: one number for each PID namespace, the innermost first; each wants
  * CAP_CHECKPOINT_RESTORE in the user namespace that owns it. EEXIST: taken; EINVAL: beyond pid_max.
@@ -15,15 +16,16 @@
 #include "kernel/stat.h"
 #include "ns/ns.h"
 
+#define PF_EXITING	0x4u		/* include/linux/sched.h of the kernel */
 #define REAP_TRIES	1000u		/* of 10 ms, each */
 #define REAP_TRIES_ALL	100u		/* all together, where any other number will do */
 
-static bool is_zombie(uint32_t pid)
+static bool is_ending(uint32_t pid)
 {
 	struct proc_stat st;
 
-	/* Or gone meanwhile. */
-	return proc_stat_of((pid_t)pid, &st) < 0 || st.state == 'Z';
+	/* Or gone meanwhile; the first of a PID namespace ends when all others in it have been reaped. */
+	return proc_stat_of((pid_t)pid, &st) < 0 || st.state == 'Z' || st.flags & PF_EXITING;
 }
 
 /* What a dump has just ended may wait to be reaped by init. */
@@ -32,7 +34,7 @@ static bool is_free(uint32_t pid, unsigned int *tries)
 	for (;;) {
 		if (kill((pid_t)pid, 0) < 0 && errno == ESRCH)
 			return true;
-		if (!*tries || !is_zombie(pid))
+		if (!*tries || !is_ending(pid))
 			return false;
 		--*tries;
 		nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
@@ -56,33 +58,83 @@ int restore_pid_check_free(uint32_t pid)
 
 uint32_t restore_pid_outer(const struct restore_process *p, size_t thread)
 {
-	return p->pst->n_numbers ? p->pst->numbers[thread]->at[0] : 0;
+	return p->pst->n_numbers && ns_restore_has_pidns(p->ctx) ? p->pst->numbers[thread]->at[0] : 0;
 }
 
-/* numbers: by whom others know a session or a group, which may have come from outside: 0. */
-static bool numbers_are_sane(const PidNumbersEntry *e, uint32_t pid, bool of_task)
+uint32_t restore_pid_inside(const struct restore_process *p, size_t thread)
 {
-	if (e->n_at != 2 || e->at[1] != pid)
-		return false;
-	for (size_t i = 0; i < e->n_at; i++)
-		if (e->at[i] >= PIDS_MAX || (of_task && !e->at[i]))
-			return false;
-	return true;
+	const PstreeEntry *e = p->pst;
+
+	if (e->n_numbers)
+		return e->numbers[thread]->at[e->numbers[thread]->n_at - 1];
+	return thread ? e->threads[thread] : e->pid;
+}
+
+uint32_t restore_pid_for(const struct restore_process *p, const struct restore_process *by)
+{
+	const PidNumbersEntry *e = p->pst->n_numbers ? p->pst->numbers[0] : NULL;
+	size_t level = by->pst->n_numbers ? by->pst->numbers[0]->n_at : 0;
+
+	return e && level && level <= e->n_at ? e->at[level - 1] : p->pst->pid;
+}
+
+uint32_t restore_pgid_inside(const struct restore_process *p, uint32_t pgid)
+{
+	const PidNumbersEntry *e = p->pst->group_numbers;
+
+	return e && p->pst->pgid == pgid ? e->at[e->n_at - 1] : pgid;
+}
+
+/* In those from the outside that show it: how many numbers are not 0, and none after. -EBADMSG. */
+static int levels_of(const PidNumbersEntry *e)
+{
+	size_t n = 0;
+
+	while (n < e->n_at && e->at[n] && e->at[n] < PIDS_MAX)
+		n++;
+	for (size_t i = n; i < e->n_at; i++)
+		if (e->at[i])
+			return -EBADMSG;
+	return (int)n;
+}
+
+/* id: what the images call it. levels: of the process. */
+static bool numbers_are_sane(const PidNumbersEntry *e, uint32_t id, size_t own, size_t levels, bool of_task)
+{
+	return e->n_at == levels && e->at[own] == id && levels_of(e) >= (of_task ? (int)levels : 0);
 }
 
 int restore_pids_check(struct restore_ctx *ctx, const PstreeEntry *e)
 {
-	size_t n = MAX(e->n_threads, (size_t)1);
-	bool sane = e->n_numbers == n && e->group_numbers && e->session_numbers;
+	size_t n = MAX(e->n_threads, (size_t)1), own = ns_restore_has_pidns(ctx);
+	size_t levels = e->n_numbers ? e->numbers[0]->n_at : 0;
+	bool nested = e->has_pid_ns_id;
+	bool sane = e->n_numbers == n && e->group_numbers && e->session_numbers &&
+		    levels > own && levels <= SET_TID_MAX && (levels > own + 1) == nested && (!nested || e->pid_ns_id);
 
-	if (!e->n_numbers && !e->group_numbers && !e->session_numbers)
+	if (!e->n_numbers && !e->group_numbers && !e->session_numbers && !nested)
 		return 0;
 	for (size_t i = 0; sane && i < n; i++)
-		sane = numbers_are_sane(e->numbers[i], i ? e->threads[i] : e->pid, true);
-	if (sane && ns_restore_has_pidns(ctx) && numbers_are_sane(e->group_numbers, e->pgid, false) &&
-	    numbers_are_sane(e->session_numbers, e->sid, false))
+		sane = numbers_are_sane(e->numbers[i], i ? e->threads[i] : e->pid, own, levels, true);
+	if (sane && numbers_are_sane(e->group_numbers, e->pgid, own, levels, false) &&
+	    numbers_are_sane(e->session_numbers, e->sid, own, levels, false))
 		return 0;
 	return log_fail(-EBADMSG, "pstree.img: process %u has malformed numbers in other PID namespaces", e->pid);
+}
+
+struct pid_place restore_place(const struct restore_process *p)
+{
+	const PstreeEntry *e = p->pst;
+	struct pid_place ret = { 0 };
+
+	if (!e->n_numbers)
+		return ret;
+	ret.ns = e->has_pid_ns_id ? e->pid_ns_id : 0;
+	ret.first = restore_pid_inside(p, 0) == 1;
+	ret.levels = (unsigned int)e->numbers[0]->n_at;
+	ret.sid_levels = (unsigned int)levels_of(e->session_numbers);
+	ret.pgid_levels = (unsigned int)levels_of(e->group_numbers);
+	return ret;
 }
 
 /* A leader that is gone is known by those whom it led. */
@@ -99,16 +151,23 @@ static PidNumbersEntry *numbers_of_leader(const struct restore_ctx *ctx, uint32_
 	return NULL;
 }
 
-int restore_pids_of_helper(struct restore_ctx *ctx, PstreeEntry *e)
+int restore_pids_of_helper(struct restore_ctx *ctx, PstreeEntry *e, uint32_t ns)
 {
-	PidNumbersEntry *numbers = numbers_of_leader(ctx, e->pid);
+	const PidNumbersEntry *known = numbers_of_leader(ctx, e->pid);
+	PidNumbersEntry *numbers;
 
 	/* With images of CRIU, or one that this kernel does not show. */
-	if (!numbers || !numbers->at[0])
+	if (!known || levels_of(known) <= (int)ns_restore_has_pidns(ctx))
 		return 0;
-	e->numbers = arena_memdup(&ctx->arena, &numbers, sizeof(numbers));
+	numbers = arena_memdup(&ctx->arena, known, sizeof(*known));
+	e->numbers = numbers ? arena_memdup(&ctx->arena, &numbers, sizeof(numbers)) : NULL;
+	if (!e->numbers)
+		return -ENOMEM;
+	numbers->n_at = (size_t)levels_of(known);
 	e->n_numbers = 1;
-	return e->numbers ? 0 : -ENOMEM;
+	e->has_pid_ns_id = ns;
+	e->pid_ns_id = ns;
+	return 0;
 }
 
 static int check_task(struct restore_ctx *ctx, const struct restore_process *p, size_t thread, unsigned int *tries)
@@ -146,11 +205,12 @@ int restore_pids_check_free(struct restore_ctx *ctx)
 struct set_tid restore_set_tid(const struct restore_process *p, size_t thread)
 {
 	const PstreeEntry *e = p->pst;
-	struct set_tid ret = { .n = 1 };
+	struct set_tid ret = { .n = 1, .must = 1 };
 
-	ret.v[0] = (pid_t)(thread ? e->threads[thread] : e->pid);
+	ret.v[0] = (pid_t)restore_pid_inside(p, thread);
 	for (size_t i = e->n_numbers ? e->numbers[thread]->n_at - 1 : 0; i-- > 0;)
 		ret.v[ret.n++] = (pid_t)e->numbers[thread]->at[i];
+	ret.must = ret.n - (restore_pid_outer(p, thread) != 0);
 	return ret;
 }
 
@@ -159,16 +219,16 @@ struct set_tid restore_set_tid_session(const struct restore_process *root)
 	const PidNumbersEntry *e = root->pst->session_numbers;
 	struct set_tid ret = { 0 };
 
-	if (e && e->at[0] && !root->pst->sid)
+	if (e && e->at[0] && !root->pst->sid && ns_restore_has_pidns(root->ctx))
 		ret.v[ret.n++] = (pid_t)e->at[0];
 	return ret;
 }
 
 bool restore_set_tid_less(struct restore_ctx *ctx, struct set_tid *want, int r)
 {
-	pid_t outer = want->v[want->n - 1];
+	pid_t outer = want->n ? want->v[want->n - 1] : 0;
 
-	if (ctx->opts->keep_outer_pids || want->n < 2 || (r != -EEXIST && r != -EINVAL && r != -EPERM))
+	if (ctx->opts->keep_outer_pids || want->n <= want->must || (r != -EEXIST && r != -EINVAL && r != -EPERM))
 		return false;
 	if (!ctx->outer_given_up)
 		log_warn("pid %d outside of the tree's PID namespace %s: there it gets another one, as may others",

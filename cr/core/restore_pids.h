@@ -12,13 +12,14 @@
 /* As clone3(2) takes them: the innermost first. n 0: any will do. */
 struct set_tid {
 	pid_t v[SET_TID_MAX];
-	size_t n;
+	size_t n, must;			/* so many it has to have */
 };
 
 /* An entry of pstree.img is sane as to what ids are outside; after its inventory and ids. */
 int restore_pids_check(struct restore_ctx *ctx, const PstreeEntry *e) _must_check_;
-/* The same into the entry of a stand-in, for the number it has inside. */
-int restore_pids_of_helper(struct restore_ctx *ctx, PstreeEntry *e) _must_check_;
+/* The same into the entry of a stand-in in namespace ns, for the number it has in the images. */
+int restore_pids_of_helper(struct restore_ctx *ctx, PstreeEntry *e, uint32_t ns) _must_check_;
+struct pid_place restore_place(const struct restore_process *p);
 /* All numbers that the tree must have are free; waits for those of zombies. After the lineage. */
 int restore_pids_check_free(struct restore_ctx *ctx) _must_check_;
 /* A number where we are. -EEXIST names who has it. */
@@ -26,6 +27,10 @@ int restore_pid_check_free(uint32_t pid) _must_check_;
 
 /* What a thread (0: the main one) was outside of its PID namespace. 0: it has none of its own, or unknown. */
 uint32_t restore_pid_outer(const struct restore_process *p, size_t thread);
+/* What a thread is to itself; a process to another one that sees it; its group to it, 0: it cannot be named. */
+uint32_t restore_pid_inside(const struct restore_process *p, size_t thread);
+uint32_t restore_pid_for(const struct restore_process *p, const struct restore_process *by);
+uint32_t restore_pgid_inside(const struct restore_process *p, uint32_t pgid);
 struct set_tid restore_set_tid(const struct restore_process *p, size_t thread);
 /* Where we are, whoever leads the session that the root had from outside of its PID namespace. */
 struct set_tid restore_set_tid_session(const struct restore_process *root);

@@ -29,6 +29,8 @@ static void __attribute__((noreturn)) seed_main(void)
 }
 
 struct seed {
+	struct restore_ctx *ctx;
+	uint32_t ns;			/* the PID namespace it enters, if it is not the first of one */
 	uint64_t flags;
 	struct set_tid want;
 	long pid;			/* as we see it, or -errno */
@@ -50,11 +52,16 @@ static long clone3(uint64_t flags, const struct set_tid *want)
 
 static void seed_clone(struct seed *s)
 {
-	long pid = clone3(s->flags, &s->want);
+	struct ns_visit v = NS_VISIT_INIT;
+	long pid = s->flags & CLONE_NEWPID ? 0 : ns_restore_visit_pids(s->ctx, s->ns, &v);
+	int r;
 
 	if (!pid)
+		pid = clone3(s->flags, &s->want);
+	if (!pid)
 		seed_main();
-	s->pid = pid;	/* which the seed may share */
+	r = ns_visit_end(&v);
+	s->pid = r < 0 ? r : pid;	/* which the seed may share */
 }
 
 /* In memory that we see, too. */
@@ -107,12 +114,14 @@ static int seed_clone_by_us(struct seed *s, const struct restore_process *p, boo
 static int seed_create(struct restore_ctx *ctx, struct restore_process *p)
 {
 	bool own_pids = ns_restore_has_pidns(ctx);
+	/* It makes the namespace; others enter theirs, as they once did. */
+	uint64_t first = own_pids && p == &ctx->procs[0] ? CLONE_NEWPID : 0;
 	struct task *t = &p->threads[0].task;
-	struct seed s = { .want = restore_set_tid(p, 0) };
+	struct seed s = { .ctx = ctx, .want = restore_set_tid(p, 0), .ns = p->pst->pid_ns_id };
 	int r;
 
 	do {
-		s.flags = (ctx->opts->sibling ? CLONE_PARENT : 0) | (own_pids ? CLONE_NEWPID : 0);
+		s.flags = (ctx->opts->sibling ? CLONE_PARENT : 0) | first;
 		r = seed_clone_by_us(&s, p, own_pids && !ctx->opts->shell_job);
 		r = r < 0 || s.pid > 0 ? r : s.pid ? (int)s.pid : -EIO;
 	} while (r < 0 && restore_set_tid_less(ctx, &s.want, r));

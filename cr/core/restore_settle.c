@@ -201,7 +201,7 @@ static bool number_is_taken(uint32_t pid)
 static int thread_create_by_last_pid(struct restore_ctx *ctx, struct restore_process *p, size_t i)
 {
 	bool own = ns_restore_has_pidns(ctx), keep = ctx->opts->keep_outer_pids;
-	uint32_t want = p->pst->threads[i], outer = own ? restore_pid_outer(p, i) : want;
+	uint32_t want = restore_pid_inside(p, i), outer = own ? restore_pid_outer(p, i) : want;
 	struct batch *b = &ctx->batch;
 	int r;
 
@@ -330,7 +330,7 @@ static int zombie_end(struct restore_ctx *ctx, struct restore_process *p)
 		return r;
 	if (WIFEXITED(status))
 		return task_end(t, SYS_exit_group, arg);
-	arg[0] = p->pst->pid;
+	arg[0] = restore_pid_inside(p, 0);
 	arg[1] = (uint64_t)WTERMSIG(status);
 	return task_end(t, SYS_kill, arg);
 }
@@ -349,6 +349,29 @@ int restore_settle(struct restore_ctx *ctx)
 			return r;
 	}
 	return 0;
+}
+
+/* When all its threads are there: these cannot be born into another PID namespace. */
+static int children_elsewhere(struct restore_ctx *ctx, struct restore_process *p)
+{
+	struct batch *b = &ctx->batch;
+	int fd, get, r;
+
+	if (!p->pst->has_pid_ns_for_children)
+		return 0;
+	fd = ns_restore_pidns(ctx, p->pst->pid_ns_for_children);
+	if (fd < 0)
+		return fd;
+	batch_begin(b, &p->threads[0].task);
+	get = batch_call(b, SYS_pidfd_getfd, ctx->pidfd_t_fd, fd, 0);
+	r = batch_run(b);
+	if (r < 0)
+		return r;
+	fd = (int)batch_ret(b, get);
+	batch_begin(b, &p->threads[0].task);
+	batch_call(b, SYS_setns, fd, CLONE_NEWPID);
+	batch_call(b, SYS_close, fd);
+	return batch_run(b);
 }
 
 /*
@@ -382,6 +405,9 @@ int restore_late(struct restore_ctx *ctx)
 		struct restore_process *p = &ctx->procs[i];
 
 		LOG_SCOPE("process %u", p->pst->pid);
+		r = p->alive ? children_elsewhere(ctx, p) : 0;
+		if (r < 0)
+			return r;
 		for (size_t k = 0; p->alive && k < p->n_threads; k++) {
 			r = parts_restore(ctx, p, k, STAGE_LATE);
 			if (r >= 0 && !k && p->main_ended)

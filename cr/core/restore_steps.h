@@ -19,7 +19,7 @@ int restore_seed(struct restore_ctx *ctx, struct restore_process *p) _must_check
 
 /* restore_build.c: tasks with their memory and sessions; parents before children. */
 int restore_zone(struct restore_ctx *ctx) _must_check_;
-/* Where the engine works; the first process of a PID namespace of the tree's own, still empty. */
+/* Where the engine works; the first processes of PID namespaces, and who is above them, still empty. */
 int restore_first(struct restore_ctx *ctx) _must_check_;
 int restore_tasks(struct restore_ctx *ctx) _must_check_;
 /* restore_lineage.c: process groups; ends helpers. */

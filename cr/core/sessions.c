@@ -17,7 +17,10 @@ static int kin_add(struct lineage *l, struct dump_process *p)
 	struct kin kin = { .pid = p->pid_virtual, .sid = p->sid, .pgid = p->pgid,
 			   .dead = p->life == TASK_DEAD, .process = p };
 	struct kin *k;
+	int r = pids_place(p, &kin.place);
 
+	if (r < 0)
+		return r;
 	if (l->outside == LINEAGE_UNSEEN && !kin.sid) {
 		kin.sid = LINEAGE_UNSEEN;
 		kin.pgid = kin.pgid ? kin.pgid : LINEAGE_UNSEEN;
@@ -125,13 +128,24 @@ static int check_first(const struct dump_process *root)
 			    root->pid, root->comm);
 }
 
+/* Its end would be there only after the leaders that take it. */
+static int check_terminals(const struct dump_ctx *ctx)
+{
+	for (size_t i = 0; ctx->nested_pids && i < ctx->n_procs; i++)
+		if (ctx->procs[i]->tty)
+			return log_obstacle("run it without a terminal",
+					    "process %d (%s) has a terminal, and the tree has a PID namespace in a part of it only",
+					    ctx->procs[i]->pid, ctx->procs[i]->comm);
+	return 0;
+}
+
 int sessions_check(struct dump_ctx *ctx)
 {
 	const struct dump_process *root = ctx->procs[0];
 	struct lineage l;
-	int r = 0;
+	int r = check_terminals(ctx);
 
-	if (!ctx->opts->shell_job)
+	if (r >= 0 && !ctx->opts->shell_job)
 		r = ctx->pid_level ? check_first(root) : check_root(root);
 	if (r < 0)
 		return r;

@@ -20,6 +20,7 @@
 #include "core/tree.h"
 #include "kernel/stat.h"
 #include "task/regs.h"
+#include "util/timer.h"
 
 #define SEIZE_TIMEOUT_USEC	(10ull * 1000000)
 #ifndef PIDFD_THREAD
@@ -513,22 +514,41 @@ static int process_kill(struct dump_process *p)
 {
 	if (p->life == TASK_DEAD)
 		return 0;
-	if (kill(p->pid, SIGKILL) < 0 && errno != ESRCH)
-		return neg_errno();
-	/*
-	 * As their tracer we reap the threads; the leader stays for its own parent. In any order: the
-	 * last thread of a PID namespace's first process waits for all others to be reaped.
-	 */
-	for (size_t left = p->n_threads, now = left; now;) {
-		now = 0;
-		for (size_t i = p->n_threads; i-- > 0;)
-			now += p->threads[i].task.seized &&
-			       !task_reap(&p->threads[i].task, left == 1);
-		if (now == left)
-			nanosleep(&(struct timespec){ .tv_nsec = REAP_NSEC }, NULL);
-		left = now;
+	return kill(p->pid, SIGKILL) < 0 && errno != ESRCH ? neg_errno() : 0;
+}
+
+/* As its tracer we reap its threads; the leader stays for its own parent. How many are left? */
+static size_t process_reap(struct dump_process *p)
+{
+	size_t left = 0;
+
+	for (size_t i = p->n_threads; i-- > 0;)
+		left += p->threads[i].task.seized && !task_reap(&p->threads[i].task, false);
+	return left;
+}
+
+/*
+ * All have been killed. In any order: the last thread of a PID namespace's first process waits for
+ * all others in there to be reaped, wherever they are in the tree; by others, if their parents are
+ * outside of that namespace.
+ */
+static void tree_reap(struct dump_ctx *ctx)
+{
+	uint64_t until = clock_usec(CLOCK_MONOTONIC) + SEIZE_TIMEOUT_USEC;
+
+	for (;;) {
+		size_t left = 0;
+
+		for (size_t i = ctx->n_procs; i-- > 0;)
+			left += process_reap(ctx->procs[i]);
+		if (!left)
+			return;
+		if (clock_usec(CLOCK_MONOTONIC) > until) {
+			log_warn("%zu of its tasks have been killed and do not end: their parents do not reap them", left);
+			return;
+		}
+		nanosleep(&(struct timespec){ .tv_nsec = REAP_NSEC }, NULL);
 	}
-	return 0;
 }
 
 static int process_release(struct dump_process *p, enum cr_final_state state)
@@ -580,6 +600,8 @@ int tree_release(struct dump_ctx *ctx, enum cr_final_state state)
 		r = process_release(ctx->procs[i], state);
 		bad = r < 0 ? r : bad;
 	}
+	if (state == CR_KILL)
+		tree_reap(ctx);
 	if (freeze) {
 		r = freezer_wait(cg, 1, timeout(ctx));
 		bad = r < 0 ? log_err(r, "%s does not freeze again", cg) : bad;

@@ -87,7 +87,7 @@ struct pidfd_state {
 static int dead_make(struct restore_ctx *ctx, uint32_t flags, int *ret_fd)
 {
 	struct ns_visit v;
-	int fd, r = ns_restore_visit_pids(ctx, &v), left;
+	int fd, r = ns_restore_visit_pids(ctx, 0, &v), left;
 	pid_t pid;
 
 	if (r < 0)

@@ -284,7 +284,7 @@ static int clone_with_pid(struct restore_ctx *ctx, uint32_t pid, uint64_t flags)
 	if (pid) {
 		args.set_tid = (uint64_t)(uintptr_t)&want;
 		args.set_tid_size = 1;
-		r = ns_restore_visit_pids(ctx, &v);
+		r = ns_restore_visit_pids(ctx, 0, &v);
 		if (r < 0)
 			return (int)r;
 	}

@@ -57,7 +57,7 @@ uint32_t ns_own_id(const InventoryEntry *inv, const TaskKobjIdsEntry *ids, enum 
 	return *has && root == id ? 0 : id;
 }
 
-static int ns_lookup(struct dump_ctx *ctx, enum ns_type type, uint64_t inode,
+int ns_lookup(struct dump_ctx *ctx, enum ns_type type, uint64_t inode,
 		     struct dump_process *p, struct ns_seen **ret, bool *ret_new)
 {
 	uint64_t key = ns_key(type, inode);
@@ -79,7 +79,7 @@ static int ns_lookup(struct dump_ctx *ctx, enum ns_type type, uint64_t inode,
 	return 0;
 }
 
-static int ns_inode(int proc_fd, const char *name, uint64_t *ret)
+int ns_inode(int proc_fd, const char *name, uint64_t *ret)
 {
 	char path[32];
 	struct stat st;
@@ -134,7 +134,7 @@ static int fill_root_ids(struct dump_ctx *ctx)
 }
 
 /* The inode number of what a nsfs ioctl gives: owner or parent. */
-static int ns_related(int proc_fd, const char *name, unsigned long request, uint64_t *ret)
+int ns_related(int proc_fd, const char *name, unsigned long request, uint64_t *ret)
 {
 	_cleanup_close_ int fd = -EBADF, other = -EBADF;
 	char path[32];
@@ -174,25 +174,6 @@ static int check_owner(struct dump_process *p, const struct ns_seen *s)
 	return 0;
 }
 
-/* The namespace is made by its first process: that must be the root, and made from ours. */
-static int check_first(struct dump_process *p)
-{
-	struct stat st;
-	uint64_t parent;
-	int r = ns_related(p->proc_fd, "pid", NS_GET_PARENT, &parent);
-
-	if (r < 0 || stat("/proc/self/ns/pid", &st) < 0)
-		return log_err(r < 0 ? r : neg_errno(), "cannot ask for the parent of its PID namespace");
-	if (parent != st.st_ino)
-		return log_obstacle("dump it from inside the namespace that holds it",
-				    "its PID namespace is nested in another one");
-	if (p->pid_virtual == 1)
-		return 0;
-	return log_obstacle("dump the whole namespace, from its first process on",
-			    "it is process %u of a PID namespace of its own, not the first",
-			    p->pid_virtual);
-}
-
 /* 0, or the last error; goes through all types so that `check` sees every obstacle. */
 static int check_new(struct dump_ctx *ctx, struct dump_process *p, struct ns_seen *const *fresh)
 {
@@ -203,14 +184,12 @@ static int check_new(struct dump_ctx *ctx, struct dump_process *p, struct ns_see
 
 		if (!fresh[t])
 			continue;
-		if (t != NS_MNT && p != ctx->procs[0])
+		if (t != NS_MNT && t != NS_PID && p != ctx->procs[0])
 			r = log_obstacle("let the whole unit share one namespace",
 					 "its %s namespace differs from that of the tree's root",
 					 ns_names[t]);
 		else if (t != NS_TIME)
 			r = check_owner(p, fresh[t]);
-		if (r >= 0 && t == NS_PID)
-			r = check_first(p);
 		if (r >= 0 && t == NS_CGROUP)
 			r = cgroupns_roots(&ctx->arena, p, &(struct cg_set){ 0 });
 		if (r < 0)
@@ -231,7 +210,7 @@ static int check_same_as_root(struct dump_ctx *ctx, struct dump_process *p,
 		protobuf_c_boolean *has;
 		uint32_t id;
 
-		if (t == NS_MNT || fresh[t])
+		if (t == NS_MNT || t == NS_PID || fresh[t])
 			continue;
 		id = *ns_id_field(ctx->procs[0]->ids, t, &has);
 		if (*has && *ns_id_field(p->ids, t, &has) != id)
@@ -254,28 +233,6 @@ static int check_time_for_children(struct dump_process *p)
 			    "its children would get another time namespace than it has itself");
 }
 
-/* As unshare(1) --pid --fork stays. Without its first process the namespace does not show. */
-static int check_pids_for_children(struct dump_process *p)
-{
-	uint64_t now, later = 0;
-	int r = ns_inode(p->proc_fd, "pid_for_children", &later);
-
-	if (ns_inode(p->proc_fd, "pid", &now) < 0 || now == later || (r < 0 && r != -ENOENT))
-		return 0;
-	return log_obstacle("dump the namespace alone, from its first process on",
-			    "its children get another PID namespace than it has itself");
-}
-
-/* Whom somebody from outside has brought in (nsenter): it has no parent there. */
-static int check_root(struct dump_ctx *ctx, struct dump_process *p)
-{
-	if (!ctx->pid_level || p->parent || p == ctx->procs[0])
-		return 0;
-	return log_obstacle("end it before",
-			    "it was brought into the PID namespace of process %d from outside",
-			    ctx->procs[0]->pid);
-}
-
 int ns_dump_ids(struct dump_ctx *ctx, struct dump_process *p)
 {
 	struct ns_seen *fresh[NS_TYPES];
@@ -287,7 +244,7 @@ int ns_dump_ids(struct dump_ctx *ctx, struct dump_process *p)
 			return r;
 	}
 	if (p->life == TASK_DEAD)
-		return 0;
+		return pidns_dump_process(ctx, p);
 	if (!p->ids)
 		p->ids = ARENA_MSG(&ctx->arena, TaskKobjIdsEntry, task_kobj_ids_entry);
 	if (!p->ids)
@@ -306,9 +263,6 @@ int ns_dump_ids(struct dump_ctx *ctx, struct dump_process *p)
 	r = check_time_for_children(p);
 	if (r < 0)
 		ret = r;
-	r = check_pids_for_children(p);
-	if (r < 0)
-		ret = r;
-	r = check_root(ctx, p);
+	r = pidns_dump_process(ctx, p);
 	return r < 0 ? r : ret;
 }

@@ -143,21 +143,49 @@ static int check_kind(const struct dump_mount *d)
 	return 0;
 }
 
-/* A proc filesystem of the tree's own is mounted again inside: it must have been. We are outside. */
-static int check_proc(struct dump_ctx *ctx, const struct dump_mntns *mnt, const struct dump_mount *d)
+/* Where the whole of the filesystem shows. */
+static const struct mount *whole_of(const struct dump_mntns *mnt, const struct mount *m)
 {
+	for (size_t i = 0; i < mnt->table.n; i++)
+		if (mnt->table.mounts[i].dev == m->dev && !strcmp(mnt->table.mounts[i].root, "/"))
+			return &mnt->table.mounts[i];
+	return NULL;
+}
+
+/*
+ * A proc filesystem of the tree's own is mounted again inside of a PID namespace: it must have been. Of
+ * which one, the first process in it tells. We are outside.
+ */
+static int find_proc_owner(struct dump_ctx *ctx, const struct dump_mntns *mnt, struct dump_mount *d)
+{
+	const struct mount *whole = whole_of(mnt, d->m);
 	_cleanup_close_ int fd = -EBADF;
-	char self[16];
+	const struct ns_seen *s;
+	uint64_t root;
+	struct stat st;
 	int r;
 
-	if (!ctx->pid_level || d->origin != ORIGIN_OWN || strcmp(d->m->fstype, "proc"))
+	if ((!ctx->pid_level && !ctx->nested_pids) || d->origin != ORIGIN_OWN || strcmp(d->m->fstype, "proc"))
 		return 0;
-	r = mount_copy(mnt, d->m, &fd);
+	if (!whole)
+		return ctx->nested_pids ? log_obstacle("unmount it",
+				"mount %s is a part of a proc that does not tell of which PID namespace it is",
+				d->m->mountpoint) : 0;
+	r = mount_copy(mnt, whole, &fd);
+	if (r >= 0)
+		r = ns_inode(ctx->procs[0]->proc_fd, "pid", &root);
+	if (r >= 0 && fstatat(fd, "1/ns/pid", &st, 0) < 0)
+		st.st_ino = 0;
 	if (r < 0)
 		return log_err(r, "cannot look at mount %s", d->m->mountpoint);
-	if (!strcmp(d->m->root, "/") && readlinkat(fd, "self", self, sizeof(self)) > 0)
+	if (st.st_ino == root)
+		return 0;
+	s = map_get(&ctx->ns_by_key, ns_key(NS_PID, st.st_ino));
+	if (s && s->p)
+		d->pid_ns = s->id;
+	else if (ctx->pid_level || !s)
 		return log_obstacle("unmount it",
-				    "mount %s is a proc of the outer PID namespace that only the tree has",
+				    "mount %s is a proc of the outer PID namespace that only the tree has, or of one that has ended",
 				    d->m->mountpoint);
 	return 0;
 }
@@ -189,7 +217,7 @@ int mntns_find_origins(struct dump_ctx *ctx, struct ns_dump *ns, struct dump_mnt
 		r = check_master(ns, d->m);
 		if (r < 0)
 			ret = r;
-		r = check_proc(ctx, mnt, d);
+		r = find_proc_owner(ctx, mnt, d);
 		if (r < 0)
 			ret = r;
 		r = check_one_owner(ns, mnt, d);

@@ -56,7 +56,7 @@ static int make_superblock(struct restore_ctx *ctx, const MntEntry *e, const cha
 			   int *ret_fd)
 {
 	/* A proc shows the PID namespace of whoever opens it. */
-	_cleanup_close_ int fs = ns_restore_call_inside(ctx, open_filesystem, (void *)fstype);
+	_cleanup_close_ int fs = pidns_call_inside(ctx, e->pid_ns_id, open_filesystem, (void *)fstype);
 	int fd, r;
 
 	if (fs < 0)

@@ -32,6 +32,8 @@ static int fill_entry(struct dump_ctx *ctx, const struct dump_mount *d, MntEntry
 	e->has_shared_id = e->has_master_id = true;
 	e->shared_id = m->shared_id;
 	e->master_id = m->master_id;
+	e->has_pid_ns_id = d->pid_ns;
+	e->pid_ns_id = d->pid_ns;
 	if (d->origin == ORIGIN_HOST) {
 		e->ext_key = (char *)EXT_KEY_AUTO;
 		e->source = (char *)d->host_path;

@@ -24,7 +24,8 @@ int ns_visit_end(struct ns_visit *v);
 
 /*
  * Fills the namespace ids in p->ids (made if NULL) and, the first time, ctx->root_ids; sets
- * ctx->mntns_dumped. For every process but zombies, in tree order. Obstacles: -EOPNOTSUPP.
+ * ctx->mntns_dumped; of a zombie there is its PID namespace only. For every process, in tree order.
+ * Obstacles: -EOPNOTSUPP.
  */
 int ns_dump_ids(struct dump_ctx *ctx, struct dump_process *p) _must_check_;
 /*
@@ -34,6 +35,8 @@ int ns_dump_ids(struct dump_ctx *ctx, struct dump_process *p) _must_check_;
 int ns_dump_collect(struct dump_ctx *ctx) _must_check_;
 /* IPC and network namespaces of its own that others have, too, are obstacles. */
 int ns_dump_check_shared(struct dump_ctx *ctx) _must_check_;
+/* When all ids are known: who makes children in another PID namespace than its own. */
+int ns_dump_check_pidns(struct dump_ctx *ctx) _must_check_;
 /* Interfaces, filters and the like that cannot be saved are obstacles. */
 int netns_check(struct dump_ctx *ctx) _must_check_;
 /*
@@ -121,10 +124,13 @@ bool ns_restore_has_ipcns(struct restore_ctx *ctx);
  * born there; without one of its own they do nothing.
  */
 bool ns_restore_has_pidns(struct restore_ctx *ctx);
-/* From the images alone: all processes are in it, below the first. */
+/* From the images alone: all processes are in it, or in ones that they say to be nested in it. */
 int ns_restore_check_pidns(struct restore_ctx *ctx) _must_check_;
-int ns_restore_pidns_made(struct restore_ctx *ctx, pid_t first) _must_check_;
-int ns_restore_visit_pids(struct restore_ctx *ctx, struct ns_visit *v) _must_check_;
+int ns_restore_pidns_made(struct restore_ctx *ctx, pid_t first, uint32_t id) _must_check_;
+/* id 0: the root's; others are nested in it, and the images' id. -EBADMSG: it is not there. */
+int ns_restore_visit_pids(struct restore_ctx *ctx, uint32_t id, struct ns_visit *v) _must_check_;
+/* Borrowed. */
+int ns_restore_pidns(struct restore_ctx *ctx, uint32_t id) _must_check_;
 /* In a child born there, which shares our memory and descriptors; here if there is none of its own. */
 int ns_restore_call_inside(struct restore_ctx *ctx, int (*fn)(void *arg), void *arg) _must_check_;
 /* The pid after this one comes next, where the tree is. */

@@ -135,6 +135,7 @@ void ns_restore_done(struct restore_ctx *ctx)
 	close_fdp(&ns->net_fd);
 	close_fdp(&ns->cgroup_fd);
 	close_fdp(&ns->pid_fd);
+	pidns_restore_done(ns);
 	map_done(&ns->mount_by_id);
 	ctx->ns_state = NULL;
 }

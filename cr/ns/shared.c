@@ -102,12 +102,29 @@ static int check_mounts(struct dump_ctx *ctx, const struct own_ns *own, size_t n
 	return refused;
 }
 
+static struct own_ns *own_add(struct dump_ctx *ctx, struct own_ns **own, size_t *n, enum ns_type type, uint64_t inode)
+{
+	struct own_ns *o = ARENA_PUSH(&ctx->arena, *own, *n);
+
+	if (o)
+		*o = (struct own_ns){ type, inode, false };
+	return o;
+}
+
 int ns_dump_check_shared(struct dump_ctx *ctx)
 {
-	struct own_ns own[ARRAY_SIZE(connecting)];
+	struct own_ns *own = NULL;
 	size_t n = 0;
 	int r, refused;
 
+	/* Nested in the root's. */
+	for (size_t i = 0; i < ctx->ns_by_key.room; i++) {
+		const struct ns_seen *s = ctx->ns_by_key.slots[i].val;
+
+		if (s && s->type == NS_PID && s->p && s->p != ctx->procs[0] &&
+		    !own_add(ctx, &own, &n, NS_PID, s->inode))
+			return -ENOMEM;
+	}
 	for (size_t i = 0; i < ARRAY_SIZE(connecting); i++) {
 		struct stat st;
 		char path[32];
@@ -118,7 +135,8 @@ int ns_dump_check_shared(struct dump_ctx *ctx)
 		snprintf(path, sizeof(path), "ns/%s", ns_names[connecting[i]]);
 		if (fstatat(ctx->procs[0]->proc_fd, path, &st, 0) < 0)
 			return log_err(neg_errno(), "cannot read /proc/%d/%s", ctx->procs[0]->pid, path);
-		own[n++] = (struct own_ns){ connecting[i], st.st_ino, false };
+		if (!own_add(ctx, &own, &n, connecting[i], st.st_ino))
+			return -ENOMEM;
 	}
 	if (!n)
 		return 0;

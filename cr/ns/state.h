@@ -31,6 +31,7 @@ struct dump_mount {
 	const struct mount *host;	/* ORIGIN_HOST: the host's mount, */
 	const char *host_path;		/* and the path there */
 	const char *key;
+	uint32_t pid_ns;		/* a proc: the PID namespace it shows, if that is not the root's */
 };
 
 struct dump_mntns {
@@ -81,6 +82,7 @@ struct ns_restore {
 	UsernsEntry *userns;
 	int user_fd, uts_fd, ipc_fd, net_fd, cgroup_fd;	/* -EBADF: none of its own */
 	int pid_fd;			/* idem, or its first process is not there yet */
+	struct map nested_pids;		/* fd + 1 of PID namespaces below the root's, by image id, when they are there */
 	struct ns_visit ipc_visit, net_visit;
 	int old_time_fd;		/* our children's time namespace before */
 	bool has_clocks;		/* a time namespace was entered: */
@@ -94,6 +96,20 @@ extern const char *const ns_names[NS_TYPES];
 uint32_t *ns_id_field(TaskKobjIdsEntry *ids, enum ns_type type, protobuf_c_boolean **ret_has);
 /* Image-side id of a namespace; 0 when the task has none of its own. */
 uint32_t ns_own_id(const InventoryEntry *inv, const TaskKobjIdsEntry *ids, enum ns_type type);
+
+/* The inode number of /proc/PID/ns/NAME, and of what an ioctl of nsfs gives for it: owner or parent. */
+int ns_inode(int proc_fd, const char *name, uint64_t *ret) _must_check_;
+int ns_related(int proc_fd, const char *name, unsigned long request, uint64_t *ret) _must_check_;
+/* Found, or numbered: then p is a member. */
+int ns_lookup(struct dump_ctx *ctx, enum ns_type type, uint64_t inode, struct dump_process *p,
+	      struct ns_seen **ret, bool *ret_new) _must_check_;
+
+/* pidns_dump.c: p's PID namespace, for zombies, too. */
+int pidns_dump_process(struct dump_ctx *ctx, struct dump_process *p) _must_check_;
+
+/* pidns.c: ns_restore_call_inside() for a PID namespace nested in the root's; id 0: the root's. */
+int pidns_call_inside(struct restore_ctx *ctx, uint32_t id, int (*fn)(void *arg), void *arg) _must_check_;
+void pidns_restore_done(struct ns_restore *ns);
 
 /* The tree's id of a namespace; 0 when it is the dumper's. */
 uint32_t ns_dump_own_id(const struct dump_ctx *ctx, enum ns_type type);

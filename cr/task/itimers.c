@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 #include <sys/time.h>
 
+#include "core/restore_pids.h"
 #include "ns/ns.h"
 #include "task/parts.h"
 #include "util/timer.h"
@@ -110,7 +111,7 @@ static int itimer_restore(struct restore_ctx *ctx, struct restore_process *p, st
 	if (!(e->vsec | e->vusec))
 		v.it_value = v.it_interval;
 	if (which == ITIMER_REAL && itimer_advance(&v, ns_restore_elapsed(ctx)))
-		batch_call(b, SYS_rt_sigqueueinfo, p->pst->pid, SIGALRM,
+		batch_call(b, SYS_rt_sigqueueinfo, restore_pid_inside(p, 0), SIGALRM,
 			   batch_put(b, &due, sizeof(due)));
 	batch_call(b, SYS_setitimer, which, batch_put(b, &v, sizeof(v)), 0);
 	return 0;

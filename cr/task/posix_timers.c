@@ -19,6 +19,7 @@
 #include <sys/syscall.h>
 #include <time.h>
 
+#include "core/restore_pids.h"
 #include "ns/ns.h"
 #include "task/parts.h"
 #include "util/timer.h"
@@ -273,6 +274,20 @@ static int compare_entries(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+/* As it calls its threads itself. */
+static void threads_inside(const struct restore_process *p, const TaskTimersEntry *timers)
+{
+	for (size_t i = 0; i < timers->n_posix; i++) {
+		PosixTimerEntry *e = timers->posix[i];
+
+		for (size_t k = 0; e->has_notify_thread_id && k < p->pst->n_threads; k++)
+			if ((uint32_t)e->notify_thread_id == p->pst->threads[k]) {
+				e->notify_thread_id = (int32_t)restore_pid_inside(p, k);
+				break;
+			}
+	}
+}
+
 static int posix_timers_restore_calls(struct restore_ctx *ctx, struct restore_process *p,
 				      struct restore_thread *th, struct batch *b)
 {
@@ -280,9 +295,9 @@ static int posix_timers_restore_calls(struct restore_ctx *ctx, struct restore_pr
 	const struct task_inherit *in;
 	PosixTimerEntry **list;
 
-	(void)p;
 	if (!timers || !timers->n_posix)
 		return 0;
+	threads_inside(p, timers);
 	list = arena_memdup(&ctx->arena, timers->posix, timers->n_posix * sizeof(*list));
 	if (!list)
 		return -ENOMEM;

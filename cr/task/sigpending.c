@@ -15,6 +15,7 @@
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 
+#include "core/restore_pids.h"
 #include "task/parts.h"
 
 #define SIGINFO_BYTES	128
@@ -171,13 +172,13 @@ static int sigpending_restore_calls(struct restore_ctx *ctx, struct restore_proc
 	if (i >= p->pst->n_threads)
 		return part_bad("pstree image: process %u has no thread %zu", p->pst->pid, i);
 	if (th->core->thread_core) {
-		r = queue_restore(b, th->core->thread_core->signals_p, p->pst->pid,
-				  p->pst->threads[i]);
+		r = queue_restore(b, th->core->thread_core->signals_p, restore_pid_inside(p, 0),
+				  restore_pid_inside(p, i));
 		if (r < 0)
 			return r;
 	}
 	if (i == 0 && th->core->tc)
-		return queue_restore(b, th->core->tc->signals_s, p->pst->pid, 0);
+		return queue_restore(b, th->core->tc->signals_s, restore_pid_inside(p, 0), 0);
 	return 0;
 }
 

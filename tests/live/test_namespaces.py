@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -224,7 +225,7 @@ def test_thread_ids_that_others_are_faster_to_take_are_waited_for(tmp_path):
 
 
 def test_a_pid_namespace_without_its_first_process_is_refused(run):
-    p, (child,) = run("""
+    _, (child,) = run("""
 unshare(NEWPID)
 first = os.fork()
 if not first:
@@ -237,13 +238,43 @@ ready(second)
     code, text = cr_check(int(child))
     assert code == 1
     assert "it is process 2 of a PID namespace of its own, not the first" in text, text
-    code, text = cr_check(p.pid)           # its children are in another one
+
+
+def test_a_pid_namespace_whose_first_process_has_ended_is_refused(run):
+    p, _ = run("""
+unshare(NEWPID)
+first = os.fork()
+if not first:
+    os._exit(0)
+os.wait()
+ready(0)
+""")
+    code, text = cr_check(p.pid)
     assert code == 1
-    assert "its pid namespace differs from that of the tree's root" in text, text
-    assert "its children get another PID namespace than it has itself" in text, text
+    assert "get another PID namespace than it has itself, whose first process is not in the tree, or has" in text, text
 
 
-def test_a_nested_pid_namespace_is_refused(run):
+def test_threads_that_bear_into_different_pid_namespaces_are_refused(run):
+    p, (tid,) = run("""
+import threading
+said = []
+def other():
+    unshare(NEWPID)
+    if not os.fork():
+        time.sleep(1e6)
+    said.append(threading.get_native_id())
+    time.sleep(1e6)
+threading.Thread(target=other).start()
+while not said:
+    time.sleep(0.01)
+ready(said[0])
+""")
+    code, text = cr_check(p.pid)
+    assert code == 1
+    assert f"children of its thread {tid} get another PID namespace than it has itself, and those" in text, text
+
+
+def test_a_pid_namespace_nested_in_one_of_others_is_refused(run):
     _, (outer, inner) = run("""
 unshare(NEWPID)
 r, w = os.pipe()
@@ -259,12 +290,44 @@ os.read(r, 1)
 ready(first, open(f"/proc/{first}/task/{first}/children").read())
 """)
     code, text = cr_check(int(outer))
-    assert code == 1
-    assert "its pid namespace differs from that of the tree's root" in text, text
-    assert "its children get another PID namespace than it has itself" in text, text
+    assert code == 0, text
     code, text = cr_check(int(inner))
     assert code == 1
     assert "its PID namespace is nested in another one" in text, text
+
+
+def test_a_terminal_beside_a_nested_pid_namespace_is_refused(run):
+    p, _ = run("""
+import fcntl, termios
+master, slave = os.openpty()
+fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+unshare(NEWPID)
+if not os.fork():
+    time.sleep(1e6)
+ready(0)
+""")
+    code, text = cr_check(p.pid)
+    assert code == 1
+    assert "has a terminal, and the tree has a PID namespace in a part of it only" in text, text
+
+
+def test_a_group_from_outside_of_a_nested_pid_namespace_is_refused_unless_it_is_the_sessions(run):
+    p, (first,) = run("""
+r, w = os.pipe()
+middle = os.fork()
+if not middle:
+    os.setpgid(0, 0)
+    unshare(NEWPID)
+    first = os.fork()
+    if not first:
+        time.sleep(1e6)
+    os.write(w, b"%d" % first)
+    time.sleep(1e6)
+ready(os.read(r, 20).decode())
+""")
+    code, text = cr_check(p.pid)
+    assert code == 1
+    assert f"process {first} (" in text and "the leader of its group is outside of its PID namespace" in text, text
 
 
 NAMESPACE = """
@@ -283,21 +346,76 @@ ready(first)
 """
 
 
-def test_a_process_brought_into_a_pid_namespace_is_refused(run):
-    _, (first,) = run(NAMESPACE % "")
-    other, (guest,) = run(f"""
-libc.setns(os.open("/proc/{first}/ns/pid", 0), 0)
+def numbers(pid):
+    """What it, its group and its session are in all PID namespaces."""
+    with open(f"/proc/{pid}/status", encoding="ascii") as f:
+        return {line.split(":")[0]: line.split()[1:] for line in f if line.startswith("NS")}
+
+
+GUEST = """
+libc.setns(os.open("/proc/%s/ns/pid", 0), 0)
+r, w = os.pipe()
 guest = os.fork()
 if not guest:
+    os.setsid()
+    os.write(w, b".")
     time.sleep(1e6)
+os.read(r, 1)
 ready(guest)
-""")
+"""
+
+
+def test_who_has_entered_a_pid_namespace_is_saved_with_it_only(run, tmp_path):
+    p, (first,) = run(NAMESPACE % "")
+    other, (guest,) = run(GUEST % first)
     code, text = cr_check(int(first))
     assert code == 1
     assert f"process {guest} (" in text and "outside of the tree is in its pid namespace" in text, text
-    code, text = cr_check(int(first), "-t", guest)
+    code, text = cr_check(other.pid)
     assert code == 1
-    assert f"it was brought into the PID namespace of process {first} from outside" in text, text
+    assert "the first process of its PID namespace is not in the tree" in text, text
+    before = numbers(first), numbers(guest)
+    images = tmp_path / "images"
+    images.mkdir()
+    # They fall to us, who reap them.
+    for parent in (p, other):
+        parent.kill()
+        parent.wait()
+    done = cr("dump", images, "-t", first, "-t", guest)
+    assert done.returncode == 0, done.log
+    done = cr("restore", images, "-d", "--keep-outer-pids")
+    assert done.returncode == 0, done.log
+    try:
+        assert (numbers(first), numbers(guest)) == before
+        assert os.readlink(f"/proc/{first}/ns/pid") == os.readlink(f"/proc/{guest}/ns/pid")
+    finally:
+        os.kill(int(first), signal.SIGKILL)
+        wait_for(lambda: proc_state(int(guest)) in (None, "Z"), 10, "the guest does not end")
+        reap_orphans()
+
+
+def test_who_entered_a_pid_namespace_before_it_can_be_made_again_is_refused(run):
+    p, (guest,) = run("""
+r, w = os.pipe()
+go, started = os.pipe()
+early = os.fork()
+if not early:
+    libc.setns(os.open("/proc/%d/ns/pid" % int(os.read(go, 20)), 0), 0)
+    guest = os.fork()
+    if not guest:
+        time.sleep(1e6)
+    os.write(w, b"%d" % guest)
+    time.sleep(1e6)
+unshare(NEWPID)
+first = os.fork()
+if not first:
+    time.sleep(1e6)
+os.write(started, b"%d" % first)
+ready(os.read(r, 20).decode())
+""")
+    code, text = cr_check(p.pid)
+    assert code == 1
+    assert f"process {guest} (" in text and "is not in the tree, or was found after it" in text, text
 
 
 def test_outer_numbers_in_a_pid_namespace_are_refused(run):

@@ -417,3 +417,112 @@ TEST("a chain of a hundred thousand processes is planned without recursion")
 	lineage_done(&l);
 	arena_done(&arena);
 }
+
+/* Process pid of namespace ns, which is `level` below the outermost. Group and session show where their leader does. */
+static struct kin *add_in(struct lineage *l, uint32_t pid, struct kin *parent, uint32_t sid, uint32_t pgid, uint32_t ns,
+			  unsigned int level)
+{
+	const struct kin *session = lineage_find(l, sid), *group = lineage_find(l, pgid);
+	struct kin *k = add(l, pid, parent, sid, pgid);
+
+	k->place = (struct pid_place){
+		.ns = ns, .levels = level,
+		.sid_levels = session ? MIN(session->place.levels, level) : level,
+		.pgid_levels = group ? MIN(group->place.levels, level) : level,
+	};
+	return k;
+}
+
+static struct kin *add_first(struct lineage *l, uint32_t pid, struct kin *parent, uint32_t sid, uint32_t pgid, uint32_t ns,
+			     unsigned int level)
+{
+	struct kin *k = add_in(l, pid, parent, sid, pgid, ns, level);
+
+	k->place.first = true;
+	return k;
+}
+
+/* 10 in the outer one, 20 the first of 5, 30 in 20 the first of 6. */
+static struct kin *nest(struct lineage *l)
+{
+	struct kin *root = add_in(l, 10, NULL, 10, 10, 0, 1), *first = add_first(l, 20, root, 10, 10, 5, 2);
+
+	add_in(l, 21, first, 21, 21, 5, 2);
+	add_first(l, 30, first, 10, 10, 6, 3);
+	return root;
+}
+
+static void nested(struct lineage *l)
+{
+	struct kin *root = nest(l);
+
+	add_in(l, 22, root, 10, 10, 5, 2);		/* entered, from right above */
+	add_in(l, 31, root, 31, 31, 6, 3);		/* entered, from further up */
+	add_in(l, 23, lineage_find(l, 20), 15, 15, 5, 2);	/* of a session whose leader is gone */
+	add_in(l, 40, NULL, 10, 10, 5, 2);		/* by somebody who is not in the tree */
+}
+
+static void entered_too_early(struct lineage *l)
+{
+	struct kin *root = add_in(l, 10, NULL, 10, 10, 0, 1);
+
+	add_in(l, 19, root, 10, 10, 5, 2);
+	add_first(l, 20, root, 10, 10, 5, 2);
+}
+
+static void climbed_up(struct lineage *l)
+{
+	nest(l);
+	add_in(l, 50, lineage_find(l, 30), 10, 10, 5, 2);
+}
+
+static void two_firsts(struct lineage *l)
+{
+	add_first(l, 60, nest(l), 10, 10, 5, 2);
+}
+
+static void level_left_out(struct lineage *l)
+{
+	add_first(l, 60, nest(l), 10, 10, 7, 3);
+}
+
+static void group_from_above(struct lineage *l)
+{
+	struct kin *root = nest(l);
+
+	add_in(l, 11, root, 10, 11, 0, 1);
+	add_in(l, 24, lineage_find(l, 20), 10, 11, 5, 2)->place.pgid_levels = 1;
+}
+
+static void session_gone_above(struct lineage *l)
+{
+	nest(l);
+	add_in(l, 24, lineage_find(l, 20), 15, 15, 5, 2)->place.sid_levels = 1;
+}
+
+static void group_gone_above(struct lineage *l)
+{
+	nest(l);
+	add_in(l, 24, lineage_find(l, 20), 10, 16, 5, 2)->place.pgid_levels = 1;
+}
+
+static void sibling_of_first(struct lineage *l)
+{
+	struct kin *root = add_in(l, 10, NULL, 10, 10, 0, 1);
+
+	add_first(l, 20, root, 20, 20, 5, 2);
+	add_in(l, 22, root, 20, 20, 5, 2);
+}
+
+TEST("processes of nested PID namespaces are born there, or enter them once they are there")
+{
+	ASSERT_STREQ(problem_of(nested), "");
+	ASSERT_CONTAINS(problem_of(entered_too_early), "not yet");
+	ASSERT_CONTAINS(problem_of(climbed_up), "not there");
+	ASSERT_CONTAINS(problem_of(two_firsts), "two first");
+	ASSERT_CONTAINS(problem_of(level_left_out), "right above");
+	ASSERT_CONTAINS(problem_of(group_from_above), "leader of its group is outside");
+	ASSERT_CONTAINS(problem_of(session_gone_above), "leader of its session is gone, and was");
+	ASSERT_CONTAINS(problem_of(group_gone_above), "leader of its group is gone, and was");
+	ASSERT_CONTAINS(problem_of(sibling_of_first), "is the first of a PID namespace");
+}

@@ -228,7 +228,13 @@ TEST("a PID namespace is its first process and what is below it")
 	fixture_end(&f.images);
 
 	family_begin(&f);
-	f.p[2].parent = NULL;			/* a second root */
+	f.p[2].parent = NULL;			/* who entered it */
+	ASSERT_OK(ns_restore_check_pidns(&f.ctx));
+	f.ids[1].pid_ns_id = 31;		/* nested, as pstree.img tells */
+	f.pst[1].has_pid_ns_id = true;
+	f.pst[1].pid_ns_id = 31;
+	ASSERT_OK(ns_restore_check_pidns(&f.ctx));
+	f.pst[1].pid_ns_id = 32;
 	ASSERT_EQ(ns_restore_check_pidns(&f.ctx), -EOPNOTSUPP);
 	fixture_end(&f.images);
 

@@ -26,7 +26,7 @@ static void numbers_set(PidNumbersEntry *e, uint32_t at[3], uint32_t outer, uint
 static void pids_begin(struct pids_fixture *f)
 {
 	*f = (struct pids_fixture){ .ctx = { .opts = &f->opts, .inventory = &f->inventory, .procs = &f->p, .n_procs = 1 },
-				    .p = { .pst = &f->e, .ids = &f->ids }, .threads = { 7, 8 } };
+				    .p = { .ctx = &f->ctx, .pst = &f->e, .ids = &f->ids }, .threads = { 7, 8 } };
 	inventory_entry__init(&f->inventory);
 	task_kobj_ids_entry__init(&f->ids);
 	task_kobj_ids_entry__init(&f->root_ids);
@@ -132,11 +132,78 @@ TEST("a stand-in has the number outside that its session's members know")
 	f.e.sid = helper.pid = 5;
 	numbers_set(&f.session, f.at[3], 1005, 5);
 	ASSERT_OK(restore_pids_check(&f.ctx, &f.e));
-	ASSERT_OK(restore_pids_of_helper(&f.ctx, &helper));
+	ASSERT_OK(restore_pids_of_helper(&f.ctx, &helper, 0));
 	ASSERT_EQ(helper.n_numbers, 1);
 	ASSERT_EQ(helper.numbers[0]->at[0], 1005);
 	stranger.pid = 6;
-	ASSERT_OK(restore_pids_of_helper(&f.ctx, &stranger));
+	ASSERT_OK(restore_pids_of_helper(&f.ctx, &stranger, 0));
 	ASSERT_EQ(stranger.n_numbers, 0);
 	arena_done(&f.ctx.arena);
+}
+
+/* Process 7, in the images' PID namespace 1007 outside, is 3 in one nested in that; its group is from above. */
+static void nested_begin(struct pids_fixture *f)
+{
+	pids_begin(f);
+	f->e.has_pid_ns_id = true;
+	f->e.pid_ns_id = 31;
+	for (size_t i = 0; i < 2; i++) {
+		f->at[i][2] = (uint32_t)(3 + i);
+		f->list[i]->n_at = 3;
+	}
+	f->at[2][2] = 0;
+	f->at[3][2] = 3;
+	f->group.n_at = f->session.n_at = 3;
+}
+
+TEST("a task of a nested PID namespace has its number there, and can only do without the outermost")
+{
+	struct pids_fixture f;
+	struct pid_place place;
+	struct set_tid t;
+
+	nested_begin(&f);
+	ASSERT_OK(restore_pids_check(&f.ctx, &f.e));
+	t = restore_set_tid(&f.p, 1);
+	ASSERT_EQ(t.n, 3);
+	ASSERT(t.v[0] == 4 && t.v[1] == 8 && t.v[2] == 1008);
+	ASSERT(restore_set_tid_less(&f.ctx, &t, -EEXIST));
+	ASSERT(!restore_set_tid_less(&f.ctx, &t, -EEXIST));
+	ASSERT_EQ(t.n, 2);
+	ASSERT_EQ(restore_pid_inside(&f.p, 1), 4);
+	ASSERT_EQ(restore_pgid_inside(&f.p, 7), 0);
+	place = restore_place(&f.p);
+	ASSERT(place.ns == 31 && !place.first && place.levels == 3);
+	ASSERT(place.pgid_levels == 2 && place.sid_levels == 3);
+	/* The tree is in the engine's own: every number is one that it must have. */
+	f.ids.pid_ns_id = 2;
+	f.at[0][0] = 7;
+	f.at[1][0] = 8;
+	f.at[2][0] = f.at[3][0] = 7;
+	ASSERT_OK(restore_pids_check(&f.ctx, &f.e));
+	t = restore_set_tid(&f.p, 0);
+	ASSERT(!restore_set_tid_less(&f.ctx, &t, -EEXIST));
+}
+
+#define BREAK_NESTED(what)						\
+	do {								\
+		nested_begin(&f);					\
+		what;							\
+		ASSERT_EQ(restore_pids_check(&f.ctx, &f.e), -EBADMSG);	\
+	} while (0)
+
+TEST("numbers of nested PID namespaces that cannot be are refused")
+{
+	struct pids_fixture f;
+
+	BREAK_NESTED(f.e.has_pid_ns_id = false);
+	BREAK_NESTED(f.e.pid_ns_id = 0);
+	BREAK_NESTED(f.e.n_numbers = 0; f.e.group_numbers = f.e.session_numbers = NULL);
+	BREAK_NESTED(f.numbers[1].n_at = 2);
+	BREAK_NESTED(f.numbers[0].n_at = f.numbers[1].n_at = f.group.n_at = f.session.n_at = 2);
+	BREAK_NESTED(f.numbers[0].n_at = f.numbers[1].n_at = f.group.n_at = f.session.n_at = SET_TID_MAX + 1);
+	BREAK_NESTED(f.at[0][2] = 0);
+	BREAK_NESTED(f.at[1][2] = PIDS_MAX);
+	BREAK_NESTED(f.group.n_at = 2);
+	BREAK_NESTED(f.at[3][0] = 0);		/* it shows below, but not above */
 }
