@@ -17,6 +17,13 @@ void restore_huge_pages_end(struct restore_ctx *ctx, bool failed);
 /* restore_seed.c: p's task, made by the engine; p->remote and threads are there. */
 int restore_seed(struct restore_ctx *ctx, struct restore_process *p) _must_check_;
 
+/* restore_birth.c: k's task, made by its maker; its process has remote and threads. */
+int restore_birth(struct restore_ctx *ctx, struct kin *k) _must_check_;
+/* For one that shares the engine's zone. NULL: out of memory. */
+struct remote *restore_remote(struct restore_ctx *ctx) _must_check_;
+/* restore_threads.c: all but the main one. */
+int restore_threads(struct restore_ctx *ctx, struct restore_process *p) _must_check_;
+
 /* restore_build.c: tasks with their memory and sessions; parents before children. */
 int restore_zone(struct restore_ctx *ctx) _must_check_;
 /* Where the engine works; the first processes of PID namespaces, and who is above them, still empty. */

@@ -8,10 +8,8 @@
  * the rest behind.
  */
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <fcntl.h>
 #include <linux/nsfs.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
@@ -92,26 +90,28 @@ static bool can_bear_into(const struct ns_seen *s)
 	return s && s->p && s->p->life != TASK_DEAD;
 }
 
-static int check_thread(struct dump_ctx *ctx, struct dump_process *p, const char *tid, bool leader)
+static int check_thread(struct dump_ctx *ctx, struct dump_process *p, pid_t tid)
 {
 	static const char remedy[] = "dump the namespace alone, from its first process on, or end it before";
-	char path[48];
 	struct stat now, later = { 0 };
 	const struct ns_seen *s;
+	char path[48];
 
-	snprintf(path, sizeof(path), "task/%.16s/ns/pid", tid);
+	snprintf(path, sizeof(path), "task/%d/ns/pid", tid);
 	if (fstatat(p->proc_fd, path, &now, 0) < 0)
-		return errno == ENOENT ? 0 : log_err(neg_errno(), "cannot read /proc/%d/%s", p->pid, path);
-	snprintf(path, sizeof(path), "task/%.16s/ns/pid_for_children", tid);
+		return log_err(neg_errno(), "cannot read /proc/%d/%s", p->pid, path);
+	snprintf(path, sizeof(path), "task/%d/ns/pid_for_children", tid);
+	/* ENOENT: it has none yet. */
 	if (fstatat(p->proc_fd, path, &later, 0) < 0 && errno != ENOENT)
 		return log_err(neg_errno(), "cannot read /proc/%d/%s", p->pid, path);
 	if (now.st_ino == later.st_ino)
 		return 0;
 	s = map_get(&ctx->ns_by_key, ns_key(NS_PID, later.st_ino));
-	if (!leader || !can_bear_into(s))
+	if (tid != p->pid || !can_bear_into(s))
 		return log_obstacle(remedy,
-				    "process %d (%s): children of its thread %s get another PID namespace than it has itself, %s",
-				    p->pid, p->comm, tid, leader ? "whose first process is not in the tree, or has ended" :
+				    "process %d (%s): children of its thread %d get another PID namespace than it has itself, %s",
+				    p->pid, p->comm, tid, tid == p->pid ?
+				    "whose first process is not in the tree, or has ended" :
 				    "and those of its other threads do not");
 	p->pid_ns_for_children = s->id;
 	return 0;
@@ -120,19 +120,11 @@ static int check_thread(struct dump_ctx *ctx, struct dump_process *p, const char
 /* As unshare(1) --pid --fork stays. Each thread may have its own. */
 static int check_children(struct dump_ctx *ctx, struct dump_process *p)
 {
-	_cleanup_closedir_ DIR *d = NULL;
-	const struct dirent *e;
-	int fd = openat(p->proc_fd, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC), tid, refused = 0;
+	int refused = 0;
 
-	d = fd < 0 ? NULL : fdopendir(fd);
-	if (!d)
-		return log_err(neg_errno(), "cannot list the threads of process %d", p->pid);
-	while ((e = readdir(d))) {
-		int r = 0;
+	for (size_t i = 0; i < p->n_threads; i++) {
+		int r = check_thread(ctx, p, p->threads[i].task.tid);
 
-		/* One that has ended has no children any more. */
-		if (parse_int(e->d_name, &tid) >= 0 && !(p->main_ended && tid == p->pid))
-			r = check_thread(ctx, p, e->d_name, tid == p->pid);
 		refused = r < 0 ? r : refused;
 	}
 	return refused;
