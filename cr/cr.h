@@ -54,7 +54,7 @@ struct cr_opts {
 	const pid_t *more_pids;
 	size_t n_more_pids;
 	enum cr_final_state final_state;
-	const char *freeze_cgroup;	/* directory of the tree's cgroup, or NULL */
+	const char *freeze_cgroup;	/* directory of the tree's cgroup (v2, or v1 freezer); or NULL */
 	uint64_t timeout_usec;		/* for freezing; 0: ten seconds */
 	bool tcp_established, tcp_close, skip_in_flight;
 	bool shell_job, ext_unix_sk, file_locks, link_remap;

@@ -22,7 +22,7 @@ void cmd_usage(FILE *to)
 	      "\nDump:\n"
 	      "  -R, --leave-running      let the tree go on afterwards\n"
 	      "  -s, --leave-stopped      leave it stopped\n"
-	      "      --freeze-cgroup DIR  freeze with this cgroup v2 directory\n"
+	      "      --freeze-cgroup DIR  freeze with this control group (v2; v1: its freezer)\n"
 	      "      --tcp-established    connected TCP sockets\n"
 	      "      --skip-in-flight     drop connections nobody has accepted\n"
 	      "      --network-lock M     nftables, iptables or skip\n"

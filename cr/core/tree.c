@@ -5,6 +5,9 @@
  * is frozen, then thaw: all stay in their ptrace stops, where (unlike in the freezer) batches
  * can run. Without one, a process whose threads are all stopped cannot make new threads or
  * children, so seizing goes parents first and looks again until nothing new turns up.
+ *
+ * What cgroup v1 has frozen does not stop: there all are seized and interrupted first, and waited for
+ * when the group thaws. None of them gets back to its program.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -19,10 +22,10 @@
 #include "core/pids.h"
 #include "core/tree.h"
 #include "kernel/stat.h"
+#include "ns/cgroup.h"
 #include "task/regs.h"
 #include "util/timer.h"
 
-#define SEIZE_TIMEOUT_USEC	(10ull * 1000000)
 #ifndef PIDFD_THREAD
 #define PIDFD_THREAD	O_EXCL
 #endif
@@ -32,11 +35,6 @@
 #define NUDGES_MAX		100u
 /* Others stop within microseconds. */
 #define VFORK_PATIENCE_USEC	20000u
-
-static uint64_t timeout(const struct dump_ctx *ctx)
-{
-	return ctx->opts->timeout_usec ? ctx->opts->timeout_usec : SEIZE_TIMEOUT_USEC;
-}
 
 /* A thread that lives, of a process whose main thread has ended. 0: there is none. */
 static pid_t thread_alive(pid_t pid)
@@ -170,11 +168,11 @@ static int seize_patiently(struct dump_ctx *ctx, struct dump_process *p, struct 
 
 	if (thaw)
 		log_debug("task %d waits in vfork(): its group runs on for a moment", t->tid);
-	r = f < 0 ? f : task_seize_wait(t, timeout(ctx));
+	r = f < 0 ? f : task_seize_wait(t, tree_timeout_usec(ctx));
 	if (thaw && f >= 0)
 		f = freezer_set(cg, 1);
 	if (thaw && f >= 0)
-		f = freezer_wait(cg, 1, timeout(ctx));
+		f = freezer_wait(cg, 1, tree_timeout_usec(ctx));
 	return f < 0 ? log_err(f, "cannot thaw and freeze %s", cg) : r;
 }
 
@@ -186,6 +184,10 @@ static int seize_failed(struct dump_process *p, pid_t tid, int r)
 	if (r == -ETIMEDOUT && waits_for_vfork(p, tid))
 		return log_obstacle("wait until its child has started its program",
 				    "task %d waits in vfork() for its child to execute a program or to end",
+				    tid);
+	if (r == -ETIMEDOUT && cgroup_is_frozen(p))
+		return log_obstacle("thaw it, or give it by --freeze-cgroup",
+				    "task %d does not stop: its control group is frozen (freezer of cgroup v1)",
 				    tid);
 	if (r == -ETIMEDOUT)
 		return log_obstacle("see ps -o pid,wchan and dmesg for what it waits for",
@@ -217,6 +219,18 @@ static bool thread_is_the_kernels(struct dump_process *p, pid_t tid)
 	       proc_stat_parse(text, &st) >= 0 && st.flags & (PF_IO_WORKER | PF_USER_WORKER);
 }
 
+static int thread_stopped(struct dump_ctx *ctx, struct dump_process *p, struct dump_thread *th)
+{
+	int r = task_get_regs(&th->task);
+
+	if (r < 0)
+		return log_err(r, "cannot read the registers of task %d", th->task.tid);
+	if (th->task.group_stop_signal)
+		p->life = TASK_STOPPED;
+	th->core = ARENA_MSG(&ctx->arena, CoreEntry, core_entry);
+	return th->core ? 0 : -ENOMEM;
+}
+
 static int thread_seize(struct dump_ctx *ctx, struct dump_process *p, pid_t tid)
 {
 	struct dump_thread *th = ARENA_PUSH(&ctx->arena, p->threads, p->n_threads);
@@ -231,7 +245,10 @@ static int thread_seize(struct dump_ctx *ctx, struct dump_process *p, pid_t tid)
 		p->n_threads--;
 		return r == -ENOENT || r == -ESRCH ? 0 : log_err(r, "cannot read the ids of task %d", tid);
 	}
-	r = task_seize(&th->task, 0, ctx->opts->freeze_cgroup ? VFORK_PATIENCE_USEC : timeout(ctx));
+	if (ctx->stop_on_thaw)
+		r = task_seize_begin(&th->task, 0);
+	else
+		r = task_seize(&th->task, 0, ctx->opts->freeze_cgroup ? VFORK_PATIENCE_USEC : tree_timeout_usec(ctx));
 	if (r == -ETIMEDOUT && ctx->opts->freeze_cgroup)
 		r = seize_patiently(ctx, p, &th->task);
 	if (r < 0 && r != -ESRCH)
@@ -240,17 +257,9 @@ static int thread_seize(struct dump_ctx *ctx, struct dump_process *p, pid_t tid)
 		p->n_threads--;
 		return 0;
 	}
-	if (r < 0)
-		return r;
-	r = task_get_regs(&th->task);
-	if (r < 0)
-		return log_err(r, "cannot read the registers of task %d", tid);
-	if (th->task.group_stop_signal)
-		p->life = TASK_STOPPED;
-	th->core = ARENA_MSG(&ctx->arena, CoreEntry, core_entry);
-	if (!th->core)
-		return -ENOMEM;
-	return 1;
+	if (r >= 0 && !ctx->stop_on_thaw)
+		r = thread_stopped(ctx, p, th);
+	return r < 0 ? r : 1;
 }
 
 /* Seizes what /proc/PID/task lists; 1 if something new was there. */
@@ -380,6 +389,9 @@ static int children_of(struct dump_ctx *ctx, struct dump_process *p, pid_t tid, 
 	char path[64], *save = NULL;
 	int r;
 
+	/* It stops when they have executed a program: they are looked for after the thaw. */
+	if (ctx->stop_on_thaw && waits_for_vfork(p, tid))
+		return 0;
 	snprintf(path, sizeof(path), "task/%d/children", tid);
 	r = read_file_at(p->proc_fd, path, READ_FILE_MAX, &text, NULL);
 	if (r < 0)
@@ -480,135 +492,83 @@ static int freeze_begin(struct dump_ctx *ctx)
 	if (!cg)
 		return 0;
 	r = freezer_get(cg);
+	if (r == -EBUSY)
+		return log_obstacle("thaw that one before", "%s: a control group above it is frozen", cg);
 	if (r < 0)
-		return log_err(r, "%s: no cgroup v2 freezer", cg);
+		return log_err(r, "%s: no control group with a freezer", cg);
 	ctx->was_frozen = r;
 	ctx->freezer_used = true;
 	r = freezer_set(cg, 1);
 	if (r >= 0)
-		r = freezer_wait(cg, 1, timeout(ctx));
+		r = freezer_wait(cg, 1, tree_timeout_usec(ctx));
 	return r < 0 ? log_err(r, "cannot freeze %s", cg) : 0;
+}
+
+/* After a thaw: all that task_seize_begin() was called for. After failures too, so that they can be let go. */
+static int wait_for_stops(struct dump_ctx *ctx)
+{
+	int r, ret = 0;
+
+	for (size_t i = 0; i < ctx->n_procs; i++) {
+		struct dump_process *p = ctx->procs[i];
+
+		for (size_t k = 0; k < p->n_threads; k++) {
+			struct dump_thread *th = &p->threads[k];
+
+			r = task_seize_wait(&th->task, tree_timeout_usec(ctx));
+			if (r == -ESRCH)
+				r = log_err(r, "task %d ended while the tree was being stopped; try again",
+					    th->task.tid);
+			else if (r < 0)
+				r = seize_failed(p, th->task.tid, r);
+			else
+				r = thread_stopped(ctx, p, th);
+			ret = ret < 0 ? ret : r;
+		}
+	}
+	return ret;
+}
+
+/* What was made while they were on their way to stop. */
+static int look_again_all(struct dump_ctx *ctx)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < ctx->n_procs && r >= 0; i++)
+		if (ctx->procs[i]->life != TASK_DEAD)
+			r = look_again(ctx, ctx->procs[i]);
+	return r;
+}
+
+static int add_roots(struct dump_ctx *ctx)
+{
+	int r = tree_add(ctx, NULL, ctx->opts->pid);
+
+	for (size_t i = 0; r >= 0 && i < ctx->opts->n_more_pids; i++)
+		if (!dump_process_find(ctx, ctx->opts->more_pids[i]))
+			r = tree_add(ctx, NULL, ctx->opts->more_pids[i]);
+	return r;
 }
 
 int tree_seize(struct dump_ctx *ctx)
 {
-	int r = freeze_begin(ctx);
+	const char *cg = ctx->opts->freeze_cgroup;
+	int r = freeze_begin(ctx), thawed, stopped;
 
 	if (r < 0)
 		return r;
-	r = tree_add(ctx, NULL, ctx->opts->pid);
-	for (size_t i = 0; r >= 0 && i < ctx->opts->n_more_pids; i++)
-		if (!dump_process_find(ctx, ctx->opts->more_pids[i]))
-			r = tree_add(ctx, NULL, ctx->opts->more_pids[i]);
-	if (r < 0)
+	ctx->stop_on_thaw = cg && freezer_is_v1(cg);
+	r = add_roots(ctx);
+	if (r < 0 && !ctx->stop_on_thaw)
 		return r;
-	if (ctx->opts->freeze_cgroup) {
-		r = freezer_set(ctx->opts->freeze_cgroup, 0);
-		if (r < 0)
-			return log_err(r, "cannot thaw %s", ctx->opts->freeze_cgroup);
+	thawed = cg ? freezer_set(cg, 0) : 0;
+	if (thawed < 0)
+		return log_err(thawed, "cannot thaw %s", cg);
+	if (ctx->stop_on_thaw) {
+		ctx->stop_on_thaw = false;
+		stopped = wait_for_stops(ctx);
+		if (r >= 0)
+			r = stopped < 0 ? stopped : look_again_all(ctx);
 	}
-	return leave_vdso_all(ctx);
-}
-
-static int process_kill(struct dump_process *p)
-{
-	if (p->life == TASK_DEAD)
-		return 0;
-	return kill(p->pid, SIGKILL) < 0 && errno != ESRCH ? neg_errno() : 0;
-}
-
-/* As its tracer we reap its threads; the leader stays for its own parent. How many are left? */
-static size_t process_reap(struct dump_process *p)
-{
-	size_t left = 0;
-
-	for (size_t i = p->n_threads; i-- > 0;)
-		left += p->threads[i].task.seized && !task_reap(&p->threads[i].task, false);
-	return left;
-}
-
-/*
- * All have been killed. In any order: the last thread of a PID namespace's first process waits for
- * all others in there to be reaped, wherever they are in the tree; by others, if their parents are
- * outside of that namespace.
- */
-static void tree_reap(struct dump_ctx *ctx)
-{
-	uint64_t until = clock_usec(CLOCK_MONOTONIC) + SEIZE_TIMEOUT_USEC;
-
-	for (;;) {
-		size_t left = 0;
-
-		for (size_t i = ctx->n_procs; i-- > 0;)
-			left += process_reap(ctx->procs[i]);
-		if (!left)
-			return;
-		if (clock_usec(CLOCK_MONOTONIC) > until) {
-			log_warn("%zu of its tasks have been killed and do not end: their parents do not reap them", left);
-			return;
-		}
-		nanosleep(&(struct timespec){ .tv_nsec = REAP_NSEC }, NULL);
-	}
-}
-
-static int process_release(struct dump_process *p, enum cr_final_state state)
-{
-	bool stop = state == CR_LEAVE_STOPPED;
-	int r = 0, bad = 0;
-
-	remote_close(&p->remote);
-	if (state == CR_KILL)
-		return process_kill(p);
-	for (size_t i = 0; i < p->n_threads; i++)
-		stop |= p->threads[i].task.stop_held_back > 0;
-	if (stop && p->n_threads)
-		kill(p->pid, SIGSTOP);
-	for (size_t i = 0; i < p->n_threads; i++) {
-		struct task *t = &p->threads[i].task;
-
-		if (!t->seized)
-			continue;
-		/* One that stopped only after our time was up has none of ours. */
-		r = t->regs_read ? task_put_regs(t) : 0;
-		bad = r < 0 ? r : bad;
-		r = task_detach(t);
-		bad = r < 0 ? r : bad;
-	}
-	return bad < 0 ? log_err(bad, "cannot let process %d go", p->pid) : 0;
-}
-
-int tree_release(struct dump_ctx *ctx, enum cr_final_state state)
-{
-	const char *cg = ctx->freezer_used ? ctx->opts->freeze_cgroup : NULL;
-	bool freeze = cg && (state == CR_LEAVE_FROZEN || (ctx->was_frozen && state != CR_KILL));
-	int r, bad = 0;
-
-	/* Zones are unmapped by calls in the tasks, which do not run in a frozen group. */
-	for (size_t i = 0; i < ctx->n_procs; i++) {
-		struct dump_process *p = ctx->procs[i];
-
-		if (p->n_threads && state != CR_KILL) {
-			r = remote_unmap(&p->remote, &p->threads[0].task);
-			bad = r < 0 ? r : bad;
-		}
-	}
-	if (cg) {
-		r = freezer_set(cg, freeze);
-		bad = r < 0 ? log_err(r, "cannot %s %s", freeze ? "freeze" : "thaw", cg) : bad;
-	}
-	for (size_t i = ctx->n_procs; i-- > 0;) {
-		r = process_release(ctx->procs[i], state);
-		bad = r < 0 ? r : bad;
-	}
-	if (state == CR_KILL)
-		tree_reap(ctx);
-	if (freeze) {
-		r = freezer_wait(cg, 1, timeout(ctx));
-		bad = r < 0 ? log_err(r, "%s does not freeze again", cg) : bad;
-	}
-	for (size_t i = 0; i < ctx->n_procs; i++) {
-		close_fdp(&ctx->procs[i]->proc_fd);
-		close_fdp(&ctx->procs[i]->pidfd);
-	}
-	return bad;
+	return r < 0 ? r : leave_vdso_all(ctx);
 }

@@ -16,4 +16,7 @@ int tree_seize(struct dump_ctx *ctx) _must_check_;
  */
 int tree_release(struct dump_ctx *ctx, enum cr_final_state state) _must_check_;
 
+/* How long tasks may take to stop, groups to freeze. */
+uint64_t tree_timeout_usec(const struct dump_ctx *ctx);
+
 #endif

@@ -26,6 +26,9 @@ enum cgroup_mode {
  */
 int cgroup_dump(struct dump_ctx *ctx) _must_check_;
 
+/* Does p stand in a group that the freezer of cgroup v1 holds? */
+bool cgroup_is_frozen(const struct dump_process *p);
+
 /*
  * cgroup_id.c. The path, in the unified hierarchy, of the group that a socket of p is in (id: as
  * sock_diag gives it) if that is not p's own; else NULL. In the arena.

@@ -4,6 +4,8 @@
  *   sets         what /proc/PID/task/TID/cgroup says, each combination once
  *   controllers  the groups those sets name, with limits, owners and modes, so that a group
  *                which is not there at restore can be made
+ *
+ * All hierarchies are there: the unified one (v2, ""), those of v1's controllers and the named ones.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -13,14 +15,13 @@
 #include "ns/cgroup_state.h"
 #include "ns/state.h"
 
-#define VALUE_MAX 4096u
-
 struct cg_dump {
 	struct arena *a;
 	struct cg_set *sets;	/* ids from 1; [0] is ours */
 	size_t n;
 	struct cg_set roots;	/* of the tree's cgroup namespace; none: it is ours */
 	struct mount_table mounts;
+	const char *frozen;	/* --freeze-cgroup, if it was so before us; or NULL */
 };
 
 static int set_id(struct cg_dump *cg, const struct cg_set *set, uint32_t *ret)
@@ -73,74 +74,32 @@ static int collect_process(struct cg_dump *cg, struct dump_process *p)
 	return 0;
 }
 
-static CgroupPerms *perms_of(struct arena *a, int dirfd, const char *name)
+/* The group that stood still before we came, and does again afterwards, is thawed at the moment. */
+static int note_frozen(struct cg_dump *cg, int fd, CgroupDirEntry *dir)
 {
-	CgroupPerms *p = ARENA_MSG(a, CgroupPerms, cgroup_perms);
-	struct stat st;
+	CgroupPropEntry *e = (CgroupPropEntry *)cgroup_prop_find(dir, "freezer.state");
+	struct stat st, other;
 
-	if (!p || fstatat(dirfd, name, &st, AT_EMPTY_PATH) < 0)
-		return NULL;
-	p->mode = st.st_mode;
-	p->uid = st.st_uid;
-	p->gid = st.st_gid;
-	return p;
-}
-
-/* 1: read, 0: not there or not one line. */
-static int read_property(struct arena *a, int dirfd, const char *name, CgroupPropEntry **ret)
-{
-	_cleanup_free_ char *text = NULL;
-	CgroupPropEntry *e;
-	char *end;
-	bool members = !strcmp(name, "cgroup.procs") || !strcmp(name, "tasks") ||
-		       !strcmp(name, "cgroup.threads");
-
-	if (!members && read_file_at(dirfd, name, VALUE_MAX, &text, NULL) < 0)
+	if (!e || !cg->frozen || fstat(fd, &st) < 0 || stat(cg->frozen, &other) < 0 ||
+	    st.st_ino != other.st_ino || st.st_dev != other.st_dev)
 		return 0;
-	if (members && faccessat(dirfd, name, F_OK, 0) < 0)
-		return 0;
-	end = text ? strchr(text, '\n') : NULL;
-	if (end && end[1])
-		return 0;
-	if (end)
-		*end = '\0';
-	e = ARENA_MSG(a, CgroupPropEntry, cgroup_prop_entry);
-	if (!e)
-		return -ENOMEM;
-	e->name = (char *)name;
-	e->value = arena_strdup(a, text ? text : "");
-	e->perms = perms_of(a, dirfd, name);
-	if (!e->value)
-		return -ENOMEM;
-	*ret = e;
-	return 1;
+	e->value = arena_strdup(cg->a, "FROZEN");
+	return e->value ? 0 : -ENOMEM;
 }
 
 static int fill_dir(struct cg_dump *cg, const struct cg_hierarchy *h, const char *path,
 		    CgroupDirEntry *dir)
 {
 	_cleanup_close_ int fd = cgroup_open_dir(h, path);
+	int r;
 
 	dir->dir_name = (char *)path;
 	if (fd == -ENOENT || fd == -EXDEV)	/* removed while in use; elsewhere */
 		return 0;
 	if (fd < 0)
 		return fd;
-	dir->dir_perms = perms_of(cg->a, fd, "");
-	for (size_t i = 0; cgroup_properties[i]; i++) {
-		CgroupPropEntry *e, **slot;
-		int r = read_property(cg->a, fd, cgroup_properties[i], &e);
-
-		if (r < 0)
-			return r;
-		if (!r)
-			continue;
-		slot = ARENA_PUSH(cg->a, dir->properties, dir->n_properties);
-		if (!slot)
-			return -ENOMEM;
-		*slot = e;
-	}
-	return 0;
+	r = cgroup_props_read(cg->a, fd, dir);
+	return r < 0 ? r : note_frozen(cg, fd, dir);
 }
 
 static bool has_dir(const CgControllerEntry *c, const char *path)
@@ -151,16 +110,30 @@ static bool has_dir(const CgControllerEntry *c, const char *path)
 	return false;
 }
 
+/* "cpu,cpuacct": a hierarchy of two. */
+static int fill_names(struct cg_dump *cg, const char *name, CgControllerEntry *c)
+{
+	char *list = arena_strdup(cg->a, name);
+
+	for (char *comma; list; list = comma) {
+		char **slot = ARENA_PUSH(cg->a, c->cnames, c->n_cnames);
+
+		if (!slot)
+			return -ENOMEM;
+		*slot = list;
+		comma = strchr(list, ',');
+		if (comma)
+			*comma++ = '\0';
+	}
+	return c->n_cnames ? 0 : -ENOMEM;
+}
+
 static int fill_controller(struct cg_dump *cg, const char *name, CgControllerEntry *c)
 {
 	struct cg_hierarchy h = { .name = name, .root = "/" };
-	int r = 0;
+	int r = fill_names(cg, name, c);
 
 	cgroup_find_mount(&cg->mounts, &h);
-	c->cnames = arena_alloc(cg->a, sizeof(*c->cnames));
-	if (!c->cnames)
-		return -ENOMEM;
-	c->cnames[c->n_cnames++] = (char *)name;
 	for (size_t i = 1; r >= 0 && h.fd >= 0 && i < cg->n; i++) {
 		const char *path = cgroup_path_in(&cg->sets[i], name);
 		CgroupDirEntry **slot;
@@ -244,7 +217,8 @@ static int write_sets(struct dump_ctx *ctx, struct cg_dump *cg)
 
 int cgroup_dump(struct dump_ctx *ctx)
 {
-	struct cg_dump cg = { .a = &ctx->arena };
+	struct cg_dump cg = { .a = &ctx->arena,
+			      .frozen = ctx->was_frozen ? ctx->opts->freeze_cgroup : NULL };
 	uint32_t own;
 	int r = read_set(&cg, AT_FDCWD, "/proc/self/cgroup", &own);
 

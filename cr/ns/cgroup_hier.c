@@ -1,31 +1,13 @@
 /* /proc/PID/cgroup (cgroups(7)) and the mounts of its hierarchies. */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
+#include <sys/syscall.h>
 
 #include "ns/cgroup_state.h"
+#include "ns/mountapi.h"
 #include "ns/state.h"
-
-const char *const cgroup_properties[] = {
-	/* v2 */
-	"memory.min", "memory.low", "memory.high", "memory.max", "memory.swap.high",
-	"memory.swap.max", "memory.zswap.max", "memory.oom.group", "pids.max", "cpu.weight",
-	"cpu.max", "cpu.max.burst", "io.weight", "cpuset.cpus", "cpuset.mems",
-	/* v1 */
-	"memory.limit_in_bytes", "memory.soft_limit_in_bytes", "cpu.shares", "cpu.cfs_period_us",
-	"cpu.cfs_quota_us", "blkio.weight",
-	/* for their owners: delegation */
-	"cgroup.procs", "cgroup.threads", "cgroup.subtree_control", "tasks",
-	NULL
-};
-
-bool cgroup_property_is_known(const char *name)
-{
-	for (size_t i = 0; cgroup_properties[i]; i++)
-		if (!strcmp(cgroup_properties[i], name))
-			return true;
-	return false;
-}
 
 static int compare(const void *a, const void *b)
 {
@@ -98,6 +80,48 @@ static bool has_options(const char *options, const char *names)
 	return true;
 }
 
+bool cgroup_names_equal(const char *a, const char *b)
+{
+	return strlen(a) == strlen(b) && has_options(a, b);
+}
+
+bool cgroup_is_called(const char *name, const char *controller, size_t n)
+{
+	char word[NAME_MAX + 8];
+
+	if (!n || !*name || n > NAME_MAX)
+		return !n && !*name;
+	snprintf(word, sizeof(word), "name=%.*s", (int)n, controller);
+	return has_options(name, word) || has_options(name, word + strlen("name="));
+}
+
+int cgroup_mount_v1(const char *name)
+{
+	_cleanup_close_ int fs = (int)syscall(SYS_fsopen, "cgroup", FSOPEN_CLOEXEC);
+	_cleanup_free_ char *words = strdup(name);
+	char *save = NULL;
+	bool named = str_starts(name, "name=");
+	int fd;
+
+	if (!words)
+		return -ENOMEM;
+	if (fs < 0 || (named && syscall(SYS_fsconfig, fs, FSCONFIG_SET_FLAG, "none", NULL, 0) < 0))
+		return neg_errno();
+	for (char *w = strtok_r(words, ",", &save); w; w = strtok_r(NULL, ",", &save)) {
+		long r = named ? syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, "name",
+					 w + strlen("name="), 0)
+			       : syscall(SYS_fsconfig, fs, FSCONFIG_SET_FLAG, w, NULL, 0);
+
+		if (r < 0)
+			return neg_errno();
+		named = false;
+	}
+	if (syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+		return neg_errno();
+	fd = (int)syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, 0);
+	return fd < 0 ? neg_errno() : fd;
+}
+
 void cgroup_find_mount(const struct mount_table *t, struct cg_hierarchy *h)
 {
 	const char *fstype = *h->name ? "cgroup" : "cgroup2";
@@ -113,8 +137,11 @@ void cgroup_find_mount(const struct mount_table *t, struct cg_hierarchy *h)
 		if (!best || strlen(m->root) < strlen(best->root))
 			best = m;
 	}
-	if (!best)
+	if (!best) {
+		/* Without the tree's knowledge, for as long as we are. */
+		h->fd = *h->name ? cgroup_mount_v1(h->name) : -EBADF;
 		return;
+	}
 	h->root = best->root;
 	h->fd = open(best->mountpoint, O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
@@ -126,4 +153,32 @@ int cgroup_open_dir(const struct cg_hierarchy *h, const char *path)
 	if (!rel)
 		return -EXDEV;
 	return open_on_mount(h->fd, rel, O_PATH | O_DIRECTORY);
+}
+
+bool cgroup_is_frozen(const struct dump_process *p)
+{
+	_cleanup_close_ int self = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_free_ char *text = NULL, *state = NULL;
+	_cleanup_close_ int dir = -EBADF;
+	struct cg_hierarchy h = { .root = "/", .fd = -EBADF };
+	struct mount_table mounts;
+	struct arena a;
+	struct cg_set set;
+
+	arena_init(&a);
+	if (self >= 0 && mountinfo_read(&a, self, &mounts) >= 0 &&
+	    read_file_at(p->proc_fd, "cgroup", READ_FILE_MAX, &text, NULL) >= 0 &&
+	    cgroup_parse(&a, text, &set) >= 0) {
+		for (size_t i = 0; i < set.n && dir < 0; i++) {
+			h.name = set.members[i].name;
+			if (!*h.name || !has_options(h.name, "freezer"))
+				continue;
+			cgroup_find_mount(&mounts, &h);
+			dir = h.fd < 0 ? -EBADF : cgroup_open_dir(&h, set.members[i].path);
+		}
+	}
+	close_fdp(&h.fd);
+	arena_done(&a);
+	return dir >= 0 && read_file_at(dir, "freezer.state", 64, &state, NULL) >= 0 &&
+	       !str_starts(state, "THAWED");
 }

@@ -15,25 +15,6 @@
 
 #define SETS_MAX 65536u
 
-/* A group that was not there. */
-struct cg_made {
-	const struct cg_hierarchy *h;
-	char *path;
-};
-
-struct cg_restore {
-	struct arena *a;
-	int mode;
-	uint32_t own_id;		/* inventory.root_cg_set: whoever restores */
-	struct cg_set own;		/* where we are now */
-	struct cg_set *sets;
-	size_t n;
-	struct cg_hierarchy *hierarchies;
-	size_t n_hierarchies;
-	struct cg_made *made;		/* parents before children */
-	size_t n_made;
-};
-
 static const struct cg_set *set_by_id(const struct cg_restore *cg, uint32_t id)
 {
 	if (!id || id == cg->own_id)
@@ -44,10 +25,10 @@ static const struct cg_set *set_by_id(const struct cg_restore *cg, uint32_t id)
 	return NULL;
 }
 
-static struct cg_hierarchy *hierarchy_by_name(struct cg_restore *cg, const char *name)
+struct cg_hierarchy *cgroup_hierarchy(struct cg_restore *cg, const char *name)
 {
 	for (size_t i = 0; i < cg->n_hierarchies; i++)
-		if (!strcmp(cg->hierarchies[i].name, name))
+		if (cgroup_names_equal(cg->hierarchies[i].name, name))
 			return &cg->hierarchies[i];
 	return NULL;
 }
@@ -59,16 +40,16 @@ static const char *new_root(const struct cr_opts *opts, const char *name)
 		const char *spec = opts->cgroup_roots[i], *slash = strchr(spec, '/');
 		size_t n = (size_t)(slash - spec);
 
-		if (!n || (n - 1 == strlen(name) && !strncmp(spec, name, n - 1)))
+		if (!n || cgroup_is_called(name, spec, n - 1))
 			return slash;
 	}
 	return NULL;
 }
 
-/* Below the root task's old group becomes below the new root. */
-static const char *rewrite(struct cg_restore *cg, const char *to, const char *path,
-			   const char *old_root)
+const char *cgroup_new_path(struct cg_restore *cg, const char *name, const char *path,
+			    const char *old_root)
 {
+	const char *to = new_root(cg->opts, name);
 	const char *rest = old_root ? path_below(path, old_root) : NULL;
 
 	return to ? path_join(cg->a, to, rest ? rest : path + 1) : path;
@@ -91,8 +72,25 @@ static int ns_prefix(const CgMemberEntry *c, struct cg_member *m)
 	return 0;
 }
 
-static int read_set(struct cg_restore *cg, const CgSetEntry *e, const CgSetEntry *root,
-		    const struct cr_opts *opts)
+/*
+ * The hierarchy's name as it is here. A named one (name=...) that is not here is made: it binds no controller,
+ * so nobody else notices.
+ */
+static int find_name(struct cg_restore *cg, const CgMemberEntry *c, const char **ret)
+{
+	bool may_make = cg->mode & (CGROUP_SOFT | CGROUP_FULL | CGROUP_STRICT);
+	struct cg_hierarchy *h = cgroup_hierarchy(cg, c->name);
+
+	*ret = h ? h->name : c->name;
+	if (h || !may_make || !c->path[1] || !str_starts(c->name, "name=") || strchr(c->name, ',') ||
+	    cg->n_hierarchies >= CG_HIERARCHIES_MAX)
+		return 0;
+	h = &cg->hierarchies[cg->n_hierarchies++];
+	*h = (struct cg_hierarchy){ .name = c->name, .root = "/", .fd = cgroup_mount_v1(c->name) };
+	return h->fd < 0 ? log_err(h->fd, "cannot make the cgroup hierarchy '%s'", c->name) : 0;
+}
+
+static int read_set(struct cg_restore *cg, const CgSetEntry *e, const CgSetEntry *root)
 {
 	struct cg_set *s = ARENA_PUSH(cg->a, cg->sets, cg->n);
 
@@ -116,8 +114,11 @@ static int read_set(struct cg_restore *cg, const CgSetEntry *e, const CgSetEntry
 		for (size_t k = 0; root && k < root->n_ctls; k++)
 			if (!strcmp(root->ctls[k]->name, c->name))
 				old_root = root->ctls[k]->path;
-		*m = (struct cg_member){ c->name,
-					 rewrite(cg, new_root(opts, c->name), c->path, old_root), 0 };
+		r = find_name(cg, c, &m->name);
+		if (r < 0)
+			return r;
+		m->path = cgroup_new_path(cg, m->name, c->path, old_root);
+		m->ns_prefix = 0;
 		if (!m->path || !path_is_normal(m->path))
 			return log_fail(-EINVAL, "--cgroup-root: bad path for %s",
 					c->name[0] ? c->name : "cgroup2");
@@ -138,187 +139,15 @@ static const CgSetEntry *root_set(const CgroupEntry *e, const struct restore_ctx
 	return NULL;
 }
 
-static int read_sets(struct restore_ctx *ctx, struct cg_restore *cg, const CgroupEntry *e)
+static int read_sets(struct cg_restore *cg, const CgroupEntry *e, const CgSetEntry *root)
 {
-	const CgSetEntry *root = root_set(e, ctx);
-
 	if (e->n_sets > SETS_MAX)
 		return log_fail(-EBADMSG, "cgroup.img: %zu sets", e->n_sets);
 	for (size_t i = 0; i < e->n_sets; i++) {
-		int r = read_set(cg, e->sets[i], root, ctx->opts);
+		int r = read_set(cg, e->sets[i], root);
 
 		if (r < 0)
 			return r;
-	}
-	return 0;
-}
-
-/* A fresh v1 cpuset is empty and takes no task. */
-static void inherit_cpuset(int parent, int dir)
-{
-	static const char *const files[] = { "cpuset.cpus", "cpuset.mems" };
-
-	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
-		_cleanup_free_ char *text = NULL;
-
-		if (read_file_at(parent, files[i], 4096, &text, NULL) < 0)
-			continue;
-		if (write_file_at(dir, files[i], text) < 0)
-			log_warn("cannot set %s of a new group: %s", files[i], strerror(errno));
-	}
-}
-
-static int open_parent(const struct cg_hierarchy *h, const char *path)
-{
-	const char *slash = strrchr(path, '/');
-	char parent[PATH_MAX];
-
-	snprintf(parent, sizeof(parent), "%.*s", slash == path ? 1 : (int)(slash - path), path);
-	return cgroup_open_dir(h, parent);
-}
-
-/* mkdir(2), and what a failed restore takes back. */
-static int make_dir(struct cg_restore *cg, const struct cg_hierarchy *h, int parent, const char *path)
-{
-	struct cg_made *m = ARENA_PUSH(cg->a, cg->made, cg->n_made);
-
-	if (!m)
-		return -ENOMEM;
-	*m = (struct cg_made){ h, arena_strdup(cg->a, path) };
-	if (m->path && !mkdirat(parent, strrchr(path, '/') + 1, 0755))
-		return 0;
-	cg->n_made--;
-	return !m->path ? -ENOMEM : errno == EEXIST ? 0 : neg_errno();
-}
-
-/* Opens path below h, making what is missing; *ret_made: the last component is new. */
-static int make_dirs(struct cg_restore *cg, const struct cg_hierarchy *h, const char *path, bool *ret_made)
-{
-	char part[PATH_MAX];
-	const char *slash = strrchr(path, '/');
-	_cleanup_close_ int parent = -EBADF;
-	int fd = cgroup_open_dir(h, path), r;
-	bool made;
-
-	*ret_made = false;
-	if (fd != -ENOENT || slash == path + strlen(path) - 1)
-		return fd;
-	snprintf(part, sizeof(part), "%.*s", slash == path ? 1 : (int)(slash - path), path);
-	parent = make_dirs(cg, h, part, &made);
-	if (parent < 0)
-		return parent;
-	r = make_dir(cg, h, parent, path);
-	if (r < 0)
-		return r;
-	*ret_made = true;
-	fd = cgroup_open_dir(h, path);
-	if (fd >= 0 && strstr(h->name, "cpuset"))
-		inherit_cpuset(parent, fd);
-	return fd;
-}
-
-static void put_perms(int dirfd, const char *name, const CgroupPerms *p)
-{
-	if (!p)
-		return;
-	if (fchownat(dirfd, name, p->uid, p->gid, 0) < 0 ||
-	    fchmodat(dirfd, name, p->mode & 07777, 0) < 0)
-		log_warn("cannot give a group's %s its owner: %s", name, strerror(errno));
-}
-
-/* A limit that cannot be set is told; the tree can run without. */
-static void put_properties(int fd, const char *path, const CgroupDirEntry *d)
-{
-	put_perms(fd, ".", d->dir_perms);
-	for (size_t i = 0; i < d->n_properties; i++) {
-		const CgroupPropEntry *e = d->properties[i];
-		int r;
-
-		if (!cgroup_property_is_known(e->name)) {
-			log_debug("cgroup %s: property %.100s left as it is", path, e->name);
-			continue;
-		}
-		if (faccessat(fd, e->name, F_OK, 0) < 0) {
-			if (*e->value)
-				log_warn("cgroup %s has no %s: its controller is not enabled", path,
-					 e->name);
-			continue;
-		}
-		if (*e->value && strcmp(e->name, "cgroup.subtree_control")) {
-			r = write_file_at(fd, e->name, e->value);
-			if (r < 0)
-				log_warn("cgroup %s: cannot set %s to %.100s: %s", path, e->name,
-					 e->value, strerror(-r));
-		}
-		put_perms(fd, e->name, e->perms);
-	}
-}
-
-static const CgroupDirEntry *find_dir(const CgroupEntry *e, const char *name, const char *path)
-{
-	for (size_t i = 0; i < e->n_controllers; i++) {
-		const CgControllerEntry *c = e->controllers[i];
-
-		for (size_t k = 0; k < c->n_dirs && c->n_cnames; k++)
-			if (!strcmp(c->cnames[0], name) && !strcmp(c->dirs[k]->dir_name, path))
-				return c->dirs[k];
-	}
-	return NULL;
-}
-
-/* old_path: as the image names it. */
-static int prepare_group(struct cg_restore *cg, const CgroupEntry *e, const struct cg_member *m,
-			 const char *old_path)
-{
-	struct cg_hierarchy *h = hierarchy_by_name(cg, m->name);
-	const CgroupDirEntry *d = find_dir(e, m->name, old_path);
-	_cleanup_close_ int fd = -EBADF;
-	bool may_make = cg->mode & (CGROUP_SOFT | CGROUP_FULL | CGROUP_STRICT), made = false;
-
-	if (!m->path[1])
-		return 0;
-	if (!h || h->fd < 0)
-		return log_fail(-ENOENT, "cgroup %s: the hierarchy '%s' is not mounted; "
-				"--manage-cgroups=ignore does without", m->path, m->name);
-	fd = may_make ? make_dirs(cg, h, m->path, &made) : cgroup_open_dir(h, m->path);
-	if (fd == -ENOENT && !may_make)
-		return log_fail(fd, "cgroup %s (hierarchy '%s') does not exist; "
-				"--manage-cgroups=soft would make it", m->path, m->name);
-	if (fd < 0)
-		return log_err(fd, "cannot open cgroup %s (hierarchy '%s')", m->path, m->name);
-	if (!made && cg->mode & CGROUP_STRICT)
-		return log_fail(-EEXIST, "cgroup %s (hierarchy '%s') exists already", m->path,
-				m->name);
-	if (d && (made || cg->mode & (CGROUP_PROPS | CGROUP_FULL)))
-		put_properties(fd, m->path, d);
-	return 0;
-}
-
-/* Two sets often share a group: only the first one prepares it. */
-static bool was_prepared(const struct cg_restore *cg, size_t set, const struct cg_member *m)
-{
-	for (size_t i = 0; i < set; i++) {
-		const char *path = cgroup_path_in(&cg->sets[i], m->name);
-
-		if (path && !strcmp(path, m->path))
-			return true;
-	}
-	return false;
-}
-
-static int prepare_groups(struct cg_restore *cg, const CgroupEntry *e)
-{
-	for (size_t i = 0; i < cg->n; i++) {
-		for (size_t k = 0; k < cg->sets[i].n; k++) {
-			const struct cg_member *m = &cg->sets[i].members[k];
-			int r;
-
-			if (was_prepared(cg, i, m))
-				continue;
-			r = prepare_group(cg, e, m, e->sets[i]->ctls[k]->path);
-			if (r < 0)
-				return r;
-		}
 	}
 	return 0;
 }
@@ -339,11 +168,12 @@ static int find_hierarchies(struct cg_restore *cg)
 		r = cgroup_parse(cg->a, text, &cg->own);
 	if (r < 0)
 		return log_err(r, "cannot read our own control groups");
+	cg->hierarchies = arena_alloc(cg->a, CG_HIERARCHIES_MAX * sizeof(*cg->hierarchies));
+	if (!cg->hierarchies)
+		return log_err(-ENOMEM, "cannot restore control groups");
 	for (size_t i = 0; i < cg->own.n; i++) {
-		struct cg_hierarchy *h = ARENA_PUSH(cg->a, cg->hierarchies, cg->n_hierarchies);
+		struct cg_hierarchy *h = &cg->hierarchies[cg->n_hierarchies++];
 
-		if (!h)
-			return log_err(-ENOMEM, "cannot restore control groups");
 		*h = (struct cg_hierarchy){ .name = cg->own.members[i].name, .root = "/" };
 		cgroup_find_mount(&mounts, h);
 	}
@@ -352,11 +182,12 @@ static int find_hierarchies(struct cg_restore *cg)
 
 static int prepare(struct restore_ctx *ctx, struct cg_restore *cg, const CgroupEntry *e)
 {
+	const CgSetEntry *root = root_set(e, ctx);
 	int r = find_hierarchies(cg);
 
 	if (r >= 0)
-		r = read_sets(ctx, cg, e);
-	return r < 0 ? r : prepare_groups(cg, e);
+		r = read_sets(cg, e, root);
+	return r < 0 ? r : cgroup_make_all(cg, e, root);
 }
 
 int cgroup_restore_prepare(struct restore_ctx *ctx, void **ret_state)
@@ -378,7 +209,7 @@ int cgroup_restore_prepare(struct restore_ctx *ctx, void **ret_state)
 	cg = ARENA_NEW(&ctx->arena, struct cg_restore);
 	if (!cg)
 		return log_err(-ENOMEM, "cannot restore control groups");
-	*cg = (struct cg_restore){ .a = &ctx->arena, .mode = mode,
+	*cg = (struct cg_restore){ .a = &ctx->arena, .opts = ctx->opts, .mode = mode,
 				   .own_id = ctx->inventory->root_cg_set };
 	r = prepare(ctx, cg, e);
 	if (r < 0) {
@@ -392,34 +223,19 @@ int cgroup_restore_prepare(struct restore_ctx *ctx, void **ret_state)
 int cgroup_restore_open_procs(void *state, const char *path)
 {
 	struct cg_restore *cg = state;
-	struct cg_hierarchy *h = hierarchy_by_name(cg, "");
+	struct cg_hierarchy *h = cgroup_hierarchy(cg, "");
 	_cleanup_close_ int dir = -EBADF;
 	int fd;
-	bool made;
 
 	if (!path_is_normal(path))
 		return -EBADMSG;
 	if (!h || h->fd < 0)
 		return -ENOENT;
-	dir = cg->mode & (CGROUP_SOFT | CGROUP_FULL | CGROUP_STRICT) ? make_dirs(cg, h, path, &made)
-								      : cgroup_open_dir(h, path);
+	dir = cgroup_make_dirs(cg, h, path);
 	if (dir < 0)
 		return dir;
 	fd = openat(dir, "cgroup.procs", O_WRONLY | O_CLOEXEC);
 	return fd < 0 ? neg_errno() : fd;
-}
-
-/* One that somebody else has begun to use meanwhile stays. */
-static void remove_made(struct cg_restore *cg)
-{
-	while (cg->n_made) {
-		const struct cg_made *m = &cg->made[--cg->n_made];
-		_cleanup_close_ int parent = open_parent(m->h, m->path);
-
-		if (parent < 0 || unlinkat(parent, strrchr(m->path, '/') + 1, AT_REMOVEDIR) < 0)
-			log_warn("cgroup %s, made for this restore, stays: %s", m->path,
-				 strerror(parent < 0 ? -parent : errno));
-	}
 }
 
 void cgroup_restore_done(void *state, bool failed)
@@ -427,7 +243,9 @@ void cgroup_restore_done(void *state, bool failed)
 	struct cg_restore *cg = state;
 
 	if (cg && failed)
-		remove_made(cg);
+		cgroup_remove_made(cg);
+	else if (cg)
+		cgroup_freeze_again(cg);
 	for (size_t i = 0; cg && i < cg->n_hierarchies; i++)
 		close_fdp(&cg->hierarchies[i].fd);
 	if (cg)
@@ -436,14 +254,14 @@ void cgroup_restore_done(void *state, bool failed)
 
 static int move(struct cg_restore *cg, const struct cg_member *m, pid_t id, bool thread)
 {
-	struct cg_hierarchy *h = hierarchy_by_name(cg, m->name);
+	struct cg_hierarchy *h = cgroup_hierarchy(cg, m->name);
 	const char *file = thread ? *m->name ? "tasks" : "cgroup.threads" : "cgroup.procs";
 	_cleanup_close_ int fd = -EBADF;
 	char text[16];
 	int r;
 
 	if (!h || h->fd < 0)
-		return m->path[1] ? log_fail(-ENOENT, "hierarchy '%s' is not mounted", m->name) : 0;
+		return m->path[1] ? log_fail(-ENOENT, "there is no cgroup hierarchy '%s'", m->name) : 0;
 	fd = cgroup_open_dir(h, m->path);
 	if (fd < 0)
 		return log_err(fd, "cannot open cgroup %s (hierarchy '%s')", m->path, m->name);

@@ -73,7 +73,9 @@ struct task {
  * beyond the engine's own. A task that does not stop in timeout_usec: -ETIMEDOUT.
  */
 int task_seize(struct task *t, unsigned long options, uint64_t timeout_usec) _must_check_;
-/* Once more, for one that did not stop in time. */
+/* Asks it to stop, without waiting: for a frozen one, which stops when it is thawed. */
+int task_seize_begin(struct task *t, unsigned long options) _must_check_;
+/* Once more, for one that did not stop in time; or after task_seize_begin(). */
 int task_seize_wait(struct task *t, uint64_t timeout_usec) _must_check_;
 int task_detach(struct task *t) _must_check_;
 /* Of a killed task: has it ended, or is it nobody of ours? If not, without wait: ask again REAP_NSEC later. */

@@ -78,7 +78,7 @@ static void note_group_stop(struct task *t, int status)
 	t->group_stop_signal = stopped ? WSTOPSIG(status) : 0;
 }
 
-int task_seize(struct task *t, unsigned long options, uint64_t timeout_usec)
+int task_seize_begin(struct task *t, unsigned long options)
 {
 	unsigned long opts = PTRACE_O_TRACESYSGOOD | PTRACE_O_SUSPEND_SECCOMP | options;
 
@@ -92,9 +92,14 @@ int task_seize(struct task *t, unsigned long options, uint64_t timeout_usec)
 	}
 	t->seized = true;
 	t->filters_suspended = opts & PTRACE_O_SUSPEND_SECCOMP;
-	if (ptrace(PTRACE_INTERRUPT, t->tid, 0, 0) < 0)
-		return neg_errno();
-	return task_seize_wait(t, timeout_usec);
+	return ptrace(PTRACE_INTERRUPT, t->tid, 0, 0) < 0 ? neg_errno() : 0;
+}
+
+int task_seize(struct task *t, unsigned long options, uint64_t timeout_usec)
+{
+	int r = task_seize_begin(t, options);
+
+	return r < 0 ? r : task_seize_wait(t, timeout_usec);
 }
 
 int task_seize_wait(struct task *t, uint64_t timeout_usec)

@@ -1,6 +1,7 @@
 /* cr/ns/cgroup: sets and properties, on recorded text and with groups of this machine. */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <limits.h>
 #include <sys/prctl.h>
 #include <signal.h>
 #include <sys/stat.h>
@@ -30,6 +31,21 @@ TEST("/proc/PID/cgroup is read: hybrid, named and unified hierarchies, sorted by
 	ASSERT_EQ(cgroup_parse(&a, "no colons\n", &set), -EBADMSG);
 	ASSERT_EQ(cgroup_parse(&a, "0:\n", &set), -EBADMSG);
 	arena_done(&a);
+}
+
+TEST("hierarchies go by their controllers, in whatever order, and by their names")
+{
+	ASSERT(cgroup_names_equal("cpu,cpuacct", "cpuacct,cpu"));
+	ASSERT(cgroup_names_equal("", ""));
+	ASSERT(!cgroup_names_equal("cpu", "cpu,cpuacct"));
+	ASSERT(!cgroup_names_equal("cpuacct", "cpu,cpu"));
+	ASSERT(cgroup_is_called("cpu,cpuacct", "cpuacct:/x", 7));
+	ASSERT(cgroup_is_called("name=systemd", "systemd", 7));
+	ASSERT(cgroup_is_called("name=systemd", "name=systemd", 12));
+	ASSERT(cgroup_is_called("", "", 0));
+	ASSERT(!cgroup_is_called("cpu", "", 0));
+	ASSERT(!cgroup_is_called("", "cpu", 3));
+	ASSERT(!cgroup_is_called("cpuset", "cpu", 3));
 }
 
 /* Groups of the test, one in the unified hierarchy and one where pids is, if there is one. */
@@ -262,10 +278,30 @@ TEST("modes: none wants the group there, strict wants it not there, ignore does 
 	end_saved(&s);
 }
 
+/* What a new root for all hierarchies has made in each that there is. */
+static void remove_everywhere(void)
+{
+	struct arena a;
+	struct mount_table t;
+	char path[PATH_MAX];
+	int self = open("/proc/self", O_PATH | O_DIRECTORY);
+
+	arena_init(&a);
+	ASSERT_OK(mountinfo_read(&a, self, &t));
+	close(self);
+	for (size_t i = 0; i < t.n; i++) {
+		if (strncmp(t.mounts[i].fstype, "cgroup", 6))
+			continue;
+		snprintf(path, sizeof(path), "%s/crk-unit-everywhere", t.mounts[i].mountpoint);
+		rmdir(path);
+	}
+	arena_done(&a);
+}
+
 TEST("--cgroup-root puts the tree's groups below another one")
 {
 	char root[100], path[300];
-	const char *const roots[] = { "/everywhere", root, "cpuset:/elsewhere" };
+	const char *const roots[] = { "/crk-unit-everywhere", root, "cpuset:/elsewhere" };
 	struct groups g;
 	struct saved s;
 	void *state;
@@ -288,6 +324,7 @@ TEST("--cgroup-root puts the tree's groups below another one")
 	for (int try = 0; try < 100 && rmdir(path) < 0 && errno == EBUSY; try++)
 		usleep(10000);
 	remove_groups(&g);
+	remove_everywhere();
 	end_saved(&s);
 }
 
@@ -303,6 +340,130 @@ TEST("a tree in the dumper's own groups writes no cgroup image and is not moved"
 	ASSERT(!state);
 	end_child(pid);
 	end_saved(&s);
+}
+
+/* As CRIU writes it: one directory for each component below the top one. */
+struct criu_image {
+	struct fixture images;
+	CgroupEntry e;
+	CgSetEntry set, *sets[1];
+	CgMemberEntry m, *ctls[1];
+	CgControllerEntry c, *controllers[1];
+	char *cnames[1], top_name[64], path[80];
+	CgroupDirEntry top, below, deep, *tops[1], *belows[1], *deeps[1];
+	CgroupPropEntry prop, *props[1];
+	InventoryEntry inv;
+	struct cr_opts opts;
+	struct restore_ctx ctx;
+};
+
+static void criu_image(struct criu_image *i, const char *below, const char *deep)
+{
+	memset(i, 0, sizeof(*i));
+	i->images = fixture_begin(DIRECTORY, 0);
+	snprintf(i->top_name, sizeof(i->top_name), "/crk-unit-%d", getpid());
+	snprintf(i->path, sizeof(i->path), "%s/below", i->top_name);
+	cgroup_entry__init(&i->e);
+	cg_set_entry__init(&i->set);
+	cg_member_entry__init(&i->m);
+	cg_controller_entry__init(&i->c);
+	cgroup_dir_entry__init(&i->top);
+	cgroup_dir_entry__init(&i->below);
+	cgroup_dir_entry__init(&i->deep);
+	cgroup_prop_entry__init(&i->prop);
+	inventory_entry__init(&i->inv);
+	i->m.name = i->cnames[0] = (char *)"";
+	i->m.path = i->path;
+	i->top.dir_name = i->top_name;
+	i->below.dir_name = (char *)below;
+	i->deep.dir_name = (char *)deep;
+	i->prop.name = (char *)"cgroup.max.depth";
+	i->prop.value = (char *)"5";
+	*(i->ctls) = &i->m;
+	*(i->sets) = &i->set;
+	*(i->tops) = &i->top;
+	*(i->belows) = &i->below;
+	*(i->deeps) = &i->deep;
+	*(i->props) = &i->prop;
+	*(i->controllers) = &i->c;
+	i->e.n_sets = i->e.n_controllers = i->set.n_ctls = i->c.n_dirs = i->c.n_cnames = 1;
+	i->e.sets = i->sets;
+	i->e.controllers = i->controllers;
+	i->set.id = 2;
+	i->set.ctls = i->ctls;
+	i->c.cnames = i->cnames;
+	i->c.dirs = i->tops;
+	i->top.children = i->belows;
+	i->below.children = i->deeps;
+	i->below.properties = i->props;
+	i->top.n_children = i->below.n_children = i->below.n_properties = 1;
+	i->opts.cgroup_mode = -1;
+	arena_init(&i->ctx.arena);
+}
+
+static int criu_prepare(struct criu_image *i, void **state)
+{
+	ASSERT_OK(image_write_one(i->images.store, &image_cgroup, &i->e.base));
+	i->ctx.opts = &i->opts;
+	i->ctx.inventory = &i->inv;
+	i->ctx.store = i->images.store;
+	return cgroup_restore_prepare(&i->ctx, state);
+}
+
+static void criu_end(struct criu_image *i)
+{
+	arena_done(&i->ctx.arena);
+	fixture_end(&i->images);
+}
+
+TEST("groups that an image of CRIU's has below others are made with their settings, also empty ones")
+{
+	_cleanup_free_ char *depth = NULL;
+	char root[160], path[300];
+	struct criu_image i;
+	void *state;
+
+	if (!find_root("", root, sizeof(root)))
+		unit_skip("no cgroup2 mounted");
+	criu_image(&i, "below", "deep");
+	ASSERT_OK(criu_prepare(&i, &state));
+	snprintf(path, sizeof(path), "%s%s/cgroup.max.depth", root, i.path);
+	ASSERT_OK(read_file_at(AT_FDCWD, path, 100, &depth, NULL));
+	ASSERT_STREQ(depth, "5\n");
+	snprintf(path, sizeof(path), "%s%s/deep", root, i.path);
+	ASSERT_EQ(access(path, F_OK), 0);
+	cgroup_restore_done(state, true);
+	snprintf(path, sizeof(path), "%s%s", root, i.top_name);
+	ASSERT_NE(access(path, F_OK), 0);
+	criu_end(&i);
+}
+
+TEST("groups below others whose names lead elsewhere, or that lie too deep, are refused")
+{
+	static const struct {
+		const char *below, *deep;
+	} bad[] = { { "..", "x" }, { "x", ".." }, { "", "x" }, { "a/b", "x" }, { "x", "." }, { "x", "/" } };
+	struct criu_image i;
+	CgroupDirEntry more[100], *ptrs[100];
+	void *state;
+
+	for (size_t k = 0; k < ARRAY_SIZE(bad); k++) {
+		criu_image(&i, bad[k].below, bad[k].deep);
+		ASSERT_EQ(criu_prepare(&i, &state), -EBADMSG);
+		criu_end(&i);
+	}
+	criu_image(&i, "below", "deep");
+	for (size_t k = 0; k < ARRAY_SIZE(more); k++) {
+		cgroup_dir_entry__init(&more[k]);
+		ptrs[k] = &more[k];
+		more[k].dir_name = (char *)"d";
+		more[k].children = &ptrs[k + 1];
+		more[k].n_children = k + 1 < ARRAY_SIZE(more);
+	}
+	i.deep.children = ptrs;
+	i.deep.n_children = 1;
+	ASSERT_EQ(criu_prepare(&i, &state), -EBADMSG);
+	criu_end(&i);
 }
 
 TEST("cgroup images with paths that lead elsewhere, or namespaces that begin inside of a name, are refused")

@@ -1,0 +1,291 @@
+"""cgroup v1, alone or beside v2: groups that come back, where they come back, its freezer."""
+import os
+import re
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from live import Maker, check, cr, cr_check, wait_for
+
+SELF = Path("/proc/self/cgroup")
+
+
+def is_there(name):
+    return any(line.split(":")[1] == name for line in SELF.read_text().splitlines())
+
+
+def mount(directory, name):
+    options = f"none,{name}" if name.startswith("name=") else name
+    directory.mkdir(exist_ok=True)
+    return subprocess.run(["mount", "-t", "cgroup", "-o", options, "crk", directory],
+                          capture_output=True, text=True)
+
+
+def umount(directory):
+    wait_for(lambda: not subprocess.run(["umount", directory]).returncode, 10, f"{directory} is idle")
+    directory.rmdir()
+
+
+def unmake(directory, name):
+    """It goes with its last mount, if its groups are really gone by then."""
+    def once():
+        if is_there(name) and not mount(directory, name).returncode:
+            umount(directory)
+        return not is_there(name)
+    wait_for(once, 20, f"{name} is gone, and no group of anybody is in it")
+
+
+@contextmanager
+def hierarchy(directory, name):
+    """Mounted here meanwhile; one that was not there before is gone afterwards."""
+    new = not is_there(name)
+    done = mount(directory, name)
+    if done.returncode:
+        pytest.skip(f"no cgroup v1 hierarchy {name}: {done.stderr.strip()}")
+    try:
+        yield directory
+    finally:
+        umount(directory)
+        if new:
+            unmake(directory, name)
+
+
+@contextmanager
+def groups(root, *names):
+    made = [root / name for name in names]
+    try:
+        for group in made:
+            group.mkdir()
+        yield made
+    finally:
+        for group in sorted(root.glob(f"{names[0]}/**/"), reverse=True):
+            wait_for(lambda: remove(group), 10, f"{group} is empty")
+
+
+def remove(group):
+    try:
+        group.rmdir()
+    except FileNotFoundError:
+        pass
+    except OSError:
+        return False
+    return True
+
+
+@pytest.fixture
+def freezer(tmp_path):
+    """A group of the v1 freezer, and one below it."""
+    with hierarchy(tmp_path / "freezer", "freezer") as root:
+        with groups(root, f"crk-live-{os.getpid()}", f"crk-live-{os.getpid()}/inner") as (group, _):
+            yield group
+            (group / "freezer.state").write_text("THAWED")
+            for pid in map(int, (group / "inner/cgroup.procs").read_text().split()
+                           + (group / "cgroup.procs").read_text().split()):
+                os.kill(pid, signal.SIGKILL)
+
+
+@contextmanager
+def process(code="time.sleep(1000)", group=None):
+    """One that sleeps, or runs this code, in that group."""
+    p = subprocess.Popen([sys.executable, "-c", "import os, time\nos.setsid()\nprint('ready', flush=True)\n"
+                          + code], stdin=subprocess.DEVNULL,
+                         stdout=subprocess.PIPE, text=True)
+    try:
+        assert p.stdout.readline() == "ready\n"
+        if group:
+            (group / "cgroup.procs").write_text(str(p.pid))
+        yield p
+    finally:
+        if group and (group / "freezer.state").exists():
+            (group / "freezer.state").write_text("THAWED")
+        p.kill()
+        p.wait(20)
+        p.stdout.close()
+
+
+def images(tmp_path, name="img"):
+    (tmp_path / name).mkdir()
+    return tmp_path / name
+
+
+def test_groups_that_are_gone_come_back_with_their_settings(tmp_path):
+    """In every hierarchy; the named one of the maker goes as well, with its last group."""
+    with hierarchy(tmp_path / "net", "net_cls,net_prio"):
+        maker = Maker("ns_cgroup_v1", tmp_path)
+        try:
+            maker.start()
+            maker.dump()
+            maker.reap()
+            for name, path in reversed(re.findall(r"^group (\S+) (\S+)$", maker.read(), re.M)):
+                with hierarchy(tmp_path / "any", name) as root:
+                    wait_for(lambda: remove(root / path[1:]), 10, f"{path} is empty")
+            named = re.search(r"^group (name=crk-v1\S+)", maker.read(), re.M).group(1)
+            unmake(tmp_path / "any", named)
+            maker.restore()
+            maker.verify()
+        finally:
+            maker.end()
+
+
+# Groups as its own, in a loop: most of a frozen tree's tasks are on their way somewhere.
+FORKS = """
+import threading
+threading.Thread(target=lambda: [os.waitpid(os.fork() or os._exit(0), 0) for _ in iter(int, 1)]).start()
+while True:
+    os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0)
+"""
+
+
+def test_a_tree_that_forks_is_frozen_by_v1_and_goes_on(freezer, tmp_path):
+    with process(FORKS, freezer) as p:
+        for n in range(30):
+            done = cr("dump", tmp_path, "-R", "-t", str(p.pid), "--freeze-cgroup", str(freezer))
+            assert done.returncode == 0, f"dump {n}: {done.stderr}\n{done.log[-1500:]}"
+            assert (freezer / "freezer.state").read_text() == "THAWED\n"
+        check(cr("pre-dump", images(tmp_path), "-t", str(p.pid), "--freeze-cgroup", str(freezer)), "pre-dump")
+        assert (freezer / "freezer.state").read_text() == "THAWED\n" and p.poll() is None
+
+
+def test_makers_state_survives_with_the_freezer_of_v1(freezer, tmp_path):
+    maker = Maker("threads", tmp_path)
+    try:
+        maker.start()
+        (freezer / "inner/cgroup.procs").write_text(str(maker.pid))
+        maker.dump("--freeze-cgroup", str(freezer))
+        maker.reap()
+        maker.restore()
+        assert f":freezer:/{freezer.name}/inner" in Path(f"/proc/{maker.pid}/cgroup").read_text()
+        maker.verify()
+    finally:
+        maker.end()
+
+
+def test_a_group_that_stood_still_does_so_afterwards_and_when_it_is_made_again(freezer, tmp_path):
+    img = images(tmp_path)
+    with process(group=freezer) as p:
+        (freezer / "freezer.state").write_text("FROZEN")
+        wait_for(lambda: (freezer / "freezer.state").read_text() == "FROZEN\n", 10, "frozen")
+        check(cr("dump", img, "-R", "-t", str(p.pid), "--freeze-cgroup", str(freezer)), "dump")
+        assert (freezer / "freezer.state").read_text() == "FROZEN\n"
+        check(cr("dump", img, "-t", str(p.pid), "--freeze-cgroup", str(freezer)), "dump")
+        p.wait(20)
+        wait_for(lambda: remove(freezer / "inner") and remove(freezer), 10, "the group is empty")
+        check(cr("restore", img, "-d", "--inherit-fd", f"fd[1]:{os.readlink('/proc/self/fd/1')}"), "restore")
+        wait_for(lambda: (freezer / "freezer.state").read_text() == "FROZEN\n", 10, "frozen again")
+        (freezer / "inner").mkdir()
+        (freezer / "freezer.state").write_text("THAWED")
+
+
+def test_a_frozen_tree_whose_group_is_not_given_is_named(freezer, tmp_path):
+    with process(group=freezer) as p:
+        (freezer / "freezer.state").write_text("FROZEN")
+        wait_for(lambda: (freezer / "freezer.state").read_text() == "FROZEN\n", 10, "frozen")
+        done = cr("dump", tmp_path, "-t", str(p.pid), "--timeout", "1")
+        assert done.returncode == 1 and "frozen (freezer of cgroup v1)" in done.stderr
+        assert (freezer / "freezer.state").read_text() == "FROZEN\n"
+
+
+def test_a_group_that_cannot_be_thawed_is_named(freezer, tmp_path):
+    inner = freezer / "inner"
+    with process(group=inner) as p:
+        (freezer / "freezer.state").write_text("FROZEN")
+        done = cr("dump", tmp_path, "-t", str(p.pid), "--freeze-cgroup", str(inner))
+        assert done.returncode == 1 and "above it is frozen" in done.stderr
+        (freezer / "freezer.state").write_text("THAWED")
+
+
+def test_a_directory_without_freezer_is_named(tmp_path):
+    with process() as p:
+        done = cr("dump", tmp_path, "-t", str(p.pid), "--freeze-cgroup", str(tmp_path))
+        assert done.returncode == 1 and "no control group with a freezer" in done.stderr and p.poll() is None
+        code, text = cr_check(p.pid)
+        assert code == 0, text
+
+
+def dumped(tmp_path, p, *options):
+    img = images(tmp_path)
+    p.stdout.close()
+    check(cr("dump", img, "-t", str(p.pid), "--external", "file[1]:x", *options), "dump")
+    p.wait(20)
+    return img
+
+
+SILENT = "os.dup2(os.open('/dev/null', 2), 1)\ntime.sleep(1000)"
+
+
+def restored(img, *options):
+    """Restores; the process's groups by hierarchy. It is ended then."""
+    done = cr("restore", img, "-d", "--pidfile", str(img / "pid"), *options)
+    if done.returncode:
+        return done.stderr
+    pid = int((img / "pid").read_text())
+    (img / "pid").unlink()
+    found = dict(line.split(":")[1:] for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines())
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return found
+
+
+def quiet(p):
+    wait_for(lambda: os.readlink(f"/proc/{p.pid}/fd/1") == "/dev/null", 10, "nothing to say")
+
+
+@pytest.mark.parametrize("mode, limit", [("none", "88"), ("props", "77"), ("soft", "88"), ("full", "77"),
+                                         ("strict", None)])
+def test_settings_of_a_group_that_is_there_are_written_as_the_mode_says(tmp_path, mode, limit):
+    name = f"crk-mode-{os.getpid()}"
+    with hierarchy(tmp_path / "pids", "pids") as root, groups(root, name) as (group,):
+        (group / "pids.max").write_text("77")
+        with process(SILENT, group) as p:
+            quiet(p)
+            img = dumped(tmp_path, p)
+            (group / "pids.max").write_text("88")
+            found = restored(img, f"--manage-cgroups={mode}")
+        if limit:
+            assert found["pids"] == f"/{name}" and (group / "pids.max").read_text() == limit + "\n"
+        else:
+            assert "exists already" in found
+        remove(group)
+        assert ("does not exist" in restored(img, "--manage-cgroups=none")) == (not group.exists())
+
+
+@pytest.mark.parametrize("controller", ["net_cls", "net_prio", "net_cls,net_prio", ""])
+def test_a_new_root_is_for_the_hierarchy_of_its_controller(tmp_path, controller):
+    """Also where several controllers share one."""
+    name, other = f"crk-root-{os.getpid()}", f"crk-other-{os.getpid()}"
+    option = f"{controller}:/{other}" if controller else f"/{other}"
+    with hierarchy(tmp_path / "net", "net_cls,net_prio") as net, \
+            hierarchy(tmp_path / "named", f"name={name}") as named, \
+            groups(net, name), groups(named, name), groups(net, other), groups(named, other):
+        with process(SILENT) as p:
+            quiet(p)
+            for root in net, named:
+                (root / name / "cgroup.procs").write_text(str(p.pid))
+            img = dumped(tmp_path, p)
+            found = restored(img, "--cgroup-root", option)
+            assert found["net_cls,net_prio"] == f"/{other}"
+            assert found[f"name={name}"] == f"/{name if controller else other}"
+            found = restored(img, "--cgroup-root", f"{name}:/{other}")
+            assert found["net_cls,net_prio"] == f"/{name}" and found[f"name={name}"] == f"/{other}"
+            for line in open("/proc/self/mountinfo"):   # a new root for all is made in all
+                if " - cgroup" in line:
+                    remove(Path(line.split()[4]) / other)
+
+
+def test_a_controller_that_is_not_there_is_named_and_not_taken(tmp_path):
+    """As v1 it would be missing in v2, whose it may be."""
+    name = f"crk-gone-{os.getpid()}"
+    if is_there("net_cls,net_prio"):
+        pytest.skip("net_cls is mounted for good")
+    with process(SILENT) as p:
+        quiet(p)
+        with hierarchy(tmp_path / "net", "net_cls,net_prio") as net, groups(net, name) as (group,):
+            (group / "cgroup.procs").write_text(str(p.pid))
+            img = dumped(tmp_path, p)
+        assert f"cgroup /{name}: there is no hierarchy 'net_cls,net_prio' here" in restored(img)
+        assert not is_there("net_cls,net_prio")
+        assert restored(img, "--manage-cgroups=ignore")
