@@ -1,10 +1,11 @@
 /*
- * POSIX message queues (mq_overview(7)) of the host's IPC namespace.
+ * POSIX message queues (mq_overview(7)) of the IPC namespace that the tree is in.
  *
  *   dump     mq_getattr(3), read(2) for size and notification, messages: mqueue_data.c
  *   restore  mqueue_restore.c
  *
- * A queue has many files, one at least with its state in the image.
+ * A queue has many files, one at least with its state in the image. Of a namespace of the tree's own all are
+ * the tree's: one that nobody has open has an entry in files.img as well, to which no descriptor refers.
  *
  * CRIU's format has no such file: it is one of a plugin (ext), which only crit reads.
  */
@@ -21,6 +22,7 @@
 struct mqueue_dump {
 	struct map dumped;		/* files by their queue's inode */
 	struct mqueue_users users;
+	int dir_fd;			/* directory(); 0: not yet */
 };
 
 static struct mqueue_dump *state(struct dump_ctx *ctx)
@@ -53,19 +55,24 @@ static bool is_ours(void *arg, pid_t pid)
 	return dump_process_find(arg, pid);
 }
 
-/* Our own namespace's queue of that name? */
-static bool is_reachable(const MqueueState *s, const struct stat *st)
+/* The directory of all queues of the tree's namespace; stays open. */
+static int directory(struct dump_ctx *ctx)
 {
-	_cleanup_close_ int fd = -EBADF;
-	struct stat own;
-	char name[300];
+	struct mqueue_dump *d = state(ctx);
+	int r = d->dir_fd > 0 ? 0 : ns_dump_open_mqueues(ctx, &d->dir_fd);
 
-	snprintf(name, sizeof(name), "/%.*s", (int)s->name.len, (const char *)s->name.data);
-	fd = mq_open(name, O_RDONLY | O_NONBLOCK);
-	return fd >= 0 && !fstat(fd, &own) && own.st_ino == st->st_ino && own.st_dev == st->st_dev;
+	return r < 0 ? r : d->dir_fd;
 }
 
-static int check(struct dump_ctx *ctx, const struct dump_file *f, int fd, const MqueueState *s)
+static bool is_of_the_trees_namespace(struct dump_ctx *ctx, const struct stat *st)
+{
+	struct stat own;
+	int fd = directory(ctx);
+
+	return fd >= 0 && !fstat(fd, &own) && own.st_dev == st->st_dev;
+}
+
+static int check(struct dump_ctx *ctx, const struct dump_file *f, int fd)
 {
 	struct mqueue_info info;
 	pid_t pid;
@@ -73,6 +80,9 @@ static int check(struct dump_ctx *ctx, const struct dump_file *f, int fd, const 
 
 	if (r < 0)
 		return log_err(r, "%s: cannot read its state", f->link);
+	if (!is_of_the_trees_namespace(ctx, &f->st))
+		return log_obstacle(REMEDY, "%s: POSIX message queue of another IPC namespace than the tree is in",
+				    f->link);
 	if (info.notify_pid)
 		return log_obstacle(REMEDY, "%s: POSIX message queue that notifies process %d (mq_notify): the value handed over with that cannot be read",
 				    f->link, info.notify_pid);
@@ -83,8 +93,6 @@ static int check(struct dump_ctx *ctx, const struct dump_file *f, int fd, const 
 		return log_obstacle("choose all services that use it together in one tree, or none",
 				    "%s: POSIX message queue that process %d, outside the tree, has open, too",
 				    f->link, pid);
-	if (!s->unlinked && !is_reachable(s, &f->st))
-		return log_obstacle(REMEDY, "%s: POSIX message queue of another IPC namespace", f->link);
 	return 0;
 }
 
@@ -109,7 +117,7 @@ static int describe(struct dump_ctx *ctx, const struct dump_file *f, int fd, Mqu
 	return s->name.data ? 0 : -ENOMEM;
 }
 
-static int queue_dump(struct dump_ctx *ctx, const struct dump_file *f, MqueueState **ret)
+int mqueue_dump_state(struct dump_ctx *ctx, const struct dump_file *f, MqueueState **ret)
 {
 	MqueueState *s = ARENA_MSG(&ctx->arena, MqueueState, mqueue_state);
 	_cleanup_close_ int fd = mqueue_open_again(f->fd, O_RDWR | O_NONBLOCK);
@@ -119,7 +127,7 @@ static int queue_dump(struct dump_ctx *ctx, const struct dump_file *f, MqueueSta
 		return log_err(fd, "cannot open %s for reading and writing", f->link);
 	r = s ? describe(ctx, f, fd, s) : -ENOMEM;
 	if (r >= 0)
-		r = check(ctx, f, fd, s);
+		r = check(ctx, f, fd);
 	if (r < 0)
 		return r;
 	*ret = s;
@@ -146,7 +154,7 @@ static int mqueue_dump(struct dump_ctx *ctx, struct dump_file *f)
 	if (!map_get(&d->dumped, e->queue)) {
 		r = map_put(&d->dumped, e->queue, f);
 		if (r >= 0)
-			r = queue_dump(ctx, f, &e->state);
+			r = mqueue_dump_state(ctx, f, &e->state);
 		if (r < 0)
 			return r;
 	}
@@ -156,11 +164,17 @@ static int mqueue_dump(struct dump_ctx *ctx, struct dump_file *f)
 static int mqueue_dump_end(struct dump_ctx *ctx)
 {
 	struct mqueue_dump *d = state(ctx);
+	int fd = d ? directory(ctx) : -ENOMEM;
 
-	if (!d)
-		return log_err(-ENOMEM, "message queues");
-	mqueue_warn_loose(ctx, &d->dumped, &d->users);
-	return 0;
+	if (fd == -ENOENT)
+		return 0;
+	if (fd < 0 && ns_dump_has_ipcns(ctx))
+		return log_err(fd, "cannot list the message queues of the tree's ipc namespace");
+	if (fd < 0) {
+		log_debug("cannot look for message queues that nobody has open");
+		return 0;
+	}
+	return mqueue_dump_loose(ctx, fd, &d->dumped, &d->users);
 }
 
 static void mqueue_dump_done(struct dump_ctx *ctx)
@@ -169,6 +183,8 @@ static void mqueue_dump_done(struct dump_ctx *ctx)
 
 	if (!d)
 		return;
+	if (d->dir_fd > 0)
+		close(d->dir_fd);
 	map_done(&d->dumped);
 	mqueue_users_done(&d->users);
 }
@@ -181,6 +197,7 @@ const struct kind kind_mqueue = {
 	.dump_end = mqueue_dump_end,
 	.dump_done = mqueue_dump_done,
 	.prepare = mqueue_prepare,
+	.begin = mqueue_begin,
 	.restore = mqueue_restore,
 	.restore_done = mqueue_restore_done,
 };

@@ -9,6 +9,7 @@ int mqueue_open_again(int fd, int flags) _must_check_;
 
 /* mqueue_restore.c */
 int mqueue_prepare(struct restore_ctx *ctx) _must_check_;
+int mqueue_begin(struct restore_ctx *ctx) _must_check_;
 int mqueue_restore(struct restore_ctx *ctx, struct restore_file *f, int *ret_fd) _must_check_;
 void mqueue_restore_done(struct restore_ctx *ctx);
 
@@ -38,7 +39,13 @@ int mqueue_user(struct arena *a, struct mqueue_users *u, int fd, bool (*skip)(vo
 		void *arg, pid_t *ret) _must_check_;
 void mqueue_users_done(struct mqueue_users *u);
 
-/* mqueue_loose.c: warns of queues that are open nowhere but may be the tree's. dumped: by inode. */
-void mqueue_warn_loose(struct dump_ctx *ctx, const struct map *dumped, struct mqueue_users *users);
+/* What f's queue is: attributes, owner, messages. Obstacles: others use it. */
+int mqueue_dump_state(struct dump_ctx *ctx, const struct dump_file *f, MqueueState **ret) _must_check_;
+/*
+ * mqueue_loose.c: queues in dir_fd that are open nowhere: saved in a namespace of the tree's own, else warned
+ * of if they may be the tree's. dumped: by inode.
+ */
+int mqueue_dump_loose(struct dump_ctx *ctx, int dir_fd, const struct map *dumped, struct mqueue_users *users)
+	_must_check_;
 
 #endif

@@ -1,32 +1,16 @@
 /*
  * POSIX message queues that nobody has open at the moment, as of programs that open one for each
- * message. Only the owner's user id ties such a queue to a tree: named in a warning, not saved.
+ * message. In a namespace of the tree's own they are the tree's. In the host's only the owner's user id
+ * ties such a queue to a tree: named in a warning, not saved.
  */
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 
+#include "core/files_dump.h"
 #include "kind/mqueue.h"
-#include "ns/mountapi.h"
+#include "ns/ns.h"
 #include "task/parts.h"
-
-/* The queues of our own IPC namespace as a directory, whether or not it is mounted anywhere. */
-static DIR *open_directory(void)
-{
-	_cleanup_close_ int fs = (int)syscall(SYS_fsopen, "mqueue", FSOPEN_CLOEXEC), fd = -EBADF;
-	_cleanup_close_ int mnt = -EBADF;
-	DIR *d;
-
-	if (fs < 0 || syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
-		return NULL;
-	mnt = (int)syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, 0);
-	if (mnt >= 0)
-		fd = openat(mnt, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	d = fd < 0 ? NULL : fdopendir(fd);
-	if (d)
-		take_fd(&fd);
-	return d;
-}
 
 static bool is_users(const struct dump_ctx *ctx, uid_t uid)
 {
@@ -40,24 +24,76 @@ static bool is_users(const struct dump_ctx *ctx, uid_t uid)
 	return false;
 }
 
-void mqueue_warn_loose(struct dump_ctx *ctx, const struct map *dumped, struct mqueue_users *users)
+/* -ENOENT: it has just been removed. */
+static int queue_open(int dir, const char *name, int flags, struct stat *ret_st)
 {
-	_cleanup_closedir_ DIR *d = open_directory();
+	int fd = openat(dir, name, flags | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+
+	if (fd >= 0 && fstat(fd, ret_st) < 0) {
+		close(fd);
+		fd = -1;
+	}
+	return fd < 0 ? neg_errno() : fd;
+}
+
+static void warn(struct dump_ctx *ctx, int dir, const char *name, struct mqueue_users *users)
+{
+	struct stat st;
+	_cleanup_close_ int fd = queue_open(dir, name, O_RDONLY, &st);
+	pid_t pid;
+
+	if (fd >= 0 && st.st_uid && is_users(ctx, st.st_uid) &&
+	    mqueue_user(&ctx->arena, users, fd, NULL, NULL, &pid) >= 0 && !pid)
+		log_warn("POSIX message queue /%s of user %u is open in no process: it is not saved",
+			 name, st.st_uid);
+}
+
+/* A file of it that nobody has. */
+static int save(struct dump_ctx *ctx, int dir, const char *name)
+{
+	struct dump_file f = { .link = (char *)arena_printf(&ctx->arena, "/%s", name), .flags = O_RDWR };
+	_cleanup_close_ int fd = queue_open(dir, name, O_RDWR, &f.st);
+	FileEntry *fe = ARENA_MSG(&ctx->arena, FileEntry, file_entry);
+	ExtFileEntry *ext = ARENA_MSG(&ctx->arena, ExtFileEntry, ext_file_entry);
+	MqueueEntry *e = ARENA_MSG(&ctx->arena, MqueueEntry, mqueue_entry);
+	int r;
+
+	if (!f.link || !fe || !ext || !e)
+		return log_err(-ENOMEM, "message queue /%s", name);
+	if (fd < 0)
+		return fd == -ENOENT ? 0 : log_err(fd, "cannot open message queue /%s", name);
+	ext->fown = ARENA_MSG(&ctx->arena, FownEntry, fown_entry);
+	if (!ext->fown)
+		return log_err(-ENOMEM, "message queue /%s", name);
+	f.fd = fd;
+	fe->type = FD_TYPES__EXT;
+	fe->id = ext->id = dump_file_new_id(ctx);
+	fe->ext = ext;
+	ext->mqueue = e;
+	e->queue = f.st.st_ino;
+	e->flags = O_RDWR;
+	r = mqueue_dump_state(ctx, &f, &e->state);
+	return r < 0 ? r : dump_file_put(ctx, fe);
+}
+
+int mqueue_dump_loose(struct dump_ctx *ctx, int dir_fd, const struct map *dumped, struct mqueue_users *users)
+{
+	int own = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
+	_cleanup_closedir_ DIR *d = own < 0 ? NULL : fdopendir(own);
 	const struct dirent *e;
 
 	if (!d)
-		log_debug("cannot look for message queues that nobody has open");
-	while (d && (e = readdir(d))) {
-		_cleanup_close_ int fd = -EBADF;
+		return log_err(neg_errno(), "cannot list message queues");
+	while (r >= 0 && (e = readdir(d))) {
 		struct stat st;
-		pid_t pid;
 
-		if (e->d_name[0] == '.' || fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
-		    !st.st_uid || map_get(dumped, st.st_ino) || !is_users(ctx, st.st_uid))
+		if (e->d_type == DT_DIR || fstatat(dir_fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+		    !S_ISREG(st.st_mode) || map_get(dumped, st.st_ino))
 			continue;
-		fd = openat(dirfd(d), e->d_name, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-		if (fd >= 0 && mqueue_user(&ctx->arena, users, fd, NULL, NULL, &pid) >= 0 && !pid)
-			log_warn("POSIX message queue /%s of user %u is open in no process: it is not saved",
-				 e->d_name, st.st_uid);
+		if (ns_dump_has_ipcns(ctx))
+			r = dump_files_obstacle(ctx, save(ctx, dir_fd, e->d_name));
+		else
+			warn(ctx, dir_fd, e->d_name, users);
 	}
+	return r;
 }

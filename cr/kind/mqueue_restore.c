@@ -219,6 +219,19 @@ static int queue_make(struct restore_ctx *ctx, struct queue *q)
 	return queue_fill(ctx, q);
 }
 
+/* Also those that nobody has open. */
+int mqueue_begin(struct restore_ctx *ctx)
+{
+	int r = 0;
+
+	for (struct queue *q = state(ctx)->queues; q && r >= 0; q = q->next) {
+		LOG_SCOPE("message queue /%.*s", (int)q->e->state->name.len,
+			  (const char *)q->e->state->name.data);
+		r = queue_make(ctx, q);
+	}
+	return r;
+}
+
 int mqueue_restore(struct restore_ctx *ctx, struct restore_file *f, int *ret_fd)
 {
 	const MqueueEntry *e = f->fe->ext->mqueue;
@@ -227,9 +240,6 @@ int mqueue_restore(struct restore_ctx *ctx, struct restore_file *f, int *ret_fd)
 	int r;
 
 	LOG_SCOPE("message queue /%.*s", (int)q->e->state->name.len, (const char *)q->e->state->name.data);
-	r = q->fd < 0 ? queue_make(ctx, q) : 0;
-	if (r < 0)
-		return r;
 	fd = mqueue_open_again(q->fd, (int)e->flags & (O_ACCMODE | O_NONBLOCK));
 	if (fd < 0)
 		return log_err(fd, "cannot open it again");
@@ -249,7 +259,8 @@ void mqueue_restore_done(struct restore_ctx *ctx)
 		char name[NAME_MAX + 2];
 
 		snprintf(name, sizeof(name), "/%.*s", (int)s->name.len, (const char *)s->name.data);
-		if (q->made && !s->unlinked && ctx->failed)
+		/* By name, in the host's namespace; one of the tree's own takes them along. */
+		if (q->made && !s->unlinked && ctx->failed && !ns_restore_has_ipcns(ctx))
 			mq_unlink(name);
 		close_fdp(&q->fd);
 	}

@@ -1,6 +1,7 @@
 /*
  * An IPC namespace of the tree's own: its limits → ipcns-var-N.img. What is in it is ipc_dump.c's
- * and ipc_restore.c's, as in the host's namespace, only that everything in it is the tree's.
+ * and ipc_restore.c's, and kind/mqueue*.c's, as in the host's namespace, only that everything in it is the
+ * tree's.
  *
  *   dump     /proc/sys/kernel and fs/mqueue as seen from inside
  *   restore  a helper makes it, owned by the initial user namespace; the engine sets the limits
@@ -10,7 +11,6 @@
  * nowhere.
  */
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <string.h>
@@ -137,72 +137,71 @@ static int mqueue_open(int *ret_fd)
 	return 0;
 }
 
-static int message_queues_check(struct dump_ctx *ctx _unused_, uint32_t id _unused_)
+static int visit(struct dump_ctx *ctx, struct ns_visit *v)
 {
-	_cleanup_closedir_ DIR *dir = NULL;
-	const struct dirent *de;
-	int fd, r = mqueue_open(&fd), refused = 0;
-
-	if (r == -ENOENT)
-		return 0;
-	if (r < 0)
-		return log_err(r, "cannot list the message queues of the ipc namespace");
-	dir = fdopendir(fd);
-	if (!dir) {
-		close(fd);
-		return log_err(-ENOMEM, "cannot list the message queues of the ipc namespace");
-	}
-	while ((de = readdir(dir)))
-		if (de->d_name[0] != '.')
-			refused = log_obstacle("let the program remove it (mq_unlink), or stop the service before",
-					       "its ipc namespace holds the POSIX message queue /%s",
-					       de->d_name);
-	return refused;
-}
-
-/* Runs fn in the tree's namespace, and own before it if that is the tree's own. */
-static int run_inside(struct dump_ctx *ctx, int (*own)(struct dump_ctx *, uint32_t id),
-		      int (*fn)(struct dump_ctx *))
-{
-	uint32_t id = ns_dump_own_id(ctx, NS_IPC);
 	_cleanup_close_ int fd = -EBADF;
-	struct ns_visit v = NS_VISIT_INIT;
-	int r, left, refused = 0;
 
-	if (!id)
-		return fn(ctx);
+	*v = (struct ns_visit)NS_VISIT_INIT;
+	if (!ns_dump_has_ipcns(ctx))
+		return 0;
 	fd = openat(ctx->procs[0]->proc_fd, "ns/ipc", O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return log_err(neg_errno(), "cannot open the ipc namespace of %d", ctx->procs[0]->pid);
-	r = ns_visit_begin(&v, fd, NS_IPC);
-	if (r >= 0)
-		refused = r = own(ctx, id);
-	if (r >= 0 || r == -EOPNOTSUPP)
-		r = fn(ctx);
-	left = ns_visit_end(&v);
-	if (left < 0)
-		return left;
-	return r < 0 ? r : refused;
+	return ns_visit_begin(v, fd, NS_IPC);
 }
 
-static int nothing_of_its_own(struct dump_ctx *ctx _unused_, uint32_t id _unused_)
+/* Runs fn in the namespace that the tree is in. */
+static int run_inside(struct dump_ctx *ctx, int (*fn)(struct dump_ctx *))
 {
-	return 0;
+	struct ns_visit v;
+	int r = visit(ctx, &v), left;
+
+	if (r < 0)
+		return r;
+	r = fn(ctx);
+	left = ns_visit_end(&v);
+	return left < 0 ? left : r;
+}
+
+static int limits_and_objects(struct dump_ctx *ctx)
+{
+	int r = ns_dump_has_ipcns(ctx) ? limits_dump(ctx, ns_dump_own_id(ctx, NS_IPC)) : 0;
+
+	return r < 0 ? r : ipc_dump(ctx);
+}
+
+bool ns_dump_has_ipcns(struct dump_ctx *ctx)
+{
+	return ns_dump_own_id(ctx, NS_IPC);
 }
 
 int ns_dump_find_semaphores(struct dump_ctx *ctx)
 {
-	return run_inside(ctx, nothing_of_its_own, ipc_find_semaphores);
+	return run_inside(ctx, ipc_find_semaphores);
 }
 
 int ns_dump_check_ipc(struct dump_ctx *ctx)
 {
-	return run_inside(ctx, message_queues_check, ipc_check);
+	return run_inside(ctx, ipc_check);
 }
 
 int ns_dump_ipc(struct dump_ctx *ctx)
 {
-	return run_inside(ctx, limits_dump, ipc_dump);
+	return run_inside(ctx, limits_and_objects);
+}
+
+int ns_dump_open_mqueues(struct dump_ctx *ctx, int *ret_fd)
+{
+	struct ns_visit v;
+	int r = visit(ctx, &v), left;
+
+	if (r < 0)
+		return r;
+	r = mqueue_open(ret_fd);
+	left = ns_visit_end(&v);
+	if (left < 0 && r >= 0)
+		close(*ret_fd);
+	return left < 0 ? left : r;
 }
 
 static int unshare_ipc(void *arg _unused_, struct ns_reply *reply _unused_)

@@ -52,6 +52,13 @@ int ns_dump_visit_socket(struct dump_ctx *ctx, int fd, struct ns_visit *v, uint3
 int ns_dump_find_semaphores(struct dump_ctx *ctx) _must_check_;
 int ns_dump_check_ipc(struct dump_ctx *ctx) _must_check_;
 int ns_dump_ipc(struct dump_ctx *ctx) _must_check_;
+/* Is the IPC namespace the tree's own, with all that is in it? */
+bool ns_dump_has_ipcns(struct dump_ctx *ctx);
+/*
+ * The POSIX message queues of the namespace that the tree is in, as a directory (the caller's). Its st_dev
+ * is that of all their files. -ENOENT: this kernel has none. Silent.
+ */
+int ns_dump_open_mqueues(struct dump_ctx *ctx, int *ret_fd) _must_check_;
 /* Writes userns, utsns, timens, mountpoints, tmpfs-dev images. */
 int ns_dump_all(struct dump_ctx *ctx) _must_check_;
 void ns_dump_done(struct dump_ctx *ctx);

@@ -1,5 +1,6 @@
 """Namespaces of a tree's own: what cannot come back is named before anything has changed."""
 
+import ctypes
 import os
 import shutil
 import signal
@@ -46,15 +47,64 @@ def run():
         p.stdout.close()
 
 
-def test_message_queues_of_an_own_ipc_namespace_are_refused_by_name(run):
-    p, _ = run("""
+@pytest.mark.parametrize("unlinked", [True, False])
+def test_message_queues_of_the_namespace_that_it_has_left_are_refused_by_name(run, unlinked):
+    name = f"/crk-left-{os.getpid()}"
+    p, _ = run(f"""
+libc.mq_open(b"{name}", os.O_CREAT | os.O_RDWR, 0o600, None)
+{unlinked} and libc.mq_unlink(b"{name}")
 unshare(NEWIPC)
-libc.mq_open(b"/posix", os.O_CREAT | os.O_RDWR, 0o600, None)
 ready(1)
 """)
     code, text = cr_check(p.pid)
+    ctypes.CDLL(None).mq_unlink(name.encode())
     assert code == 1
-    assert "POSIX message queue /posix" in text, text
+    assert f"{name}{' (deleted)' if unlinked else ''}: POSIX message queue of another IPC namespace" in text, text
+
+
+def test_a_queue_that_nobody_has_open_but_one_outside_is_refused_by_name(run, tmp_path):
+    """By a descriptor that was handed out of the namespace."""
+    p, said = run(f"""
+unshare(NEWIPC)
+q = libc.mq_open(b"/handed", os.O_CREAT | os.O_RDWR, 0o600, None)
+print(q, flush=True)
+while not os.path.exists("{tmp_path}/close"):
+    time.sleep(0.01)
+os.close(q)
+time.sleep(1e6)
+""")
+    pidfd = os.pidfd_open(p.pid)
+    outside = ctypes.CDLL(None).syscall(438, pidfd, int(said[0]), 0)    # pidfd_getfd(2)
+    assert outside >= 0
+    (tmp_path / "close").write_text("")
+    try:
+        wait_for(lambda: not os.path.exists(f"/proc/{p.pid}/fd/{said[0]}"), 10, "closed")
+        code, text = cr_check(p.pid)
+        assert code == 1
+        assert f"/handed: POSIX message queue that process {os.getpid()}, outside the tree, has open" in text, text
+    finally:
+        os.close(outside)
+        os.close(pidfd)
+
+
+def test_a_failed_restore_leaves_queues_of_the_host_with_the_same_name_alone(run, tmp_path):
+    m = Maker("ns_ipc", tmp_path)
+    m.start()
+    m.dump()
+    m.reap()
+    libc = ctypes.CDLL(None)
+    queue = libc.mq_open(b"/loose", os.O_CREAT | os.O_RDWR, 0o600, None)
+    try:
+        script = tmp_path / "script"
+        script.write_text('#!/bin/sh\n[ "$CRTOOLS_SCRIPT_ACTION" != post-restore ]\n')
+        script.chmod(0o755)
+        assert cr("restore", m.images, "-d", "--action-script", script).returncode == 1
+        again = libc.mq_open(b"/loose", os.O_RDWR)
+        assert again >= 0
+        os.close(again)
+    finally:
+        os.close(queue)
+        libc.mq_unlink(b"/loose")
 
 
 @pytest.mark.parametrize("name", ["ipc", "net"])

@@ -1,7 +1,7 @@
 /*
  * An IPC namespace of its own, as PrivateIPC= makes it: limits, System V segments with and without
- * somebody attached, one of huge pages, semaphores, a queue, /dev/mqueue of that namespace; the host's ids
- * are another matter.
+ * somebody attached, one of huge pages, semaphores, a queue, POSIX message queues, /dev/mqueue of that
+ * namespace; the host's ids are another matter.
  *
  * huge-pages: 2
  */
@@ -91,6 +91,68 @@ static void mount_mqueue(const char *dir)
 	MAKER_MUST(mount("mqueue", dir, "mqueue", MS_NOSUID | MS_NODEV, NULL) == 0);
 }
 
+/* POSIX message queues: one that is open, two that nobody has open, one that has lost its name. */
+static mqd_t opened, nameless;
+
+static mqd_t queue_make(const char *name, long maxmsg, long msgsize)
+{
+	struct mq_attr attr = { .mq_maxmsg = maxmsg, .mq_msgsize = msgsize };
+	mqd_t q = mq_open(name, O_RDWR | O_CREAT | O_EXCL | O_NONBLOCK, 0600, &attr);
+
+	if (q < 0)
+		maker_fail("mq_open %s: %s", name, strerror(errno));
+	return q;
+}
+
+static void queues_make(void)
+{
+	mqd_t loose = queue_make("/loose", 11, 300), empty = queue_make("/empty", 3, 7);
+
+	opened = queue_make("/opened", 2, 100);
+	nameless = queue_make("/nameless", 2, 100);
+	MAKER_MUST(!mq_send(loose, "low", 3, 1) && !mq_send(loose, "high", 4, 32767) &&
+		   !mq_send(loose, "low too", 7, 1));
+	MAKER_MUST(!fchown(loose, 1234, 4321) && !fchmod(loose, 0642) && !mq_close(loose));
+	MAKER_MUST(!mq_close(empty));
+	MAKER_MUST(!mq_send(opened, "open", 4, 5) && !mq_send(nameless, "gone", 4, 6));
+	MAKER_MUST(!mq_unlink("/nameless"));
+}
+
+static void queue_expect(mqd_t q, const char *text, unsigned int priority)
+{
+	char buf[400] = "";
+	unsigned int is = 0;
+	ssize_t n = mq_receive(q, buf, sizeof(buf), &is);
+
+	if (n != (ssize_t)strlen(text) || is != priority || memcmp(buf, text, strlen(text)))
+		maker_fail("received '%.20s' (%zd) of priority %u, not '%s' of %u", buf, n, is, text, priority);
+}
+
+static void queues_check(void)
+{
+	mqd_t loose = mq_open("/loose", O_RDWR | O_NONBLOCK), empty = mq_open("/empty", O_RDONLY);
+	struct mq_attr attr;
+	struct stat st;
+
+	if (loose < 0 || empty < 0 || mq_open("/nameless", O_RDONLY) >= 0)
+		maker_fail("other queues than before: %d %d", loose, empty);
+	MAKER_MUST(!mq_getattr(loose, &attr) && !fstat(loose, &st));
+	MAKER_SAME("messages", attr.mq_curmsgs, 3);
+	MAKER_SAME("at most", attr.mq_maxmsg, 11);
+	MAKER_SAME("of bytes", attr.mq_msgsize, 300);
+	MAKER_SAME("mode", st.st_mode & 07777, 0642);
+	MAKER_SAME("owner", st.st_uid, 1234);
+	MAKER_SAME("group", st.st_gid, 4321);
+	queue_expect(loose, "high", 32767);
+	queue_expect(loose, "low", 1);
+	queue_expect(loose, "low too", 1);
+	queue_expect(opened, "open", 5);
+	queue_expect(nameless, "gone", 6);
+	MAKER_MUST(!mq_getattr(empty, &attr));
+	MAKER_SAME("messages of the empty one", attr.mq_curmsgs, 0);
+	MAKER_MUST(!mq_close(loose) && !mq_close(empty));
+}
+
 int main(int argc, char **argv)
 {
 	char base[256];
@@ -111,6 +173,8 @@ int main(int argc, char **argv)
 	if (!maker_is_plain())
 		mount_mqueue(base);
 	limits_set();
+	if (!maker_is_plain())
+		queues_make();
 	keyed = shmget(KEY, 8192, IPC_CREAT | IPC_EXCL | 0640);
 	loose = shmget(KEY + 1, LOOSE, IPC_CREAT | IPC_EXCL | 0600);
 	MAKER_MUST(keyed >= 0 && loose >= 0);
@@ -142,8 +206,10 @@ int main(int argc, char **argv)
 	maker_wait();
 
 	limits_check();
-	if (!maker_is_plain())
+	if (!maker_is_plain()) {
 		check_mqueue(base);
+		queues_check();
+	}
 	MAKER_SAME("id of the key", shmget(KEY, 0, 0), keyed);
 	MAKER_SAME("id of the second key", shmget(KEY + 1, 0, 0), loose);
 	MAKER_MUST(shmctl(keyed, IPC_STAT, &ds) == 0);
