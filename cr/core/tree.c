@@ -85,6 +85,12 @@ int dump_pidfd(struct dump_process *p)
 	return p->pidfd;
 }
 
+static int frozen_obstacle(pid_t tid)
+{
+	return log_obstacle("thaw it, or give it by --freeze-cgroup",
+			    "task %d does not stop: its control group is frozen (freezer of cgroup v1)", tid);
+}
+
 static int process_open(struct dump_ctx *ctx, struct dump_process *parent, pid_t pid,
 			struct dump_process **ret)
 {
@@ -116,6 +122,9 @@ static int process_open(struct dump_ctx *ctx, struct dump_process *parent, pid_t
 	p->tty = st.tty;
 	p->tty_pgrp = st.tty_pgrp;
 	p->life = st.state == 'Z' || st.state == 'X' ? TASK_DEAD : TASK_ALIVE;
+	/* At once: to seize one that is stopped by a signal as well waits in the kernel, without end. */
+	if (st.state == 'D' && !ctx->stop_on_thaw && cgroup_is_frozen(p))
+		return frozen_obstacle(pid);
 	p->exit_code = st.exit_code;
 	p->start_ticks = st.start_ticks;
 	*ret = p;
@@ -186,9 +195,7 @@ static int seize_failed(struct dump_process *p, pid_t tid, int r)
 				    "task %d waits in vfork() for its child to execute a program or to end",
 				    tid);
 	if (r == -ETIMEDOUT && cgroup_is_frozen(p))
-		return log_obstacle("thaw it, or give it by --freeze-cgroup",
-				    "task %d does not stop: its control group is frozen (freezer of cgroup v1)",
-				    tid);
+		return frozen_obstacle(tid);
 	if (r == -ETIMEDOUT)
 		return log_obstacle("see ps -o pid,wchan and dmesg for what it waits for",
 				    "task %d does not stop: it waits in the kernel without interruption",
@@ -219,6 +226,20 @@ static bool thread_is_the_kernels(struct dump_process *p, pid_t tid)
 	       proc_stat_parse(text, &st) >= 0 && st.flags & (PF_IO_WORKER | PF_USER_WORKER);
 }
 
+/*
+ * PTRACE_SEIZE of a task that a signal has stopped waits in the kernel until it has got into a ptrace
+ * stop, which a frozen one does not. It does not run away when it is thawed either.
+ */
+static bool may_be_stopped(const struct dump_process *p, pid_t tid)
+{
+	_cleanup_free_ char *text = NULL;
+	char path[40];
+
+	snprintf(path, sizeof(path), "task/%d/wchan", tid);
+	return read_file_at(p->proc_fd, path, 256, &text, NULL) < 0 || !strcmp(text, "0") ||
+	       str_starts(text, "do_signal_stop");
+}
+
 static int thread_stopped(struct dump_ctx *ctx, struct dump_process *p, struct dump_thread *th)
 {
 	int r = task_get_regs(&th->task);
@@ -246,7 +267,7 @@ static int thread_seize(struct dump_ctx *ctx, struct dump_process *p, pid_t tid)
 		return r == -ENOENT || r == -ESRCH ? 0 : log_err(r, "cannot read the ids of task %d", tid);
 	}
 	if (ctx->stop_on_thaw)
-		r = task_seize_begin(&th->task, 0);
+		r = may_be_stopped(p, tid) ? 0 : task_seize_begin(&th->task, 0);
 	else
 		r = task_seize(&th->task, 0, ctx->opts->freeze_cgroup ? VFORK_PATIENCE_USEC : tree_timeout_usec(ctx));
 	if (r == -ETIMEDOUT && ctx->opts->freeze_cgroup)
@@ -504,8 +525,11 @@ static int freeze_begin(struct dump_ctx *ctx)
 	return r < 0 ? log_err(r, "cannot freeze %s", cg) : 0;
 }
 
-/* After a thaw: all that task_seize_begin() was called for. After failures too, so that they can be let go. */
-static int wait_for_stops(struct dump_ctx *ctx)
+/*
+ * After a thaw: all that task_seize_begin() was called for, and what it was not for. After a failure only the
+ * former, so that they can be let go.
+ */
+static int wait_for_stops(struct dump_ctx *ctx, bool failed)
 {
 	int r, ret = 0;
 
@@ -515,7 +539,10 @@ static int wait_for_stops(struct dump_ctx *ctx)
 		for (size_t k = 0; k < p->n_threads; k++) {
 			struct dump_thread *th = &p->threads[k];
 
-			r = task_seize_wait(&th->task, tree_timeout_usec(ctx));
+			if (!th->task.seized && failed)
+				continue;
+			r = th->task.seized ? task_seize_wait(&th->task, tree_timeout_usec(ctx)) :
+					      task_seize(&th->task, 0, tree_timeout_usec(ctx));
 			if (r == -ESRCH)
 				r = log_err(r, "task %d ended while the tree was being stopped; try again",
 					    th->task.tid);
@@ -566,7 +593,7 @@ int tree_seize(struct dump_ctx *ctx)
 		return log_err(thawed, "cannot thaw %s", cg);
 	if (ctx->stop_on_thaw) {
 		ctx->stop_on_thaw = false;
-		stopped = wait_for_stops(ctx);
+		stopped = wait_for_stops(ctx, r < 0);
 		if (r >= 0)
 			r = stopped < 0 ? stopped : look_again_all(ctx);
 	}

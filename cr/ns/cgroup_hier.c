@@ -100,21 +100,22 @@ int cgroup_mount_v1(const char *name)
 	_cleanup_close_ int fs = (int)syscall(SYS_fsopen, "cgroup", FSOPEN_CLOEXEC);
 	_cleanup_free_ char *words = strdup(name);
 	char *save = NULL;
-	bool named = str_starts(name, "name=");
 	int fd;
 
 	if (!words)
 		return -ENOMEM;
-	if (fs < 0 || (named && syscall(SYS_fsconfig, fs, FSCONFIG_SET_FLAG, "none", NULL, 0) < 0))
+	if (fs < 0)
+		return neg_errno();
+	/* A name alone: without controllers, which the kernel wants to be said. */
+	if (str_starts(name, "name=") && syscall(SYS_fsconfig, fs, FSCONFIG_SET_FLAG, "none", NULL, 0) < 0)
 		return neg_errno();
 	for (char *w = strtok_r(words, ",", &save); w; w = strtok_r(NULL, ",", &save)) {
-		long r = named ? syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, "name",
-					 w + strlen("name="), 0)
-			       : syscall(SYS_fsconfig, fs, FSCONFIG_SET_FLAG, w, NULL, 0);
+		long r = str_starts(w, "name=") ? syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, "name",
+							  w + strlen("name="), 0)
+						: syscall(SYS_fsconfig, fs, FSCONFIG_SET_FLAG, w, NULL, 0);
 
 		if (r < 0)
 			return neg_errno();
-		named = false;
 	}
 	if (syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
 		return neg_errno();
@@ -138,7 +139,7 @@ void cgroup_find_mount(const struct mount_table *t, struct cg_hierarchy *h)
 			best = m;
 	}
 	if (!best) {
-		/* Without the tree's knowledge, for as long as we are. */
+		/* Where no path leads, for as long as we are. */
 		h->fd = *h->name ? cgroup_mount_v1(h->name) : -EBADF;
 		return;
 	}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from live import Maker, check, cr, cr_check, wait_for
+from live import Maker, check, cr, cr_check, proc_state, wait_for
 
 SELF = Path("/proc/self/cgroup")
 
@@ -152,11 +152,22 @@ def test_a_tree_that_forks_is_frozen_by_v1_and_goes_on(freezer, tmp_path):
         assert (freezer / "freezer.state").read_text() == "THAWED\n" and p.poll() is None
 
 
-def test_makers_state_survives_with_the_freezer_of_v1(freezer, tmp_path):
-    maker = Maker("threads", tmp_path)
+def family(pid):
+    """The process and all below it."""
+    found = [pid]
+    for parent in found:
+        for children in Path(f"/proc/{parent}/task").glob("*/children"):
+            found += map(int, children.read_text().split())
+    return found
+
+
+@pytest.mark.parametrize("name", ["threads", "stopped", "main_ended", "waits", "lineage"])
+def test_makers_state_survives_with_the_freezer_of_v1(freezer, tmp_path, name):
+    maker = Maker(name, tmp_path)
     try:
         maker.start()
-        (freezer / "inner/cgroup.procs").write_text(str(maker.pid))
+        for pid in family(maker.pid):
+            (freezer / "inner/cgroup.procs").write_text(str(pid))
         maker.dump("--freeze-cgroup", str(freezer))
         maker.reap()
         maker.restore()
@@ -182,8 +193,13 @@ def test_a_group_that_stood_still_does_so_afterwards_and_when_it_is_made_again(f
         (freezer / "freezer.state").write_text("THAWED")
 
 
-def test_a_frozen_tree_whose_group_is_not_given_is_named(freezer, tmp_path):
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_frozen_tree_whose_group_is_not_given_is_named(freezer, tmp_path, stopped):
+    """One that is stopped by a signal as well cannot even be seized."""
     with process(group=freezer) as p:
+        if stopped:
+            p.send_signal(signal.SIGSTOP)
+            wait_for(lambda: proc_state(p.pid) == "T", 10, "stopped")
         (freezer / "freezer.state").write_text("FROZEN")
         wait_for(lambda: (freezer / "freezer.state").read_text() == "FROZEN\n", 10, "frozen")
         done = cr("dump", tmp_path, "-t", str(p.pid), "--timeout", "1")
