@@ -78,6 +78,17 @@ def remove(group):
     return True
 
 
+def remove_everywhere(tmp_path, name):
+    """A new root for all hierarchies is made in all of them."""
+    for line in open("/proc/self/mountinfo"):
+        if " - cgroup2 " in line:
+            remove(Path(line.split()[4]) / name)
+    for line in SELF.read_text().splitlines():
+        if v1 := line.split(":")[1]:
+            with hierarchy(tmp_path / "any", v1) as root:
+                remove(root / name)
+
+
 @pytest.fixture
 def freezer(tmp_path):
     """A group of the v1 freezer, and one below it."""
@@ -289,9 +300,7 @@ def test_a_new_root_is_for_the_hierarchy_of_its_controller(tmp_path, controller)
             assert found[f"name={name}"] == f"/{name if controller else other}"
             found = restored(img, "--cgroup-root", f"{name}:/{other}")
             assert found["net_cls,net_prio"] == f"/{name}" and found[f"name={name}"] == f"/{other}"
-            for line in open("/proc/self/mountinfo"):   # a new root for all is made in all
-                if " - cgroup" in line:
-                    remove(Path(line.split()[4]) / other)
+            remove_everywhere(tmp_path, other)
 
 
 def test_a_controller_that_is_not_there_is_named_and_not_taken(tmp_path):

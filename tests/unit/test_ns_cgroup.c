@@ -1,7 +1,6 @@
 /* cr/ns/cgroup: sets and properties, on recorded text and with groups of this machine. */
 #define _GNU_SOURCE
 #include <fcntl.h>
-#include <limits.h>
 #include <sys/prctl.h>
 #include <signal.h>
 #include <sys/stat.h>
@@ -281,19 +280,24 @@ TEST("modes: none wants the group there, strict wants it not there, ignore does 
 /* What a new root for all hierarchies has made in each that there is. */
 static void remove_everywhere(void)
 {
-	struct arena a;
+	_cleanup_free_ char *text = NULL;
 	struct mount_table t;
-	char path[PATH_MAX];
+	struct cg_set all;
+	struct arena a;
 	int self = open("/proc/self", O_PATH | O_DIRECTORY);
 
 	arena_init(&a);
 	ASSERT_OK(mountinfo_read(&a, self, &t));
+	ASSERT_OK(read_file_at(self, "cgroup", 65536, &text, NULL));
+	ASSERT_OK(cgroup_parse(&a, text, &all));
 	close(self);
-	for (size_t i = 0; i < t.n; i++) {
-		if (strncmp(t.mounts[i].fstype, "cgroup", 6))
-			continue;
-		snprintf(path, sizeof(path), "%s/crk-unit-everywhere", t.mounts[i].mountpoint);
-		rmdir(path);
+	for (size_t i = 0; i < all.n; i++) {
+		struct cg_hierarchy h = { .name = all.members[i].name, .root = "/" };
+
+		cgroup_find_mount(&t, &h);
+		if (h.fd >= 0)
+			unlinkat(h.fd, "crk-unit-everywhere", AT_REMOVEDIR);
+		close_fdp(&h.fd);
 	}
 	arena_done(&a);
 }
