@@ -525,6 +525,53 @@ static int freeze_begin(struct dump_ctx *ctx)
 	return r < 0 ? log_err(r, "cannot freeze %s", cg) : 0;
 }
 
+/* One that was ending has ended. Its parent stands still, so of a process a zombie is left. */
+static int threads_lost(struct dump_process *p)
+{
+	struct proc_stat st;
+
+	if (p->n_threads)
+		return leader_first(p);
+	if (proc_stat_read(p->proc_fd, &st) < 0 || !strchr("ZX", st.state))
+		return log_fail(-ESRCH, "process %d (%s) ended while the tree was being stopped; try again",
+				p->pid, p->comm);
+	p->life = TASK_DEAD;
+	p->exit_code = st.exit_code;
+	return 0;
+}
+
+static int wait_for_stop(struct dump_ctx *ctx, struct dump_process *p, struct dump_thread *th)
+{
+	uint64_t usec = tree_timeout_usec(ctx);
+	int r = th->task.seized ? task_seize_wait(&th->task, usec) : task_seize(&th->task, 0, usec);
+
+	if (r < 0 && r != -ESRCH)
+		r = seize_failed(p, th->task.tid, r);
+	return r < 0 ? r : thread_stopped(ctx, p, th);
+}
+
+static int process_wait_for_stops(struct dump_ctx *ctx, struct dump_process *p, bool failed)
+{
+	size_t before = p->n_threads;
+	int r, ret = 0;
+
+	for (size_t i = 0; i < p->n_threads; i++) {
+		if (!p->threads[i].task.seized && failed)
+			continue;
+		r = wait_for_stop(ctx, p, &p->threads[i]);
+		if (r == -ESRCH) {
+			p->n_threads--;
+			memmove(&p->threads[i], &p->threads[i + 1], (p->n_threads - i) * sizeof(p->threads[i]));
+			i--;
+		} else if (r < 0) {
+			ret = r;
+		}
+	}
+	if (ret < 0 || failed || p->n_threads == before)
+		return ret;
+	return threads_lost(p);
+}
+
 /*
  * After a thaw: all that task_seize_begin() was called for, and what it was not for. After a failure only the
  * former, so that they can be let go.
@@ -534,24 +581,8 @@ static int wait_for_stops(struct dump_ctx *ctx, bool failed)
 	int r, ret = 0;
 
 	for (size_t i = 0; i < ctx->n_procs; i++) {
-		struct dump_process *p = ctx->procs[i];
-
-		for (size_t k = 0; k < p->n_threads; k++) {
-			struct dump_thread *th = &p->threads[k];
-
-			if (!th->task.seized && failed)
-				continue;
-			r = th->task.seized ? task_seize_wait(&th->task, tree_timeout_usec(ctx)) :
-					      task_seize(&th->task, 0, tree_timeout_usec(ctx));
-			if (r == -ESRCH)
-				r = log_err(r, "task %d ended while the tree was being stopped; try again",
-					    th->task.tid);
-			else if (r < 0)
-				r = seize_failed(p, th->task.tid, r);
-			else
-				r = thread_stopped(ctx, p, th);
-			ret = ret < 0 ? ret : r;
-		}
+		r = process_wait_for_stops(ctx, ctx->procs[i], failed);
+		ret = ret < 0 ? ret : r;
 	}
 	return ret;
 }
