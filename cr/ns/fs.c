@@ -84,5 +84,5 @@ const char *fs_from_entry(const MntEntry *e)
 	for (size_t i = 0; i < ARRAY_SIZE(fs_types); i++)
 		if (fs_types[i].code == e->fstype && e->fstype != FSTYPE__AUTO)
 			return fs_types[i].name;
-	return NULL;
+	return e->fstype == FSTYPE__UNSUPPORTED ? FS_OF_DISK : NULL;
 }

@@ -56,7 +56,13 @@ static int find_origin(struct restore_ctx *ctx, struct rest_mount *m)
 	if (!m->fstype || strlen(m->fstype) > NAME_MAX)
 		return log_fail(-EBADMSG, "mount %s: unknown filesystem type %u", e->mountpoint,
 				e->fstype);
-	if (e->ext_key && !strcmp(e->ext_key, EXT_KEY_AUTO)) {
+	if (!m->parent && ctx->opts->root) {
+		m->origin = ORIGIN_KEY;
+		m->host_path = ctx->opts->root;
+		if (!path_is_normal(m->host_path))
+			return log_fail(-EINVAL, "--root %s: not an absolute plain path",
+					m->host_path);
+	} else if (e->ext_key && !strcmp(e->ext_key, EXT_KEY_AUTO)) {
 		m->origin = ORIGIN_HOST;
 		m->host_path = e->source;
 	} else if (e->ext_key && *e->ext_key) {
@@ -67,6 +73,9 @@ static int find_origin(struct restore_ctx *ctx, struct rest_mount *m)
 					"'mnt[%s]:PATH'", e->mountpoint, e->ext_key);
 	} else {
 		m->origin = ORIGIN_OWN;
+		if (!m->parent && !fs_is_rebuildable(m->fstype))
+			return log_fail(-EINVAL, "the tree's root is not in the images: give its "
+					"directory by --root");
 		if (!fs_is_rebuildable(m->fstype))
 			return log_fail(-EOPNOTSUPP, "mount %s: a %s filesystem of its own cannot "
 					"be made again", e->mountpoint, m->fstype);
@@ -93,9 +102,7 @@ static int check_entry(struct restore_ctx *ctx, struct rest_mntns *mnt, struct r
 		return log_fail(-EBADMSG, "mount %s: id %u is there twice", e->mountpoint,
 				e->mnt_id);
 	r = map_put(&((struct ns_restore *)ctx->ns_state)->mount_by_id, e->mnt_id, m);
-	if (r < 0)
-		return log_err(r, "cannot read mounts");
-	return find_origin(ctx, m);
+	return r < 0 ? log_err(r, "cannot read mounts") : 0;
 }
 
 static struct rest_mount *find_mount(struct rest_mntns *mnt, const struct map *index, uint32_t id)
@@ -205,20 +212,9 @@ int mntns_read_image(struct restore_ctx *ctx, struct rest_mntns *mnt)
 	if (!mnt->n)
 		return log_fail(-EBADMSG, "mountpoints-%u.img: no mounts", mnt->id);
 	r = link_parents(mnt, &ns->mount_by_id);
+	for (size_t i = 0; r >= 0 && i < mnt->n; i++)
+		r = find_origin(ctx, &mnt->mounts[i]);
 	if (r < 0)
 		return r;
-	if (ctx->opts->root) {
-		for (size_t i = 0; i < mnt->n; i++) {
-			struct rest_mount *m = &mnt->mounts[i];
-
-			if (m->parent)
-				continue;
-			if (!path_is_normal(ctx->opts->root))
-				return log_fail(-EINVAL, "--root %s: not an absolute plain path",
-						ctx->opts->root);
-			m->origin = ORIGIN_KEY;
-			m->host_path = ctx->opts->root;
-		}
-	}
 	return sort_mounts(ctx, mnt, &ns->mount_by_id);
 }

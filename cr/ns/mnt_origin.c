@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #include <string.h>
 
+#include "ns/cgroup_state.h"
 #include "ns/state.h"
 
 /* What a root is below another mount's root, as path_below(); nsfs roots only equal. */
@@ -50,6 +51,32 @@ static int find_on_host(struct dump_ctx *ctx, const struct ns_dump *ns, struct d
 		d->host_path = path;
 	}
 	return best >= 0;
+}
+
+/*
+ * Control groups as the tree's own cgroup namespace shows them: by a path on the host they would be
+ * bound to one group, but the tree may come back in another, and CRIU takes no such binds.
+ */
+static int find_own_groups(struct dump_ctx *ctx, struct dump_mntns *mnt, struct dump_mount *d)
+{
+	const char *rest;
+
+	if (strcmp(d->m->fstype, "cgroup2") || !ns_dump_own_id(ctx, NS_CGROUP))
+		return 0;
+	if (!mnt->cgroup_root) {
+		struct cg_set roots;
+		int r = cgroupns_roots(&ctx->arena, mnt->p, &roots);
+
+		if (r < 0)
+			return r;
+		mnt->cgroup_root = cgroup_path_in(&roots, "");
+	}
+	rest = mnt->cgroup_root ? path_below(d->m->root, mnt->cgroup_root) : NULL;
+	if (!rest)
+		return 0;
+	d->origin = ORIGIN_OWN;
+	d->root = path_join(&ctx->arena, "/", rest);
+	return d->root ? 1 : -ENOMEM;
 }
 
 /* --external mnt[MOUNTPOINT]:KEY */
@@ -203,11 +230,14 @@ int mntns_find_origins(struct dump_ctx *ctx, struct ns_dump *ns, struct dump_mnt
 
 		d->m = &mnt->table.mounts[i];
 		d->origin = ORIGIN_OWN;
+		d->root = d->m->root;
 		d->key = external_key(ctx->opts, d->m->mountpoint);
 		if (d->key) {
 			d->origin = ORIGIN_KEY;
 		} else {
-			r = find_on_host(ctx, ns, d);
+			r = find_own_groups(ctx, mnt, d);
+			if (r == 0)
+				r = find_on_host(ctx, ns, d);
 			if (r < 0)
 				return log_err(r, "cannot save mounts");
 		}

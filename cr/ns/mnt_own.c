@@ -4,6 +4,7 @@
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -11,6 +12,7 @@
 #include "ns/mountapi.h"
 #include "ns/state.h"
 #include "ns/tar.h"
+#include "util/child.h"
 
 static void set_option(int fs, const char *fstype, char *option)
 {
@@ -52,11 +54,29 @@ static int open_filesystem(void *fstype)
 	return fs < 0 ? neg_errno() : fs;
 }
 
+struct opening {
+	struct restore_ctx *ctx;
+	const char *fstype;
+	uint32_t pid_ns;
+	int cgroup_ns;
+};
+
+/* A proc shows the PID namespace of whoever opens it, a cgroup2 the groups of his cgroup namespace. */
+static int open_inside(void *arg)
+{
+	const struct opening *o = arg;
+
+	if (o->cgroup_ns >= 0 && setns(o->cgroup_ns, CLONE_NEWCGROUP) < 0)
+		return neg_errno();
+	return pidns_call_inside(o->ctx, o->pid_ns, open_filesystem, (void *)o->fstype);
+}
+
 static int make_superblock(struct restore_ctx *ctx, const MntEntry *e, const char *fstype,
 			   int *ret_fd)
 {
-	/* A proc shows the PID namespace of whoever opens it. */
-	_cleanup_close_ int fs = pidns_call_inside(ctx, e->pid_ns_id, open_filesystem, (void *)fstype);
+	const struct ns_restore *ns = ctx->ns_state;
+	struct opening o = { ctx, fstype, e->pid_ns_id, ns->cgroup_fd };
+	_cleanup_close_ int fs = child_call(open_inside, &o);
 	int fd, r;
 
 	if (fs < 0)

@@ -18,13 +18,20 @@ int hang_on_scratch(struct builder *b, int mount_fd)
 	return sys_move_mount(mount_fd, b->scratch, "", 0);
 }
 
+static bool is_of_type(const struct mount *h, const char *fstype)
+{
+	if (!strcmp(fstype, FS_OF_DISK))
+		return !fs_is_rebuildable(h->fstype) && !fs_is_hosts_own(h->fstype);
+	return !strcmp(h->fstype, fstype);
+}
+
 /* Does the host's mount h show what the image's m showed, below it at rest? */
 static bool shows(const struct mount *h, const struct rest_mount *m,
 		  const char *rest)
 {
 	_cleanup_free_ char *root = NULL;
 
-	if (strcmp(h->fstype, m->fstype))
+	if (!is_of_type(h, m->fstype))
 		return false;
 	if (*h->root != '/' || *m->e->root != '/')
 		return !strcmp(h->root, m->e->root);
@@ -45,7 +52,7 @@ static ssize_t find_host_mount(const struct builder *b, const struct rest_mount 
 		bool same_root;
 		int score;
 
-		if (!rest || strcmp(h->fstype, m->fstype))
+		if (!rest || !is_of_type(h, m->fstype))
 			continue;
 		same_root = shows(h, m, rest);
 		if (!same_root && (fs_is_volatile(m->fstype) || fs_is_hosts_own(m->fstype)))

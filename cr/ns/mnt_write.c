@@ -8,7 +8,16 @@
 #include "ns/state.h"
 #include "ns/tar.h"
 
-static int fill_entry(struct dump_ctx *ctx, const struct dump_mount *d, MntEntry *e)
+static bool is_root(const struct dump_mntns *mnt, const struct mount *m)
+{
+	for (size_t i = 0; i < mnt->table.n; i++)
+		if (mnt->table.mounts[i].id == m->parent_id)
+			return false;
+	return true;
+}
+
+static int fill_entry(struct dump_ctx *ctx, const struct dump_mntns *mnt,
+		      const struct dump_mount *d, MntEntry *e)
 {
 	const struct mount *m = d->m;
 
@@ -25,7 +34,7 @@ static int fill_entry(struct dump_ctx *ctx, const struct dump_mount *d, MntEntry
 	e->flags = m->flags;
 	e->has_sb_flags = true;
 	e->sb_flags = m->sb_flags;
-	e->root = (char *)m->root;
+	e->root = (char *)d->root;
 	e->mountpoint = (char *)m->mountpoint;
 	e->source = (char *)m->source;
 	e->options = (char *)m->options;
@@ -34,7 +43,11 @@ static int fill_entry(struct dump_ctx *ctx, const struct dump_mount *d, MntEntry
 	e->master_id = m->master_id;
 	e->has_pid_ns_id = d->pid_ns;
 	e->pid_ns_id = d->pid_ns;
-	if (d->origin == ORIGIN_HOST) {
+	/* As in CRIU, which takes no key here, --root of the restore says where it is. */
+	if (ctx->opts->root && is_root(mnt, m)) {
+		e->fstype = FSTYPE__UNSUPPORTED;
+		e->fsname = NULL;
+	} else if (d->origin == ORIGIN_HOST) {
 		e->ext_key = (char *)EXT_KEY_AUTO;
 		e->source = (char *)d->host_path;
 	} else if (d->origin == ORIGIN_KEY) {
@@ -145,7 +158,7 @@ int mntns_write(struct dump_ctx *ctx, struct dump_mntns *mnt)
 	for (size_t i = 0; i < mnt->table.n; i++) {
 		MntEntry e;
 
-		r = fill_entry(ctx, &mnt->mounts[i], &e);
+		r = fill_entry(ctx, mnt, &mnt->mounts[i], &e);
 		if (r < 0)
 			return log_err(r, "cannot save mounts");
 		r = image_put(w, &e.base);

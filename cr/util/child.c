@@ -24,8 +24,7 @@ static int child_main(void *arg)
 	return 0;
 }
 
-/* As vfork(2): the child shares our memory, and descriptors, and we stand still until fn is done. */
-static int child_call(int (*fn)(void *arg), void *arg)
+int child_call(int (*fn)(void *arg), void *arg)
 {
 	_cleanup_free_ char *stack = malloc(STACK_BYTES);
 	struct call c = { fn, arg, -EIO };

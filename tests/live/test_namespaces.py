@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from live import CR, Maker, cr, cr_check, proc_state, reap_orphans, wait_for
+from live import CR, Failure, Maker, cr, cr_check, proc_state, reap_orphans, wait_for
 
 PRELUDE = """
 import ctypes, os, time
@@ -272,6 +272,21 @@ def test_thread_ids_that_others_are_faster_to_take_are_waited_for(tmp_path):
         for p in forkers:
             p.kill()
             p.wait()
+
+
+def test_a_root_that_was_given_at_the_dump_is_given_at_the_restore(tmp_path):
+    """As in CRIU, whose restore takes no other: the images do not say where it is."""
+    m = Maker("ns_sandbox", tmp_path)
+    try:
+        m.start()
+        m.dump("--root", "/")
+        m.reap()
+        with pytest.raises(Failure, match="give its directory by --root"):
+            m.restore()
+        m.restore("--root", "/")
+        m.verify()
+    finally:
+        m.end()
 
 
 def test_a_pid_namespace_without_its_first_process_is_refused(run):
