@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced by deps and guest-image: where this machine gets its Debian packages from.
+# Sourced by deps, guest-image and criu-testing: where this machine gets its Debian packages from.
 #
 # Everything is read from the machine's own apt configuration, so that mirrors, proxies and
 # local archives are honoured and no host name is written in the tree.  The trap: the origin
@@ -71,6 +71,26 @@ apt_sources() {
 			;;
 		esac
 	done
+}
+
+# apt_private DIR SUITE...: a configuration of apt for these suites alone in DIR, whose options it
+# sets in the array apt_options.  The machine's own sources and lists are not touched.
+apt_private() {
+	local dir=$1
+
+	shift
+	# apt drops to the user _apt for its downloads, which must be able to get in.
+	chmod 755 "$dir"
+	mkdir -p "$dir/lists/partial" "$dir/archives/partial" "$dir/parts"
+	apt_sources "$@" >"$dir/sources.list" || return 1
+	# shellcheck disable=SC2034
+	apt_options=(
+		-o "Dir::Etc::sourcelist=$dir/sources.list"
+		-o "Dir::Etc::sourceparts=$dir/parts"
+		-o "Dir::State::lists=$dir/lists"
+		-o "Dir::Cache::archives=$dir/archives"
+		-o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache=
+	)
 }
 
 # What the machine is: "bookworm", "trixie", …

@@ -10,6 +10,7 @@ import re
 import select
 import subprocess
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,6 +50,21 @@ def build(*variant):
     if done.returncode:
         raise ImageError(f"scripts/guest-image failed with status {done.returncode}")
     return Image(done.stdout.strip())
+
+
+@dataclass
+class CriuTesting:
+    """The criu of Debian testing: what scripts/criu-testing made, or why it could not."""
+    directory: Path | None
+    reason: str = ""
+
+
+def criu_testing():
+    done = subprocess.run([ROOT / "scripts" / "criu-testing"], capture_output=True, text=True,
+                          check=False)
+    if done.returncode:
+        return CriuTesting(None, done.stderr.strip().rpartition("\n")[2])
+    return CriuTesting(Path(done.stdout.strip()))
 
 
 def big_file():

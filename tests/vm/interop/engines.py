@@ -1,10 +1,15 @@
-"""The two engines under one roof: cr and criu take the same verbs and options."""
+"""The engines under one roof: cr and criu take the same verbs and options.
+
+"criu" is the one of Debian 13, "testing" that of Debian testing (scripts/criu-testing)."""
 
 import os
 import re
 import subprocess
+from pathlib import Path
 
-BINARIES = {"cr": os.environ.get("CR", "cr"), "criu": os.environ.get("CRIU", "criu")}
+TESTING = Path(__file__).resolve().parent / "testing"
+BINARIES = {"cr": os.environ.get("CR", "cr"), "criu": os.environ.get("CRIU", "criu"),
+            "testing": TESTING / "criu"}
 
 
 class EngineFailure(Exception):

@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 """run.py one PROGRAM FROM-TO DIR: one program through both engines ("cr-criu": dumped by cr).
-run.py all MAKERS OPTIONS RESULTS [JOBS]: the whole matrix, JOBS at a time.
+run.py all MAKERS OPTIONS RESULTS JOBS PROGRAM...: the whole matrix, JOBS at a time, with Debian 13's
+criu, then with that of testing if it is there.
 
-Runs where both engines are: in the guest. MAKERS is the directory of makers, OPTIONS a JSON
+Runs where the engines are: in the guest. MAKERS is the directory of makers, OPTIONS a JSON
 object with their options. RESULTS gets a file PROGRAM.FROM-TO.json for each, when it is done.
 """
 
@@ -23,10 +24,10 @@ sys.dont_write_bytecode = True
 
 import engines                                                      # noqa: E402
 from procs import Failure, proc_state, reap_children, wait_for     # noqa: E402
+from limits import WAYS                                            # noqa: E402
 from programs import ONE_BY_ONE, PROGRAMS, Maker, Skip, is_alive               # noqa: E402
 
 HERE = Path(__file__).resolve().parent
-WAYS = ("cr-criu", "criu-cr")
 
 
 def become_parent_of_restored_trees():
@@ -146,18 +147,19 @@ def main():
         main_one(*args[3:5], makers, json.loads(options.read_text()), results)
         return
     jobs, names = int(args[3]), args[4:]
-    ways = os.environ.get("WAYS", ",".join(WAYS)).split(",")
+    engines_there = [e for e in WAYS if e != "testing" or engines.TESTING.exists()]
+    cases = [(name, WAYS[engine]) for engine in engines_there for name in names]
 
     terminals = Lock()
 
-    def both_ways(name):
+    def both_ways(name, ways):
         # One after the other: both want the same port, key or name.
         with terminals if name in ONE_BY_ONE else nullcontext():
             for way in ways:
                 subprocess.run([sys.executable, __file__, "one", makers, options, results, name,
                                 way], check=False)
     with ThreadPoolExecutor(jobs) as pool:
-        list(pool.map(both_ways, names))
+        list(pool.map(both_ways, *zip(*cases)))
 
 
 main()
