@@ -85,13 +85,12 @@ static int guard_call(sd_bus *bus, const char *name, const char *self, const cha
 static int guard_wait(struct upgrade *u, const char *name)
 {
 	uint64_t end = now_monotonic_usec() + START_TIMEOUT_USEC;
-	char *path = NULL;
-	int r = sd_bus_path_encode("/org/freedesktop/systemd1/unit", name, &path);
+	int r = 0;
 
 	while (r >= 0) {
 		_cleanup_free_ char *state = NULL;
 
-		r = bus_get_text(u->bus, path, SD_UNIT, "SubState", &state);
+		r = unit_get_text(u->bus, name, "SubState", &state);
 		if (r < 0 || !strcmp(state, "running"))
 			break;
 		if (!strcmp(state, "failed") || str_starts(state, "auto-restart"))
@@ -101,7 +100,6 @@ static int guard_wait(struct upgrade *u, const char *name)
 		else
 			r = upgrade_wait_fd(u, -1, 0, 2);
 	}
-	free(path);
 	return r < 0 ? r : 0;
 }
 

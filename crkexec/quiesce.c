@@ -124,13 +124,8 @@ static int choose_from(struct stopper *s, sd_bus_message *reply, const struct st
 static bool is_active(sd_bus *bus, const char *name)
 {
 	_cleanup_free_ char *state = NULL;
-	char *path = NULL;
-	bool active = sd_bus_path_encode("/org/freedesktop/systemd1/unit", name, &path) >= 0 &&
-		      bus_get_text(bus, path, SD_UNIT, "ActiveState", &state) >= 0 &&
-		      !strcmp(state, "active");
 
-	free(path);
-	return active;
+	return unit_get_text(bus, name, "ActiveState", &state) == 0 && !strcmp(state, "active");
 }
 
 /* To start a target means to start all that it wants: that is left to the operator. */

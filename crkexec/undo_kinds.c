@@ -155,15 +155,12 @@ static int undo_settle(const char *arg)
 static int started_unit(sd_bus *bus, const char *name)
 {
 	_cleanup_free_ char *state = NULL;
-	char *path = NULL;
-	int r = sd_bus_path_encode("/org/freedesktop/systemd1/unit", name, &path);
 
 	/* One that systemd has forgotten could not be started: that has been said. */
-	if (r >= 0 && bus_get_text(bus, path, SD_UNIT, "ActiveState", &state) >= 0 &&
-	    !strcmp(state, "failed"))
-		r = log_fail(-EIO, "%s was started again and has failed: systemctl status %s", name, name);
-	free(path);
-	return r;
+	if (unit_get_text(bus, name, "ActiveState", &state) == 0 && !strcmp(state, "failed"))
+		return log_fail(-EIO, "%s was started again and has failed: systemctl status %s", name,
+				name);
+	return 0;
 }
 
 static int undo_started(const char *name)

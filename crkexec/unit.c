@@ -68,6 +68,17 @@ int bus_get_strv(sd_bus *bus, const char *path, const char *iface, const char *p
 	return r;
 }
 
+int unit_get_text(sd_bus *bus, const char *name, const char *prop, char **ret)
+{
+	char *path = NULL;
+	int r = sd_bus_path_encode("/org/freedesktop/systemd1/unit", name, &path);
+
+	if (r >= 0)
+		r = bus_get_text(bus, path, SD_UNIT, prop, ret);
+	free(path);
+	return r < 0 ? r : 0;
+}
+
 char *unit_name_full(const char *given)
 {
 	static const char *const types[] = {

@@ -58,6 +58,9 @@ int bus_get_u32(sd_bus *bus, const char *path, const char *iface, const char *pr
 int bus_get_bool(sd_bus *bus, const char *path, const char *iface, const char *prop, bool *ret)
 	_must_check_;
 
+/* A property of the loaded unit of that name. */
+int unit_get_text(sd_bus *bus, const char *name, const char *prop, char **ret) _must_check_;
+
 #define SD_NAME		"org.freedesktop.systemd1"
 #define SD_PATH		"/org/freedesktop/systemd1"
 #define SD_MANAGER	"org.freedesktop.systemd1.Manager"
