@@ -122,6 +122,9 @@ int upgrade_check(void *arg)
 		keep_first(&first, check_unit(u, i));
 	keep_first(&first, check_world(u));
 	keep_first(&first, check_target(u));
+	/* For those who decide whether there shall be an upgrade. */
+	if (u->opt->verb == VERB_CHECK || u->opt->dry_run)
+		keep_first(&first, quiesce_list(u));
 	check_journal(u);
 	return first;
 }

@@ -5,7 +5,7 @@
 #include "crkexec/phase.h"
 #include "crkexec/upgrade.h"
 
-/* The log goes to a file of the upgrade from here on, the guard is on watch. */
+/* From here on the guard is on watch. */
 int upgrade_prepare(void *arg);
 int upgrade_unprepare(void *arg);
 
@@ -40,6 +40,9 @@ int check_world(struct upgrade *u) _must_check_;
 int check_target(struct upgrade *u) _must_check_;
 /* From the text of /proc/PID/maps: areas of the process above 47 bits, and where the first is. */
 bool maps_have_high_memory(const char *text, uint64_t *ret_start);
+
+/* quiesce.c: what the phase would stop, into u->to_stop; with the warnings that it would give. */
+int quiesce_list(struct upgrade *u) _must_check_;
 
 /* look.c: finds the unit's processes and sockets anew, into unit and manifest. */
 int upgrade_look(struct upgrade *u, size_t i) _must_check_;

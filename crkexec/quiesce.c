@@ -171,6 +171,21 @@ static int choose_units(struct stopper *s)
 	return r < 0 ? log_err(r, "cannot list the services to stop") : 0;
 }
 
+int quiesce_list(struct upgrade *u)
+{
+	struct stopper s = { .u = u };
+	int r = choose_units(&s);
+
+	for (size_t i = 0; i < s.others.n && r == 0; i++)
+		r = strv_add(&s.units, s.others.v[i]);
+	strv_done(&s.others);
+	strv_sort(&s.units);
+	strv_done(&u->to_stop);
+	u->to_stop = s.units;
+	u->to_stop_known = r == 0;
+	return r;
+}
+
 static int stop_one(struct stopper *s, const char *name)
 {
 	sd_bus_error error = SD_BUS_ERROR_NULL;

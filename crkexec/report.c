@@ -239,6 +239,7 @@ static void end_json(struct upgrade *u, int undo)
 	add(o, "command_line", text_json(u->cmdline));
 	add(o, "store_reason", text_json(u->store.why));
 	add(o, "estimate_bytes", json_object_new_uint64(u->estimate_bytes));
+	add(o, "units_to_stop", u->to_stop_known ? strv_json(&u->to_stop) : NULL);
 	add(o, "stopped_services", strv_json(&u->stopped));
 	add(o, "obstacles", obstacles_json(u));
 	printf("%s\n", json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY |
@@ -247,8 +248,19 @@ static void end_json(struct upgrade *u, int undo)
 	json_object_put(o);
 }
 
+static void to_stop_text(struct upgrade *u)
+{
+	progress_line(&u->progress, u->to_stop.n ?
+		      "The upgrade stops these first; the new kernel starts what it starts at any boot:" :
+		      "The upgrade stops no other service.");
+	for (size_t i = 0; i < u->to_stop.n; i++)
+		progress_line(&u->progress, "  %s", u->to_stop.v[i]);
+}
+
 static void end_text(struct upgrade *u, int undo)
 {
+	if (u->to_stop_known)
+		to_stop_text(u);
 	for (size_t i = 0; i < u->m->n_warnings; i++)
 		progress_line(&u->progress, "warning: %s", u->m->warnings[i]);
 	if (u->opt->dry_run && u->result == 0) {

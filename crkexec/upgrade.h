@@ -58,6 +58,8 @@ struct upgrade {
 	struct obstacle *obstacles;
 	size_t n_obstacles;
 	struct progress progress;
+	struct strv to_stop;		/* units, when that was asked for: check, dry run */
+	bool to_stop_known;
 	struct strv stopped, kept;	/* services: quiesce */
 	uint64_t estimate_bytes;	/* of the images */
 	struct pre_dump *pre_dumps;	/* predump.h */

@@ -271,6 +271,24 @@ def test_check_and_dry_run_say_that_it_is_possible(guest):
         assert said["store"] == store and "crkexec=" in said["command_line"]
 
 
+def test_check_and_dry_run_name_the_units_that_an_upgrade_stops(guest):
+    words = f"--json --services {','.join(CHOSEN)} --kernel {target(guest)} --store tmpfs"
+    stopped = json.loads(guest.run(f"CRK_TEST_NO_FREEZE=/ CRK_TEST_HOLD=1 LD_PRELOAD={PRELOAD} "
+                                   f"crkexec {words}", check=False, timeout=120).out)
+    assert stopped["undone"] and stopped["units_to_stop"] is None, stopped
+    wait_for(lambda: others_run(guest), 60, "the other services run again")
+    # What has no processes stops with another, and nobody has to stop it.
+    stopping = {*stopped["stopped_services"], "crk-test-after.service"}
+    assert {f"{name}.service" for name in OTHERS} < stopping
+    for verb in ("check", "--dry-run"):
+        said = json.loads(guest.run(f"crkexec {verb} {words}", timeout=120).out)
+        named = {u for u in said["units_to_stop"] if not u.endswith(".timer")}
+        assert named == stopping and said["stopped_services"] == [], said
+        text = guest.run(f"crkexec {verb} {words.replace('--json', '')}", timeout=120).err
+        assert "\n  ".join(["first; the new kernel starts what it starts at any boot:",
+                            *said["units_to_stop"]]) in text, text
+
+
 def test_refusals_checks_and_dry_runs_changed_nothing(guest):
     assert "\n".join(changes(guest)) == ""
 
