@@ -3,11 +3,10 @@
  */
 #include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "crkexec/clock.h"
 #include "crkexec/cmdline.h"
-#include "crkexec/paths.h"
+#include "crkexec/logs.h"
 #include "crkexec/phases.h"
 #include "crkexec/report.h"
 #include "util/io.h"
@@ -168,8 +167,6 @@ static const struct phase_hooks hooks = { before_phase, after_phase, after_undo 
 /* The log of an upgrade outlives it; a check leaves nothing behind. */
 static int open_log(struct upgrade *u)
 {
-	_cleanup_free_ char *path = str_fmt("%s/%s.log", CRKEXEC_LOG_DIR, u->m->id);
-
 	if (u->opt->verbose) {
 		u->log_fd = STDERR_FILENO;
 		log_init(LOGLEVEL_DEBUG, STDERR_FILENO);
@@ -177,15 +174,13 @@ static int open_log(struct upgrade *u)
 	}
 	if (u->opt->verb == VERB_CHECK) {
 		u->log_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
+		if (u->log_fd < 0)
+			return log_err(neg_errno(), "cannot open /dev/null");
 	} else {
-		int r = path ? make_dirs(CRKEXEC_LOG_DIR) : -ENOMEM;
-
-		if (r < 0)
-			return log_err(r, "cannot make %s", CRKEXEC_LOG_DIR);
-		u->log_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+		u->log_fd = logs_open(CRKEXEC_LOG_DIR, u->m->id);
+		if (u->log_fd < 0)
+			return u->log_fd;
 	}
-	if (u->log_fd < 0)
-		return log_err(neg_errno(), "cannot open the log %s", path);
 	log_init(LOGLEVEL_INFO, u->log_fd);
 	return 0;
 }
