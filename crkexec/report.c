@@ -273,6 +273,8 @@ static void end_text(struct upgrade *u, int undo)
 			      "Dry run: nothing was changed; the upgrade would go on from here.");
 	else if (undo == 0)
 		progress_line(&u->progress, "Nothing was changed: the services run as before.");
+	else if (u->opt->verbose)
+		progress_line(&u->progress, "NOT everything could be undone; see above");
 	else
 		progress_line(&u->progress, "NOT everything could be undone; see %s/%s.log",
 			      CRKEXEC_LOG_DIR, u->m->id);
