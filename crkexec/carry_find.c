@@ -321,10 +321,10 @@ static int add_fd(void *arg, pid_t pid, int fd, const char *link)
 static int each_fd(const struct unit *un, struct manifest_unit *mu)
 {
 	struct bound b = { .mu = mu };
-	int r = bound_read(&b, un->trees[0].root);
+	int r = bound_read(&b, un->tree.root);
 
 	if (r == 0)
-		r = unit_each_fd(un, add_fd, &b);
+		r = tree_each_fd(&un->tree, add_fd, &b);
 	map_done(&b.names);
 	free(b.text);
 	return r;
@@ -347,9 +347,9 @@ int carry_collect(const struct unit *un, struct manifest_unit *mu)
 	if (r == 0)
 		r = each_fd(un, mu);
 	if (r == 0)
-		r = unit_each_pid(un, add_mappings, mu);
+		r = tree_each_pid(&un->tree, add_mappings, mu);
 	if (r == 0)
-		r = ns_list_host_sources_of(un->trees[0].root, add_host_source, mu);
+		r = ns_list_host_sources_of(un->tree.root, add_host_source, mu);
 	if (r == 0)
 		r = add_propagate(un, mu);
 	return r < 0 ? log_err(r, "cannot list the run-time files of %s", un->name) : 0;

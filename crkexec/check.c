@@ -62,12 +62,12 @@ static void on_obstacle(void *arg, const char *scope, const char *what, const ch
 			scope, *scope ? ": " : "", what);
 }
 
-static int check_tree(struct upgrade *u, size_t i, size_t k)
+static int check_tree(struct upgrade *u, size_t i)
 {
 	struct obstacles o = { u, u->units[i]->name };
 	struct dump_setup setup;
 	size_t before = u->n_obstacles;
-	int r = dump_setup_init(&setup, u, i, k);
+	int r = dump_setup_init(&setup, u, i);
 
 	if (r < 0)
 		return r;
@@ -84,7 +84,7 @@ static int check_tree(struct upgrade *u, size_t i, size_t k)
 		return -EOPNOTSUPP;
 	if (r < 0)
 		upgrade_problem(u, r, o.unit, NULL, "cannot examine pid %d: %s",
-				u->units[i]->trees[k].root,
+				u->units[i]->tree.root,
 				*log_first_error() ? log_first_error() : strerror(-r));
 	return r;
 }
@@ -92,16 +92,14 @@ static int check_tree(struct upgrade *u, size_t i, size_t k)
 static int check_unit(struct upgrade *u, size_t i)
 {
 	const struct unit *un = u->units[i];
-	int r = upgrade_look(u, i), first = 0;
+	int r = upgrade_look(u, i);
 
 	if (r < 0)
 		return r;
 	if (!strcmp(un->type, "dbus"))
 		upgrade_warn(u, "%s is of Type=dbus: after the upgrade its adoption lasts until the "
 			     "next boot; a daemon-reload does not bring the type back", un->name);
-	for (size_t k = 0; k < un->n_trees; k++)
-		keep_first(&first, check_tree(u, i, k));
-	return first;
+	return check_tree(u, i);
 }
 
 static void check_journal(struct upgrade *u)

@@ -136,9 +136,9 @@ static int check_units(struct world *w)
 		r = add_late_mounts(w);
 	for (size_t i = 0; i < w->u->n_units && r == 0; i++) {
 		w->unit = w->u->units[i];
-		r = unit_each_fd(w->unit, check_fd, w);
+		r = tree_each_fd(&w->unit->tree, check_fd, w);
 		if (r == 0)
-			r = unit_each_pid(w->unit, check_pid, w);
+			r = tree_each_pid(&w->unit->tree, check_pid, w);
 	}
 	return r < 0 ? log_err(r, "cannot look through the files of %s",
 			       w->unit ? w->unit->name : "PID 1") : w->r;

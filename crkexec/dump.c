@@ -28,72 +28,64 @@ static unsigned int dump_seconds(const struct upgrade *u)
 }
 
 /* pd: what has it already, or NULL. */
-static int dump_into(struct upgrade *u, size_t i, size_t k, struct manifest_unit *mu,
-		     const struct pre_dump *pd)
+static int dump_into(struct upgrade *u, size_t i, struct manifest_unit *mu, const struct pre_dump *pd)
 {
-	struct manifest_tree *t = &mu->trees[k];
 	struct image_store *images = NULL;
 	struct dump_setup setup;
-	struct cr_stats stats = { 0 };
-	int r, r2;
+	int r = dump_setup_init(&setup, u, i), r2;
 
-	r = dump_setup_init(&setup, u, i, k);
 	if (r < 0)
 		return r;
-	r = u->store.ops->tree_open(&u->store, i, k, pd ? ROOM_REST : ROOM_ALL, &images);
+	r = u->store.ops->tree_open(&u->store, i, pd ? ROOM_REST : ROOM_ALL, &images);
 	if (r == 0) {
 		setup.opts.store = images;
 		if (pd) {
 			setup.opts.track = pd->track;
 			image_store_set_parent(images, pd->images);
 		}
-		r = cr_dump(&setup.opts, &stats);
-		/* With the first tree: archives are named there. */
-		if (r == 0 && k == 0)
+		r = cr_dump(&setup.opts, NULL);
+		if (r == 0)
 			r = carry_write(mu, images);
-		r2 = u->store.ops->tree_done(&u->store, images, r == 0 ? t : NULL);
+		r2 = u->store.ops->tree_done(&u->store, images, r == 0 ? mu->trees : NULL);
 		r = r < 0 ? r : r2;
 	}
 	dump_setup_done(&setup);
 	return r;
 }
 
-static int dump_tree(struct upgrade *u, size_t i, size_t k, struct manifest_unit *mu)
+static int dump_tree(struct upgrade *u, size_t i, struct manifest_unit *mu)
 {
-	const struct pre_dump *pd = pre_dump_find(u, i, k);
-	struct manifest_tree *t = &mu->trees[k];
-	int r;
+	const struct pre_dump *pd = pre_dump_find(u, i);
+	int r = dump_into(u, i, mu, pd);
 
-	t->root_pid = u->units[i]->trees[k].root;
-	r = store_tree_dir(u, i, k, &t->dir);
-	if (r < 0)
-		return r;
-	r = dump_into(u, i, k, mu, pd);
 	if (r == -ENOSPC && pd) {
 		/* More was written since than was thought. That error is dealt with. */
 		log_init(log_level_get(), u->log_fd);
-		log_info("tree %zu of %s: once more, without the pre-dump", k, u->units[i]->name);
-		r = dump_into(u, i, k, mu, NULL);
+		log_info("%s: once more, without the pre-dump", u->units[i]->name);
+		r = dump_into(u, i, mu, NULL);
 	}
-	for (size_t n = 0; n < t->n_images; n++)
-		mu->image_bytes += t->images[n].bytes;
-	mu->image_bytes += t->bundle_bytes;
 	return r;
 }
 
 static int dump_unit(struct upgrade *u, size_t i, struct manifest_unit *mu)
 {
 	const struct unit *un = u->units[i];
+	struct manifest_tree *t = calloc(1, sizeof(*t));
 	uint64_t begin = now_monotonic_usec();
-	int r = carry_collect(un, mu);
+	int r;
 
-	mu->trees = calloc(un->n_trees, sizeof(*mu->trees));
-	if (!mu->trees)
+	if (!t)
 		return -ENOMEM;
-	for (size_t k = 0; k < un->n_trees && r == 0; k++) {
-		mu->n_trees = k + 1;
-		r = dump_tree(u, i, k, mu);
-	}
+	mu->trees = t;
+	mu->n_trees = 1;
+	t->root_pid = un->tree.root;
+	t->dir = strdup(un->name);
+	r = t->dir ? carry_collect(un, mu) : -ENOMEM;
+	if (r == 0)
+		r = dump_tree(u, i, mu);
+	for (size_t n = 0; n < t->n_images; n++)
+		mu->image_bytes += t->images[n].bytes;
+	mu->image_bytes += t->bundle_bytes;
 	mu->dump_usec = now_monotonic_usec() - begin;
 	return r;
 }
@@ -121,7 +113,7 @@ static int dump_child(struct upgrade *u, size_t i)
 	if (r < 0) {
 		free(mu->reason);
 		mu->reason = strdup(*log_first_error() ? log_first_error() : strerror(-r));
-		/* Half-filled trees cannot be written. */
+		/* A half-filled tree cannot be written. */
 		mu->n_trees = 0;
 		mu->n_carries = 0;
 	}

@@ -22,9 +22,9 @@ static int fill_externals(struct dump_setup *s, const struct manifest_unit *mu)
 	return 0;
 }
 
-int dump_setup_init(struct dump_setup *s, struct upgrade *u, size_t i, size_t k)
+int dump_setup_init(struct dump_setup *s, struct upgrade *u, size_t i)
 {
-	const struct unit_tree *tree = &u->units[i]->trees[k];
+	const struct unit_tree *tree = &u->units[i]->tree;
 	int r;
 
 	*s = (struct dump_setup){ .work_fd = -EBADF };

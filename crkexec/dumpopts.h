@@ -13,8 +13,8 @@ struct dump_setup {
 	size_t n_keys;
 };
 
-/* Tree k of unit i; the streams come from the unit's manifest, if they are known yet. */
-int dump_setup_init(struct dump_setup *s, struct upgrade *u, size_t i, size_t k) _must_check_;
+/* Of unit i; the streams come from the unit's manifest, if they are known yet. */
+int dump_setup_init(struct dump_setup *s, struct upgrade *u, size_t i) _must_check_;
 void dump_setup_done(struct dump_setup *s);
 
 #endif

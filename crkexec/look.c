@@ -45,10 +45,9 @@ static int look_at_process(void *arg, pid_t pid)
 /* The new systemd is told of it; one that was replaced meanwhile would mean a cold start there. */
 static int look_at_main(struct upgrade *u, const struct unit *un)
 {
-	for (size_t i = 0; i < un->n_trees; i++)
-		for (size_t k = 0; k < un->trees[i].n_pids; k++)
-			if (un->trees[i].pids[k] == un->main_pid)
-				return 0;
+	for (size_t i = 0; i < un->tree.n_pids; i++)
+		if (un->tree.pids[i] == un->main_pid)
+			return 0;
 	return upgrade_problem(u, -ESRCH, un->name, NULL,
 			       "its main process %d has ended, or left its control group", un->main_pid);
 }
@@ -58,19 +57,19 @@ int upgrade_look(struct upgrade *u, size_t i)
 	struct manifest_unit *mu = &u->m->units[i];
 	struct unit *un = u->units[i];
 	struct socket_list l;
-	int r = unit_find_trees(un);
+	int r = unit_find_tree(un);
 
 	if (r == -ESRCH)
 		return upgrade_problem(u, r, un->name, NULL, "all its processes have ended");
 	if (r == 0)
 		r = look_at_main(u, un);
 	if (r == 0)
-		r = unit_each_pid(un, look_at_process, &(struct look){ u, un });
+		r = tree_each_pid(&un->tree, look_at_process, &(struct look){ u, un });
 	if (r == 0)
 		r = sockets_find(un, &l);
 	if (r < 0)
 		return r;
-	mu->n_tasks = (uint32_t)unit_n_tasks(un);
+	mu->n_tasks = (uint32_t)un->tree.n_pids;
 	mu->n_connections = (uint32_t)sockets_count(&l, SOCKET_TCP_OPEN);
 	mu->n_unaccepted = sockets_unaccepted(&l);
 	r = record_streams(mu, &l);

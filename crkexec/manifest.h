@@ -7,7 +7,7 @@
  * integrity: see manifest_load().
  *
  * Where it lives: tmpfs store: /crkexec/manifest.json in the initramfs, images below
- * /crkexec/UNIT/N/. pmem store: in the store's header, images as bundles. The early program
+ * /crkexec/UNIT/. pmem store: in the store's header, images as bundles. The early program
  * leaves it, with the outcome filled in, in /run/crkexec/manifest.json.
  */
 #ifndef CRKEXEC_MANIFEST_H
@@ -32,13 +32,10 @@ struct manifest_image {
 	uint64_t bytes, hash;
 };
 
-/*
- * One process tree (root and its descendants) of a unit. Units with several trees (children
- * of PID 1 in one cgroup) have several.
- */
+/* The processes of a unit, whoever their parents are, as they were saved together. */
 struct manifest_tree {
 	pid_t root_pid;
-	char *dir;			/* "redis-server.service/0": under the images directory */
+	char *dir;			/* "redis-server.service": under the images directory */
 	uint64_t bundle_off, bundle_bytes, bundle_hash;	/* pmem store: inside the store */
 	/* The same of a pre-dump, whose pages the bundle refers to; bytes 0: none. */
 	uint64_t pre_dump_off, pre_dump_bytes, pre_dump_hash;
@@ -68,7 +65,7 @@ struct manifest_unit {
 	char *type;			/* the unit's Type= */
 	char *identifier;		/* SYSLOG_IDENTIFIER of its journal lines; may be NULL */
 	pid_t main_pid, control_pid;
-	struct manifest_tree *trees;
+	struct manifest_tree *trees;	/* one, or none while nothing of it is saved */
 	size_t n_trees;
 	struct manifest_carry *carries;
 	size_t n_carries;

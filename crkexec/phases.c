@@ -36,12 +36,11 @@ int upgrade_store(void *arg)
 {
 	struct upgrade *u = arg;
 	_cleanup_free_ struct store_need *needs = NULL;
-	size_t n;
 	int r;
 
 	u->marks[MARK_STORE] = undo_mark(&u->undo);
-	r = upgrade_needs(u, &needs, &n);
-	return r < 0 ? r : store_prepare(u, needs, n);
+	r = upgrade_needs(u, &needs);
+	return r < 0 ? r : store_prepare(u, needs, u->n_units);
 }
 
 int upgrade_release(void *arg)

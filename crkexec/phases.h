@@ -31,8 +31,8 @@ int upgrade_unjump(void *arg);
 /* Of plan. */
 int plan_kernel(struct upgrade *u) _must_check_;
 int plan_carrier(struct upgrade *u) _must_check_;
-/* Estimates per tree; the caller frees. */
-int upgrade_needs(struct upgrade *u, struct store_need **ret, size_t *ret_n) _must_check_;
+/* Estimates, one for each unit; the caller frees. */
+int upgrade_needs(struct upgrade *u, struct store_need **ret) _must_check_;
 
 /* check_world.c: what trees share with PID 1 and with late file systems. Says problems. */
 int check_world(struct upgrade *u) _must_check_;

@@ -67,7 +67,7 @@ static int plan_add(struct upgrade *u, struct unit *unit)
 	for (size_t i = 0; i < u->n_units; i++)
 		if (!strcmp(u->units[i]->name, un->name))
 			return 0;	/* named twice, or by an alias */
-	r = unit_find_trees(un);
+	r = unit_find_tree(un);
 	if (r == -ESRCH)
 		return upgrade_problem(u, r, un->name, "leave it out: there is nothing to keep",
 				       "the unit has no processes");
@@ -164,7 +164,7 @@ static int fill_unit(const struct unit *un, struct manifest_unit *mu)
 	mu->identifier = *un->identifier ? strdup(un->identifier) : NULL;
 	mu->main_pid = un->main_pid;
 	mu->control_pid = un->control_pid;
-	mu->n_tasks = (uint32_t)unit_n_tasks(un);
+	mu->n_tasks = (uint32_t)un->tree.n_pids;
 	return mu->name && mu->cgroup && mu->type ? 0 : -ENOMEM;
 }
 
@@ -201,49 +201,35 @@ static struct store_need need_of(const struct upgrade *u, const struct memory_es
 	return need;
 }
 
-int upgrade_needs(struct upgrade *u, struct store_need **ret, size_t *ret_n)
+int upgrade_needs(struct upgrade *u, struct store_need **ret)
 {
-	struct store_need *needs;
-	size_t n = 0, at = 0;
-	int r = 0;
+	_cleanup_free_ struct store_need *needs = calloc(u->n_units, sizeof(*needs));
 
-	for (size_t i = 0; i < u->n_units; i++)
-		n += u->units[i]->n_trees;
-	needs = calloc(n, sizeof(*needs));
 	if (!needs)
 		return -ENOMEM;
 	u->estimate_bytes = 0;
-	for (size_t i = 0; i < u->n_units && r == 0; i++) {
-		uint64_t carried = 0;
+	for (size_t i = 0; i < u->n_units; i++) {
+		struct memory_estimate e;
+		uint64_t carried;
+		int r = carry_check(u, u->units[i], &carried);
 
-		r = carry_check(u, u->units[i], &carried);
-		for (size_t k = 0; k < u->units[i]->n_trees && r == 0; k++, at++) {
-			struct memory_estimate e;
-
-			r = memory_estimate_tree(&u->units[i]->trees[k], &e);
-			/* Archives lie with the first tree. */
-			needs[at] = need_of(u, &e, k ? 0 : carried);
-			needs[at].unit = i;
-			needs[at].tree = k;
-			u->estimate_bytes += needs[at].bytes;
-		}
+		if (r == 0)
+			r = memory_estimate_tree(&u->units[i]->tree, &e);
+		if (r < 0)
+			return r;
+		needs[i] = need_of(u, &e, carried);
+		u->estimate_bytes += needs[i].bytes;
 	}
-	if (r < 0) {
-		free(needs);
-		return r;
-	}
-	*ret = needs;
-	*ret_n = n;
+	*ret = take_ptr(needs);
 	return 0;
 }
 
 static int plan_store(struct upgrade *u)
 {
 	_cleanup_free_ struct store_need *needs = NULL;
-	size_t n;
-	int r = upgrade_needs(u, &needs, &n);
+	int r = upgrade_needs(u, &needs);
 
-	return r < 0 ? r : store_choose(u, needs, n);
+	return r < 0 ? r : store_choose(u, needs, u->n_units);
 }
 
 int upgrade_plan(void *arg)

@@ -52,17 +52,17 @@ static int copy_into(struct upgrade *u, struct pre_dump *pd, struct dump_setup *
 	return r;
 }
 
-static int copy_tree(struct upgrade *u, size_t i, size_t k)
+static int copy_tree(struct upgrade *u, size_t i)
 {
-	struct pre_dump pd = { .unit = i, .tree = k, .root = u->units[i]->trees[k].root };
+	struct pre_dump pd = { .unit = i, .root = u->units[i]->tree.root };
 	struct dump_setup setup;
-	int r = dump_setup_init(&setup, u, i, k), r2;
+	int r = dump_setup_init(&setup, u, i), r2;
 
 	if (r < 0)
 		return r;
 	r = cr_track_new(&pd.track);
 	if (r == 0)
-		r = u->store.ops->tree_open(&u->store, i, k, ROOM_ALL, &pd.images);
+		r = u->store.ops->tree_open(&u->store, i, ROOM_ALL, &pd.images);
 	if (r == 0)
 		r = copy_into(u, &pd, &setup);
 	dump_setup_done(&setup);
@@ -78,22 +78,21 @@ int upgrade_pre_dump(void *arg)
 	struct upgrade *u = arg;
 	const struct store_ops *ops = u->store.ops;
 
-	for (size_t i = 0; i < u->n_units; i++)
-		for (size_t k = 0; k < u->units[i]->n_trees; k++) {
-			int r;
+	for (size_t i = 0; i < u->n_units; i++) {
+		int r;
 
-			if (!ops->has_rest || !ops->has_rest(&u->store, i, k))
-				continue;
-			r = copy_tree(u, i, k);
-			if (upgrade_check_stop(u) < 0)
-				return -ECANCELED;
-			if (r == 0)
-				continue;
-			upgrade_warn(u, "%s: all its memory is saved in the pause, nothing of it before: %s",
-				     u->units[i]->name, *log_first_error() ? log_first_error() : strerror(-r));
-			/* That error is dealt with. */
-			log_init(log_level_get(), u->log_fd);
-		}
+		if (!ops->has_rest || !ops->has_rest(&u->store, i))
+			continue;
+		r = copy_tree(u, i);
+		if (upgrade_check_stop(u) < 0)
+			return -ECANCELED;
+		if (r == 0)
+			continue;
+		upgrade_warn(u, "%s: all its memory is saved in the pause, nothing of it before: %s",
+			     u->units[i]->name, *log_first_error() ? log_first_error() : strerror(-r));
+		/* That error is dealt with. */
+		log_init(log_level_get(), u->log_fd);
+	}
 	return 0;
 }
 
@@ -116,13 +115,10 @@ int upgrade_unpre_dump(void *arg)
 	return 0;
 }
 
-const struct pre_dump *pre_dump_find(const struct upgrade *u, size_t unit, size_t tree)
+const struct pre_dump *pre_dump_find(const struct upgrade *u, size_t unit)
 {
-	for (size_t i = 0; i < u->n_pre_dumps; i++) {
-		const struct pre_dump *pd = &u->pre_dumps[i];
-
-		if (pd->unit == unit && pd->tree == tree)
-			return pd->root == u->units[unit]->trees[tree].root ? pd : NULL;
-	}
+	for (size_t i = 0; i < u->n_pre_dumps; i++)
+		if (u->pre_dumps[i].unit == unit && u->pre_dumps[i].root == u->units[unit]->tree.root)
+			return &u->pre_dumps[i];
 	return NULL;
 }

@@ -7,14 +7,14 @@
 struct cr_track;
 
 struct pre_dump {
-	size_t unit, tree;		/* as the trees were counted then */
-	pid_t root;
+	size_t unit;
+	pid_t root;			/* of its tree, then */
 	struct image_store *images;	/* sealed */
 	struct cr_track *track;
 };
 
-/* NULL: there is none, or the unit's trees are others by now. */
-const struct pre_dump *pre_dump_find(const struct upgrade *u, size_t unit, size_t tree);
+/* NULL: there is none, or the unit's tree is another by now. */
+const struct pre_dump *pre_dump_find(const struct upgrade *u, size_t unit);
 /* Ends the tracking and closes the images. */
 void pre_dumps_done(struct upgrade *u);
 

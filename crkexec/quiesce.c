@@ -12,6 +12,7 @@
 
 #include "crkexec/keep.h"
 #include "crkexec/phases.h"
+#include "crkexec/tree.h"
 #include "util/io.h"
 #include "util/log.h"
 
@@ -57,10 +58,10 @@ static bool is_storage_daemon(pid_t pid)
 /* 1: stop it, 0: leave it. */
 static int want_stop(struct upgrade *u, const char *name, const char *path)
 {
-	_cleanup_free_ char *cgroup = NULL;
+	_cleanup_free_ char *cgroup = NULL, *dir = NULL;
 	uint32_t main_pid = 0;
-	bool can_stop = true, transient = false;
-	struct unit un = { 0 };
+	bool can_stop = true, transient = false, runs;
+	struct unit_tree t;
 	int r = bus_get_text(u->bus, path, SD_SERVICE, "ControlGroup", &cgroup);
 
 	if (r >= 0)
@@ -73,16 +74,13 @@ static int want_stop(struct upgrade *u, const char *name, const char *path)
 		return 0;	/* gone since it was listed */
 	if (cgroup[0] != '/' || !cgroup[1])
 		return 0;
-	un.cgroup_dir = str_fmt("/sys/fs/cgroup%s", cgroup);
-	if (!un.cgroup_dir)
+	dir = str_fmt("/sys/fs/cgroup%s", cgroup);
+	if (!dir)
 		return -ENOMEM;
-	r = unit_find_trees(&un);
-	for (size_t i = 0; i < un.n_trees; i++)
-		free(un.trees[i].pids);
-	free(un.trees);
-	free(un.cgroup_dir);
-	if (r < 0)
-		return 0;	/* no processes */
+	runs = tree_find(dir, &t) == 0 && t.n_pids;
+	tree_done(&t);
+	if (!runs)
+		return 0;
 	if (main_pid && is_storage_daemon((pid_t)main_pid))
 		return 0;
 	if (!can_stop) {

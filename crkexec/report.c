@@ -18,8 +18,7 @@ static char *units_detail(struct upgrade *u)
 
 	for (size_t i = 0; text && i < u->n_units; i++) {
 		char *next = str_fmt("%s%s%s (%zu process%s)", text, i ? ", " : "", u->units[i]->name,
-				     unit_n_tasks(u->units[i]),
-				     unit_n_tasks(u->units[i]) == 1 ? "" : "es");
+				     u->units[i]->tree.n_pids, u->units[i]->tree.n_pids == 1 ? "" : "es");
 
 		free(text);
 		text = next;

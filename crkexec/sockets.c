@@ -131,7 +131,7 @@ int sockets_find(const struct unit *un, struct socket_list *ret)
 	int r;
 
 	*ret = (struct socket_list){ 0 };
-	r = unit_each_fd(un, find_one, &f);
+	r = tree_each_fd(&un->tree, find_one, &f);
 	map_done(&f.seen);
 	close_fdp(&f.pidfd);
 	if (r < 0) {

@@ -88,12 +88,6 @@ void store_done(struct store *s)
 	*s = (struct store){ 0 };
 }
 
-int store_tree_dir(struct upgrade *u, size_t unit, size_t tree, char **ret)
-{
-	*ret = str_fmt("%s/%zu", u->units[unit]->name, tree);
-	return *ret ? 0 : -ENOMEM;
-}
-
 /* The early program and its modules: made once, the images come behind it in the blackout. */
 static int build_own(struct upgrade *u)
 {

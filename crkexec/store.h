@@ -20,9 +20,8 @@
 struct upgrade;
 struct store;
 
-/* How much room a tree needs, by today's estimate: an upper bound is wanted. */
+/* How much room a unit's tree needs, by today's estimate: an upper bound is wanted. */
 struct store_need {
-	size_t unit, tree;		/* indices: upgrade.units, its trees */
 	uint64_t bytes;
 	uint64_t rest_bytes;		/* after a pre-dump; 0: none is wanted */
 };
@@ -37,7 +36,7 @@ struct store_ops {
 	const char *name;
 	enum store_kind kind;
 	/*
-	 * Phase plan. Can this machine do it, and is there room? Changes nothing. 0, or an error
+	 * Phase plan. Can this machine do it, and is there room for needs[unit]? Changes nothing. 0, or an error
 	 * with *ret_why (heap, with the numbers: "needs 1.2 GiB, 800 MiB are available").
 	 */
 	int (*plan)(struct store *s, const struct store_need *needs, size_t n, char **ret_why);
@@ -54,13 +53,12 @@ struct store_ops {
 	 */
 	int (*load)(struct store *s);
 	/* After prepare(): there is ROOM_REST. NULL: never. */
-	bool (*has_rest)(struct store *s, size_t unit, size_t tree);
+	bool (*has_rest)(struct store *s, size_t unit);
 	/*
 	 * Phase dump, in the child, and before for a pre-dump, in the upgrade's own process. *ret stays
 	 * valid until tree_done(). What was in that room before is gone.
 	 */
-	int (*tree_open)(struct store *s, size_t unit, size_t tree, enum store_room room,
-			 struct image_store **ret);
+	int (*tree_open)(struct store *s, size_t unit, enum store_room room, struct image_store **ret);
 	/* Closes it and fills t's images or bundle members. Also after a failed dump (t NULL). */
 	int (*tree_done)(struct store *s, struct image_store *images, struct manifest_tree *t);
 	/* Phase commit: the sealed manifest; afterwards the jump may follow. */
@@ -98,8 +96,5 @@ void store_done(struct store *s);
  */
 int store_build_initramfs(struct upgrade *u, const char *manifest, size_t manifest_bytes,
 			  int images_fd, int *ret_fd) _must_check_;
-
-/* UNIT/N: the tree's directory name, as manifest_tree.dir has it. */
-int store_tree_dir(struct upgrade *u, size_t unit, size_t tree, char **ret) _must_check_;
 
 #endif

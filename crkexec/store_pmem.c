@@ -109,17 +109,16 @@ static int take(struct store *s, uint64_t need)
 }
 
 /* What ranges hold beyond the need, all regions share, by their size. */
-static void add_region(struct pmem_state *p, const struct store_need *need, enum store_room room,
-		       uint64_t total, uint64_t *at)
+static void add_region(struct pmem_state *p, const struct store_need *needs, size_t unit,
+		       enum store_room room, uint64_t total, uint64_t *at)
 {
-	uint64_t bytes = region_bytes(room == ROOM_ALL ? need->bytes : need->rest_bytes);
+	uint64_t bytes = region_bytes(room == ROOM_ALL ? needs[unit].bytes : needs[unit].rest_bytes);
 	uint64_t spare = p->bytes - total, of = total - PMEM_HEAD_BYTES;
 	/* Units of 4 KiB: a product of bytes could overflow. */
 	uint64_t more = of ? (spare >> 12) * (bytes >> 12) / (of >> 12) : 0;
 
 	p->regions[p->n_regions++] = (struct pmem_region){
-		.unit = need->unit, .tree = need->tree, .room = room,
-		.off = *at, .bytes = bytes + (more << 12),
+		.unit = unit, .room = room, .off = *at, .bytes = bytes + (more << 12),
 	};
 	*at += bytes + (more << 12);
 }
@@ -132,9 +131,9 @@ static int divide(struct pmem_state *p, const struct store_need *needs, size_t n
 	if (!p->regions)
 		return -ENOMEM;
 	for (size_t i = 0; i < n; i++) {
-		add_region(p, &needs[i], ROOM_ALL, total, &at);
+		add_region(p, needs, i, ROOM_ALL, total, &at);
 		if (p->pre_dump && needs[i].rest_bytes)
-			add_region(p, &needs[i], ROOM_REST, total, &at);
+			add_region(p, needs, i, ROOM_REST, total, &at);
 	}
 	return 0;
 }
@@ -225,31 +224,27 @@ static int op_load(struct store *s)
 				       log_first_error()) : 0;
 }
 
-static struct pmem_region *find_region(struct pmem_state *p, size_t unit, size_t tree,
-				       enum store_room room)
+static struct pmem_region *find_region(struct pmem_state *p, size_t unit, enum store_room room)
 {
 	for (size_t i = 0; i < p->n_regions; i++)
-		if (p->regions[i].unit == unit && p->regions[i].tree == tree &&
-		    p->regions[i].room == room)
+		if (p->regions[i].unit == unit && p->regions[i].room == room)
 			return &p->regions[i];
 	return NULL;
 }
 
-static bool op_has_rest(struct store *s, size_t unit, size_t tree)
+static bool op_has_rest(struct store *s, size_t unit)
 {
-	return find_region(s->state, unit, tree, ROOM_REST);
+	return find_region(s->state, unit, ROOM_REST);
 }
 
-static int op_tree_open(struct store *s, size_t unit, size_t tree, enum store_room room,
-			struct image_store **ret)
+static int op_tree_open(struct store *s, size_t unit, enum store_room room, struct image_store **ret)
 {
 	struct pmem_state *p = s->state;
-	struct pmem_region *region = find_region(p, unit, tree, room);
+	struct pmem_region *region = find_region(p, unit, room);
 	int r;
 
-	/* One that came into being after the memory was taken. */
 	if (!region)
-		return log_fail(-ENOSPC, "the store has no room for tree %zu: it is new", tree);
+		return -ENOENT;
 	r = image_bundle_create(p->map + region->off, region->bytes, &region->images);
 	if (r == 0)
 		*ret = region->images;
@@ -280,7 +275,7 @@ static int op_tree_done(struct store *s, struct image_store *images, struct mani
 		t->bundle_off = g->off;
 		r = image_store_seal(images, &t->bundle_bytes, &t->bundle_hash);
 		if (r == 0 && g->room == ROOM_REST)
-			r = note_pre_dump(find_region(p, g->unit, g->tree, ROOM_ALL), t);
+			r = note_pre_dump(find_region(p, g->unit, ROOM_ALL), t);
 		if (r < 0)
 			log_err(r, "cannot seal the images");
 	}

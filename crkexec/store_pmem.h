@@ -15,7 +15,7 @@
 #include "crkexec/upgrade.h"
 
 struct pmem_region {
-	size_t unit, tree;
+	size_t unit;
 	enum store_room room;
 	uint64_t off, bytes;		/* in the store */
 	struct image_store *images;	/* being written, by this process */

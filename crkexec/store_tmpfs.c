@@ -120,18 +120,14 @@ static int tmpfs_load(struct store *s)
 	return r < 0 ? r : load_kernel(s->u, initrd);
 }
 
-static int tmpfs_tree_open(struct store *s, size_t unit, size_t tree, enum store_room room,
-			   struct image_store **ret)
+static int tmpfs_tree_open(struct store *s, size_t unit, enum store_room room, struct image_store **ret)
 {
-	const char *unit_dir = s->u->units[unit]->name;
-	_cleanup_free_ char *dir = NULL;
+	const char *dir = s->u->units[unit]->name;
 	_cleanup_close_ int fd = -EBADF;
-	int r = room == ROOM_ALL ? store_tree_dir(s->u, unit, tree, &dir) : -ENOENT;
 
-	if (r < 0)
-		return r;
-	if ((mkdirat(state_fd(s), unit_dir, 0700) < 0 && errno != EEXIST) ||
-	    mkdirat(state_fd(s), dir, 0700) < 0)
+	if (room != ROOM_ALL)
+		return -ENOENT;
+	if (mkdirat(state_fd(s), dir, 0700) < 0)
 		return log_err(neg_errno(), "cannot make a directory for the images of %s", dir);
 	fd = openat(state_fd(s), dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)

@@ -154,7 +154,7 @@ static int tree_build(const struct procs *p, struct unit_tree *t)
 	return t->n_roots ? 0 : -EAGAIN;
 }
 
-int trees_find(const char *cgroup_dir, struct unit_tree **ret, size_t *ret_n)
+int tree_find(const char *cgroup_dir, struct unit_tree *ret)
 {
 	_cleanup_close_ int dirfd = open(cgroup_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct procs p = { 0 };
@@ -165,20 +165,19 @@ int trees_find(const char *cgroup_dir, struct unit_tree **ret, size_t *ret_n)
 			qsort(p.v, p.n, sizeof(*p.v), compare);
 		r = procs_read_parents(&p);
 	}
-	*ret = NULL;
-	*ret_n = 0;
-	if (r == 0 && p.n) {
-		*ret = calloc(1, sizeof(**ret));
-		r = *ret ? tree_build(&p, *ret) : -ENOMEM;
-		*ret_n = r == 0;
-	}
-	if (r < 0 && *ret) {
-		free((*ret)->pids);
-		free(*ret);
-		*ret = NULL;
-	}
+	*ret = (struct unit_tree){ 0 };
+	if (r == 0 && p.n)
+		r = tree_build(&p, ret);
+	if (r < 0)
+		tree_done(ret);
 	free(p.v);
 	return r;
+}
+
+void tree_done(struct unit_tree *t)
+{
+	free(t->pids);
+	*t = (struct unit_tree){ 0 };
 }
 
 int pid_each_fd(pid_t pid, tree_fd_fn fn, void *arg)
@@ -205,16 +204,13 @@ int pid_each_fd(pid_t pid, tree_fd_fn fn, void *arg)
 	return 0;
 }
 
-int unit_each_pid(const struct unit *un, int (*fn)(void *arg, pid_t pid), void *arg)
+int tree_each_pid(const struct unit_tree *t, int (*fn)(void *arg, pid_t pid), void *arg)
 {
-	for (size_t i = 0; i < un->n_trees; i++)
-		for (size_t k = 0; k < un->trees[i].n_pids; k++) {
-			int r = fn(arg, un->trees[i].pids[k]);
+	int r = 0;
 
-			if (r < 0)
-				return r;
-		}
-	return 0;
+	for (size_t i = 0; i < t->n_pids && r >= 0; i++)
+		r = fn(arg, t->pids[i]);
+	return r < 0 ? r : 0;
 }
 
 struct each_fd {
@@ -230,9 +226,9 @@ static int each_fd(void *arg, pid_t pid)
 	return r == -ESRCH ? 0 : r;
 }
 
-int unit_each_fd(const struct unit *un, tree_fd_fn fn, void *arg)
+int tree_each_fd(const struct unit_tree *t, tree_fd_fn fn, void *arg)
 {
 	struct each_fd e = { fn, arg };
 
-	return unit_each_pid(un, each_fd, &e);
+	return tree_each_pid(t, each_fd, &e);
 }

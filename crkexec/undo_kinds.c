@@ -79,20 +79,17 @@ static int end_repair(void *arg, pid_t pid, int t_fd, const char *link)
 static int undo_thaw(const char *dir)
 {
 	_cleanup_free_ char *path = str_fmt("%s/cgroup.freeze", dir);
-	struct unit un = { .cgroup_dir = (char *)dir };
+	struct unit_tree t;
 	int r;
 
 	if (!path)
 		return -ENOMEM;
-	r = trees_find(dir, &un.trees, &un.n_trees);
+	r = tree_find(dir, &t);
 	if (r == -ENOENT)
 		return 0;
-	if (r == 0) {
-		r = unit_each_fd(&un, end_repair, NULL);
-		for (size_t i = 0; i < un.n_trees; i++)
-			free(un.trees[i].pids);
-		free(un.trees);
-	}
+	if (r == 0)
+		r = tree_each_fd(&t, end_repair, NULL);
+	tree_done(&t);
 	if (r < 0)
 		log_err(r, "cannot look through the sockets of %s", dir);
 	r = write_file_at(AT_FDCWD, path, "0");

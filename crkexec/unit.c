@@ -211,41 +211,21 @@ int unit_load(sd_bus *bus, const char *name, struct unit **ret)
 	return 0;
 }
 
-static void unit_trees_done(struct unit *un)
+int unit_find_tree(struct unit *un)
 {
-	for (size_t i = 0; i < un->n_trees; i++)
-		free(un->trees[i].pids);
-	free(un->trees);
-	un->trees = NULL;
-	un->n_trees = 0;
-}
-
-int unit_find_trees(struct unit *un)
-{
-	struct unit_tree *trees;
-	size_t n;
-	int r = trees_find(un->cgroup_dir, &trees, &n);
+	struct unit_tree t;
+	int r = tree_find(un->cgroup_dir, &t);
 
 	if (r < 0)
 		return r;
-	unit_trees_done(un);
-	un->trees = trees;
-	un->n_trees = n;
-	return n ? 0 : -ESRCH;
-}
-
-size_t unit_n_tasks(const struct unit *un)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < un->n_trees; i++)
-		n += un->trees[i].n_pids;
-	return n;
+	tree_done(&un->tree);
+	un->tree = t;
+	return t.n_pids ? 0 : -ESRCH;
 }
 
 void unit_free(struct unit *un)
 {
-	unit_trees_done(un);
+	tree_done(&un->tree);
 	free(un->name);
 	free(un->path);
 	free(un->load_state);

@@ -1,5 +1,5 @@
 /*
- * Systemd units over sd-bus, and the process trees in their control groups.
+ * Systemd units over sd-bus, and the processes in their control groups.
  */
 #ifndef CRKEXEC_UNIT_H
 #define CRKEXEC_UNIT_H
@@ -11,7 +11,7 @@
 
 struct unit_tree {
 	pid_t root;			/* the first one */
-	pid_t *pids;			/* all of the tree, roots first */
+	pid_t *pids;			/* all of it, roots first */
 	size_t n_pids, n_roots;
 };
 
@@ -25,8 +25,7 @@ struct unit {
 	char *identifier;		/* of its journal lines */
 	struct strv runtime_dirs;	/* RuntimeDirectory=: relative to /run */
 	pid_t main_pid, control_pid;
-	struct unit_tree *trees;
-	size_t n_trees;
+	struct unit_tree tree;
 };
 
 /* PID 1's private socket: does not depend on the D-Bus daemon. */
@@ -38,9 +37,8 @@ const char *bus_error_text(const sd_bus_error *e, int r);
 char *unit_name_full(const char *given);
 /* Loads a unit by name or alias. -ENOENT: no such unit. */
 int unit_load(sd_bus *bus, const char *name, struct unit **ret) _must_check_;
-/* Finds the trees anew; needs cgroup_dir. -ESRCH: there is no process. */
-int unit_find_trees(struct unit *un) _must_check_;
-size_t unit_n_tasks(const struct unit *un);
+/* Finds the tree anew; needs cgroup_dir. -ESRCH: there is no process. */
+int unit_find_tree(struct unit *un) _must_check_;
 void unit_free(struct unit *un);
 static inline void unit_freep(struct unit **un)
 {

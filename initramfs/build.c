@@ -19,7 +19,7 @@
 #include "util/log.h"
 
 #define DIR_MODE	0700
-/* Deep enough for UNIT/N and then some; a loop of bind mounts must end somewhere. */
+/* Deep enough for UNIT and then some; a loop of bind mounts must end somewhere. */
 #define DEPTH_MAX	16
 #define MODULE_MAX_BYTES (256ull << 20)
 

@@ -28,11 +28,11 @@ static struct strv runtime_dirs;
 static struct unit unit_of_this(void)
 {
 	static pid_t pid;
-	static struct unit_tree tree = { .pids = &pid, .n_pids = 1 };
 
-	pid = tree.root = getpid();
-	return (struct unit){ .name = (char *)"test.service", .pid_file = (char *)"", .trees = &tree,
-			      .n_trees = 1, .runtime_dirs = runtime_dirs };
+	pid = getpid();
+	return (struct unit){ .name = (char *)"test.service", .pid_file = (char *)"",
+			      .tree = { .root = pid, .pids = &pid, .n_pids = 1, .n_roots = 1 },
+			      .runtime_dirs = runtime_dirs };
 }
 
 /* What would be carried of it. */

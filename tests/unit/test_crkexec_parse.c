@@ -69,8 +69,7 @@ TEST("a unit whose main process was replaced since it was planned is refused")
 	free(u.obstacles[0].what);
 	free(u.obstacles);
 	free(mu.streams);
-	free(un.trees[0].pids);
-	free(un.trees);
+	tree_done(&un.tree);
 }
 
 /* The first process of a PID namespace, a child of ours; 0: we may not make one. */
@@ -119,16 +118,14 @@ TEST("a unit with a PID namespace of its own is carried: its main process is kno
 	ASSERT_EQ(u.n_obstacles, 0);
 	ASSERT_EQ(un.trees[0].root, first);
 	free(mu.streams);
-	free(un.trees[0].pids);
-	free(un.trees);
+	tree_done(&un.tree);
 }
 
 TEST("all roots of a control group are one tree, roots first")
 {
-	struct unit_tree *t;
+	struct unit_tree t;
 	pid_t pids[3];
 	int p[2];
-	size_t n;
 
 	ASSERT_EQ(pipe(p), 0);
 	pids[0] = fork();
@@ -146,13 +143,13 @@ TEST("all roots of a control group are one tree, roots first")
 	}
 	ASSERT_EQ(read(p[0], &pids[2], sizeof(pids[2])), (ssize_t)sizeof(pids[2]));
 	write_group(unit_tmpdir(), pids);
-	ASSERT_EQ(trees_find(unit_tmpdir(), &t, &n), 0);
-	ASSERT_EQ(n, 1u);
-	ASSERT_EQ(t->n_pids, 3u);
-	ASSERT_EQ(t->n_roots, 2u);
-	ASSERT(t->root == t->pids[0] && (t->root == pids[0] || t->root == pids[1]));
-	ASSERT_EQ(t->pids[0] + t->pids[1], pids[0] + pids[1]);
-	ASSERT_EQ(t->pids[2], pids[2]);
+	ASSERT_EQ(tree_find(unit_tmpdir(), &t), 0);
+	ASSERT_EQ(t.n_pids, 3u);
+	ASSERT_EQ(t.n_roots, 2u);
+	ASSERT(t.root == t.pids[0] && (t.root == pids[0] || t.root == pids[1]));
+	ASSERT_EQ(t.pids[0] + t.pids[1], pids[0] + pids[1]);
+	ASSERT_EQ(t.pids[2], pids[2]);
+	tree_done(&t);
 	for (int i = 2; i >= 0; i--)
 		kill(pids[i], SIGKILL);
 }

@@ -37,7 +37,7 @@ static void fill_unit(struct manifest_unit *u)
 	u->frozen_at_usec = 1795000000000000;
 	NEW_ARRAY(u->trees, u->n_trees, 1);
 	u->trees[0].root_pid = 1;
-	u->trees[0].dir = dup_or_die("redis-server.service/0");
+	u->trees[0].dir = dup_or_die("redis-server.service");
 	u->trees[0].bundle_hash = UINT64_MAX;
 	u->trees[0].pre_dump_bytes = 6ull << 40;
 	u->trees[0].pre_dump_hash = UINT64_MAX - 1;

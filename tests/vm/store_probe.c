@@ -111,7 +111,7 @@ static int fill_all(struct probe *p, uint64_t mib)
 		struct image_store *images;
 		int r2;
 
-		r = s->ops->tree_open(s, i, 0, ROOM_ALL, &images);
+		r = s->ops->tree_open(s, i, ROOM_ALL, &images);
 		if (r < 0)
 			return r;
 		r = fill(images, i, i ? mib - mib / 2 : mib / 2);
@@ -125,8 +125,8 @@ static int prepare(struct probe *p)
 {
 	struct store *s = &p->u.store;
 	const struct store_need needs[] = {
-		{ .unit = 0, .bytes = (p->mib / 2 + 1) << 20 },
-		{ .unit = 1, .bytes = (p->mib - p->mib / 2 + 1) << 20 },
+		{ .bytes = (p->mib / 2 + 1) << 20 },
+		{ .bytes = (p->mib - p->mib / 2 + 1) << 20 },
 	};
 	_cleanup_free_ char *why = NULL;
 	int r = s->ops->plan(s, needs, 2, &why);

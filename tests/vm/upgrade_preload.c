@@ -85,7 +85,7 @@ static int damage_member(const struct target *t, void *arg)
 	char want[256];
 	size_t at = 0;
 
-	snprintf(want, sizeof(want), "crkexec/%s/0/%s", t->unit, t->prefix);
+	snprintf(want, sizeof(want), "crkexec/%s/%s", t->unit, t->prefix);
 	while (at + CPIO_HEAD < a->bytes) {
 		const uint8_t *head = a->data + at;
 		size_t name_bytes, bytes, data;
