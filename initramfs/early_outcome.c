@@ -161,15 +161,17 @@ static int keep_tree(struct early *e, const char *base, const struct manifest_tr
  */
 static int room_for(const struct manifest_unit *u, const char *base)
 {
+	uint64_t bytes = u->image_bytes, free_bytes;
 	struct statvfs v;
-	uint64_t free_bytes;
 
+	for (size_t i = 0; i < u->n_trees; i++)
+		bytes += u->trees[i].pre_dump_bytes;
 	if (statvfs(base, &v) < 0)
 		return neg_errno();
 	free_bytes = (uint64_t)v.f_bavail * v.f_frsize;
-	if (u->image_bytes > free_bytes / 2)
-		return log_fail(-ENOSPC, "%" PRIu64 " bytes of images, %" PRIu64 " bytes free",
-				u->image_bytes, free_bytes);
+	if (bytes > free_bytes / 2)
+		return log_fail(-ENOSPC, "%" PRIu64 " bytes of images, %" PRIu64 " bytes free", bytes,
+				free_bytes);
 	return 0;
 }
 
@@ -181,6 +183,8 @@ static void drop_images(const char *base, const struct manifest_unit *u)
 
 	if (fd >= 0 && fstat(fd, &st) == 0)
 		early_remove_at(fd, u->name, st.st_dev, 0);
+	/* If there are none of other units. */
+	rmdir(base);
 }
 
 /* To disk when that is writable, else to /run; the reason says where. */
