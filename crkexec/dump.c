@@ -59,8 +59,8 @@ static int dump_tree(struct upgrade *u, size_t i, struct manifest_unit *mu)
 	int r = dump_into(u, i, mu, pd);
 
 	if (r == -ENOSPC && pd) {
-		/* More was written since than was thought. That error is dealt with. */
-		log_init(log_level_get(), u->log_fd);
+		/* More was written since than was thought. */
+		log_first_error_forget();
 		log_info("%s: once more, without the pre-dump", u->units[i]->name);
 		r = dump_into(u, i, mu, NULL);
 	}
@@ -104,7 +104,7 @@ static int dump_child(struct upgrade *u, size_t i)
 	struct manifest_unit *mu = &u->m->units[i];
 	int r;
 
-	log_init(log_level_get(), u->log_fd);
+	log_first_error_forget();
 	signal(SIGALRM, SIG_DFL);
 	alarm(dump_seconds(u));
 	r = name ? dump_unit(u, i, mu) : -ENOMEM;

@@ -90,8 +90,7 @@ int upgrade_pre_dump(void *arg)
 			continue;
 		upgrade_warn(u, "%s: all its memory is saved in the pause, nothing of it before: %s",
 			     u->units[i]->name, *log_first_error() ? log_first_error() : strerror(-r));
-		/* That error is dealt with. */
-		log_init(log_level_get(), u->log_fd);
+		log_first_error_forget();
 	}
 	return 0;
 }

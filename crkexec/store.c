@@ -73,8 +73,7 @@ int store_prepare(struct upgrade *u, const struct store_need *needs, size_t n)
 		free(why);
 		return r2 < 0 ? r2 : -ENOMEM;
 	}
-	/* That error is dealt with. */
-	log_init(log_level_get(), u->log_fd);
+	log_first_error_forget();
 	log_warn("trying another store: %s", why);
 	r = choose_from(u, needs, n, row + 1, why);
 	return r < 0 ? r : u->store.ops->prepare(&u->store, needs, n);

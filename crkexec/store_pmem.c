@@ -151,8 +151,7 @@ static int take_enough(struct store *s, const struct store_need *needs, size_t n
 	r2 = undo_rewind(&s->u->undo, mark, undo_kinds);
 	if (r2 < 0)
 		return r2;
-	/* That error is dealt with. */
-	log_init(log_level_get(), s->u->log_fd);
+	log_first_error_forget();
 	log_info("store: no room for pre-dumps");
 	p->pre_dump = false;
 	return take(s, total_need(p, needs, n));

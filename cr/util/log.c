@@ -32,6 +32,11 @@ const char *log_first_error(void)
 	return logger.first_error;
 }
 
+void log_first_error_forget(void)
+{
+	logger.first_error[0] = '\0';
+}
+
 struct log_scope log_scope_push(const char *fmt, ...)
 {
 	struct log_scope s = { .len = logger.prefix_len };

@@ -24,6 +24,8 @@ enum log_level log_level_get(void);
 
 /* The text of the first error logged since log_init(), "" if none. Static storage. */
 const char *log_first_error(void);
+/* It has been dealt with: the next one is the first. */
+void log_first_error_forget(void);
 
 /* Error of a call: appends ": strerror". Returns r (negative) so it can be returned. */
 int log_err(int r, const char *fmt, ...) _printf_(2, 3);

@@ -268,6 +268,10 @@ TEST("an error is one line with its scopes and errno, and is returned")
 	ASSERT_CONTAINS(text, ") Error: plain\n");
 	ASSERT(!strstr(text, "level"));
 	ASSERT_STREQ(log_first_error(), "task 712: fd 5: cannot open x: Permission denied");
+	log_first_error_forget();
+	ASSERT_STREQ(log_first_error(), "");
+	log_fail(-EIO, "another");
+	ASSERT_STREQ(log_first_error(), "another");
 	log_init(LOGLEVEL_WARN, fd);
 	ASSERT_STREQ(log_first_error(), "");
 	close(fd);
