@@ -142,7 +142,7 @@ static int parse_rest(struct options *opt, int argc, char **argv)
 	}
 	/* The guard names its upgrade, so that an operator sees it in the process list. */
 	if (opt->verb == VERB_RECOVER && optind < argc)
-		opt->id = argv[optind++];
+		optind++;
 	if (optind < argc)
 		return wrong("\"%s\" is too much", argv[optind]);
 	if ((opt->verb == VERB_UPGRADE || opt->verb == VERB_CHECK) && !opt->services.n)

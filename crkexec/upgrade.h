@@ -27,7 +27,6 @@ struct options {
 	enum store_choice store;
 	bool dry_run, json, verbose, no_pre_dump;
 	bool guard;			/* recover: wait for the others to end */
-	const char *id;			/* recover */
 };
 
 /* Something that stands in the way, for the report. */
@@ -78,7 +77,6 @@ struct upgrade {
 /* Exit statuses besides 0, 1 (refused or failed, nothing is left changed) and 2 (usage). */
 #define EXIT_USAGE	2
 #define EXIT_NOT_UNDONE	3
-
 
 /*
  * A refusal or failure an operator reads: printed at once (or kept for JSON), kept for the

@@ -48,28 +48,51 @@ static void write_group(const char *dir, const pid_t pids[3])
 	fclose(f);
 }
 
+/* An upgrade of one unit, which has these processes. */
+struct one_unit {
+	struct options opt;
+	struct unit un, *units;
+	struct manifest_unit mu;
+	struct manifest m;
+	struct upgrade u;
+};
+
+static void one_unit_init(struct one_unit *o, const pid_t pids[3])
+{
+	*o = (struct one_unit){ .opt = { .json = true } };
+	o->un = (struct unit){ .name = (char *)"a.service", .cgroup_dir = (char *)unit_tmpdir(),
+			       .main_pid = pids[0] };
+	o->units = &o->un;
+	o->m = (struct manifest){ .units = &o->mu, .n_units = 1 };
+	o->u = (struct upgrade){ .opt = &o->opt, .m = &o->m, .units = &o->units, .n_units = 1 };
+	write_group(o->un.cgroup_dir, pids);
+}
+
+static void one_unit_done(struct one_unit *o)
+{
+	for (size_t i = 0; i < o->u.n_obstacles; i++) {
+		free(o->u.obstacles[i].unit);
+		free(o->u.obstacles[i].what);
+		free(o->u.obstacles[i].remedy);
+	}
+	free(o->u.obstacles);
+	free(o->mu.streams);
+	tree_done(&o->un.tree);
+}
+
 TEST("a unit whose main process was replaced since it was planned is refused")
 {
-	struct options opt = { .json = true };
-	struct unit un = { .name = (char *)"a.service", .cgroup_dir = (char *)unit_tmpdir() }, *units = &un;
-	struct manifest_unit mu = { 0 };
-	struct manifest m = { .units = &mu, .n_units = 1 };
-	struct upgrade u = { .opt = &opt, .m = &m, .units = &units, .n_units = 1 };
 	pid_t pids[3] = { getpid(), getppid(), getpid() };
+	struct one_unit o;
 
-	write_group(un.cgroup_dir, pids);
-	un.main_pid = getpid();
-	ASSERT_OK(upgrade_look(&u, 0));
-	ASSERT_EQ(u.n_obstacles, 0);
-	un.main_pid = INT32_MAX;
-	ASSERT_EQ(upgrade_look(&u, 0), -ESRCH);
-	ASSERT_EQ(u.n_obstacles, 1);
-	ASSERT_CONTAINS(u.obstacles[0].what, "its main process 2147483647 has ended");
-	free(u.obstacles[0].unit);
-	free(u.obstacles[0].what);
-	free(u.obstacles);
-	free(mu.streams);
-	tree_done(&un.tree);
+	one_unit_init(&o, pids);
+	ASSERT_OK(upgrade_look(&o.u, 0));
+	ASSERT_EQ(o.u.n_obstacles, 0);
+	o.un.main_pid = INT32_MAX;
+	ASSERT_EQ(upgrade_look(&o.u, 0), -ESRCH);
+	ASSERT_EQ(o.u.n_obstacles, 1);
+	ASSERT_CONTAINS(o.u.obstacles[0].what, "its main process 2147483647 has ended");
+	one_unit_done(&o);
 }
 
 /* The first process of a PID namespace, a child of ours; 0: we may not make one. */
@@ -99,26 +122,20 @@ static pid_t start_first(void)
 
 TEST("a unit with a PID namespace of its own is carried: its main process is known by the pid outside")
 {
-	struct options opt = { .json = true };
-	struct unit un = { .name = (char *)"a.service", .cgroup_dir = (char *)unit_tmpdir() }, *units = &un;
-	struct manifest_unit mu = { 0 };
-	struct manifest m = { .units = &mu, .n_units = 1 };
-	struct upgrade u = { .opt = &opt, .m = &m, .units = &units, .n_units = 1 };
 	pid_t first = start_first(), pids[3] = { first, first, first };
+	struct one_unit o;
 	int r;
 
 	if (!first)
 		unit_skip("no right to make a PID namespace");
-	write_group(un.cgroup_dir, pids);
-	un.main_pid = first;
-	r = upgrade_look(&u, 0);
+	one_unit_init(&o, pids);
+	r = upgrade_look(&o.u, 0);
 	kill(first, SIGKILL);
 	ASSERT_EQ(waitpid(first, NULL, 0), first);
 	ASSERT_OK(r);
-	ASSERT_EQ(u.n_obstacles, 0);
-	ASSERT_EQ(un.trees[0].root, first);
-	free(mu.streams);
-	tree_done(&un.tree);
+	ASSERT_EQ(o.u.n_obstacles, 0);
+	ASSERT_EQ(o.un.tree.roots[0], first);
+	one_unit_done(&o);
 }
 
 TEST("all roots of a control group are one tree, roots first")
