@@ -83,33 +83,47 @@ static int listen_at(const char *path, int *ret)
 	return 0;
 }
 
-/* The caller goes on when the socket is there. */
-static int go_to_background(void)
+/* Only the child returns. Our caller goes on when it is ready, or learns that it never will be. */
+static int go_to_background(int *ret_ready)
 {
-	_cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	pid_t child = null < 0 ? -1 : fork();
+	int p[2];
+	pid_t child = pipe2(p, O_CLOEXEC) < 0 ? -1 : fork();
+	char c;
 
 	if (child < 0)
 		return log_err(neg_errno(), "cannot go to the background");
-	if (child)
-		_exit(0);
-	if (setsid() < 0)
-		return neg_errno();
+	if (child) {
+		close(p[1]);
+		_exit(read(p[0], &c, 1) != 1);
+	}
+	close(p[0]);
+	*ret_ready = p[1];
+	return setsid() < 0 ? neg_errno() : 0;
+}
+
+/* What went wrong so far was said at the terminal. */
+static int leave_terminal(int ready)
+{
+	_cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	if (null < 0)
+		return log_err(neg_errno(), "cannot open /dev/null");
 	for (int fd = 0; fd < 3; fd++)
 		if (dup2(null, fd) < 0)
 			return neg_errno();
-	return 0;
+	return write_full(ready, "", 1);
 }
 
-static int tell_ready(const struct cmd_opts *o)
+static int tell_ready(struct cmd_opts *o)
 {
 	int r = o->pidfile ? cmd_write_pidfile(o->pidfile, getpid()) : 0;
 
+	o->pidfile_made = o->pidfile && r >= 0;
 	if (r >= 0 && o->status_fd >= 0) {
 		r = write_full(o->status_fd, "", 1);
 		close(o->status_fd);
 	}
-	return r < 0 ? r : cmd_notify((void *)(uintptr_t)o, "status-ready", -1);
+	return r < 0 ? r : cmd_notify(o, "status-ready", -1);
 }
 
 static int serve_one(int sock)
@@ -123,7 +137,8 @@ static int serve_one(int sock)
 	return session_begin(&s, sock, false) < 0 ? FAILED : rpc_serve(&s);
 }
 
-static int serve(int listener)
+/* For ever, if nothing goes wrong. */
+static void serve(int listener)
 {
 	/* Workers are reaped by the kernel; each sets its own way back. */
 	signal(SIGCHLD, SIG_IGN);
@@ -131,8 +146,10 @@ static int serve(int listener)
 		int sock = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 		pid_t child;
 
-		if (sock < 0 && errno != EINTR && errno != ECONNABORTED)
-			return log_err(neg_errno(), "accept");
+		if (sock < 0 && errno != EINTR && errno != ECONNABORTED) {
+			log_err(neg_errno(), "accept");
+			return;
+		}
 		if (sock < 0)
 			continue;
 		child = fork();
@@ -146,19 +163,28 @@ static int serve(int listener)
 	}
 }
 
+static int begin(struct cmd_opts *o)
+{
+	_cleanup_close_ int ready = -EBADF;
+	int r = o->cr.detached ? go_to_background(&ready) : 0;
+
+	if (r >= 0)
+		r = tell_ready(o);
+	if (r >= 0 && o->cr.detached)
+		r = leave_terminal(ready);
+	return r;
+}
+
 int cmd_service(struct cmd_opts *o)
 {
 	_cleanup_close_ int listener = -EBADF;
-	int r = cmd_open(o);
 
-	if (r < 0)
+	if (cmd_open(o) < 0 || listen_at(o->address, &listener) < 0)
 		return 1;
-	r = listen_at(o->address, &listener);
-	if (r >= 0 && o->cr.detached)
-		r = go_to_background();
-	if (r >= 0)
-		r = tell_ready(o);
-	if (r >= 0)
-		r = serve(listener);
-	return r < 0;
+	if (begin(o) >= 0)
+		serve(listener);
+	unlink(o->address);
+	if (o->pidfile_made)
+		unlink(o->pidfile);
+	return 1;
 }

@@ -479,13 +479,24 @@ def test_a_service_takes_over_what_a_dead_one_has_left(tmp_path):
     done = subprocess.run([CR, "service", "-d", "--address", path, "-D", tmp_path, "--pidfile", "pid"],
                           timeout=30)
     assert done.returncode == 0
-    wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), 10, "pid file")
     pid = int((tmp_path / "pid").read_text())
     try:
         assert connect(path).ask(VERSION)["success"]
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
+
+
+@pytest.mark.parametrize("detached", [["-d"], []])
+@pytest.mark.parametrize("why, options", [("File exists", []), ("status 1", ["--action-script", "/bin/false"])])
+def test_a_service_that_cannot_begin_says_so_and_leaves_nothing(tmp_path, detached, why, options):
+    if not options:
+        (tmp_path / "pid").write_text("somebody's")
+    # Its output ends: nobody is left who has it open.
+    done = subprocess.run([CR, "service", *detached, "--address", "sock", "-D", tmp_path, "--pidfile", "pid",
+                           *options], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 1 and why in done.stderr, done
+    assert [p.name for p in tmp_path.iterdir()] == ([] if options else ["pid"])
 
 
 def test_swrk_wants_a_seqpacket_socket():
