@@ -1,23 +1,14 @@
-#include <time.h>
-
 #include "crkexec/phase.h"
-
-static uint64_t now_usec(clockid_t clock)
-{
-	struct timespec ts;
-
-	clock_gettime(clock, &ts);
-	return (uint64_t)ts.tv_sec * 1000000u + (uint64_t)ts.tv_nsec / 1000u;
-}
+#include "util/timer.h"
 
 uint64_t now_realtime_usec(void)
 {
-	return now_usec(CLOCK_REALTIME);
+	return clock_usec(CLOCK_REALTIME);
 }
 
 uint64_t now_monotonic_usec(void)
 {
-	return now_usec(CLOCK_MONOTONIC);
+	return clock_usec(CLOCK_MONOTONIC);
 }
 
 static int phases_undo(const struct phase *table, size_t n, const struct phase_hooks *hooks,

@@ -21,6 +21,7 @@
 #include "crkexec/manifest.h"
 #include "image/proto.h"
 #include "util/macro.h"
+#include "util/timer.h"
 
 #define EARLY_ROOT		"/sysroot"
 #define EARLY_REASON_BYTES	512
@@ -66,7 +67,6 @@ int early_log_open(struct early *e);
 void early_say(const char *fmt, ...) _printf_(1, 2);
 /* A last message, then a reboot after panic= seconds (30 if unset). Own carrier only. */
 void early_die(struct early *e, const char *why) __attribute__((noreturn));
-uint64_t early_now_usec(clockid_t clock);
 
 /* early_cmdline.c */
 int early_cmdline_parse(const char *text, struct early_cmdline *ret) _must_check_;

@@ -107,7 +107,7 @@ static int remove_group(const char *dir)
 int early_cgroup_kill(const char *dir)
 {
 	_cleanup_free_ char *path = str_fmt(CGROUP_ROOT "%s/cgroup.events", dir);
-	uint64_t end = early_now_usec(CLOCK_BOOTTIME) + KILL_MSEC * 1000u;
+	uint64_t end = clock_usec(CLOCK_BOOTTIME) + KILL_MSEC * 1000u;
 	_cleanup_close_ int fd = -EBADF;
 	int r;
 
@@ -121,7 +121,7 @@ int early_cgroup_kill(const char *dir)
 		return log_err(r, "cannot kill what is in %s", dir);
 	while ((r = is_empty(fd)) == 0) {
 		struct pollfd p = { .fd = fd, .events = POLLPRI };
-		uint64_t now = early_now_usec(CLOCK_BOOTTIME);
+		uint64_t now = clock_usec(CLOCK_BOOTTIME);
 
 		if (now >= end)
 			return log_fail(-ETIMEDOUT, "killed processes stay in %s", dir);

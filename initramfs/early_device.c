@@ -44,7 +44,7 @@ static void uevent_drain(int fd)
 
 int uevent_wait(int fd, uint64_t timeout_usec, int (*ready)(void *arg), void *arg)
 {
-	uint64_t end = early_now_usec(CLOCK_BOOTTIME) + timeout_usec;
+	uint64_t end = clock_usec(CLOCK_BOOTTIME) + timeout_usec;
 
 	for (;;) {
 		struct pollfd p = { .fd = fd, .events = POLLIN };
@@ -56,7 +56,7 @@ int uevent_wait(int fd, uint64_t timeout_usec, int (*ready)(void *arg), void *ar
 		r = ready(arg);
 		if (r != -EAGAIN)
 			return r;
-		now = early_now_usec(CLOCK_BOOTTIME);
+		now = clock_usec(CLOCK_BOOTTIME);
 		if (now >= end)
 			return -ETIMEDOUT;
 		if (poll(&p, 1, MIN((end - now) / 1000 + 1, (uint64_t)LOOK_AGAIN_MSEC)) < 0 &&

@@ -92,13 +92,13 @@ static void notify_ready(void)
 
 static int watch(struct netlock *lock, int links_fd, int signal_fd)
 {
-	uint64_t end = early_now_usec(CLOCK_BOOTTIME) + GUARD_USEC;
+	uint64_t end = clock_usec(CLOCK_BOOTTIME) + GUARD_USEC;
 
 	for (;;) {
 		struct pollfd p[] = {
 			{ .fd = signal_fd, .events = POLLIN }, { .fd = links_fd, .events = POLLIN },
 		};
-		uint64_t now = early_now_usec(CLOCK_BOOTTIME);
+		uint64_t now = clock_usec(CLOCK_BOOTTIME);
 
 		if (now >= end)
 			return log_fail(-ETIMEDOUT, "nobody came to restore anything: the network"

@@ -51,14 +51,6 @@ void early_say(const char *fmt, ...)
 		return;
 }
 
-uint64_t early_now_usec(clockid_t clock)
-{
-	struct timespec ts = { 0 };
-
-	clock_gettime(clock, &ts);
-	return (uint64_t)ts.tv_sec * 1000000u + ts.tv_nsec / 1000;
-}
-
 void early_die(struct early *e, const char *why)
 {
 	int seconds = e->cmdline.panic_seconds;

@@ -70,17 +70,17 @@ static void read_cmdline(struct early *e)
 
 static void run_phase(struct early *e, const struct early_phase *p)
 {
-	uint64_t begin = early_now_usec(CLOCK_BOOTTIME);
+	uint64_t begin = clock_usec(CLOCK_BOOTTIME);
 	int r;
 
 	/* The first error of this phase is its reason, not one that an earlier phase got over. */
 	log_init(LOGLEVEL_INFO, e->log_fd);
 	r = p->run(e);
 	log_info("phase %s: %s in %.3f s", p->name, r < 0 ? "failed" : "done",
-		 (early_now_usec(CLOCK_BOOTTIME) - begin) / 1e6);
+		 (clock_usec(CLOCK_BOOTTIME) - begin) / 1e6);
 	if (e->n_marks < EARLY_MARKS_MAX)
 		e->marks[e->n_marks++] = (struct early_mark){
-			p->name, begin, early_now_usec(CLOCK_BOOTTIME)
+			p->name, begin, clock_usec(CLOCK_BOOTTIME)
 		};
 	if (r >= 0)
 		return;
@@ -136,7 +136,7 @@ int main(int argc, char **argv)
 {
 	struct early e = {
 		.argv = argv, .rootfs_fd = -EBADF, .images_fd = -EBADF, .uevent_fd = -EBADF,
-		.log_fd = -EBADF, .begin_usec = early_now_usec(CLOCK_BOOTTIME),
+		.log_fd = -EBADF, .begin_usec = clock_usec(CLOCK_BOOTTIME),
 	};
 
 	if (getpid() == 1) {

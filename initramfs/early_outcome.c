@@ -252,7 +252,7 @@ static void add_phase(struct manifest *m, const char *name, uint64_t begin, uint
  */
 static void add_phases(struct early *e)
 {
-	uint64_t boot = early_now_usec(CLOCK_REALTIME) - early_now_usec(CLOCK_BOOTTIME);
+	uint64_t boot = clock_usec(CLOCK_REALTIME) - clock_usec(CLOCK_BOOTTIME);
 	struct manifest *m = e->manifest;
 
 	add_phase(m, "jump", m->clock.realtime_nsec / 1000, boot);
@@ -336,7 +336,7 @@ int early_exec_init(struct early *e)
 	while (waitpid(-1, NULL, WNOHANG) > 0)
 		;
 	early_say("handing over to the real init, %.3f s after the kernel's start",
-		  early_now_usec(CLOCK_BOOTTIME) / 1e6);
+		  clock_usec(CLOCK_BOOTTIME) / 1e6);
 	for (size_t i = 0; i < ARRAY_SIZE(candidates); i++) {
 		if (!candidates[i])
 			continue;

@@ -194,7 +194,7 @@ static int start(struct early *e, struct job *j)
 	}
 	j->fd = take_fd(&rd);
 	j->go_fd = take_fd(&go);
-	j->deadline = early_now_usec(CLOCK_BOOTTIME) + RESTORE_BASE_USEC +
+	j->deadline = clock_usec(CLOCK_BOOTTIME) + RESTORE_BASE_USEC +
 		      (j->unit->image_bytes >> 20) * RESTORE_MIB_USEC;
 	return 0;
 }
@@ -202,10 +202,10 @@ static int start(struct early *e, struct job *j)
 /* One that hangs in the kernel is left behind: the machine must come up. */
 static void reap(const struct job *j)
 {
-	uint64_t until = early_now_usec(CLOCK_BOOTTIME) + REAP_USEC;
+	uint64_t until = clock_usec(CLOCK_BOOTTIME) + REAP_USEC;
 
 	while (waitpid(j->pid, NULL, WNOHANG) == 0) {
-		if (early_now_usec(CLOCK_BOOTTIME) > until) {
+		if (clock_usec(CLOCK_BOOTTIME) > until) {
 			log_warn("restoring process %d does not end, going on without it", j->pid);
 			return;
 		}
@@ -288,7 +288,7 @@ static void wait_for_all(struct early *e, struct job *jobs, size_t n)
 	uint64_t gate = UINT64_MAX;
 
 	for (;;) {
-		uint64_t now = early_now_usec(CLOCK_BOOTTIME), next = UINT64_MAX;
+		uint64_t now = clock_usec(CLOCK_BOOTTIME), next = UINT64_MAX;
 		size_t open = 0;
 
 		open_gate(e, jobs, n, now, &gate);
@@ -336,7 +336,7 @@ static bool is_alive(pid_t pid)
 
 static void judge(struct early *e, struct manifest_unit *u, struct job *jobs, size_t n)
 {
-	uint64_t now = early_now_usec(CLOCK_REALTIME);
+	uint64_t now = clock_usec(CLOCK_REALTIME);
 
 	for (size_t i = 0; i < n; i++)
 		if (jobs[i].unit == u && jobs[i].result.error < 0)

@@ -338,7 +338,7 @@ int64_t early_images_clock_advance(struct early *e, const struct manifest_unit *
 				   const struct manifest_tree *t, struct early_images *images)
 {
 	const struct manifest_clock *c = &e->manifest->clock;
-	int64_t now = (int64_t)early_now_usec(CLOCK_REALTIME) * 1000;
+	int64_t now = (int64_t)clock_usec(CLOCK_REALTIME) * 1000;
 	int64_t dumped = 0, advance;
 
 	/*

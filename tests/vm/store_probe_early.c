@@ -51,14 +51,14 @@ static int compare(struct image_store *images, uint64_t tree, uint64_t *ret_mib)
 static void check_tree(struct early *e, size_t i)
 {
 	const struct manifest_unit *u = &e->manifest->units[i];
-	uint64_t begin = early_now_usec(CLOCK_BOOTTIME), mib = 0;
+	uint64_t begin = clock_usec(CLOCK_BOOTTIME), mib = 0;
 	struct early_images images;
 	int r;
 
 	log_init(LOGLEVEL_INFO, e->log_fd);
 	r = early_images_open(e, &u->trees[0], &images);
 	if (r == 0) {
-		uint64_t opened = early_now_usec(CLOCK_BOOTTIME);
+		uint64_t opened = clock_usec(CLOCK_BOOTTIME);
 
 		r = compare(images.store, i, &mib);
 		if (r == 0)
