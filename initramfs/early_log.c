@@ -12,7 +12,6 @@
 #include <string.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "util/io.h"
 #include "util/log.h"
