@@ -72,7 +72,7 @@ struct manifest_unit {
 	struct manifest_stream *streams;
 	size_t n_streams;
 	uint32_t n_connections, n_unaccepted, n_tasks;
-	uint64_t image_bytes, dump_usec;
+	uint64_t image_bytes, dump_usec;	/* without a pre-dump */
 	enum unit_outcome outcome;
 	char *reason;			/* why cold; names file, object */
 	uint64_t frozen_at_usec, restored_at_usec;	/* CLOCK_REALTIME as both kernels agree */
@@ -172,6 +172,9 @@ int manifest_from_text(const char *text, size_t bytes, struct manifest **ret);
 int manifest_load(int dirfd, const char *path, struct manifest **ret);
 /* Written to a temporary file, synced and renamed. Mode 0600. */
 int manifest_save(const struct manifest *m, int dirfd, const char *path);
+
+/* Of the pre-dump that a unit's images refer to. */
+uint64_t manifest_pre_dump_bytes(const struct manifest_unit *u);
 
 int manifest_add_phase(struct manifest *m, const char *name, uint64_t begin_usec,
 		       uint64_t end_usec);

@@ -1,4 +1,4 @@
-/* Growing a manifest, and keeping it in a file. */
+/* Growing a manifest, adding it up, and keeping it in a file. */
 #include <fcntl.h>
 #include <stdarg.h>
 #include <string.h>
@@ -33,6 +33,15 @@ int manifest_save(const struct manifest *m, int dirfd, const char *path)
 		return log_err(r, "cannot write %s", path);
 	}
 	return 0;
+}
+
+uint64_t manifest_pre_dump_bytes(const struct manifest_unit *u)
+{
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; i < u->n_trees; i++)
+		bytes += u->trees[i].pre_dump_bytes;
+	return bytes;
 }
 
 int manifest_add_phase(struct manifest *m, const char *name, uint64_t begin_usec,

@@ -76,16 +76,6 @@ static struct json_object *text_json(const char *s)
 	return s ? json_object_new_string(s) : NULL;
 }
 
-/* Those that the images refer to. */
-static uint64_t pre_dump_bytes(const struct manifest_unit *mu)
-{
-	uint64_t bytes = 0;
-
-	for (size_t i = 0; i < mu->n_trees; i++)
-		bytes += mu->trees[i].pre_dump_bytes;
-	return bytes;
-}
-
 static struct json_object *unit_json(const struct manifest_unit *mu)
 {
 	struct json_object *o = json_object_new_object();
@@ -99,7 +89,7 @@ static struct json_object *unit_json(const struct manifest_unit *mu)
 	add(o, "connections", json_object_new_int64(mu->n_connections));
 	add(o, "unaccepted", json_object_new_int64(mu->n_unaccepted));
 	add(o, "image_bytes", json_object_new_uint64(mu->image_bytes));
-	add(o, "pre_dump_bytes", json_object_new_uint64(pre_dump_bytes(mu)));
+	add(o, "pre_dump_bytes", json_object_new_uint64(manifest_pre_dump_bytes(mu)));
 	add(o, "dump_usec", json_object_new_uint64(mu->dump_usec));
 	add(o, "frozen_at_usec", json_object_new_uint64(mu->frozen_at_usec));
 	add(o, "restored_at_usec", json_object_new_uint64(mu->restored_at_usec));
@@ -138,7 +128,7 @@ struct json_object *report_manifest_json(const struct manifest *m)
 
 static void unit_text(const struct manifest_unit *mu, FILE *out)
 {
-	uint64_t blackout = report_blackout_usec(mu);
+	uint64_t blackout = report_blackout_usec(mu), before = manifest_pre_dump_bytes(mu);
 
 	fprintf(out, "  %-28s %-9s", mu->name, unit_outcome_name(mu->outcome));
 	if (mu->main_pid)
@@ -146,7 +136,10 @@ static void unit_text(const struct manifest_unit *mu, FILE *out)
 	fprintf(out, " %u processes, %u connections", mu->n_tasks, mu->n_connections);
 	if (blackout)
 		fprintf(out, ", blackout %.3f s", (double)blackout / 1e6);
-	fprintf(out, ", %s\n", bytes_text(mu->image_bytes));
+	fprintf(out, ", %s", bytes_text(mu->image_bytes));
+	if (before)
+		fprintf(out, " and %s before the freeze", bytes_text(before));
+	fprintf(out, "\n");
 	if (mu->outcome == OUTCOME_COLD)
 		fprintf(out, "    started cold: %s\n", mu->reason ? mu->reason : "reason unknown");
 	if (mu->n_unaccepted)

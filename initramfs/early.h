@@ -147,6 +147,8 @@ int early_cgroup_kill(const char *dir) _must_check_;
 
 /* early_restore.c */
 int early_restore(struct early *e);
+/* How long one of these may last. */
+uint64_t early_restore_usec(const struct manifest_unit *u);
 
 /* early_outcome.c */
 int early_outcome(struct early *e);

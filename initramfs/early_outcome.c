@@ -161,11 +161,9 @@ static int keep_tree(struct early *e, const char *base, const struct manifest_tr
  */
 static int room_for(const struct manifest_unit *u, const char *base)
 {
-	uint64_t bytes = u->image_bytes, free_bytes;
+	uint64_t bytes = u->image_bytes + manifest_pre_dump_bytes(u), free_bytes;
 	struct statvfs v;
 
-	for (size_t i = 0; i < u->n_trees; i++)
-		bytes += u->trees[i].pre_dump_bytes;
 	if (statvfs(base, &v) < 0)
 		return neg_errno();
 	free_bytes = (uint64_t)v.f_bavail * v.f_frsize;

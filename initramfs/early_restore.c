@@ -171,6 +171,13 @@ static void __attribute__((noreturn)) restore_child(struct early *e, struct job 
 	_exit(r < 0);
 }
 
+uint64_t early_restore_usec(const struct manifest_unit *u)
+{
+	uint64_t bytes = u->image_bytes + manifest_pre_dump_bytes(u);
+
+	return RESTORE_BASE_USEC + (bytes >> 20) * RESTORE_MIB_USEC;
+}
+
 static int start(struct early *e, struct job *j)
 {
 	_cleanup_close_ int rd = -EBADF, wr = -EBADF, wait = -EBADF, go = -EBADF;
@@ -194,8 +201,7 @@ static int start(struct early *e, struct job *j)
 	}
 	j->fd = take_fd(&rd);
 	j->go_fd = take_fd(&go);
-	j->deadline = clock_usec(CLOCK_BOOTTIME) + RESTORE_BASE_USEC +
-		      (j->unit->image_bytes >> 20) * RESTORE_MIB_USEC;
+	j->deadline = clock_usec(CLOCK_BOOTTIME) + early_restore_usec(j->unit);
 	return 0;
 }
 

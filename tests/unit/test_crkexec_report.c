@@ -28,3 +28,23 @@ TEST("where to read what was not undone: in the log, above where there is none")
 	end_of_failure(true, text, sizeof(text));
 	ASSERT_CONTAINS(text, "could be undone; see above\n");
 }
+
+TEST("the report tells what was saved in the pause from what was saved before")
+{
+	struct manifest_tree tree = { .pre_dump_bytes = 3ull << 30 };
+	struct manifest_unit unit = { .name = (char *)"a.service", .outcome = OUTCOME_ADOPTED,
+				      .image_bytes = 5 << 20, .trees = &tree, .n_trees = 1 };
+	struct manifest m = { .id = (char *)"1", .kernel_from = (char *)"a", .kernel_to = (char *)"b",
+			      .units = &unit, .n_units = 1 };
+	char text[1000] = "";
+	FILE *out = fmemopen(text, sizeof(text), "w");
+
+	report_manifest_text(&m, out);
+	fflush(out);
+	ASSERT_CONTAINS(text, ", 5.0 MiB and 3.0 GiB before the freeze\n");
+	rewind(out);
+	tree.pre_dump_bytes = 0;
+	report_manifest_text(&m, out);
+	fclose(out);
+	ASSERT_CONTAINS(text, ", 5.0 MiB\n");
+}

@@ -1,4 +1,7 @@
-/* Images of units that start cold are kept where there is room for them. */
+/*
+ * What was saved before the freeze counts: for the time that a restore may take, and for the room in which
+ * images of units that start cold are kept.
+ */
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/mount.h>
@@ -61,4 +64,17 @@ TEST("images are not kept where what was saved before the freeze has no room")
 	ASSERT_STREQ(reason, "because");
 	ASSERT_EQ(access("/var/lib/crkexec/failed/" ID, F_OK), -1);
 	ASSERT_EQ(access("/run/crkexec/failed/" ID, F_OK), -1);
+}
+
+TEST("a restore may take longer the more there is to be read, what was saved before the freeze included")
+{
+	struct manifest_tree tree = { 0 };
+	struct manifest_unit unit = { .trees = &tree, .n_trees = 1 };
+	uint64_t none = early_restore_usec(&unit);
+
+	ASSERT_GE(none, 30 * 1000000);
+	unit.image_bytes = 10ull << 30;
+	ASSERT_EQ(early_restore_usec(&unit) - none, 1024ull * 1000000);
+	tree.pre_dump_bytes = 100ull << 30;
+	ASSERT_EQ(early_restore_usec(&unit) - none, 11264ull * 1000000);
 }
