@@ -22,21 +22,28 @@
 #define ASIDE_NAME	".crkexec-unpack"
 #define DEPTH_MAX	64
 
-static int extract(struct early *e, const struct manifest_unit *u, const char *archive, int to)
+struct carrying {
+	struct early *e;
+	const struct manifest_unit *u;
+	struct early_images images;	/* opened for the first archive */
+};
+
+static int extract(struct carrying *cy, const char *archive, int to)
 {
-	struct early_images images;
+	const struct manifest_tree *t = cy->u->trees;
 	struct image_reader rd;
 	int r;
 
-	if (!u->n_trees)
+	if (!cy->u->n_trees)
 		return log_fail(-EBADMSG, "archive %s belongs to no tree", archive);
-	r = early_images_file(e, &u->trees[0], archive, &images, &rd);
+	r = cy->images.store ? 0 : early_images_open_files(cy->e, t, &cy->images);
+	if (r == 0)
+		r = early_images_file(t, &cy->images, archive, &rd);
 	if (r < 0)
 		return r;
 	r = rd.bytes ? tar_extract_over(rd.data, rd.bytes, to, NULL) :
 		       log_fail(-EBADMSG, "archive %s is empty", archive);
 	image_reader_done(&rd);
-	early_images_close(&images);
 	return r;
 }
 
@@ -86,8 +93,7 @@ static int open_parent(const char *path, const char **ret_name)
 	return r < 0 ? r : open_dir(AT_FDCWD, parent);
 }
 
-static int carry_single(struct early *e, const struct manifest_unit *u,
-			const struct manifest_carry *c, int parent, const char *name)
+static int carry_single(struct carrying *cy, const struct manifest_carry *c, int parent, const char *name)
 {
 	_cleanup_close_ int aside = -EBADF;
 	struct stat st;
@@ -98,15 +104,14 @@ static int carry_single(struct early *e, const struct manifest_unit *u,
 	if (mkdirat(parent, ASIDE_NAME, 0700) < 0 && errno != EEXIST)
 		return log_err(neg_errno(), "cannot make a directory beside %s", c->path);
 	aside = open_dir(parent, ASIDE_NAME);
-	r = aside < 0 ? aside : extract(e, u, c->archive, aside);
+	r = aside < 0 ? aside : extract(cy, c->archive, aside);
 	if (r == 0 && renameat(aside, name, parent, name) < 0)
 		r = log_err(neg_errno(), "archive %s does not hold %s", c->archive, name);
 	early_remove_at(parent, ASIDE_NAME, st.st_dev, 0);
 	return r;
 }
 
-static int carry_one(struct early *e, const struct manifest_unit *u,
-		     const struct manifest_carry *c)
+static int carry_one(struct carrying *cy, const struct manifest_carry *c)
 {
 	_cleanup_close_ int parent = -EBADF, dir = -EBADF;
 	const char *name;
@@ -115,7 +120,7 @@ static int carry_one(struct early *e, const struct manifest_unit *u,
 	if (parent < 0)
 		return log_err(parent, "cannot make the directory of %s", c->path);
 	if (c->single && c->archive)
-		return carry_single(e, u, c, parent, name);
+		return carry_single(cy, c, parent, name);
 	if (mkdirat(parent, name, 0755) < 0 && errno != EEXIST)
 		return log_err(neg_errno(), "cannot make %s", c->path);
 	if (!c->archive)
@@ -123,7 +128,7 @@ static int carry_one(struct early *e, const struct manifest_unit *u,
 	dir = open_dir(parent, name);
 	if (dir < 0)
 		return log_err(dir, "cannot open %s", c->path);
-	return extract(e, u, c->archive, dir);
+	return extract(cy, c->archive, dir);
 }
 
 /* Units may share a path; the first has brought it for all. */
@@ -144,16 +149,18 @@ static bool is_shared(const struct manifest *m, const struct manifest_unit *befo
 
 static void carry_unit(struct early *e, struct manifest_unit *u)
 {
+	struct carrying cy = { .e = e, .u = u, .images = EARLY_IMAGES_INIT };
+
 	LOG_SCOPE("%s", u->name);
-	for (size_t i = 0; i < u->n_carries; i++) {
+	for (size_t i = 0; i < u->n_carries && u->outcome != OUTCOME_COLD; i++) {
 		const struct manifest_carry *c = &u->carries[i];
 
-		if (is_shared(e->manifest, u, c->path, false) || carry_one(e, u, c) == 0)
+		if (is_shared(e->manifest, u, c->path, false) || carry_one(&cy, c) == 0)
 			continue;
 		u->outcome = OUTCOME_COLD;
 		u->reason = str_fmt("cannot bring back %s: %s", c->path, log_first_error());
-		return;
 	}
+	early_images_close(&cy.images);
 }
 
 int early_carry(struct early *e)

@@ -62,30 +62,34 @@ static void close_bundle(struct early_bundle *b)
 	*b = (struct early_bundle){ 0 };
 }
 
-static int open_bundles(struct early *e, const struct manifest_tree *t, struct early_images *ret)
-{
-	int r = open_bundle(e, t, t->bundle_off, t->bundle_bytes, t->bundle_hash, &ret->bundle);
-
-	if (r < 0)
-		return r;
-	ret->store = ret->bundle.store;
-	if (!t->pre_dump_bytes)
-		return 0;
-	r = open_bundle(e, t, t->pre_dump_off, t->pre_dump_bytes, t->pre_dump_hash, &ret->pre_dump);
-	if (r == 0)
-		image_store_set_parent(ret->store, ret->pre_dump.store);
-	return r;
-}
-
 /* A bundle's table of contents is checked, not yet the files. */
-static int open_unchecked(struct early *e, const struct manifest_tree *t,
-			  struct early_images *ret)
+int early_images_open_files(struct early *e, const struct manifest_tree *t, struct early_images *ret)
 {
 	int r;
 
 	*ret = (struct early_images)EARLY_IMAGES_INIT;
-	r = e->pmem ? open_bundles(e, t, ret) : open_dir_images(e, t, ret);
+	if (e->pmem) {
+		r = open_bundle(e, t, t->bundle_off, t->bundle_bytes, t->bundle_hash, &ret->bundle);
+		ret->store = ret->bundle.store;
+	} else {
+		r = open_dir_images(e, t, ret);
+	}
 	if (r < 0)
+		early_images_close(ret);
+	return r;
+}
+
+static int open_unchecked(struct early *e, const struct manifest_tree *t,
+			  struct early_images *ret)
+{
+	int r = early_images_open_files(e, t, ret);
+
+	if (r < 0 || !e->pmem || !t->pre_dump_bytes)
+		return r;
+	r = open_bundle(e, t, t->pre_dump_off, t->pre_dump_bytes, t->pre_dump_hash, &ret->pre_dump);
+	if (r == 0)
+		image_store_set_parent(ret->store, ret->pre_dump.store);
+	else
 		early_images_close(ret);
 	return r;
 }
@@ -142,21 +146,17 @@ static int each_file(const struct manifest_tree *t, struct early_images *images,
 	return 0;
 }
 
-int early_images_file(struct early *e, const struct manifest_tree *t, const char *name,
-		      struct early_images *images, struct image_reader *ret)
+int early_images_file(const struct manifest_tree *t, struct early_images *images, const char *name,
+		      struct image_reader *ret)
 {
 	const struct image_type type = { .name = name, .file_fmt = name, .framing = IMAGE_RAW };
 	struct wanted w = { .name = name };
 	int r;
 
-	*images = (struct early_images)EARLY_IMAGES_INIT;
 	*ret = (struct image_reader){ 0 };
 	/* It is used as a format. */
 	if (strpbrk(name, "%/"))
 		return log_fail(-EBADMSG, "\"%s\" is no name of an image", name);
-	r = open_unchecked(e, t, images);
-	if (r < 0)
-		return r;
 	r = each_file(t, images, match_name, &w);
 	if (r == 0 && !w.found)
 		r = log_fail(-EBADMSG, "%s is not among the images of %s", name, t->dir);
@@ -164,10 +164,8 @@ int early_images_file(struct early *e, const struct manifest_tree *t, const char
 		r = image_open(images->store, &type, ret, (uint64_t)0);
 	if (r == 0 && (ret->bytes != w.bytes || XXH3_64bits(ret->data, ret->bytes) != w.hash))
 		r = log_fail(-EBADMSG, "image %s of %s is damaged (checksum)", name, t->dir);
-	if (r < 0) {
+	if (r < 0)
 		image_reader_done(ret);
-		early_images_close(images);
-	}
 	return r;
 }
 

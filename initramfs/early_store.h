@@ -36,11 +36,13 @@ int early_images_open(struct early *e, const struct manifest_tree *t, struct ear
 	_must_check_;
 void early_images_close(struct early_images *images);
 /*
- * One file of them, checked alone. Valid until both are done with: image_reader_done(ret),
- * early_images_close(images).
+ * For single files of them, each checked when it is asked for, before image_reader_done() and
+ * early_images_close(). A pre-dump has none: it is left alone, and to map it takes time.
  */
-int early_images_file(struct early *e, const struct manifest_tree *t, const char *name,
-		      struct early_images *images, struct image_reader *ret) _must_check_;
+int early_images_open_files(struct early *e, const struct manifest_tree *t, struct early_images *ret)
+	_must_check_;
+int early_images_file(const struct manifest_tree *t, struct early_images *images, const char *name,
+		      struct image_reader *ret) _must_check_;
 /* Copies them into a directory, damaged ones too: for the one who looks into it. */
 int early_images_keep(struct early *e, const struct manifest_tree *t, int to_dirfd) _must_check_;
 
