@@ -46,6 +46,9 @@ static char *reason_with(uint64_t pre_dump_bytes)
 	e.manifest = &m;
 	ASSERT_OK(early_outcome(&e));
 	close(e.images_fd);
+	for (size_t i = 0; i < m.n_phases; i++)
+		free(m.phases[i].name);
+	free(m.phases);
 	return unit.reason;
 }
 
