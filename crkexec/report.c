@@ -126,6 +126,14 @@ struct json_object *report_manifest_json(const struct manifest *m)
 	return o;
 }
 
+void report_print_json(struct json_object *o)
+{
+	printf("%s\n", json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY |
+						       JSON_C_TO_STRING_NOSLASHESCAPE));
+	fflush(stdout);
+	json_object_put(o);
+}
+
 static void unit_text(const struct manifest_unit *mu, FILE *out)
 {
 	uint64_t blackout = report_blackout_usec(mu), before = manifest_pre_dump_bytes(mu);
@@ -234,10 +242,7 @@ static void end_json(struct upgrade *u, int undo)
 	add(o, "units_to_stop", u->to_stop_known ? strv_json(&u->to_stop) : NULL);
 	add(o, "stopped_services", strv_json(&u->stopped));
 	add(o, "obstacles", obstacles_json(u));
-	printf("%s\n", json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY |
-						       JSON_C_TO_STRING_NOSLASHESCAPE));
-	fflush(stdout);
-	json_object_put(o);
+	report_print_json(o);
 }
 
 static void to_stop_text(struct upgrade *u)

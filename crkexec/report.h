@@ -13,6 +13,8 @@ void report_end(struct upgrade *u, int undo);
 void report_manifest_text(const struct manifest *m, FILE *out);
 struct json_object;
 struct json_object *report_manifest_json(const struct manifest *m);
+/* On standard output; takes it. */
+void report_print_json(struct json_object *o);
 /* From the freeze of a unit to its return; 0 when it did not return. */
 uint64_t report_blackout_usec(const struct manifest_unit *mu);
 

@@ -44,9 +44,7 @@ static void print(const struct manifest *m, bool json, bool finished)
 	o = report_manifest_json(m);
 	json_object_object_add(o, "state", json_object_new_string(finished ? "finished" :
 								  "adopting"));
-	printf("%s\n", json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY |
-						       JSON_C_TO_STRING_NOSLASHESCAPE));
-	json_object_put(o);
+	report_print_json(o);
 }
 
 static int print_running(bool json)
@@ -95,23 +93,21 @@ static int print_interrupted(bool json)
 		text = strdup("");
 	if (!text)
 		return -ENOMEM;
-	if (!json)
+	if (!json) {
 		printf("Upgrade %s was interrupted, and not all of it is undone. `crkexec recover` tries again.\n"
 		       "Left:\n", id);
+		for (line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
+			printf("  to undo: %s\n", line);
+		return 0;
+	}
 	o = json_object_new_object();
 	left = json_object_new_array();
 	for (line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
-		if (json)
-			json_object_array_add(left, json_object_new_string(line));
-		else
-			printf("  to undo: %s\n", line);
+		json_object_array_add(left, json_object_new_string(line));
 	json_object_object_add(o, "state", json_object_new_string("interrupted"));
 	json_object_object_add(o, "id", json_object_new_string(id));
 	json_object_object_add(o, "left", left);
-	if (json)
-		printf("%s\n", json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY |
-							       JSON_C_TO_STRING_NOSLASHESCAPE));
-	json_object_put(o);
+	report_print_json(o);
 	return 0;
 }
 
