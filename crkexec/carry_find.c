@@ -14,6 +14,7 @@
 #include <sys/vfs.h>
 
 #include "crkexec/phases.h"
+#include "crkexec/sockets.h"
 #include "crkexec/tree.h"
 #include "kernel/mountinfo.h"
 #include "ns/ns.h"
@@ -290,7 +291,7 @@ static int add_mappings(void *arg, pid_t pid)
 	return 0;
 }
 
-static int add_bound(const struct bound *b, pid_t pid, unsigned long long ino)
+static int add_bound(const struct bound *b, pid_t pid, uint64_t ino)
 {
 	const char *path = map_get(&b->names, ino), *slash = path ? strrchr(path, '/') : NULL;
 	_cleanup_free_ char *dir = NULL;
@@ -305,10 +306,10 @@ static int add_fd(void *arg, pid_t pid, int fd, const char *link)
 {
 	struct bound *b = arg;
 	_cleanup_free_ char *path = NULL;
-	unsigned long long ino;
+	uint64_t ino;
 	struct stat st;
 
-	if (sscanf(link, "socket:[%llu]", &ino) == 1)
+	if (socket_inode(link, &ino) == 0)
 		return add_bound(b, pid, ino);
 	if (!is_gone(link))
 		return add_open(b->mu, pid, link);

@@ -9,6 +9,7 @@
 
 #include "crkexec/machine.h"
 #include "crkexec/phases.h"
+#include "crkexec/sockets.h"
 #include "crkexec/tree.h"
 #include "kernel/mountinfo.h"
 #include "util/io.h"
@@ -25,17 +26,10 @@ struct world {
 	int r;
 };
 
-static int socket_inode(const char *link, unsigned long long *ret)
-{
-	int end = 0;
-
-	return sscanf(link, "socket:[%llu]%n", ret, &end) == 1 && end ? 0 : -ENOENT;
-}
-
 static int add_init_socket(void *arg, pid_t pid, int fd, const char *link)
 {
 	struct world *w = arg;
-	unsigned long long ino;
+	uint64_t ino;
 
 	(void)pid;
 	(void)fd;
@@ -60,7 +54,7 @@ static int complain_once(struct world *w, uint64_t key, bool *ret_first)
 	return *ret_first ? map_put(&w->said, key, w) : 0;
 }
 
-static int check_socket(struct world *w, pid_t pid, int fd, unsigned long long ino)
+static int check_socket(struct world *w, pid_t pid, int fd, uint64_t ino)
 {
 	bool first;
 	int r;
@@ -101,7 +95,7 @@ static int check_file(struct world *w, pid_t pid, const char *what, const char *
 static int check_fd(void *arg, pid_t pid, int fd, const char *link)
 {
 	struct world *w = arg;
-	unsigned long long ino;
+	uint64_t ino;
 	char path[48], what[80];
 
 	if (socket_inode(link, &ino) == 0)

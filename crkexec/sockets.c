@@ -19,6 +19,17 @@
 
 #define JOURNAL_STREAM	"/run/systemd/journal/stdout"
 
+int socket_inode(const char *link, uint64_t *ret)
+{
+	unsigned long long ino;
+	int end = 0;
+
+	if (sscanf(link, "socket:[%llu]%n", &ino, &end) != 1 || !end || link[end])
+		return -ENOENT;
+	*ret = ino;
+	return 0;
+}
+
 static int get_int(int fd, int level, int name)
 {
 	int v = -1;
@@ -104,10 +115,10 @@ static int find_one(void *arg, pid_t pid, int t_fd, const char *link)
 {
 	_cleanup_close_ int fd = -EBADF;
 	struct finder *f = arg;
-	unsigned long long ino;
-	int kind, r, end = 0;
+	uint64_t ino;
+	int kind, r;
 
-	if (sscanf(link, "socket:[%llu]%n", &ino, &end) != 1 || !end || map_get(&f->seen, ino))
+	if (socket_inode(link, &ino) < 0 || map_get(&f->seen, ino))
 		return 0;
 	r = map_put(&f->seen, ino, f);
 	if (r < 0)

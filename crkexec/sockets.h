@@ -15,6 +15,9 @@ struct socket_list {
 	size_t n;
 };
 
+/* Of a descriptor's link, "socket:[INO]"; -ENOENT: it is another. */
+int socket_inode(const char *link, uint64_t *ret) _must_check_;
+
 /*
  * TCP sockets that listen or have a connection, and streams to journald. Each inode once,
  * however many processes share it.

@@ -12,6 +12,7 @@
 #include "crkexec/memory.h"
 #include "crkexec/options.h"
 #include "crkexec/phases.h"
+#include "crkexec/sockets.h"
 #include "crkexec/tree.h"
 #include "crkexec/unit.h"
 #include "unit.h"
@@ -169,6 +170,19 @@ TEST("all roots of a control group are one tree, roots first")
 	tree_done(&t);
 	for (int i = 2; i >= 0; i--)
 		kill(pids[i], SIGKILL);
+}
+
+TEST("a descriptor's link tells a socket's inode, and nothing that only looks like one does")
+{
+	static const char *const others[] = {
+		"", "socket:[", "socket:[]", "socket:[12", "socket:[x]", "socket:[12] ", "/socket:[12]", "pipe:[12]",
+	};
+	uint64_t ino = 0;
+
+	ASSERT_EQ(socket_inode("socket:[18446744073709551615]", &ino), 0);
+	ASSERT(ino == UINT64_MAX);
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
+		ASSERT_EQ(socket_inode(others[i], &ino), -ENOENT);
 }
 
 TEST("a control group names the outermost unit")
