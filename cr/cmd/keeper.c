@@ -100,6 +100,23 @@ static void keep(int listener, int pidfd, const struct cr_track *t)
 	}
 }
 
+/* What was inherited has no FD_CLOEXEC; all that we have opened does. */
+static int close_inherited(void)
+{
+	_cleanup_closedir_ DIR *d = opendir("/proc/self/fd");
+	struct dirent *e;
+	int fd, flags;
+
+	if (!d)
+		return neg_errno();
+	while ((e = readdir(d))) {
+		flags = parse_int(e->d_name, &fd) < 0 || fd <= STDERR_FILENO ? -1 : fcntl(fd, F_GETFD);
+		if (flags >= 0 && !(flags & FD_CLOEXEC))
+			close(fd);
+	}
+	return 0;
+}
+
 /* Nothing of the caller's may stay open in it: a pipe's reader would wait for the end. */
 static int leave_session(const struct cmd_opts *o)
 {
@@ -119,7 +136,7 @@ static int leave_session(const struct cmd_opts *o)
 	close(o->work_fd);
 	if (o->rpc)
 		close(o->rpc->sock);
-	return 0;
+	return close_inherited();
 }
 
 static int listen_in(int dirfd, int *ret)

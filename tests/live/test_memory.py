@@ -5,12 +5,13 @@ import os
 import shutil
 import signal
 import struct
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from live import Maker, check, cr, proc_state, wait_for
+from live import CR, Maker, check, cr, proc_state, wait_for
 
 
 @pytest.fixture
@@ -185,6 +186,20 @@ def test_what_keeps_the_tracking_is_the_kernel_or_a_process_that_ends_with_the_t
     assert len(keepers() - before) == kept and socket.exists() == bool(kept)
     maker.end()
     wait_for(lambda: not keepers() - before and not socket.exists(), 10, "the keeper's end")
+
+
+@pytest.mark.parametrize("maker", ["rounds"], indirect=True)
+def test_what_keeps_the_tracking_keeps_nothing_of_its_caller(maker):
+    maker.start()
+    where = maker.dir / "first"
+    where.mkdir()
+    r, w = os.pipe()
+    subprocess.run([CR, "pre-dump", "-D", where, "-t", str(maker.pid)], pass_fds=[w], check=True, timeout=60)
+    os.close(w)
+    os.set_blocking(r, False)
+    # Its end, though the keeper lives.
+    assert os.read(r, 1) == b""
+    os.close(r)
 
 
 def test_a_chain_that_cannot_be_is_refused(tmp_path):
