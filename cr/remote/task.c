@@ -104,10 +104,18 @@ int task_seize(struct task *t, unsigned long options, uint64_t timeout_usec)
 
 int task_seize_wait(struct task *t, uint64_t timeout_usec)
 {
-	int status, r = task_wait_timeout(t, &status, timeout_usec);
+	int status, r;
 
-	if (r < 0)
-		return r;
+	for (;;) {
+		r = task_wait_timeout(t, &status, timeout_usec);
+		if (r < 0)
+			return r;
+		if (status >> 16)
+			break;
+		/* A signal that came before the stop was asked for: it takes effect, or it would be lost. */
+		if (ptrace(PTRACE_CONT, t->tid, 0, WSTOPSIG(status)) < 0)
+			return neg_errno();
+	}
 	note_group_stop(t, status);
 	return 0;
 }

@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from live import CR, Failure, Maker, cr, wait_for
 
 SEED = 20261121
@@ -120,6 +122,40 @@ def test_a_stop_signal_in_the_middle_of_a_dump_takes_effect_after_it(tmp_path):
         m.verify()
     finally:
         m.end()
+
+
+CATCHES = """
+import os, signal
+os.setsid()
+signal.signal(signal.SIGUSR1, lambda *_: print("caught", flush=True))
+print("ready", flush=True)
+while True:
+    signal.pause()
+"""
+
+
+@pytest.mark.parametrize("sig", [signal.SIGUSR1, signal.SIGSTOP])
+def test_a_signal_between_seizing_and_stopping_is_not_lost(tmp_path, sig):
+    """Then the signal is the first stop that the tracer sees."""
+    out = tmp_path / "out"
+    with open(out, "wb") as f:
+        p = subprocess.Popen([sys.executable, "-c", CATCHES], stdin=subprocess.DEVNULL, stdout=f)
+    try:
+        wait_for(lambda: "ready" in out.read_text(), 20, "ready")
+        dump = subprocess.Popen(["strace", "-f", "-qq", "-o", tmp_path / "trace", "-e", "trace=ptrace", "-e",
+                                 "inject=ptrace:delay_exit=500000:when=1", CR, "dump", "-R", "-t", str(p.pid),
+                                 "-D", tmp_path], stderr=subprocess.PIPE, text=True)
+        wait_for(lambda: tracer_of(p.pid) or dump.poll() is not None, 20, "seized")
+        p.send_signal(sig)
+        _, text = dump.communicate(timeout=60)
+        assert dump.returncode == 0, text
+        if sig == signal.SIGSTOP:
+            wait_for(lambda: state_of(p.pid) == "T", 10, "it is stopped")
+        else:
+            wait_for(lambda: "caught" in out.read_text(), 10, "its handler runs")
+    finally:
+        p.kill()
+        p.wait()
 
 
 def traced_seconds(pid, images):
