@@ -64,7 +64,7 @@ int check_target(struct upgrade *u)
 		int r;
 
 		c.unit = u->units[i];
-		r = unit_each_pid(c.unit, check_pid, &c);
+		r = tree_each_pid(&c.unit->tree, check_pid, &c);
 		if (r < 0)
 			return r;
 	}

@@ -85,10 +85,11 @@ static int push_tree(struct early *e, uint32_t **ids, size_t *n, const struct ma
 	PstreeEntry *entry;
 	int r = push(ids, n, (uint32_t)t->root_pid);
 
-	if (r < 0 || early_images_file(e, t, "pstree.img", &images, &raw) < 0)
+	if (r < 0 || early_images_open_files(e, t, &images) < 0)
 		return r;
 	arena_init(&arena);
-	if (image_open(images.store, &image_pstree, &rd) >= 0)
+	if (early_images_file(t, &images, "pstree.img", &raw) >= 0 &&
+	    image_open(images.store, &image_pstree, &rd) >= 0)
 		while (r >= 0 && image_get(&rd, &arena, pstree_entry, &entry) > 0)
 			r = fence_push_process(ids, n, entry);
 	image_reader_done(&rd);

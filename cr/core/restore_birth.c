@@ -82,12 +82,13 @@ static int clone_call(struct restore_ctx *ctx, struct task *maker, const struct 
 static int clone_by(struct restore_ctx *ctx, struct task *maker, struct birth birth, struct remote *remote,
 		    struct task *ret, pid_t *ret_pid)
 {
+	unsigned int tries = 0;
 	int64_t pid;
 	int r;
 
 	do
 		r = clone_call(ctx, maker, &birth, &pid);
-	while (r >= 0 && pid < 0 && restore_set_tid_less(ctx, &birth.want, (int)pid));
+	while (r >= 0 && pid < 0 && restore_set_tid_again(ctx, &birth.want, (int)pid, &tries));
 	if (r < 0)
 		return r;
 	if (pid < 0)

@@ -19,6 +19,13 @@
 #define PF_EXITING	0x4u		/* include/linux/sched.h of the kernel */
 #define REAP_TRIES	1000u		/* of 10 ms, each */
 #define REAP_TRIES_ALL	100u		/* all together, where any other number will do */
+#define FREE_TRIES	2000u		/* of 1 ms */
+
+/* No process has it. */
+static bool is_no_process(pid_t pid)
+{
+	return kill(pid, 0) < 0 && errno == ESRCH;
+}
 
 static bool is_ending(uint32_t pid)
 {
@@ -32,7 +39,7 @@ static bool is_ending(uint32_t pid)
 static bool is_free(uint32_t pid, unsigned int *tries)
 {
 	for (;;) {
-		if (kill((pid_t)pid, 0) < 0 && errno == ESRCH)
+		if (is_no_process((pid_t)pid))
 			return true;
 		if (!*tries || !is_ending(pid))
 			return false;
@@ -224,11 +231,17 @@ struct set_tid restore_set_tid_session(const struct restore_process *root)
 	return ret;
 }
 
-bool restore_set_tid_less(struct restore_ctx *ctx, struct set_tid *want, int r)
+bool restore_set_tid_again(struct restore_ctx *ctx, struct set_tid *want, int r, unsigned int *tries)
 {
 	pid_t outer = want->n ? want->v[want->n - 1] : 0;
+	bool needed = ctx->opts->keep_outer_pids || want->n <= want->must;
 
-	if (ctx->opts->keep_outer_pids || want->n <= want->must || (r != -EEXIST && r != -EINVAL && r != -EPERM))
+	/* One that we can do without is waited for only where nobody has it any more. */
+	if (r == -EEXIST && want->n && (needed || is_no_process(outer)) && ++*tries <= FREE_TRIES) {
+		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+		return true;
+	}
+	if (needed || (r != -EEXIST && r != -EINVAL && r != -EPERM))
 		return false;
 	if (!ctx->outer_given_up)
 		log_warn("pid %d outside of the tree's PID namespace %s: there it gets another one, as may others",
@@ -245,7 +258,8 @@ int restore_clone_failed(const struct set_tid *want, int r)
 	if (r == -EEXIST && outer)
 		return log_fail(r, "pid %d, or outside of its PID namespace %d, is in use", pid, outer);
 	if (r == -EEXIST)
-		return log_fail(r, "pid %d is in use", pid);
+		return log_fail(r, "pid %d is in use%s", pid,
+				is_no_process(pid) ? ": a process group or session outlives its leader" : "");
 	if (r == -EPERM)
 		return log_err(r, "cannot choose pid %d (CAP_CHECKPOINT_RESTORE is needed%s)", pid,
 			       outer ? ", outside of its PID namespace, too" : "");

@@ -34,8 +34,13 @@ uint32_t restore_pgid_inside(const struct restore_process *p, uint32_t pgid);
 struct set_tid restore_set_tid(const struct restore_process *p, size_t thread);
 /* Where we are, whoever leads the session that the root had from outside of its PID namespace. */
 struct set_tid restore_set_tid_session(const struct restore_process *root);
-/* clone3() gave r: is it to be tried again with the numbers that are left? */
-bool restore_set_tid_less(struct restore_ctx *ctx, struct set_tid *want, int r);
+/*
+ * clone3() gave r: is it to be tried again, with the numbers that are left? tries: 0 at first. A number that
+ * was free when the restore began may be so again, which has been waited for then: the kernel takes a task
+ * off /proc and gives its number back a little later, when who reaps it is scheduled again; and some
+ * short-lived process may have been faster.
+ */
+bool restore_set_tid_again(struct restore_ctx *ctx, struct set_tid *want, int r, unsigned int *tries);
 /* Logs why a task could not be cloned and returns r. */
 int restore_clone_failed(const struct set_tid *want, int r);
 

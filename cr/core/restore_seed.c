@@ -118,13 +118,14 @@ static int seed_create(struct restore_ctx *ctx, struct restore_process *p)
 	uint64_t first = own_pids && p == &ctx->procs[0] ? CLONE_NEWPID : 0;
 	struct task *t = &p->threads[0].task;
 	struct seed s = { .ctx = ctx, .want = restore_set_tid(p, 0), .ns = p->pst->pid_ns_id };
+	unsigned int tries = 0;
 	int r;
 
 	do {
 		s.flags = (ctx->opts->sibling ? CLONE_PARENT : 0) | first;
 		r = seed_clone_by_us(&s, p, own_pids && !ctx->opts->shell_job);
 		r = r < 0 || s.pid > 0 ? r : s.pid ? (int)s.pid : -EIO;
-	} while (r < 0 && restore_set_tid_less(ctx, &s.want, r));
+	} while (r < 0 && restore_set_tid_again(ctx, &s.want, r, &tries));
 	if (r < 0)
 		return restore_clone_failed(&s.want, r);
 	p->task_made = true;

@@ -46,6 +46,7 @@ struct newborn {
 	size_t thread;
 	struct set_tid want;
 	int call;
+	unsigned int tries;
 };
 
 /* All of them at once: restore_kill() has to know whom to reap. */
@@ -84,7 +85,7 @@ static int threads_clone(struct restore_ctx *ctx, struct restore_process *p, str
 	for (size_t k = 0; r >= 0 && k < *n; k++) {
 		int res = (int)batch_ret(b, v[k].call);
 
-		if (res < 0 && restore_set_tid_less(ctx, &v[k].want, res))
+		if (res < 0 && restore_set_tid_again(ctx, &v[k].want, res, &v[k].tries))
 			v[left++] = v[k];
 		else
 			r = res < 0 ? restore_clone_failed(&v[k].want, res) : thread_begin(ctx, p, v[k].thread);

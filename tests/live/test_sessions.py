@@ -112,6 +112,53 @@ def test_a_member_outside_of_a_lost_session_is_named(daemons):
     daemons.ask()
 
 
+LEADER = """
+import os, signal, sys
+os.setsid()
+r, w = os.pipe()
+if not os.fork():
+    if not os.fork():
+        os.write(w, b"%d" % os.getpid())
+        signal.pause()
+    os._exit(0)
+os.wait()
+member = int(os.read(r, 9))
+os.close(r)
+os.close(w)
+print(member, flush=True)
+signal.pause()
+"""
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+def test_a_number_that_is_free_in_a_moment_is_waited_for(tmp_path, leaves):
+    """Here somebody else of the killed leader's group has it; else the kernel, which gives a pid back last."""
+    images = tmp_path / "images"
+    images.mkdir()
+    p = subprocess.Popen([sys.executable, "-c", LEADER], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                         text=True)
+    member = int(p.stdout.readline())
+    p.stdout.close()
+    restore = None
+    try:
+        check(cr("dump", images, "-t", str(p.pid)), "dump")
+        p.wait()
+        restore = subprocess.Popen([CR, "restore", "-d", "-D", images, "-v4", "-o", "log"],
+                                   stderr=subprocess.PIPE, text=True)
+        wait_for(lambda: (images / "log").exists() and "step: tasks" in (images / "log").read_text(), 20,
+                 "it makes tasks")
+        if leaves:
+            os.kill(member, signal.SIGKILL)
+            os.waitpid(member, 0)
+        _, text = restore.communicate(timeout=60)
+        assert (restore.returncode == 0) == leaves, text
+        assert leaves or f"pid {p.pid} is in use: a process group or session outlives its leader" in text
+    finally:
+        for pid in {p.pid, member}:
+            if proc_state(pid):
+                os.kill(pid, signal.SIGKILL)
+
+
 def test_root_that_does_not_lead_its_session_needs_shell_job(tmp_path):
     p = subprocess.Popen(["sleep", "1000"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                          stderr=subprocess.DEVNULL)

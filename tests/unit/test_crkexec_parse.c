@@ -135,7 +135,7 @@ TEST("a unit with a PID namespace of its own is carried: its main process is kno
 	ASSERT_EQ(waitpid(first, NULL, 0), first);
 	ASSERT_OK(r);
 	ASSERT_EQ(o.u.n_obstacles, 0);
-	ASSERT_EQ(o.un.tree.roots[0], first);
+	ASSERT_EQ(o.un.tree.pids[0], first);
 	one_unit_done(&o);
 }
 

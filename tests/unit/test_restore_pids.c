@@ -78,19 +78,43 @@ TEST("images that do not tell the numbers outside are taken, with those inside o
 
 TEST("a number outside that cannot be had is given up only where that is allowed")
 {
+	unsigned int tries = 0, used_up = UINT_MAX - 9;
 	struct pids_fixture f;
 	struct set_tid t;
 
 	pids_begin(&f);
 	t = restore_set_tid(&f.p, 0);
-	ASSERT(!restore_set_tid_less(&f.ctx, &t, -ENOMEM));
+	t.v[1] = getpid();
+	ASSERT(!restore_set_tid_again(&f.ctx, &t, -ENOMEM, &tries));
 	f.opts.keep_outer_pids = true;
-	ASSERT(!restore_set_tid_less(&f.ctx, &t, -EEXIST));
+	ASSERT(!restore_set_tid_again(&f.ctx, &t, -EEXIST, &used_up));
+	ASSERT_EQ(t.n, 2);
 	f.opts.keep_outer_pids = false;
-	ASSERT(restore_set_tid_less(&f.ctx, &t, -EEXIST));
+	ASSERT(restore_set_tid_again(&f.ctx, &t, -EEXIST, &tries));
 	ASSERT_EQ(t.n, 1);
 	ASSERT_EQ(t.v[0], 7);
-	ASSERT(!restore_set_tid_less(&f.ctx, &t, -EEXIST));
+	ASSERT(!restore_set_tid_again(&f.ctx, &t, -EEXIST, &used_up));
+}
+
+TEST("a number that nobody has is waited for")
+{
+	unsigned int tries = 0, n = 0;
+	struct pids_fixture f;
+	struct set_tid t;
+	pid_t gone;
+
+	pids_begin(&f);
+	gone = fork();
+	if (!gone)
+		_exit(0);
+	ASSERT_EQ(waitpid(gone, NULL, 0), gone);
+	t = restore_set_tid(&f.p, 0);
+	t.v[1] = gone;
+	while (n < 5 && restore_set_tid_again(&f.ctx, &t, -EEXIST, &tries))
+		n++;
+	ASSERT_EQ(n, 5);
+	ASSERT_EQ(t.n, 2);
+	ASSERT_EQ(tries, 5);
 }
 
 #define BREAK(what)							\
@@ -158,6 +182,7 @@ static void nested_begin(struct pids_fixture *f)
 
 TEST("a task of a nested PID namespace has its number there, and can only do without the outermost")
 {
+	unsigned int used_up = UINT_MAX - 9;
 	struct pids_fixture f;
 	struct pid_place place;
 	struct set_tid t;
@@ -167,8 +192,8 @@ TEST("a task of a nested PID namespace has its number there, and can only do wit
 	t = restore_set_tid(&f.p, 1);
 	ASSERT_EQ(t.n, 3);
 	ASSERT(t.v[0] == 4 && t.v[1] == 8 && t.v[2] == 1008);
-	ASSERT(restore_set_tid_less(&f.ctx, &t, -EEXIST));
-	ASSERT(!restore_set_tid_less(&f.ctx, &t, -EEXIST));
+	ASSERT(restore_set_tid_again(&f.ctx, &t, -EEXIST, &used_up));
+	ASSERT(!restore_set_tid_again(&f.ctx, &t, -EEXIST, &used_up));
 	ASSERT_EQ(t.n, 2);
 	ASSERT_EQ(restore_pid_inside(&f.p, 1), 4);
 	ASSERT_EQ(restore_pgid_inside(&f.p, 7), 0);
@@ -182,7 +207,7 @@ TEST("a task of a nested PID namespace has its number there, and can only do wit
 	f.at[2][0] = f.at[3][0] = 7;
 	ASSERT_OK(restore_pids_check(&f.ctx, &f.e));
 	t = restore_set_tid(&f.p, 0);
-	ASSERT(!restore_set_tid_less(&f.ctx, &t, -EEXIST));
+	ASSERT(!restore_set_tid_again(&f.ctx, &t, -EEXIST, &used_up));
 }
 
 #define BREAK_NESTED(what)						\
