@@ -29,6 +29,9 @@ int netns_addr_dump(struct dump_ctx *ctx, struct netlink *nl, NetnsEntry *e, uin
 int netns_addr_restore(struct restore_ctx *ctx, struct netlink *nl, const NetnsEntry *e,
 		       uint32_t id) _must_check_;
 
+/* netns_lo.c: waits until what has been added to lo can be used. */
+int netns_lo_settle(struct arena *a, struct netlink *nl) _must_check_;
+
 /* netns_link.c, netns_link_make.c */
 int netns_link_check(struct dump_ctx *ctx, struct netlink *nl) _must_check_;
 int netns_link_dump(struct dump_ctx *ctx, struct netlink *nl, uint32_t id) _must_check_;

@@ -421,6 +421,8 @@ int netns_addr_restore(struct restore_ctx *ctx, struct netlink *nl, const NetnsE
 	if (r >= 0)
 		r = addrs_restore(a, nl, &addrs);
 	if (r >= 0)
+		r = netns_lo_settle(a, nl);
+	if (r >= 0)
 		r = routes_restore(a, nl, AF_INET, &routes);
 	if (r >= 0)
 		r = routes_restore(a, nl, AF_INET6, &routes6);
