@@ -12,6 +12,8 @@ import pytest
 
 from live import Failure, cr, wait_for
 
+pytestmark = pytest.mark.may_lack
+
 PRELUDE = """
 import ctypes, errno, fcntl, mmap, os, signal, struct, sys
 libc = ctypes.CDLL(None, use_errno=True)

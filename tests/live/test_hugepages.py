@@ -1,7 +1,10 @@
 """A restore finds the pool of huge pages as a kernel has it that was just booted: empty."""
+import pytest
+
 from live import HugePages, Maker
 
 
+@pytest.mark.may_lack
 def test_the_pool_is_enlarged_to_what_the_images_need(tmp_path):
     m = Maker("hugepages", tmp_path)
     with HugePages(40) as pool:

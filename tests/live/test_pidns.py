@@ -4,7 +4,6 @@ The maker is the namespace's first process, as in a container or under unshare -
 """
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +13,7 @@ import pytest
 
 from live import (BUILD, CR, OWNED, Failure, HugePages, Maker, check, cr, maker_options, reap_orphans, start_python,
                   stop_python, wait_for)
-from test_makers import NAMES
+from test_makers import NAMES, params
 
 
 # Of no use in there, and why.
@@ -98,7 +97,8 @@ def maker(request, tmp_path):
         m.end()
 
 
-@pytest.mark.parametrize("maker", [n for n in NAMES if n not in NOT and not n.startswith("ns_pid")], indirect=True)
+@pytest.mark.parametrize("maker", params(n for n in NAMES if n not in NOT and not n.startswith("ns_pid")),
+                         indirect=True)
 def test_state_in_a_pid_namespace_survives_dump_and_restore(maker):
     maker.start()
     before = tree_ids(maker.pid)
@@ -160,7 +160,6 @@ time.sleep(1e6)
 """
 
 
-@pytest.mark.skipif(not shutil.which("strace"), reason="no strace")
 def test_nobody_is_asked_for_peers_that_sockets_do_not_have():
     """Who asks from inside the namespace is a process made for that, while the tree stands still."""
     wrapper = subprocess.Popen(["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", sys.executable, "-c",

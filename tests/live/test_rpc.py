@@ -178,12 +178,14 @@ def test_an_end_that_is_wanted_while_the_client_thinks_rolls_back(maker):
     maker.verify()
 
 
-tracked = pytest.mark.skipif(
-    subprocess.run([CR, "check", "--feature", "mem_dirty_track"], capture_output=True).returncode != 0,
-    reason="the kernel tracks no memory (CONFIG_MEM_SOFT_DIRTY, or Linux 6.7 with CONFIG_USERFAULTFD)")
+@pytest.fixture
+def tracked():
+    if subprocess.run([CR, "check", "--feature", "mem_dirty_track"], capture_output=True).returncode:
+        pytest.skip("the kernel tracks no memory (CONFIG_MEM_SOFT_DIRTY, or Linux 6.7 with CONFIG_USERFAULTFD)")
 
 
-@tracked
+@pytest.mark.may_lack
+@pytest.mark.usefixtures("tracked")
 def test_pre_dumps_and_the_dump_come_by_one_connection(maker):
     first, second = maker.dir / "1", maker.dir / "2"
     first.mkdir(), second.mkdir()
@@ -201,7 +203,8 @@ def test_pre_dumps_and_the_dump_come_by_one_connection(maker):
     maker.verify()
 
 
-@tracked
+@pytest.mark.may_lack
+@pytest.mark.usefixtures("tracked")
 def test_after_a_pre_dump_nothing_but_dumps_is_expected(maker):
     client = swrk()
     answer = client.ask(PRE_DUMP, places(maker.images, pid=maker.pid))
@@ -315,7 +318,8 @@ def test_a_containers_console_is_refused_before_it_is_lost(tmp_path):
         p.stdout.close()
 
 
-@tracked
+@pytest.mark.may_lack
+@pytest.mark.usefixtures("tracked")
 def test_swrk_ends_between_requests_when_told_to(maker):
     client = swrk()
     answer = client.ask(PRE_DUMP, places(maker.images, pid=maker.pid))

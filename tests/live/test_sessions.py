@@ -393,6 +393,7 @@ def pids_root():
     return pytest.skip("no pids controller")
 
 
+@pytest.mark.may_lack
 def test_a_restore_that_runs_out_of_processes_anywhere_keeps_none(tmp_path):
     m = Maker("lineage", tmp_path)
     m.start()

@@ -389,6 +389,7 @@ def test_trees_restored_at_the_same_time_get_their_numbers(holder, tmp_path):
                 os.kill(p.pid, signal.SIGKILL)
 
 
+@pytest.mark.may_lack
 def test_a_logins_console_is_its_users_again(holder, images):
     node = "/dev/tty62"
     if not os.path.exists(node):

@@ -33,8 +33,6 @@ static inline void ns_pid_begin(const char *result, void (*outside)(int proc_dir
 	pid_t pid;
 	FILE *f;
 
-	if (geteuid())
-		maker_skip("needs root to make namespaces");
 	MAKER_MUST(pipe2(go, O_CLOEXEC) == 0 && unshare(CLONE_NEWPID | CLONE_NEWNS) == 0);
 	pid = fork();
 	MAKER_MUST(pid >= 0);

@@ -1,13 +1,8 @@
-"""Sockets that are refused, each by a program that makes it and the words of the refusal: for the live
-tests, and for the guest (tests/vm/test_refused_sockets.py), whose kernels have more of them.
-
-Only Python's own modules: this file is taken into the guest and runs there by itself."""
+"""Sockets that are refused, each by a program that makes it and the words of the refusal."""
 
 import errno
-import json
 import subprocess
 import sys
-import tempfile
 
 LOOPBACK_PAIR = """
 l = socket.create_server(("127.0.0.1", 0), family=socket.AF_INET)
@@ -92,24 +87,3 @@ def start(name):
         return p, f"the kernel is built without {option}: {line}"
     assert line == "ready", (name, line)
     return p, None
-
-
-def judge(name, cr):
-    """None, or what is wrong with the refusal."""
-    p, lacking = start(name)
-    try:
-        if lacking:
-            return lacking
-        with tempfile.TemporaryDirectory() as images:
-            done = subprocess.run([cr, "dump", "-D", images, "-t", str(p.pid), "--tcp-established"],
-                                  capture_output=True, text=True)
-        if done.returncode != 1 or REFUSED[name][1] not in done.stderr:
-            return f"exit {done.returncode}: {done.stderr}"
-        return "it has ended" if p.poll() is not None else None
-    finally:
-        p.kill()
-        p.wait()
-
-
-if __name__ == "__main__":
-    print(json.dumps({name: judge(name, "cr") for name in REFUSED}))

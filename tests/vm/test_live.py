@@ -1,0 +1,84 @@
+"""The live tests of what the kernel of the machine may lack (marked may_lack), on the guest's kernels, which lack
+nothing. The makers are run there by test_makers.py."""
+
+import shlex
+import shutil
+import subprocess
+import sys
+from xml.etree import ElementTree
+
+import pytest
+
+from test_makers import PLACE, make_payload
+import vm_image
+from vm import VM
+
+ROOT = vm_image.ROOT
+IN_PIDNS = "test_pidns.py::test_state_in_a_pid_namespace_survives_dump_and_restore"
+REFUSED = "test_files_refused.py::test_it_is_refused_by_name_and_nothing_changes"
+# What depends on more than the kernel, and where it runs.
+ELSEWHERE = {f"{IN_PIDNS}[many]",           # takes minutes here; test_makers.py
+             f"{IN_PIDNS}[pkeys_orphan]"}   # the guests' processor has no protection keys
+SELECTED = ["-p", "no:cacheprovider", "--rootdir=.", "-m", "may_lack", "--ignore=tests/live/test_makers.py",
+            *(f"--deselect=tests/live/{name}" for name in sorted(ELSEWHERE)), "tests/live"]
+SECONDS = 800
+# README's limits: before Linux 6.14 nobody can tell what a ring has in flight, and all are refused for that.
+UNTOLD = "this kernel does not tell what is in flight"
+# What these end with, in one of the kernels: tests, or all of a file's.
+OTHERWISE = {
+    ("6.12", "test_io_uring.py"): UNTOLD,
+    ("6.12", f"{IN_PIDNS}[io_urings]"): UNTOLD,
+    ("6.12", f"{REFUSED}[io_uring with a thread]"): UNTOLD,
+    ("6.12", f"{REFUSED}[io_uring with a request]"): UNTOLD,
+    ("6.12", f"{REFUSED}[io_uring with personalities]"): UNTOLD,
+    **{("7.2", f"test_memory_refused.py::test_it_is_refused_by_name_and_nothing_changes[{verb}-AIO ring of the parent]"):
+       "a child does not get its parent's ring" for verb in ("dump", "check")},
+}
+
+
+def collected():
+    """FILE::TEST of each."""
+    done = subprocess.run([sys.executable, "-m", "pytest", "--collect-only", "-q", *SELECTED], cwd=ROOT,
+                          capture_output=True, text=True, check=False)
+    names = [line.removeprefix("tests/live/") for line in done.stdout.splitlines() if "::" in line]
+    assert done.returncode == 0 and names, done.stdout + done.stderr
+    return names
+
+
+def outcomes(xml):
+    """What went wrong, by FILE::TEST."""
+    found = {}
+    for case in ElementTree.fromstring(xml).iter("testcase"):
+        name = f"{case.get('classname').rpartition('.')[2]}.py::{case.get('name')}"
+        found[name] = found.get(name, "") + "".join(f"{e.tag}: {e.get('message')}\n{e.text}" for e in case
+                                                   if e.tag in ("failure", "error", "skipped"))
+    return found
+
+
+@pytest.fixture(scope="module", params=["6.12", "7.2"])
+def guest(request, tmp_path_factory, payload):
+    dest = tmp_path_factory.mktemp("live") / "payload"
+    shutil.copytree(payload, dest, symlinks=True)
+    make_payload(dest)
+    for path in [*(ROOT / "tests/live").glob("*.py"), ROOT / "cr/image/proto/rpc.proto"]:
+        to = dest / PLACE / path.relative_to(ROOT)
+        to.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, to)
+    with VM(f"test_live/{request.param}", image=vm_image.build(), destdir=dest, memory="3G",
+            kernel=request.param) as vm:
+        vm.wait_idle()
+        done = vm.run(f"cd /{PLACE} && CRK_LACKS_NOTHING=1 python3 -m pytest -q -rf --tb=short --timeout=300 "
+                      f"--basetemp=/var/tmp/live --junitxml=/run/live.xml {shlex.join(SELECTED)}", timeout=SECONDS,
+                      check=False)
+        (vm.log_dir / "pytest.txt").write_text(done.out + done.err)
+        vm.outcomes = outcomes(vm.fetch("/run/live.xml"))
+        yield vm
+
+
+@pytest.mark.parametrize("name", collected())
+def test_it_holds_on_the_guests_kernel(guest, name):
+    otherwise = OTHERWISE.get((guest.kernel, name)) or OTHERWISE.get((guest.kernel, name.partition("::")[0]))
+    if otherwise:
+        assert otherwise in guest.outcomes[name]
+    else:
+        assert guest.outcomes[name] == ""
