@@ -18,8 +18,12 @@ def proc_state(pid):
         return None
 
 
+# Limits are for what hangs: a busy machine may stand still for seconds.
+LIMIT_AT_LEAST = 60
+
+
 def wait_for(predicate, timeout, what):
-    end = time.monotonic() + timeout
+    end = time.monotonic() + max(timeout, LIMIT_AT_LEAST)
     while time.monotonic() < end:
         if predicate():
             return

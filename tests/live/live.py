@@ -6,6 +6,7 @@ One that wants a child of its own dumped instead writes that one's pid to the fi
 A line "cr-options: ..." in its head names options for both dump and restore.
 """
 import ctypes
+import errno
 import fcntl
 import os
 import re
@@ -13,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,18 +30,92 @@ CR = Path(os.environ.get("CR", BUILD / "cr"))
 
 # Restored trees whose `cr` has ended become ours, not init's, which may take its time to reap.
 ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
-OWNED = set()  # children that subprocess reaps
+
+
+class Popen(subprocess.Popen):
+    """Known as long as it is its own to reap: who else did would take its exit status away."""
+    started = weakref.WeakSet()
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        Popen.started.add(self)
+
+
+subprocess.Popen = Popen
+
+
+def children():
+    """Ours, and those that fell to us."""
+    return set(map(int, Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()))
 
 
 def reap_orphans():
     """Ends the zombies that fell to us; a zombie keeps its pid from being restored."""
-    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    for pid in map(int, children):
-        if pid not in OWNED and proc_state(pid) == "Z":
-            try:
-                os.waitpid(pid, os.WNOHANG)
-            except ChildProcessError:
-                pass
+    owned = {p.pid for p in Popen.started if p.returncode is None}
+    for pid in children() - owned:
+        if proc_state(pid) == "Z":
+            os.waitpid(pid, os.WNOHANG)
+
+
+def wait_gone(pid):
+    """Until one that is no Popen's has ended and is reaped, by whomever."""
+    wait_for(lambda: reap_orphans() or proc_state(pid) is None, 20, f"the end of {pid}")
+
+
+def wait_in_call(pid, nr):
+    """Until it sits in this system call: nothing of it moves any more."""
+    wait_for(lambda: Path(f"/proc/{pid}/syscall").read_text().startswith(f"{nr} "), 20, f"{pid} in call {nr}")
+
+
+def kill(pid):
+    """If it is still there."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def end_strays(before):
+    """Whoever is left, except those of before. The end of one makes its children ours."""
+    def gone():
+        left = children() - before
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, os.WNOHANG)
+        return not left
+    wait_for(gone, 60, "the end of what a test has left")
+
+
+def cgroup_root():
+    return Path(next(line.split()[4] for line in open("/proc/self/mountinfo") if " - cgroup2 " in line))
+
+
+def remove_group(group):
+    """With those below it, and those in it. It is busy until they have ended for good."""
+    def gone(g):
+        try:
+            for pid in (g / "cgroup.procs").read_text().split():
+                kill(int(pid))
+            reap_orphans()
+            g.rmdir()
+        except FileNotFoundError:
+            pass
+        except OSError as e:
+            if e.errno in (errno.EBUSY, errno.ENODEV):
+                return False
+            raise
+        return True
+    for g in sorted(group.glob("**/"), reverse=True):
+        wait_for(lambda g=g: gone(g), 20, f"the end of {g}")
+
+
+def groups_named(wanted):
+    """Of makers and tests, by the number at the end of their names: crk-KIND-NUMBER, crk-KIND-NUMBER-WHAT."""
+    for root in (cgroup_root(), Path("/sys/fs/cgroup/pids")):
+        for group in root.glob("crk-*"):
+            found = re.fullmatch(r"crk-[a-z]+-(\d+)(-.*)?", group.name)
+            if found and wanted(int(found[1])):
+                yield group
 
 
 def maker_source(name):
@@ -56,19 +132,15 @@ def run_reaping(argv, timeout):
     end = time.monotonic() + timeout
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                           errors="replace") as p:
-        OWNED.add(p.pid)
-        try:
-            while True:
-                reap_orphans()
-                try:
-                    out, err = p.communicate(timeout=0.1)
-                    return subprocess.CompletedProcess(argv, p.returncode, out, err)
-                except subprocess.TimeoutExpired:
-                    if time.monotonic() > end:
-                        p.kill()
-                        raise
-        finally:
-            OWNED.discard(p.pid)
+        while True:
+            reap_orphans()
+            try:
+                out, err = p.communicate(timeout=0.1)
+                return subprocess.CompletedProcess(argv, p.returncode, out, err)
+            except subprocess.TimeoutExpired:
+                if time.monotonic() > end:
+                    p.kill()
+                    raise
 
 
 def cr(verb, images, *options, timeout=60):
@@ -140,15 +212,14 @@ class Maker:
         self.result = self.dir / "result"
         self.output = self.dir / "output"
         self.popen = None
-        self.pid = None
+        self.pid = self.number = None   # the number: in names of what it makes
 
     def start(self, timeout=20):
         with open(self.output, "wb") as out:
             self.popen = subprocess.Popen(
                 [BUILD / "make" / self.name, self.result], stdin=subprocess.DEVNULL,
                 stdout=out, stderr=subprocess.STDOUT, cwd=self.dir)
-        self.pid = self.popen.pid
-        OWNED.add(self.pid)
+        self.pid = self.number = self.popen.pid
         wait_for(lambda: "ready" in self.read() or self.popen.poll() is not None, timeout,
                  f"{self.name} does not get ready")
         if self.popen.poll() is not None and "ready" not in self.read():
@@ -172,7 +243,6 @@ class Maker:
         """The killed process is our zombie: its pid is free only when it is reaped."""
         if self.popen:
             self.popen.wait(timeout=20)
-            OWNED.discard(self.popen.pid)
             self.popen = None
 
     def restore(self, *options, timeout=60):
@@ -199,15 +269,18 @@ class Maker:
             raise Failure(f"{self.name}: {text}\n{self.output.read_text(errors='replace')}")
 
     def end(self):
+        """Those that are left of it, here or as orphans, end with the test (conftest.py)."""
         if self.pid and self.alive():
-            try:
-                os.killpg(self.pid, signal.SIGKILL)
-            except OSError:
-                os.kill(self.pid, signal.SIGKILL)
+            for kill in os.killpg, os.kill:
+                try:
+                    kill(self.pid, signal.SIGKILL)
+                except ProcessLookupError:      # it leads no group, or has just ended
+                    pass
         if self.popen:
             self.popen.wait(timeout=20)
-            OWNED.discard(self.popen.pid)
         self.remove_ipc()
+        for group in list(groups_named(lambda n: n == self.number)):
+            remove_group(group)
 
     def remove_ipc(self):
         """What a failed test leaves has pids in it that others get, and then seems to be theirs."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from live import Failure, cr, wait_for
+from live import Failure, cr, wait_for, wait_in_call
 
 pytestmark = pytest.mark.may_lack
 
@@ -153,6 +153,7 @@ class Process:
         if "SKIP" in self.text():
             pytest.skip(f"the kernel lacks it: {self.text().strip()}")
         assert "ready" in self.text(), self.text()
+        wait_in_call(self.pid, 34)      # pause(2): its state does not change by itself any more
 
     def text(self):
         return self.output.read_text(errors="replace")

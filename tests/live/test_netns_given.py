@@ -18,7 +18,7 @@ while True:
     c.sendall(b"hello")
     c.close()
 """
-SPEAK = "import socket, sys; print(socket.create_connection((sys.argv[1], 7007), 5).recv(9).decode())"
+SPEAK = "import socket, sys; print(socket.create_connection((sys.argv[1], 7007), 60).recv(9).decode())"
 NS_ENTER = ["nsenter", "-n", "-t"]
 
 
@@ -49,7 +49,7 @@ def links(pid):
 
 def says(pid, address):
     return subprocess.run([*NS_ENTER, str(pid), sys.executable, "-c", SPEAK, address],
-                          capture_output=True, text=True, timeout=30).stdout.strip()
+                          capture_output=True, text=True, timeout=90).stdout.strip()
 
 
 def test_an_empty_one_is_furnished_by_a_script_by_the_roots_pid(listener, tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from live import (BUILD, CR, OWNED, Failure, HugePages, Maker, check, cr, maker_options, reap_orphans, start_python,
+from live import (BUILD, CR, Failure, HugePages, Maker, check, cr, maker_options, reap_orphans, start_python,
                   stop_python, wait_for)
 from test_makers import NAMES, params
 
@@ -33,7 +33,7 @@ class FirstProcess(Maker):
                 ["sh", "-c", 'MAKER_NUMBER=$$ exec "$@"', "sh", "unshare", "--pid", "--fork",
                  "--mount-proc", "--propagation", "slave", BUILD / "make" / self.name, self.result],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, cwd=self.dir)
-        OWNED.add(self.popen.pid)
+        self.number = self.popen.pid
         wait_for(lambda: "ready" in self.read() or self.popen.poll() is not None, 20,
                  f"{self.name} does not get ready")
         if self.popen.poll() is not None:
@@ -129,7 +129,6 @@ def test_a_restore_that_fails_between_two_threads_ends(tmp_path):
     script.chmod(0o755)
     wrapper = subprocess.Popen(["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", sys.executable, "-c",
                                 THREADS], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True)
-    OWNED.add(wrapper.pid)
     try:
         assert wrapper.stdout.readline() == b"ready\n"
         pid = Path(f"/proc/{wrapper.pid}/task/{wrapper.pid}/children").read_text().strip()
@@ -144,7 +143,6 @@ def test_a_restore_that_fails_between_two_threads_ends(tmp_path):
     finally:
         wrapper.kill()
         wrapper.wait(20)
-        OWNED.discard(wrapper.pid)
         wrapper.stdout.close()
         wait_for(lambda: reap_orphans() or "populated 0" in (group / "cgroup.events").read_text(), 10, "the group is empty")
         if inner.exists():

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from live import CR, Maker, check, cr, proc_state, reap_orphans, wait_for
+from live import CR, Maker, cr, proc_state, reap_orphans, wait_for
 from rpc import (CHECK, CPUINFO_CHECK, DUMP, EMPTY, FEATURE_CHECK, NOTIFY, PAGE_SERVER,
                  PAGE_SERVER_CHLD, PRE_DUMP, RESTORE, SINGLE_PRE_DUMP, VERSION, WAIT_PID, Client,
                  encode, places, swrk)
@@ -463,7 +463,7 @@ def test_a_service_is_for_its_own_user_only(service):
             answer = Client(s).receive()
             os._exit(not (answer["type"] == EMPTY and not answer["success"] and
                           answer["cr_errno"] == errno.EPERM and "65534" in answer["cr_errmsg"]))
-        except OSError:
+        finally:
             os._exit(2)
     assert os.waitpid(child, 0)[1] == 0
 

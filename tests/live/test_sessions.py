@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from live import CR, Maker, check, cr, proc_state, reap_orphans, wait_for
+from live import (CR, Maker, cgroup_root, check, children, cr, proc_state, reap_orphans, wait_for,
+                  wait_gone)
 
 # Daemons that a service's first process leaves behind when it ends, in its session and group, which
 # have lost their leader then; the second one after a fork more, in a session that lost its leader, too.
@@ -21,14 +22,14 @@ from live import CR, Maker, check, cr, proc_state, reap_orphans, wait_for
 DAEMONS = """
 import os, signal, sys, time
 os.setsid()
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
 r, w = os.pipe()
 def serve(name, work):
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with open(name, "w") as f:
         print(os.getpid(), file=f, flush=True)
-    signal.signal(signal.SIGUSR1, lambda *_: None)
     while True:
-        signal.pause()
+        signal.sigwait([signal.SIGUSR1])
         with open(name + ".answer", "w") as f:
             print(os.getppid(), os.getsid(0), os.getpgrp(), work(), file=f)
         os.rename(name + ".answer", name + ".now")
@@ -44,10 +45,6 @@ if os.fork() == 0:
     serve("third", lambda: "")
 """
 NAMES = ("first", "second", "third")
-
-
-def children():
-    return set(map(int, Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()))
 
 
 class Daemons:
@@ -76,7 +73,7 @@ class Daemons:
         for pid in self.pids:
             if proc_state(pid):
                 os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
+            wait_gone(pid)
 
 
 @pytest.fixture
@@ -88,18 +85,17 @@ def daemons(tmp_path):
 
 @pytest.mark.parametrize("way", [["-d"], ["-d", "-S"]], ids=["children of cr", "siblings of cr"])
 def test_daemons_left_to_their_reaper_come_back_together(daemons, way):
-    before = daemons.ask()
+    before, known = daemons.ask(), children()
     assert all(parent == str(os.getpid()) for parent, *_ in before)
     assert not any(proc_state(int(session)) for _, session, *_ in before), "leaders are gone"
     roots = [arg for pid in daemons.pids for arg in ("-t", str(pid))]
     check(cr("dump", daemons.images, *roots), "dump")
     for pid in daemons.pids:
-        os.waitpid(pid, 0)
+        wait_gone(pid)
     check(cr("restore", daemons.images, *way), "restore")
     wait_for(lambda: all(pid in children() for pid in daemons.pids), 10, "they are ours")
     assert daemons.ask() == before
-    reap_orphans()
-    assert not {c for c in children() if proc_state(c) == "Z"}
+    wait_for(lambda: reap_orphans() or children() <= known, 10, "nobody else is ours")
 
 
 def test_a_member_outside_of_a_lost_session_is_named(daemons):
@@ -149,14 +145,12 @@ def test_a_number_that_is_free_in_a_moment_is_waited_for(tmp_path, leaves):
                  "it makes tasks")
         if leaves:
             os.kill(member, signal.SIGKILL)
-            os.waitpid(member, 0)
+            wait_gone(member)
         _, text = restore.communicate(timeout=60)
         assert (restore.returncode == 0) == leaves, text
         assert leaves or f"pid {p.pid} is in use: a process group or session outlives its leader" in text
     finally:
-        for pid in {p.pid, member}:
-            if proc_state(pid):
-                os.kill(pid, signal.SIGKILL)
+        p.kill()
 
 
 def test_root_that_does_not_lead_its_session_needs_shell_job(tmp_path):
@@ -208,9 +202,9 @@ child = os.fork()
 if not child:
     os.kill(os.getpid(), signal.SIGSEGV)
 os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
-signal.signal(signal.SIGUSR1, lambda *_: None)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
 print("ready", flush=True)
-signal.pause()
+signal.sigwait([signal.SIGUSR1])
 with open("status", "w") as f:
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), file=f)
 """], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, start_new_session=True)
@@ -259,7 +253,8 @@ def test_parent_in_vfork_is_named_and_goes_on(tmp_path):
         done = subprocess.run([CR, "check", "-t", str(p.pid), "--timeout", "1"], capture_output=True,
                               text=True, timeout=60, check=False)
         assert done.returncode == 1 and "waits in vfork()" in done.stdout and "remedy" in done.stdout
-        assert proc_state(p.pid) == "D" and proc_state(child) == "S"
+        # The child runs on to its next sleep.
+        wait_for(lambda: proc_state(p.pid) == "D" and proc_state(child) == "S", 10, "both are as they were")
     finally:
         for pid in (child, p.pid):
             os.kill(pid or p.pid, signal.SIGKILL)
@@ -328,8 +323,7 @@ while True:     # by vfork()
 
 def test_parents_in_vfork_are_waited_for_in_a_frozen_group(tmp_path):
     """The child that must execute its program first is in the freezer itself."""
-    root = next(line.split()[4] for line in open("/proc/self/mountinfo") if " - cgroup2 " in line)
-    group = Path(root) / f"crk-vfork-{os.getpid()}"
+    group = cgroup_root() / f"crk-vfork-{os.getpid()}"
     group.mkdir()
     p = subprocess.Popen([sys.executable, "-c", SPAWNS], stdin=subprocess.DEVNULL,
                          stdout=subprocess.PIPE, text=True)

@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from live import CR, cr, proc_state, reap_orphans, wait_for
+from live import CR, cr, proc_state, reap_orphans, wait_for, wait_gone
 
 # A job: raw input, one answer a key, reports sizes.
 JOB = """
@@ -76,7 +76,7 @@ class Terminal:
             except ProcessLookupError:
                 pass
         os.close(self.fd)
-        os.waitpid(self.pid, 0)
+        wait_gone(self.pid)
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ def test_a_job_that_leads_its_session_joins_the_shells(images, terminal, tmp_pat
     assert cr("dump", images, "-t", str(pid)).returncode == 1
     done = cr("dump", images, "-t", str(pid), "-j")
     assert done.returncode == 0, done.log[-3000:]
-    os.waitpid(pid, 0)
+    wait_gone(pid)
     os.close(fd)
     wait_for(lambda: reap_orphans() or not children(), 10, "its child is reaped")
     second.type(f"{CR} restore -D {images} -v4 -o restore.log -j; echo status $?\n")
@@ -203,7 +203,7 @@ def test_keys_reach_the_job_and_the_shell_controls_it(terminal, images, tmp_path
     second.type("\x1a")
     second.expect("Stopped.*\n")
     second.expect(r"\$ ")
-    assert proc_state(pid) == "T"
+    wait_for(lambda: proc_state(pid) == "T", 10, "it is stopped, too")
     second.type("fg\n")
     wait_for(lambda: proc_state(pid) == "S" and second.group() == group, 10, "it goes on")
     second.type("\x03")
@@ -379,7 +379,7 @@ def test_trees_restored_at_the_same_time_get_their_numbers(holder, tmp_path):
                for d in images]
     try:
         for r in running:
-            assert r.wait(20) == 0, r.stderr.read()
+            assert r.wait(60) == 0, r.stderr.read()
         for p, name in zip(trees, names):
             assert [os.readlink(f"/proc/{p.pid}/fd/{n}") for n in (6, 10, 14, 18)] == name
     finally:

@@ -221,9 +221,9 @@ int main(int argc, char **argv)
 		maker_skip("no cgroup2 mounted");
 	if (!kernel_tells())
 		maker_skip("the kernel tells no socket's group (Linux 5.9, CONFIG_SOCK_CGROUP_DATA)");
-	snprintf(name, sizeof(name), "crk-sk-%d", getpid());
+	snprintf(name, sizeof(name), "crk-sk-%d", maker_number());
 	snprintf(inner, sizeof(inner), "%s/child", name);
-	snprintf(other, sizeof(other), "crk-sk-%d-other", getpid());
+	snprintf(other, sizeof(other), "crk-sk-%d-other", maker_number());
 	MAKER_MUST(!pipe(ask) && !pipe(told));
 	enter(name);
 	make_sockets();
