@@ -42,9 +42,9 @@ def pytest_runtest_makereport(item, call):
 @pytest.fixture(scope="session")
 def image():
     if os.geteuid() != 0:
-        pytest.skip("VM tests need root (network namespaces, the guest's root filesystem)")
+        pytest.fail("VM tests need root (network namespaces, the guest's root filesystem)")
     if not os.path.exists("/dev/net/tun"):
-        pytest.skip("this machine has no /dev/net/tun")
+        pytest.fail("this machine has no /dev/net/tun (modprobe tun)")
     return vm_image.build()
 
 

@@ -58,7 +58,7 @@ def http_get(vm, path, address=GUEST_V4, **kwargs):
 
 
 def namespaces():
-    return {n for n in os.listdir("/run/netns") if n.startswith("crk-")}
+    return set(os.listdir("/run/netns")) if os.path.isdir("/run/netns") else set()
 
 
 # --- one guest, looked at -----------------------------------------------------------------
@@ -177,13 +177,12 @@ def test_request_under_way_is_reported_lost_and_a_panic_at_once(start_vm):
 # --- what a harness leaves behind -------------------------------------------------------------
 
 def test_closed_vm_leaves_no_process_and_no_namespace(image):
-    before = namespaces()
     vm = VM("test_harness/closed", image=image)
     vm.start(wait=False)
-    pid, tmp = vm.qemu.pid, vm._tmp
-    assert namespaces() - before == {vm.net.name}
+    pid, tmp, name = vm.qemu.pid, vm._tmp, vm.net.name
+    assert name in namespaces()
     vm.close()
-    assert namespaces() == before
+    assert name not in namespaces()
     assert not os.path.exists(f"/proc/{pid}") and not os.path.exists(tmp)
 
 
@@ -198,7 +197,7 @@ def test_killed_harness_takes_its_qemu_along_and_the_next_removes_its_namespace(
     harness.send_signal(signal.SIGKILL)
     harness.wait()
     harness.stdout.close()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while os.path.exists(f"/proc/{pid}") and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not os.path.exists(f"/proc/{pid}")

@@ -135,6 +135,7 @@ class Upgrade:
             self.say("the new kernel is up, waiting until systemd has finished")
             vm.wait_idle()
             self._wait_adopted()
+            self._wait_network()
             self.after = guest_state(vm, self.services)
             self.report = self.after["status"]["report"]
             self.say("ending the clients, reading back what they wrote")
@@ -162,6 +163,16 @@ class Upgrade:
             wait_for(finished, 60, "crkexec status says that all units are handed over")
         except TimeoutError:
             pass                # likewise
+
+    def _wait_network(self):
+        """Link-local addresses and their routes come when links have their carrier, after all else."""
+        def settled():
+            now = guest_state(self.vm)
+            return all(now[key] == self.before[key] for key in ("addresses", "routes"))
+        try:
+            wait_for(settled, 30, "addresses and routes are as they were")
+        except TimeoutError:
+            pass                # the state that follows shows it
 
     # --- judging ------------------------------------------------------------------------------
 

@@ -43,14 +43,22 @@ def processes():
     return found
 
 
+def parent(pid):
+    """None: it has ended meanwhile."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as f:
+            return int(f.read().rpartition(")")[2].split()[1])
+    except OSError:
+        return None
+
+
 def victims(who, front):
     found = processes()
     if who == "front":
         return [front]
     if who == "worker":
         # Dump processes carry the name as well; the worker is the front's own child.
-        return [pid for pid, name in found.items() if name == "crkexec-worker"
-                and open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[1] == str(front)]
+        return [pid for pid, name in found.items() if name == "crkexec-worker" and parent(pid) == front]
     return sorted(found)
 
 

@@ -66,6 +66,10 @@ class NetNs:
         # A duplicate address check would delay the first v6 connection by a second.
         _ip("-n", n, "-6", "address", "add", f"{HOST_V6}/64", "dev", TAP, "nodad")
         _ip("-n", n, "link", "set", TAP, "up")
+        # A guest that is away for half a minute, as on a busy machine, is not looked for meanwhile: the
+        # attempts to connect that find nobody would end.
+        for family in ("ipv4", "ipv6"):
+            self.run(["sysctl", "-q", "-w", f"net.{family}.neigh.{TAP}.base_reachable_time_ms=600000"])
 
     def close(self):
         subprocess.run(["ip", "netns", "del", self.name], check=False)

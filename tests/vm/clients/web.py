@@ -104,7 +104,7 @@ class SlowDownload(WebClient):
 
 class KeepAlive(WebClient):
     """A connection used before and after, and idle (but for TCP's probes) in between. nginx
-    closes such a connection after 75 s, by its own clock."""
+    closes such a connection after 600 s, by its own clock."""
 
     idle = True
 
