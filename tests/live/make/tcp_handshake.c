@@ -10,6 +10,16 @@
 
 static struct sockaddr_in at;
 
+/* Connections in a listener's queue. */
+static unsigned int waiting(int fd)
+{
+	struct tcp_info info;
+	socklen_t len = sizeof(info);
+
+	MAKER_MUST(!getsockopt(fd, SOL_TCP, TCP_INFO, &info, &len));
+	return info.tcpi_unacked;
+}
+
 /* Fills its own accept queue; on SIGUSR1 serves whoever comes. */
 static void outside(int told)
 {
@@ -24,6 +34,8 @@ static void outside(int told)
 	MAKER_MUST(!getsockname(l, (struct sockaddr *)&at, &len));
 	c = socket(AF_INET, SOCK_STREAM, 0);
 	MAKER_MUST(!connect(c, (struct sockaddr *)&at, sizeof(at)));
+	while (!waiting(l))
+		usleep(1000);
 	MAKER_MUST(write(told, &at, sizeof(at)) == sizeof(at));
 	sigemptyset(&set);
 	sigaddset(&set, SIGUSR1);

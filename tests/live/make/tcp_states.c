@@ -101,7 +101,7 @@ static int state(int fd)
 
 static void expect_state(const char *what, int fd, int should)
 {
-	for (int i = 0; i < 200 && state(fd) != should; i++)
+	for (int i = 0; i < 6000 && state(fd) != should; i++)
 		usleep(5000);
 	MAKER_SAME(what, state(fd), should);
 }

@@ -121,7 +121,7 @@ int main(int argc, char **argv)
 	maker_ready();
 	maker_wait();
 
-	/* It ends when it should, or, where dump and restore took longer, right after them. */
+	/* It ends when it should, or, where dump and restore took longer, after them; then it may wait for a processor. */
 	if (latest < now() - begin)
 		latest = now() - begin;
 	before = spins;
@@ -140,7 +140,7 @@ int main(int argc, char **argv)
 	for (int i = 0; i < 6; i++)
 		if (woken[i] != 1)
 			maker_fail("thread %d: %d", i, woken[i]);
-	if (slept_sec < 2.99 || slept_sec > latest + 1)
+	if (slept_sec < 2.99 || slept_sec > latest + 30)
 		maker_fail("a sleep of 3 s lasted %.2f s of its clock", slept_sec);
 	maker_ok();
 }

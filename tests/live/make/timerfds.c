@@ -71,16 +71,16 @@ int main(int argc, char **argv)
 	maker_wait();
 
 	MAKER_SAME("number of descriptors", fd_count(), count);
-	about("an hour", left_ms(hour), 3600000 - 60000, 3600000);
+	about("an hour", left_ms(hour), 3600000 - 600000, 3600000);
 	MAKER_MUST(!timerfd_gettime(hour, &its));
 	MAKER_SAME("interval", its.it_interval.tv_sec, 60);
-	about("absolute", left_ms(absolute), 1800000 - 60000, 1800000);
-	about("wall clock", left_ms(wall), 1800000 - 60000, 1800000);
-	about("boot clock", left_ms(boot), 900000 - 60000, 900000);
+	about("absolute", left_ms(absolute), 1800000 - 600000, 1800000);
+	about("wall clock", left_ms(wall), 1800000 - 600000, 1800000);
+	about("boot clock", left_ms(boot), 900000 - 600000, 900000);
 	MAKER_SAME("run out", ticks(over), 1);
 	MAKER_SAME("run out again", ticks(over), -1);
 	MAKER_SAME("off", left_ms(off), 0);
-	about("ticks of the periodic one", ticks(periodic), maker_is_plain() ? 1 : 3, 600);
+	about("ticks of the periodic one", ticks(periodic), maker_is_plain() ? 1 : 3, 6000);
 	p = (struct pollfd){ periodic, POLLIN, 0 };
 	MAKER_SAME("it ticks on", poll(&p, 1, 5000), 1);
 	p = (struct pollfd){ soon, POLLIN, 0 };
