@@ -14,6 +14,8 @@ import pytest
 
 from live import CR, Failure, Maker, cr, wait_for
 
+# Hundreds of dumps each: on a busy machine the limit of the others is near.
+pytestmark = pytest.mark.timeout(600)
 SEED = 20261121
 KILLS, INSIDE = 200, 10
 ROUNDS_MAX = 1500
