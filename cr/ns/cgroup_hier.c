@@ -4,10 +4,14 @@
 #include <limits.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 #include "ns/cgroup_state.h"
 #include "ns/mountapi.h"
 #include "ns/state.h"
+
+#define BUSY_TRIES	100u
+#define BUSY_NSEC	10000000
 
 static int compare(const void *a, const void *b)
 {
@@ -95,7 +99,7 @@ bool cgroup_is_called(const char *name, const char *controller, size_t n)
 	return has_options(name, word) || has_options(name, word + strlen("name="));
 }
 
-int cgroup_mount_v1(const char *name)
+static int mount_v1(const char *name)
 {
 	_cleanup_close_ int fs = (int)syscall(SYS_fsopen, "cgroup", FSOPEN_CLOEXEC);
 	_cleanup_free_ char *words = strdup(name);
@@ -121,6 +125,19 @@ int cgroup_mount_v1(const char *name)
 		return neg_errno();
 	fd = (int)syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, 0);
 	return fd < 0 ? neg_errno() : fd;
+}
+
+/*
+ * One that is just going away after its last unmount makes the kernel begin the call again, which for
+ * fsconfig(2) fails: a context can be used once.
+ */
+int cgroup_mount_v1(const char *name)
+{
+	int fd;
+
+	for (unsigned int i = 0; (fd = mount_v1(name)) == -EBUSY && i < BUSY_TRIES; i++)
+		nanosleep(&(struct timespec){ .tv_nsec = BUSY_NSEC }, NULL);
+	return fd;
 }
 
 void cgroup_find_mount(const struct mount_table *t, struct cg_hierarchy *h)

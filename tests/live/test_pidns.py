@@ -76,7 +76,6 @@ class Squatter:
         self.pid = pid
         self.popen = subprocess.Popen(["/usr/bin/python3", "-c", code], stdin=subprocess.DEVNULL,
                                       stdout=subprocess.PIPE, text=True)
-        OWNED.add(self.popen.pid)
 
     def __enter__(self):
         assert int(self.popen.stdout.readline()) == self.pid
@@ -86,7 +85,6 @@ class Squatter:
         os.kill(self.pid, signal.SIGKILL)
         self.popen.wait()
         self.popen.stdout.close()
-        OWNED.discard(self.popen.pid)
 
 
 @pytest.fixture
