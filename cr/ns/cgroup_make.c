@@ -201,9 +201,13 @@ static int add_controller(struct cg_restore *cg, struct groups *all, const CgCon
 	for (size_t i = 0; root && i < root->n_ctls; i++)
 		if (cgroup_names_equal(root->ctls[i]->name, h->name))
 			old_root = root->ctls[i]->path;
-	for (size_t i = 0; r >= 0 && i < c->n_dirs; i++)
-		r = add_dir(cg, all, h, *c->dirs[i]->dir_name ? c->dirs[i]->dir_name : "/", c->dirs[i],
-			    old_root, 0);
+	for (size_t i = 0; r >= 0 && i < c->n_dirs; i++) {
+		const char *name = c->dirs[i]->dir_name, *path;
+
+		/* CRIU leaves the first slash out where runc tells it the root. */
+		path = *name == '/' ? name : arena_printf(cg->a, "/%s", name);
+		r = path ? add_dir(cg, all, h, path, c->dirs[i], old_root, 0) : -ENOMEM;
+	}
 	return r;
 }
 
