@@ -23,11 +23,11 @@ static void describe(char *out, size_t size)
 	static const char *const commands[] = {
 		/* Where duplicates were looked for is no longer told; lengths and modes are below. */
 		"ip addr | sed 's/ nodad//; s/ qlen [0-9]*//; s/PROMISC,//; s/state UNKNOWN/state UP/'",
-		"ip route show | sort", "ip -6 route show", "ip route show table local | sort",
+		"ip route show | sort", "ip -6 route show | sort", "ip route show table local | sort",
 		"ip -6 route show table local | sort",
 		/* Not when plain. Timers of the bridge run; its state is told up to a second later. */
 		"ip -d link | sed -E 's/[a-z_]+_timer +[0-9.]+//g; s/state UNKNOWN/state UP/'",
-		"ip route show", "ip neigh show nud permanent", "ip neigh show proxy", "bridge -d link",
+		"ip route show", "ip -6 route show", "ip neigh show nud permanent", "ip neigh show proxy", "bridge -d link",
 		"cat /proc/sys/net/ipv4/conf/a0/rp_filter /proc/sys/net/ipv6/conf/a0/accept_ra "
 		"/proc/sys/net/ipv4/neigh/a0/gc_stale_time",
 	};
