@@ -386,7 +386,7 @@ PLAIN = {
     "inotifies": "without IN_ONESHOT, which CRIU drops",
     "netlinks": "without NETLINK_EXT_ACK, which CRIU drops",
     "ns_cgroupns": "without a mount of cgroup2 inside",
-    "ns_ipc": "without a mount of mqueue inside and SHM_LOCK",
+    "ns_ipc": "without a mount of mqueue inside, POSIX message queues, segments of huge pages and SHM_LOCK",
     "ns_links": "without a dummy device, settings of bridge and ports, queue lengths, neighbours, the order "
                 "of routes",
     "ns_net": "without a mount of sysfs inside, sockets of the namespace outside, the packet filter, "
