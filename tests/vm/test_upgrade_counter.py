@@ -59,15 +59,27 @@ def back(upgraded):
     return upgraded
 
 
+def lines_of_boots(vm, name, boots):
+    """What the unit wrote, once there is some of each of so many boots: a unit may write seldom,
+    and the machine may be slow."""
+    seen = []
+
+    def all_wrote():
+        seen[:] = [Lines(vm, name)]
+        return len(set(seen[0].boots)) == boots
+    wait_for(all_wrote, 60, f"{name} has written in each of {boots} boots", period=1)
+    return seen[0]
+
+
 def test_units_processes_and_machine_are_as_before(upgraded):
     held(upgraded.jumps[0].troubles())
 
 
 def test_no_line_of_the_counters_is_lost_or_doubled(upgraded):
     for name in NAMES:
-        lines = Lines(upgraded, name)
+        lines = lines_of_boots(upgraded, name, 2)
         assert lines.missing_or_doubled() is None, name
-        assert len(set(lines.boots)) == 2 and len(lines.numbers) > (5 if name == "crk-test-large" else 50)
+        assert len(lines.numbers) > (2 if name == "crk-test-large" else 50), name
         # What was written before the adoption reaches the journal through the adopting helper.
         assert int(upgraded.jumps[0].before["units"][name]["MainPID"]) in lines.pids
         assert len(set(lines.pids)) <= 2
@@ -77,7 +89,7 @@ def test_no_line_of_the_counters_is_lost_or_doubled(upgraded):
 
 def test_clocks_of_the_restored_go_on_with_the_time_of_the_world(upgraded):
     for name in ("crk-test-plain", "crk-test-boxed"):
-        lines = Lines(upgraded, name)
+        lines = lines_of_boots(upgraded, name, 2)
         steps = list(zip(zip(lines.monotonic, lines.realtime),
                          zip(lines.monotonic[1:], lines.realtime[1:])))
         for (mono, real), (mono_next, real_next) in steps:
@@ -136,9 +148,8 @@ def test_second_upgrade_back_through_pmem_keeps_everything_again(back):
     held(up.troubles())
     assert up.report["store"] == "pmem"
     for name in NAMES:
-        lines = Lines(back, name)
+        lines = lines_of_boots(back, name, 3)
         assert lines.missing_or_doubled() is None, name
-        assert len(set(lines.boots)) == 3
         assert lines.pids[0] == lines.pids[-1] == int(up.before["units"][name]["MainPID"])
 
 
