@@ -22,7 +22,7 @@ int sysctls_read(struct manifest *m) _must_check_;
 
 /*
  * modules.c: what the target kernel must load for disks, file systems and network, in load
- * order, into u->module_paths and m->modules. Says problems.
+ * order, into u->module_paths, m->network_modules and m->modules. Says problems.
  */
 int modules_find(struct upgrade *u, struct manifest *m) _must_check_;
 

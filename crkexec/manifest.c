@@ -197,6 +197,7 @@ static const struct field manifest_fields[] = {
 	F_LIST(S, mounts, n_mounts, mount_record),
 	F_LIST(S, links, n_links, link_record),
 	F_LIST(S, routes, n_routes, route_record),
+	F_STRINGS(S, network_modules, n_network_modules, TEXT_RELATIVE),
 	F_STRINGS(S, modules, n_modules, TEXT_RELATIVE),
 	F_STRINGS(S, sysctls, n_sysctls, TEXT_ANY),
 	F_LIST(S, phases, n_phases, phase_record),

@@ -139,7 +139,10 @@ struct manifest {
 	size_t n_links;
 	struct manifest_route *routes;
 	size_t n_routes;
-	char **modules;			/* for our own initramfs: file names in load order */
+	/* For our own initramfs: file names in load order. Both lists have all they need. */
+	char **network_modules;
+	size_t n_network_modules;
+	char **modules;			/* of disks, file systems and the rest */
 	size_t n_modules;
 	char **sysctls;			/* "net.ipv4.tcp_timestamps=1": set before the restore */
 	size_t n_sysctls;

@@ -23,24 +23,38 @@ struct finder {
 	struct upgrade *u;
 	struct manifest *m;
 	struct kmod_ctx *kmod;
+	struct strv list;		/* paths of those to be loaded one after the other */
 };
 
 static int add_one(struct finder *f, struct kmod_module *mod)
 {
-	const char *path = kmod_module_get_path(mod), *slash;
+	const char *path = kmod_module_get_path(mod);
 
 	/* No path: built in. */
-	if (!path || strv_has(&f->u->module_paths, path))
+	if (!path || strv_has(&f->list, path))
 		return 0;
-	slash = strrchr(path, '/');
 	log_debug("module %s", path);
-	if (!slash || strv_add(&f->u->module_paths, path) < 0)
+	if (strv_add(&f->list, path) < 0)
 		return -ENOMEM;
-	f->m->modules = reallocarray(f->m->modules, f->m->n_modules + 1, sizeof(char *));
-	if (!f->m->modules)
-		return -ENOMEM;
-	f->m->modules[f->m->n_modules] = strdup(slash + 1);
-	return f->m->modules[f->m->n_modules++] ? 0 : -ENOMEM;
+	return strv_add_once(&f->u->module_paths, path);
+}
+
+/* The list's file names, for the manifest; the list is empty again. */
+static int take_names(struct finder *f, char ***ret, size_t *ret_n)
+{
+	_cleanup_strv_ struct strv names = { 0 };
+
+	for (size_t i = 0; i < f->list.n; i++) {
+		const char *slash = strrchr(f->list.v[i], '/');
+
+		if (strv_add(&names, slash ? slash + 1 : f->list.v[i]) < 0)
+			return -ENOMEM;
+	}
+	strv_done(&f->list);
+	*ret = names.v;
+	*ret_n = names.n;
+	names = (struct strv){ 0 };
+	return 0;
 }
 
 static int add_module(struct finder *f, struct kmod_module *mod, int depth);
@@ -67,7 +81,7 @@ static int add_module(struct finder *f, struct kmod_module *mod, int depth)
 	const char *path = kmod_module_get_path(mod);
 	int r;
 
-	if (depth > SOFTDEP_DEPTH_MAX || (path && strv_has(&f->u->module_paths, path)))
+	if (depth > SOFTDEP_DEPTH_MAX || (path && strv_has(&f->list, path)))
 		return 0;
 	kmod_module_get_softdeps(mod, &pre, &post);
 	deps = kmod_module_get_dependencies(mod);
@@ -261,9 +275,14 @@ int modules_find(struct upgrade *u, struct manifest *m)
 	kmod_load_resources(f.kmod);
 	r = add_network(&f);
 	if (r == 0)
+		r = take_names(&f, &m->network_modules, &m->n_network_modules);
+	if (r == 0)
 		r = add_file_systems(&f);
 	if (r == 0)
 		r = add_congestion(&f);
+	if (r == 0)
+		r = take_names(&f, &m->modules, &m->n_modules);
+	strv_done(&f.list);
 	kmod_unref(f.kmod);
 	return r;
 }

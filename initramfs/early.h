@@ -31,6 +31,7 @@
 
 struct netlock;
 struct early_pmem;
+struct early_job;
 
 /* What we look for in /proc/cmdline. Strings are heap, NULL when absent. */
 struct early_cmdline {
@@ -51,8 +52,11 @@ struct early {
 	struct early_pmem *pmem;	/* or the memory they are in */
 	int uevent_fd;
 	int log_fd;
-	struct netlock *lock;
+	struct early_lane *network;	/* own: brings the network up and holds its lock */
+	struct netlock *lock;		/* the process that has it: initrd, or the lane */
 	bool unlocked;			/* the network, and for good */
+	struct early_job *jobs;		/* restoring processes, from "restorers" on */
+	size_t n_jobs;
 	uint64_t begin_usec;		/* CLOCK_BOOTTIME of our own start */
 	struct early_mark {		/* phases so far, in CLOCK_BOOTTIME: it is never set */
 		const char *name;
@@ -60,6 +64,15 @@ struct early {
 	} marks[EARLY_MARKS_MAX];
 	size_t n_marks;
 };
+
+/* One row of the tables in early_main.c. */
+struct early_phase {
+	const char *name;		/* for the log and the report */
+	int (*run)(struct early *e);	/* an error: nothing can be restored any more */
+	unsigned int flags;		/* early_main.c's */
+};
+/* Runs it, with its times into e->marks, its first error into e->reason. */
+int early_run_phase(struct early *e, const struct early_phase *p);
 
 /* early_log.c: the log and the console. */
 int early_log_open(struct early *e);
@@ -89,7 +102,9 @@ struct clock_choice clock_choose(const struct manifest_clock *saved, int64_t now
 int early_clock(struct early *e);
 
 /* early_mount.c */
+/* What every phase needs; then, while devices appear, what restored trees do. */
 int early_mount_api(struct early *e);
+int early_mount_more_api(struct early *e);
 int early_mount_root(struct early *e);
 int early_mount_others(struct early *e);
 int early_enter_root(struct early *e);
@@ -117,8 +132,18 @@ struct fs_id {
 #define FS_PROBE_BYTES	(66u << 10)	/* this much of the device's beginning is looked at */
 int fs_probe(const uint8_t *data, size_t bytes, struct fs_id *ret) _must_check_;
 
+/* early_lane.c: phases beside the others, in a process that then waits to be ended. */
+struct early_lane;
+int early_lane_begin(struct early *e, const struct early_phase *phases, size_t n,
+		     struct early_lane **ret) _must_check_;
+/* Waits for its phases; their times are added to e->marks. The first error, said as ours. */
+int early_lane_join(struct early *e, struct early_lane *l) _must_check_;
+/* Its descriptors go with it. Frees it. */
+void early_lane_end(struct early_lane *l);
+
 /* early_modules.c */
 int early_modules(struct early *e);
+int early_network_modules(struct early *e);
 int early_sysctls(struct early *e);
 int early_sysctls_again(struct early *e);
 
@@ -146,7 +171,10 @@ int early_cgroup_enter(const char *dir) _must_check_;
 int early_cgroup_kill(const char *dir) _must_check_;
 
 /* early_restore.c */
+int early_restore_begin(struct early *e);
 int early_restore(struct early *e);
+/* Ends what was begun and will not be restored. */
+void early_restore_abandon(struct early *e);
 /* How long one of these may last. */
 uint64_t early_restore_usec(const struct manifest_unit *u);
 

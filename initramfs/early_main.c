@@ -21,11 +21,25 @@ enum {
 	FATAL = 8,			/* no machine without it */
 };
 
-static const struct early_phase {
-	const char *name;
-	int (*run)(struct early *e);
-	unsigned int flags;
-} phases[] = {
+/* Beside the disks' ones; the process that runs them holds the lock until "network unlock". */
+static const struct early_phase network_phases[] = {
+	{ "network modules",	early_network_modules,	OWN },
+	/* An interface that is up for one packet may send one reset. */
+	{ "network lock",	early_net_lock,		OWN },
+	{ "network",		early_net_configure,	OWN },
+};
+
+static int network_begin(struct early *e)
+{
+	return early_lane_begin(e, network_phases, ARRAY_SIZE(network_phases), &e->network);
+}
+
+static int network_join(struct early *e)
+{
+	return early_lane_join(e, e->network);
+}
+
+static const struct early_phase phases[] = {
 	/* Nothing works without /proc, /dev and /run, not even a message. */
 	{ "kernel filesystems", early_mount_api,	OWN | ALWAYS },
 	{ "log",		early_log_open,		BOTH | ALWAYS },
@@ -33,12 +47,18 @@ static const struct early_phase {
 	/* Loading modules starts kernel threads: the saved ids are taken first. */
 	{ "PID fence",		early_fence,		BOTH },
 	{ "clock",		early_clock,		BOTH },
-	{ "modules",		early_modules,		OWN | ALWAYS },
 	{ "sysctls",		early_sysctls,		BOTH },
-	/* An interface that is up for one packet may send one reset. */
-	{ "network lock",	early_net_lock,		BOTH },
-	{ "network",		early_net_configure,	BOTH },
+	{ "network process",	network_begin,		OWN },
+	{ "more kernel filesystems",
+				early_mount_more_api,	OWN | ALWAYS },
+	/* They check their images while devices appear. */
+	{ "restorers",		early_restore_begin,	BOTH },
+	{ "modules",		early_modules,		OWN | ALWAYS },
+	{ "network lock",	early_net_lock,		INITRD },
+	{ "network",		early_net_configure,	INITRD },
 	{ "root filesystem",	early_mount_root,	BOTH | ALWAYS | FATAL },
+	/* Before the next row: it has the initramfs' /proc and modules. */
+	{ "wait for network",	network_join,		OWN },
 	/* Before the trees: their mount namespaces are built from "/". */
 	{ "enter root",		early_enter_root,	BOTH | ALWAYS | FATAL },
 	{ "filesystems",	early_mount_others,	BOTH },
@@ -70,23 +90,8 @@ static void read_cmdline(struct early *e)
 
 static void run_phase(struct early *e, const struct early_phase *p)
 {
-	uint64_t begin = clock_usec(CLOCK_BOOTTIME);
-	int r;
-
-	/* The first error of this phase is its reason, not one that an earlier phase got over. */
-	log_init(LOGLEVEL_INFO, e->log_fd);
-	r = p->run(e);
-	log_info("phase %s: %s in %.3f s", p->name, r < 0 ? "failed" : "done",
-		 (clock_usec(CLOCK_BOOTTIME) - begin) / 1e6);
-	if (e->n_marks < EARLY_MARKS_MAX)
-		e->marks[e->n_marks++] = (struct early_mark){
-			p->name, begin, clock_usec(CLOCK_BOOTTIME)
-		};
-	if (r >= 0)
+	if (early_run_phase(e, p) >= 0)
 		return;
-	if (!*e->reason)
-		snprintf(e->reason, sizeof(e->reason), "%s: %s", p->name,
-			 *log_first_error() ? log_first_error() : strerror(-r));
 	early_say("%s failed: %s", p->name, e->reason);
 	if ((p->flags & FATAL) && !e->initrd)
 		early_die(e, e->reason);

@@ -71,20 +71,33 @@ static int load_blindly(void)
 	return r;
 }
 
-int early_modules(struct early *e)
+static void load_all(char *const *modules, size_t n)
 {
-	const struct manifest *m = e->manifest;
-
-	if (!m)
-		return load_blindly();
 	/* One that fails may not be needed after all: what depends on it will say so. */
-	for (size_t i = 0; i < m->n_modules; i++) {
-		const char *base = strrchr(m->modules[i], '/');
-		int r = load(base ? base + 1 : m->modules[i]);
+	for (size_t i = 0; i < n; i++) {
+		const char *base = strrchr(modules[i], '/');
+		int r = load(base ? base + 1 : modules[i]);
 
 		if (r < 0)
-			log_err(r, "cannot load module %s", m->modules[i]);
+			log_err(r, "cannot load module %s", modules[i]);
 	}
+}
+
+int early_modules(struct early *e)
+{
+	if (!e->manifest)
+		return load_blindly();
+	load_all(e->manifest->modules, e->manifest->n_modules);
+	return 0;
+}
+
+/*
+ * Beside the others. What both lists name is loaded by one of the two processes; the kernel lets
+ * the other wait until it is there (finit_module(2), EEXIST).
+ */
+int early_network_modules(struct early *e)
+{
+	load_all(e->manifest->network_modules, e->manifest->n_network_modules);
 	return 0;
 }
 

@@ -29,6 +29,7 @@ static const struct api_mount {
 	{ "/sys", "sysfs", NULL, NO_ALL, false },
 	{ "/run", "tmpfs", "mode=755,size=20%,nr_inodes=800k",
 	  MS_NOSUID | MS_NODEV | MS_STRICTATIME, false },
+}, more_api_mounts[] = {
 	{ "/sys/fs/cgroup", "cgroup2", "nsdelegate,memory_recursiveprot", NO_ALL, false },
 	{ "/dev/shm", "tmpfs", "mode=1777", MS_NOSUID | MS_NODEV | MS_STRICTATIME, false },
 	{ "/dev/pts", "devpts", "mode=620,gid=5", MS_NOSUID | MS_NOEXEC, false },
@@ -62,13 +63,12 @@ static bool is_mount_point(const char *path)
 	       (sx.stx_attributes & STATX_ATTR_MOUNT_ROOT);
 }
 
-int early_mount_api(struct early *e)
+static int mount_all(const struct api_mount *mounts, size_t n)
 {
 	int bad = 0;
 
-	umask(022);
-	for (size_t i = 0; i < ARRAY_SIZE(api_mounts); i++) {
-		const struct api_mount *a = &api_mounts[i];
+	for (size_t i = 0; i < n; i++) {
+		const struct api_mount *a = &mounts[i];
 
 		if (is_mount_point(a->target))
 			continue;
@@ -78,10 +78,21 @@ int early_mount_api(struct early *e)
 		if (mount(a->type, a->target, a->type, a->flags, a->options) < 0 && !a->optional)
 			bad = log_err(neg_errno(), "cannot mount %s on %s", a->type, a->target);
 	}
+	return bad;
+}
+
+int early_mount_api(struct early *e)
+{
+	umask(022);
 	e->uevent_fd = uevent_open();
 	if (e->uevent_fd < 0)
 		log_err(e->uevent_fd, "no uevents, devices are looked for now and then");
-	return bad;
+	return mount_all(api_mounts, ARRAY_SIZE(api_mounts));
+}
+
+int early_mount_more_api(struct early *e _unused_)
+{
+	return mount_all(more_api_mounts, ARRAY_SIZE(more_api_mounts));
 }
 
 static int mount_device(struct early *e, const struct manifest_mount *m, const char *target)

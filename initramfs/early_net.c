@@ -4,7 +4,8 @@
  * with a reset. Then names, addresses and routes as they were; unlocked when all trees are
  * back or given up.
  *
- * In the distribution's initramfs the lock is held by the guard (early_guard.c).
+ * The lock is held by a process of its own: in our own initramfs the one that runs all this
+ * (early_lane.c), in the distribution's the guard (early_guard.c).
  */
 #include "initramfs/early_net.h"
 
@@ -142,8 +143,9 @@ int early_net_unlock(struct early *e)
 	if (e->unlocked)
 		return 0;
 	e->unlocked = true;
+	if (e->network)
+		early_lane_end(take_ptr(e->network));
 	if (e->lock)
-		netlock_close(e->lock);
-	e->lock = NULL;
+		netlock_close(take_ptr(e->lock));
 	return e->initrd ? early_guard_stop() : 0;
 }

@@ -248,6 +248,13 @@ static void add_phase(struct manifest *m, const char *name, uint64_t begin, uint
  * For the report, in wall-clock time as it is right now: the jump itself, the kernel (and what
  * the distribution's initramfs did), then ours.
  */
+static int by_begin(const void *a, const void *b)
+{
+	const struct early_mark *x = a, *y = b;
+
+	return (x->begin_usec > y->begin_usec) - (x->begin_usec < y->begin_usec);
+}
+
 static void add_phases(struct early *e)
 {
 	uint64_t boot = clock_usec(CLOCK_REALTIME) - clock_usec(CLOCK_BOOTTIME);
@@ -255,6 +262,7 @@ static void add_phases(struct early *e)
 
 	add_phase(m, "jump", m->clock.realtime_nsec / 1000, boot);
 	add_phase(m, e->initrd ? "kernel and initramfs" : "kernel", boot, boot + e->begin_usec);
+	qsort(e->marks, e->n_marks, sizeof(*e->marks), by_begin);
 	for (size_t i = 0; i < e->n_marks; i++)
 		add_phase(m, e->marks[i].name, boot + e->marks[i].begin_usec,
 			  boot + e->marks[i].end_usec);
@@ -269,6 +277,7 @@ int early_outcome(struct early *e)
 		early_say("nothing restored: %s", e->reason);
 		return 0;
 	}
+	early_restore_abandon(e);
 	for (size_t i = 0; i < m->n_units; i++)
 		settle_unit(e, &m->units[i]);
 	add_phases(e);

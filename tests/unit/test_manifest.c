@@ -71,8 +71,10 @@ static void fill_machine(struct manifest *m)
 	NEW_ARRAY(m->routes, m->n_routes, 1);
 	m->routes[0].dst = dup_or_die("default");
 	m->routes[0].dev = dup_or_die("ens6");
+	NEW_ARRAY(m->network_modules, m->n_network_modules, 1);
+	m->network_modules[0] = dup_or_die("virtio_net.ko.xz");
 	NEW_ARRAY(m->modules, m->n_modules, 1);
-	m->modules[0] = dup_or_die("virtio_net.ko.xz");
+	m->modules[0] = dup_or_die("virtio_blk.ko.xz");
 	NEW_ARRAY(m->ranges, m->n_ranges, 1);
 	m->ranges[0].addr = 0xffffffff00000000;
 }

@@ -99,7 +99,9 @@ def manifest(units, images, vm, modules, links, routes, clock, root):
         "units": [unit_manifest(u, images) for u in units],
         "mounts": [{"source": root, "target": "/", "fstype": "ext4",
                     "options": "", "flags": 1 << 10}],
-        "links": links, "routes": routes, "modules": modules,
+        "links": links, "routes": routes,
+        # Each process loads all of them, as with modules that disks and network share.
+        "network_modules": modules, "modules": modules,
         "sysctls": ["net.ipv4.tcp_timestamps=1", "kernel.no.such.thing=1"], "phases": [],
         "warnings": [],
     }

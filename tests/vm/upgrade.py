@@ -252,7 +252,8 @@ class Upgrade:
             if p["begin_usec"] - at > 50_000:
                 rows.append(("kernel to kernel" if at > begin else "(freezing)",
                              (p["begin_usec"] - at) / 1e6))
-            rows.append((p["name"], (min(p["end_usec"], end) - max(p["begin_usec"], at)) / 1e6))
+            # What runs beside another counts only where it is longer.
+            rows.append((p["name"], max(0, min(p["end_usec"], end) - max(p["begin_usec"], at)) / 1e6))
             at = max(at, p["end_usec"])
         if end - at > 50_000:
             rows.append(("(until the last tree runs)", (end - at) / 1e6))
