@@ -1,4 +1,5 @@
 #include <linux/btf.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "kernel/btf.h"
@@ -103,9 +104,16 @@ int btf_find(const struct btf *b, unsigned int kind, const char *name)
 	return -ENOENT;
 }
 
-static int member_in(const struct btf *b, uint32_t id, const char *name, unsigned int depth)
+/* Of "one.of.it" the first part: is it this name? */
+static bool is_first(const char *path, size_t bytes, const char *name)
+{
+	return !strncmp(path, name, bytes) && !name[bytes];
+}
+
+static int member_in(const struct btf *b, uint32_t id, const char *path, unsigned int depth)
 {
 	const struct btf_type *t = type_at(b, id);
+	size_t bytes = strcspn(path, ".");
 	const struct btf_member *m;
 	unsigned int kind = t ? BTF_INFO_KIND(t->info) : BTF_KIND_UNKN;
 
@@ -115,15 +123,19 @@ static int member_in(const struct btf *b, uint32_t id, const char *name, unsigne
 	for (unsigned int i = 0; i < BTF_INFO_VLEN(t->info); i++, m++) {
 		uint32_t bits = BTF_INFO_KFLAG(t->info) ? BTF_MEMBER_BIT_OFFSET(m->offset) :
 							  m->offset;
+		const char *rest = path;
 		int r;
 
 		if (m->name_off >= b->strings_bytes)
 			return -EBADMSG;
-		if (!strcmp(b->strings + m->name_off, name))
-			return bits % 8 ? -ENOENT : (int)(bits / 8);
-		if (b->strings[m->name_off])
+		if (is_first(path, bytes, b->strings + m->name_off)) {
+			if (!path[bytes])
+				return bits % 8 ? -ENOENT : (int)(bits / 8);
+			rest = path + bytes + 1;
+		} else if (b->strings[m->name_off]) {
 			continue;
-		r = member_in(b, m->type, name, depth + 1);
+		}
+		r = member_in(b, m->type, rest, depth + 1);
 		if (r != -ENOENT)
 			return r < 0 ? r : r + (int)(bits / 8);
 	}

@@ -23,7 +23,10 @@ int btf_parse(const void *data, size_t bytes, struct btf *ret) _must_check_;
 void btf_done(struct btf *b);
 /* The first type of this kind (BTF_KIND_*) and name: its id, or -ENOENT. */
 int btf_find(const struct btf *b, unsigned int kind, const char *name) _must_check_;
-/* Byte offset of a member, also inside anonymous structures; -ENOENT. No bit fields. */
+/*
+ * Byte offset of a member, also inside anonymous structures, or of a member's member ("one.of.it");
+ * -ENOENT. No bit fields.
+ */
 int btf_member(const struct btf *b, const char *structure, const char *member) _must_check_;
 
 #endif

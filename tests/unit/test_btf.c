@@ -101,8 +101,8 @@ TEST("BTF cut or damaged anywhere is refused or read within its bounds")
 TEST("the running kernel's own structures are read: a task's id, and every processor's memory")
 {
 	_cleanup_peek_ struct peek *pk = NULL;
-	uint64_t task, pid, tgid, at, name[2];
-	char own[16] = "";
+	uint64_t task, pid, tgid, at, name[2], fn;
+	char own[16] = "", symbol[32];
 	unsigned int n = 0;
 	struct utsname u;
 	int r = peek_open(&pk);
@@ -126,6 +126,10 @@ TEST("the running kernel's own structures are read: a task's id, and every proce
 	ASSERT(tgid && tgid == pid);
 	ASSERT_EQ(peek_member(pk, task, "task_struct", "no such member", 4, &pid), -ENODATA);
 	ASSERT(peek_word(pk, 8, &at) < 0);
+	/* Every thread begins with this one, and nothing has interrupted a wait of ours. */
+	ASSERT_OK(peek_member(pk, task, "task_struct", "restart_block.fn", 8, &fn));
+	ASSERT_OK(peek_symbol(pk, fn, symbol, sizeof(symbol)));
+	ASSERT_STREQ(symbol, "do_no_restart_syscall");
 	while (!peek_percpu(pk, 0x1000, n, &at))
 		n++;
 	ASSERT(n >= (unsigned int)sysconf(_SC_NPROCESSORS_ONLN));
