@@ -38,6 +38,15 @@ void cr_track_free(struct cr_track *t);
 int cr_track_send(const struct cr_track *t, int sock);
 int cr_track_receive(int sock, struct cr_track **ret);
 
+/*
+ * The kernel's own structures, which tell what no file of it does (by BPF). To find one's way in them takes
+ * milliseconds. A dump does that before it stops the tree; who has the tree stopped before hands it
+ * one. NULL: this kernel, or our rights, do not allow it. To be used by forked children, too.
+ */
+struct peek;
+struct peek *cr_peek_new(void);
+void cr_peek_free(struct peek *pk);
+
 struct cr_external {
 	const char *key;	/* "unix[1234]", "mnt[/path]:cookie", "file[4:5f]" ... */
 	int fd;			/* --inherit-fd, else -1 */
@@ -92,6 +101,7 @@ struct cr_opts {
 	const char *parent_dir;
 	bool track_mem;			/* dump: the next one will refer to this one */
 	struct cr_track *track;		/* borrowed; NULL: soft-dirty bits */
+	struct peek *peek;		/* dump; borrowed; NULL: one of its own */
 	/* Dump: pages of the parents that are saved anew are punched out there; restore: all used ones. */
 	bool auto_dedup;
 	const struct cr_external *externals;

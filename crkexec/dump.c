@@ -39,6 +39,7 @@ static int dump_into(struct upgrade *u, size_t i, struct manifest_unit *mu, cons
 	r = u->store.ops->tree_open(&u->store, i, pd ? ROOM_REST : ROOM_ALL, &images);
 	if (r == 0) {
 		setup.opts.store = images;
+		setup.opts.peek = u->peek;
 		if (pd) {
 			setup.opts.track = pd->track;
 			image_store_set_parent(images, pd->images);

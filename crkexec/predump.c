@@ -78,6 +78,8 @@ int upgrade_pre_dump(void *arg)
 	struct upgrade *u = arg;
 	const struct store_ops *ops = u->store.ops;
 
+	/* The dumps find the trees stopped: what costs them milliseconds is done now. */
+	u->peek = cr_peek_new();
 	for (size_t i = 0; i < u->n_units; i++) {
 		int r;
 
@@ -106,6 +108,8 @@ void pre_dumps_done(struct upgrade *u)
 	free(u->pre_dumps);
 	u->pre_dumps = NULL;
 	u->n_pre_dumps = 0;
+	cr_peek_free(u->peek);
+	u->peek = NULL;
 }
 
 int upgrade_unpre_dump(void *arg)

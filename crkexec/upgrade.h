@@ -64,6 +64,7 @@ struct upgrade {
 	struct pre_dump *pre_dumps;	/* predump.h */
 	size_t n_pre_dumps;
 	uint64_t pre_dump_bytes;	/* copied before the freeze */
+	struct peek *peek;		/* cr.h: for the dumps, got before the freeze; NULL: none */
 	off_t marks[N_MARKS];
 	uint64_t phase_begin_usec;	/* CLOCK_REALTIME */
 	const char *phase;		/* the present one's name */

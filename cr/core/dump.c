@@ -292,6 +292,7 @@ int dump_init(struct dump_ctx *ctx, const struct cr_opts *opts)
 	arena_init(&ctx->arena);
 	ctx->opts = opts;
 	ctx->store = opts->store;
+	ctx->peek = opts->peek;
 	ctx->inventory = ARENA_MSG(&ctx->arena, InventoryEntry, inventory_entry);
 	return ctx->inventory ? 0 : -ENOMEM;
 }
@@ -304,11 +305,21 @@ int dump_peek(struct dump_ctx *ctx, struct peek **ret)
 	return r;
 }
 
+/* Threads' time-outs ask for it. To find one's way in the kernel takes milliseconds: while the tree runs. */
+static void peek_early(struct dump_ctx *ctx)
+{
+	struct peek *pk;
+
+	if (dump_peek(ctx, &pk) < 0)
+		log_debug("this kernel's structures cannot be read");
+}
+
 void dump_done(struct dump_ctx *ctx)
 {
 	for (size_t i = 0; i < ctx->n_procs; i++)
 		mem_runs_done(&ctx->procs[i]->runs);
-	peek_close(ctx->peek);
+	if (ctx->opts && ctx->peek != ctx->opts->peek)
+		peek_close(ctx->peek);
 	ns_dump_done(ctx);
 	map_done(&ctx->procs_by_pid);
 	map_done(&ctx->files_by_key);
@@ -353,6 +364,8 @@ static int dump_or_check(const struct cr_opts *opts, bool check, struct cr_stats
 		r = mem_track_check(&ctx);
 	if (r >= 0 && !check)
 		r = dump_begin_images(&ctx);
+	if (r >= 0 && !check)
+		peek_early(&ctx);
 	if (r >= 0)
 		r = dump_run(&ctx, check);
 	if (r >= 0)
@@ -377,6 +390,18 @@ static int dump_or_check(const struct cr_opts *opts, bool check, struct cr_stats
 		*ret_stats = ctx.stats;
 	dump_done(&ctx);
 	return r;
+}
+
+struct peek *cr_peek_new(void)
+{
+	struct peek *pk;
+
+	return peek_open(&pk) < 0 ? NULL : pk;
+}
+
+void cr_peek_free(struct peek *pk)
+{
+	peek_close(pk);
 }
 
 int cr_dump(const struct cr_opts *opts, struct cr_stats *ret_stats)

@@ -113,7 +113,8 @@ struct dump_ctx {
 	bool tracking_begun;		/* by this dump: a failure now spoils the chain */
 	uint64_t frozen_since_usec;	/* CLOCK_MONOTONIC */
 	uint64_t uptime_usec;		/* CLOCK_BOOTTIME, when the tree stood */
-	struct peek *peek;		/* dump_peek() */
+	struct peek *peek;		/* dump_peek(); borrowed, if it is opts->peek */
+	bool timeouts_lost;		/* task/timeout.c has said so */
 	struct cr_stats stats;
 	uint32_t next_file_id, next_pages_id, next_ghost_id;
 	bool mntns_dumped;		/* reg_file_entry.mnt_id is meaningful */

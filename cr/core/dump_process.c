@@ -154,7 +154,9 @@ static int process_dump_state(struct dump_ctx *ctx, struct dump_process *p)
 	if (!part_mm(ctx, p))
 		return -ENOMEM;
 	for (size_t i = 0; i < p->n_threads; i++) {
-		r = thread_settle(ctx, p, &p->threads[i]);
+		r = timeout_dump(ctx, &p->threads[i]);
+		if (r >= 0)
+			r = thread_settle(ctx, p, &p->threads[i]);
 		if (r < 0)
 			return r;
 		p->threads[i].core->thread_core = part_thread_core(ctx, &p->threads[i]);

@@ -31,6 +31,8 @@ struct late_fown;
 struct restore_thread {
 	struct task task;
 	CoreEntry *core;
+	int64_t result;			/* task/timeout.c: of the call that it waits in, made again */
+	bool has_result;
 };
 
 struct restore_process {

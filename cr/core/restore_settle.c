@@ -263,7 +263,10 @@ int restore_registers(struct restore_ctx *ctx)
 		LOG_SCOPE("process %u", p->pst->pid);
 		if (!p->alive)
 			continue;
-		r = zone_unmap(p);
+		for (size_t k = p->main_ended; r >= 0 && k < p->n_threads; k++)
+			r = timeout_restore(ctx, &p->threads[k]);
+		if (r >= 0)
+			r = zone_unmap(p);
 		for (size_t k = p->main_ended; r >= 0 && k < p->n_threads; k++) {
 			const CoreEntry *core = p->threads[k].core;
 			uint64_t mask = k ? core->thread_core->blk_sigset : core->tc->blk_sigset;

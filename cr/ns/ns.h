@@ -59,6 +59,12 @@ bool ns_dump_has_ipcns(struct dump_ctx *ctx);
  * is that of all their files. -ENOENT: this kernel has none. Silent.
  */
 int ns_dump_open_mqueues(struct dump_ctx *ctx, int *ret_fd) _must_check_;
+/*
+ * A moment of the kernel's own clock (MONOTONIC, BOOTTIME; REALTIME), as the tree sees it, and what is left
+ * until then. After ns_dump_collect().
+ */
+int ns_dump_end(struct dump_ctx *ctx, clockid_t clock, uint64_t nsec, uint64_t *ret_nsec,
+		uint64_t *ret_left_nsec) _must_check_;
 /* Writes userns, utsns, timens, mountpoints, tmpfs-dev images. */
 int ns_dump_all(struct dump_ctx *ctx) _must_check_;
 void ns_dump_done(struct dump_ctx *ctx);
@@ -165,6 +171,11 @@ int ns_restore_clock(struct restore_ctx *ctx, clockid_t clock, int64_t *ret_nsec
  * what the restore has taken so far.
  */
 uint64_t ns_restore_elapsed(struct restore_ctx *ctx);
+/*
+ * Until that moment of the tree's clock; where the clock does not go on from the images' reading, what
+ * was left at the dump without the time that has passed.
+ */
+uint64_t ns_restore_left(struct restore_ctx *ctx, clockid_t clock, uint64_t end_nsec, uint64_t left_nsec);
 /* The tree has a user namespace of its own. */
 bool ns_restore_has_userns(struct restore_ctx *ctx);
 /* The root task gets a namespace of its own, as it had. */

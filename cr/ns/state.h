@@ -48,12 +48,18 @@ static inline uint64_t ns_key(enum ns_type type, uint64_t inode)
 	return (uint64_t)type << 56 ^ inode;
 }
 
+struct clocks {
+	int64_t monotonic_nsec, boottime_nsec;
+};
+
 struct ns_dump {
 	struct mount_table host;
 	bool *host_visible;		/* not covered by another mount */
 	struct dump_mntns *mntns;
 	size_t n_mntns;
 	UsernsEntry *userns;		/* NULL: no user namespace of its own */
+	bool clocks_read;
+	struct clocks tree_ahead, own_ahead;	/* of the initial time namespace's */
 	struct map copies;		/* fd + 1 of detached copies, by mount id */
 	char *filter_rules;		/* netns_filter.c; NULL: there are none */
 };

@@ -17,21 +17,18 @@
 #include <time.h>
 
 #include "ns/state.h"
+#include "util/timer.h"
 
-#define NSEC_PER_SEC 1000000000ll
+#define SECOND ((int64_t)NSEC_PER_SEC)
 /* Of an image's clock reading; a century, far below where the kernel refuses. */
 #define READING_MAX_SEC (100ull * 366 * 86400)
-
-struct clocks {
-	int64_t monotonic_nsec, boottime_nsec;
-};
 
 static int64_t clock_nsec(clockid_t id)
 {
 	struct timespec ts;
 
 	clock_gettime(id, &ts);
-	return (int64_t)ts.tv_sec * NSEC_PER_SEC + ts.tv_nsec;
+	return (int64_t)ts.tv_sec * SECOND + ts.tv_nsec;
 }
 
 /* "monotonic 1 500000000\nboottime -1 0": blanks vary, the first column may be a number. */
@@ -53,23 +50,26 @@ static int read_offsets(int proc_fd, struct clocks *ret)
 		if (sscanf(line, "%15s %" SCNd64 " %" SCNd64, name, &sec, &nsec) != 3)
 			return -EBADMSG;
 		if (!strcmp(name, "monotonic") || !strcmp(name, "1"))
-			ret->monotonic_nsec = sec * NSEC_PER_SEC + nsec;
+			ret->monotonic_nsec = sec * SECOND + nsec;
 		else if (!strcmp(name, "boottime") || !strcmp(name, "7"))
-			ret->boottime_nsec = sec * NSEC_PER_SEC + nsec;
+			ret->boottime_nsec = sec * SECOND + nsec;
 	}
 	return 0;
+}
+
+static int read_own_offsets(struct clocks *ret)
+{
+	_cleanup_close_ int self = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	return self < 0 ? neg_errno() : read_offsets(self, ret);
 }
 
 /* Our clocks without our own offsets. */
 static int initial_clocks(struct clocks *ret)
 {
-	_cleanup_close_ int self = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	struct clocks ours;
-	int r;
+	int r = read_own_offsets(&ours);
 
-	if (self < 0)
-		return neg_errno();
-	r = read_offsets(self, &ours);
 	if (r < 0)
 		return r;
 	ret->monotonic_nsec = clock_nsec(CLOCK_MONOTONIC) - ours.monotonic_nsec;
@@ -90,30 +90,59 @@ int timens_dump(struct dump_ctx *ctx, struct dump_process *root, uint32_t id)
 		return log_err(r, "cannot read the clocks of %d", root->pid);
 	now.monotonic_nsec += offsets.monotonic_nsec;
 	now.boottime_nsec += offsets.boottime_nsec;
-	monotonic.tv_sec = (uint64_t)(now.monotonic_nsec / NSEC_PER_SEC);
-	monotonic.tv_nsec = (uint64_t)(now.monotonic_nsec % NSEC_PER_SEC);
-	boottime.tv_sec = (uint64_t)(now.boottime_nsec / NSEC_PER_SEC);
-	boottime.tv_nsec = (uint64_t)(now.boottime_nsec % NSEC_PER_SEC);
+	monotonic.tv_sec = (uint64_t)(now.monotonic_nsec / SECOND);
+	monotonic.tv_nsec = (uint64_t)(now.monotonic_nsec % SECOND);
+	boottime.tv_sec = (uint64_t)(now.boottime_nsec / SECOND);
+	boottime.tv_nsec = (uint64_t)(now.boottime_nsec % SECOND);
 	e.monotonic = &monotonic;
 	e.boottime = &boottime;
 	return image_write_one(ctx->store, &image_timens, &e.base, id);
 }
 
+int ns_dump_end(struct dump_ctx *ctx, clockid_t clock, uint64_t nsec, uint64_t *ret_nsec,
+		uint64_t *ret_left_nsec)
+{
+	struct ns_dump *ns = ctx->ns_state;
+	int64_t tree = 0, own = 0, now;
+	int r = 0;
+
+	if (!ns->clocks_read) {
+		/* All of a tree are in one time namespace: ids.c. */
+		r = read_offsets(ctx->procs[0]->proc_fd, &ns->tree_ahead);
+		if (r >= 0)
+			r = read_own_offsets(&ns->own_ahead);
+		if (r < 0)
+			return log_err(r, "cannot read the clocks of %d", ctx->procs[0]->pid);
+		ns->clocks_read = true;
+	}
+	if (clock == CLOCK_MONOTONIC) {
+		tree = ns->tree_ahead.monotonic_nsec;
+		own = ns->own_ahead.monotonic_nsec;
+	} else if (clock == CLOCK_BOOTTIME) {
+		tree = ns->tree_ahead.boottime_nsec;
+		own = ns->own_ahead.boottime_nsec;
+	}
+	now = clock_nsec(clock) - own;
+	*ret_nsec = timer_sum(tree, nsec);
+	*ret_left_nsec = now < 0 || nsec > (uint64_t)now ? timer_sum(-now, nsec) : 0;
+	return 0;
+}
+
 static int reading(const Timespec *ts, int64_t *ret_nsec)
 {
-	if (ts->tv_sec > READING_MAX_SEC || ts->tv_nsec >= (uint64_t)NSEC_PER_SEC)
+	if (ts->tv_sec > READING_MAX_SEC || ts->tv_nsec >= (uint64_t)SECOND)
 		return -EBADMSG;
-	*ret_nsec = (int64_t)ts->tv_sec * NSEC_PER_SEC + (int64_t)ts->tv_nsec;
+	*ret_nsec = (int64_t)ts->tv_sec * SECOND + (int64_t)ts->tv_nsec;
 	return 0;
 }
 
 /* sec may be negative, nsec never is. */
 static void split_nsec(int64_t v, int64_t *sec, int64_t *nsec)
 {
-	*sec = v / NSEC_PER_SEC;
-	*nsec = v % NSEC_PER_SEC;
+	*sec = v / SECOND;
+	*nsec = v % SECOND;
 	if (*nsec < 0) {
-		*nsec += NSEC_PER_SEC;
+		*nsec += SECOND;
 		(*sec)--;
 	}
 }
@@ -202,6 +231,17 @@ uint64_t ns_restore_elapsed(struct restore_ctx *ctx)
 	if (ns && ns->has_clocks)
 		nsec = clock_nsec(CLOCK_MONOTONIC) + ns->monotonic_ahead_nsec - ns->monotonic_at_dump_nsec;
 	return nsec > 0 ? (uint64_t)nsec : 0;
+}
+
+uint64_t ns_restore_left(struct restore_ctx *ctx, clockid_t clock, uint64_t end_nsec, uint64_t left_nsec)
+{
+	const struct ns_restore *ns = ctx->ns_state;
+	uint64_t elapsed = ns_restore_elapsed(ctx);
+	int64_t now;
+
+	if ((clock != CLOCK_REALTIME && !(ns && ns->has_clocks)) || ns_restore_clock(ctx, clock, &now) < 0)
+		return left_nsec > elapsed ? left_nsec - elapsed : 0;
+	return (int64_t)end_nsec > now ? timer_sum(-now, end_nsec) : 0;
 }
 
 /* Our later children live by our own clocks again. */

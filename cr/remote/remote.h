@@ -209,7 +209,10 @@ bool arch_regs_interrupted_call(const struct user_regs_struct *regs);
 /* Stopped in this call, with this first argument (an int). */
 bool arch_regs_is_call(const struct user_regs_struct *regs, uint64_t nr, uint32_t arg0);
 uint64_t arch_regs_ip(const struct user_regs_struct *regs);
-/* An interrupted call is set back onto its instruction, to be repeated without the kernel. */
-void arch_regs_repeat_call(struct user_regs_struct *regs);
+/*
+ * An interrupted call is set back onto its instruction, to be repeated without the kernel. end_known: how
+ * long a call with a time-out still has is told elsewhere, and its arguments stay.
+ */
+void arch_regs_repeat_call(struct user_regs_struct *regs, bool end_known);
 
 #endif

@@ -156,26 +156,26 @@ void arch_regs_for_syscall(struct user_regs_struct *regs, uint64_t insn, uint64_
 }
 
 /*
- * The kernel keeps a restart block (what is left of a sleep, the end of a poll) that nobody
- * can carry. The call is repeated from its arguments instead: a sleep that reports what is
- * left sleeps just that, poll and futex begin their timeout anew. Only a call that was
- * continued by restart_syscall(2) before has lost its number: it ends with EINTR.
+ * The kernel keeps a restart block (what is left of a sleep, the end of a poll). Where it could not be read
+ * (task/timeout.c) the call is repeated from its arguments: a sleep that reports what is left sleeps just
+ * that, poll and futex begin their timeout anew. Only a call that was continued by
+ * restart_syscall(2) before has lost its number: it ends with EINTR.
  */
-static void restart_block_undo(struct user_regs_struct *regs)
+static void restart_block_undo(struct user_regs_struct *regs, bool end_known)
 {
 	if (regs->orig_rax == SYS_restart_syscall) {
 		regs->rax = (uint64_t)-EINTR;
 		return;
 	}
-	if (regs->orig_rax == SYS_nanosleep && regs->rsi)
+	if (regs->orig_rax == SYS_nanosleep && regs->rsi && !end_known)
 		regs->rdi = regs->rsi;
-	if (regs->orig_rax == SYS_clock_nanosleep && regs->r10)
+	if (regs->orig_rax == SYS_clock_nanosleep && regs->r10 && !end_known)
 		regs->rdx = regs->r10;
 	regs->rax = regs->orig_rax;
 	regs->rip -= 2;
 }
 
-void arch_regs_repeat_call(struct user_regs_struct *regs)
+void arch_regs_repeat_call(struct user_regs_struct *regs, bool end_known)
 {
 	if ((int64_t)regs->orig_rax < 0)
 		return;
@@ -187,7 +187,7 @@ void arch_regs_repeat_call(struct user_regs_struct *regs)
 		regs->rip -= 2;		/* back onto the syscall instruction */
 		break;
 	case K_ERESTART_RESTARTBLOCK:
-		restart_block_undo(regs);
+		restart_block_undo(regs, end_known);
 		break;
 	}
 }
@@ -196,7 +196,12 @@ void arch_orphan_save(struct orphan_save *s, const struct user_regs_struct *regs
 {
 	struct user_regs_struct u = *regs;
 
-	arch_regs_repeat_call(&u);
+	/* In the same task, whose restart block is still there: the kernel's own way to go on. */
+	if ((int64_t)u.orig_rax >= 0 && (int64_t)u.rax == -K_ERESTART_RESTARTBLOCK) {
+		u.rax = SYS_restart_syscall;
+		u.rip -= 2;
+	}
+	arch_regs_repeat_call(&u, true);
 	memset(s, 0, sizeof(*s));
 	s->rflags = u.eflags & ~(uint64_t)EFLAGS_TRAP;
 	s->rsp = u.rsp;

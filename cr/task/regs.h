@@ -33,9 +33,19 @@ int regs_restore(struct restore_thread *th, uint64_t sigmask) _must_check_;
 int restart_hide_interrupt(struct dump_thread *th) _must_check_;
 /*
  * t->regs are an image's; orig_nr its orig_ax. If they stand on the instruction of an
- * interrupted call, they become what the kernel's restart logic expects.
+ * interrupted call, they become what the kernel's restart logic expects. result: what the call has
+ * returned, if it has been made already; or NULL.
  */
-int restart_prepare(struct task *t, uint64_t orig_nr) _must_check_;
+int restart_prepare(struct task *t, uint64_t orig_nr, const int64_t *result) _must_check_;
+
+/*
+ * timeout.c. Before anything runs in the thread: what a call with a time-out is, and when it ends. It may
+ * be that the kernel does not tell: then its arguments tell as much as they do.
+ */
+int timeout_dump(struct dump_ctx *ctx, struct dump_thread *th) _must_check_;
+int timeout_check(const CoreEntry *core) _must_check_;
+/* Begins it again, for the rest of its time: th->result. While the zone is there, after the last batch. */
+int timeout_restore(struct restore_ctx *ctx, struct restore_thread *th) _must_check_;
 
 /*
  * vdso.c. vdso_find(): the [vdso] area of a process; -ENOENT. A thread inside the vDSO would wake up in another kernel's code: it is

@@ -184,20 +184,19 @@ static int fpregs_dump(struct arena *a, pid_t tid, UserX86FpregsEntry **ret)
 	X(cs, cs) X(flags, eflags) X(sp, rsp) X(ss, ss) X(fs_base, fs_base)	\
 	X(gs_base, gs_base) X(ds, ds) X(es, es) X(fs, fs) X(gs, gs)
 
-static int gpregs_dump(struct arena *a, const struct user_regs_struct *regs,
-		       UserX86RegsEntry **ret)
+static int gpregs_dump(struct arena *a, const struct dump_thread *th, UserX86RegsEntry **ret)
 {
 	UserX86RegsEntry *g = ARENA_MSG(a, UserX86RegsEntry, user_x86_regs_entry);
-	struct user_regs_struct u = *regs;
+	struct user_regs_struct u = th->task.regs;
 
 	if (!g)
 		return -ENOMEM;
-	arch_regs_repeat_call(&u);
+	arch_regs_repeat_call(&u, th->core->thread_core && th->core->thread_core->timeout);
 #define X(image, kernel) g->image = u.kernel;
 	EACH_GPREG(X)
 #undef X
 	g->has_mode = true;
-	g->mode = regs->cs == 0x23 ? USER_X86_REGS_MODE__COMPAT : USER_X86_REGS_MODE__NATIVE;
+	g->mode = u.cs == 0x23 ? USER_X86_REGS_MODE__COMPAT : USER_X86_REGS_MODE__NATIVE;
 	*ret = g;
 	return 0;
 }
@@ -234,7 +233,7 @@ int regs_dump(struct dump_ctx *ctx, struct dump_thread *th)
 		return log_obstacle("do not choose the service", "task %d runs 32-bit code",
 				    th->task.tid);
 	th->core->mtype = CORE_ENTRY__MARCH__X86_64;
-	r = gpregs_dump(&ctx->arena, &th->task.regs, &ti->gpregs);
+	r = gpregs_dump(&ctx->arena, th, &ti->gpregs);
 	if (r < 0)
 		return r;
 	r = fpregs_dump(&ctx->arena, th->task.tid, &ti->fpregs);
@@ -278,6 +277,7 @@ int auxv_check(const MmEntry *mm)
 int regs_check(const CoreEntry *core)
 {
 	const ThreadInfoX86 *ti = core->thread_info;
+	int r;
 
 	if (core->mtype != CORE_ENTRY__MARCH__X86_64)
 		return log_fail(-EINVAL, "the image is of another architecture (%d)", core->mtype);
@@ -287,7 +287,8 @@ int regs_check(const CoreEntry *core)
 		return log_fail(-EOPNOTSUPP, "32-bit tasks are not supported");
 	if (ti->fpregs->n_st_space != 32 || ti->fpregs->n_xmm_space != 64)
 		return log_fail(-EBADMSG, "core image with a malformed FPU state");
-	return xstate_check(ti->fpregs->xsave, xstate_here());
+	r = timeout_check(core);
+	return r < 0 ? r : xstate_check(ti->fpregs->xsave, xstate_here());
 }
 
 static void put16(uint8_t *p, uint32_t v)
@@ -373,7 +374,7 @@ int regs_restore(struct restore_thread *th, uint64_t sigmask)
 	/* A call that has ended keeps its result in rax; one to be repeated: restart.c. */
 	regs->orig_rax = (unsigned long long)-1;
 	th->task.sigmask = sigmask;
-	r = restart_prepare(&th->task, g->orig_ax);
+	r = restart_prepare(&th->task, g->orig_ax, th->has_result ? &th->result : NULL);
 	if (r >= 0)
 		r = task_put_regs(&th->task);
 	return r < 0 ? log_err(r, "cannot set the registers of task %d", th->task.tid) : 0;

@@ -97,7 +97,7 @@ static int restart_code(uint64_t nr)
 	return returns_eintr_at_once(nr) ? K_ERESTARTNOHAND : K_ERESTARTSYS;
 }
 
-int restart_prepare(struct task *t, uint64_t orig_nr)
+int restart_prepare(struct task *t, uint64_t orig_nr, const int64_t *result)
 {
 	uint8_t insn[2];
 	int r;
@@ -108,7 +108,7 @@ int restart_prepare(struct task *t, uint64_t orig_nr)
 	if (r < 0 || insn[0] != 0x0f || insn[1] != 0x05)
 		return 0;	/* nothing readable there: the task will say so itself */
 	t->regs.rip += 2;
-	t->regs.rax = (uint64_t)-restart_code(orig_nr);
+	t->regs.rax = result ? (uint64_t)*result : (uint64_t)-restart_code(orig_nr);
 	t->regs.orig_rax = orig_nr;
 	return 0;
 }

@@ -35,6 +35,15 @@ uint64_t timer_nsec(uint64_t sec, uint64_t nsec)
 	return sec * NSEC_PER_SEC + nsec;
 }
 
+uint64_t timer_sum(int64_t now_nsec, uint64_t left_nsec)
+{
+	int64_t sum;
+
+	if (left_nsec > INT64_MAX || __builtin_add_overflow(now_nsec, (int64_t)left_nsec, &sum))
+		return INT64_MAX;
+	return sum < 0 ? 0 : (uint64_t)sum;
+}
+
 struct timespec timer_timespec(uint64_t nsec)
 {
 	return (struct timespec){ (time_t)(nsec / NSEC_PER_SEC), (long)(nsec % NSEC_PER_SEC) };

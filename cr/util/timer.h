@@ -18,6 +18,8 @@ void timer_advance(uint64_t *value_nsec, uint64_t interval_nsec, uint64_t *ticks
 
 /* Saturates where the kernel does: a timer that far away never runs out. */
 uint64_t timer_nsec(uint64_t sec, uint64_t nsec);
+/* Of a clock's reading and a duration; 0 if it is before the clock's begin. */
+uint64_t timer_sum(int64_t now_nsec, uint64_t left_nsec);
 struct timespec timer_timespec(uint64_t nsec);
 
 #endif

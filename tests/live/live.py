@@ -67,10 +67,10 @@ def wait_in_call(pid, nr):
     wait_for(lambda: Path(f"/proc/{pid}/syscall").read_text().startswith(f"{nr} "), 20, f"{pid} in call {nr}")
 
 
-def kill(pid):
+def kill(pid, sig=signal.SIGKILL):
     """If it is still there."""
     try:
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, sig)
     except ProcessLookupError:
         pass
 

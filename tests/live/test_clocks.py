@@ -1,7 +1,19 @@
-"""Clocks and timers of a tree that was away for a while."""
+"""Clocks, timers and time-outs of a tree that was away for a while."""
+import ctypes
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import pytest
 
-from live import Maker
+from live import CR, Maker, check, cr, cr_check, kill, proc_state, wait_for, wait_gone, wait_in_call
+
+RESTART_SYSCALL = 219
 
 
 @pytest.mark.parametrize("seconds", [7, 1005, 1250])
@@ -13,5 +25,127 @@ def test_timers_show_the_time_that_has_passed(tmp_path, seconds):
         m.reap()
         m.restore("--clock-advance", str(seconds))
         m.verify()
+    finally:
+        m.end()
+
+
+def wait_restarted(m):
+    """Until all its threads are in restart_syscall(2) that can be: /proc tells the number only."""
+    wanted = int(re.search(r"^restarts (\d+)", m.read(), re.M)[1])
+    calls = list(Path(f"/proc/{m.pid}/task").glob("*/syscall"))
+    wait_for(lambda: sum(c.read_text().startswith(f"{RESTART_SYSCALL} ") for c in calls) >= wanted, 20, "restarted calls")
+
+
+def look_before(m, tmp_path):
+    assert cr_check(m.pid)[0] == 0
+    wait_restarted(m)
+    (tmp_path / "before").mkdir()
+    check(cr("pre-dump", tmp_path / "before", "-t", str(m.pid)), "pre-dump")
+    wait_restarted(m)
+
+
+@pytest.mark.may_lack
+@pytest.mark.parametrize("before", [False, True], ids=["the first to interrupt", "checked and pre-dumped"])
+def test_time_outs_go_on_while_the_tree_is_away(tmp_path, before):
+    """1,000 s in three parts. What begins anew takes at least another 399."""
+    m = Maker("timeouts", tmp_path)
+    try:
+        m.start()
+        if before:
+            look_before(m, tmp_path)
+        m.dump()
+        m.reap()
+        m.restore("--clock-advance", "600")
+        wait_restarted(m)
+        m.dump()
+        wait_gone(m.pid)
+        m.restore("--clock-advance", "399")
+        m.verify()
+    finally:
+        m.end()
+
+
+@pytest.mark.may_lack
+def test_a_time_out_that_ran_out_while_the_tree_was_away_ends_at_once(tmp_path):
+    m = Maker("timeouts", tmp_path)
+    try:
+        m.start()
+        m.dump()
+        m.reap()
+        m.restore("--clock-advance", "1050")
+        m.verify()
+    finally:
+        m.end()
+
+
+PTRACE_GETREGS, PTRACE_SETREGS, PTRACE_DETACH, PTRACE_SEIZE, PTRACE_INTERRUPT = 12, 13, 17, 0x4206, 0x4207
+RAX, RIP = 10, 16               # in user_regs_struct
+WALL = 0x40000000               # waitpid(2)'s __WALL
+
+
+def step_back_to_restart(pid):
+    """A stopped process as it stands when it was stopped anew, before it could make its restart_syscall(2)."""
+    def ptrace(request, data=None):
+        assert libc.ptrace(request, pid, None, data) == 0, os.strerror(ctypes.get_errno())
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
+    regs = (ctypes.c_int64 * 27)()
+    ptrace(PTRACE_SEIZE)
+    ptrace(PTRACE_INTERRUPT)
+    os.waitpid(pid, WALL)
+    ptrace(PTRACE_GETREGS, regs)
+    assert regs[RAX] == -516
+    regs[RAX], regs[RIP] = RESTART_SYSCALL, regs[RIP] - 2
+    ptrace(PTRACE_SETREGS, regs)
+    ptrace(PTRACE_DETACH)
+
+
+@pytest.mark.may_lack
+def test_a_call_that_is_just_being_gone_on_with(tmp_path):
+    if not Path("/sys/kernel/btf/vmlinux").exists():
+        pytest.skip("the kernel does not describe itself (CONFIG_DEBUG_INFO_BTF)")
+    out = tmp_path / "out"
+    with open(out, "wb") as f:
+        p = subprocess.Popen([sys.executable, "-c", "import ctypes, os\nos.setsid()\n"
+                              "print('ended', ctypes.CDLL(None).poll(None, 0, 600000), flush=True)"],
+                             stdin=subprocess.DEVNULL, stdout=f, stderr=subprocess.STDOUT)
+    pidfile = tmp_path / "pidfile"
+    try:
+        wait_in_call(p.pid, 7)
+        p.send_signal(signal.SIGSTOP)
+        wait_for(lambda: proc_state(p.pid) == "T", 20, "the stop")
+        step_back_to_restart(p.pid)
+        check(cr("dump", tmp_path, "-t", str(p.pid)), "dump")
+        p.wait()
+        check(cr("restore", tmp_path, "-d", "--pidfile", str(pidfile), "--clock-advance", "599"), "restore")
+        kill(p.pid, signal.SIGCONT)
+        wait_for(lambda: "ended" in out.read_text(), 20, "the call's end")
+        assert out.read_text() == "ended 0\n"
+    finally:
+        kill(p.pid)
+
+
+def seconds_left(m):
+    """Of the time-outs in its images that are not by the clock on the wall."""
+    for core in m.images.glob("core-*.img"):
+        shown = subprocess.run([CR, "show", "--json", core], capture_output=True, text=True, check=True)
+        end = json.loads(shown.stdout)["entries"][0]["thread_core"].get("timeout")
+        if end and end["clock"] != time.CLOCK_REALTIME:
+            yield int(end["left_nsec"]) / 1e9
+
+
+@pytest.mark.may_lack
+def test_what_is_left_counts_where_the_clock_does_not_go_on(tmp_path):
+    m = Maker("timeouts", tmp_path)
+    try:
+        m.start()
+        look_before(m, tmp_path)
+        m.dump()
+        m.reap()
+        m.restore("--no-time-namespace", "--clock-advance", "600")
+        wait_restarted(m)
+        m.dump("--leave-running")
+        left = list(seconds_left(m))
+        assert len(left) == 12 and all(300 < n <= 401 for n in left), left
     finally:
         m.end()

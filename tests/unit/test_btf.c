@@ -61,6 +61,9 @@ TEST("members are found in BTF, also in anonymous structures, bit fields are not
 	ASSERT_EQ(btf_member(&b, "outer", "bits"), -ENOENT);
 	ASSERT_EQ(btf_member(&b, "outer", "d"), -ENOENT);
 	ASSERT_EQ(btf_member(&b, "nobody", "a"), -ENOENT);
+	ASSERT_EQ(btf_member(&b, "outer", "a.b"), -ENOENT);
+	ASSERT_EQ(btf_member(&b, "outer", "a."), -ENOENT);
+	ASSERT_EQ(btf_member(&b, "outer", ".a"), -ENOENT);
 	btf_done(&b);
 }
 
@@ -72,6 +75,23 @@ TEST("an anonymous structure that contains itself is not followed for ever")
 	im.inner_m[1].type = 3;
 	ASSERT_OK(btf_parse(&im, sizeof(im), &b));
 	ASSERT_EQ(btf_member(&b, "outer", "c"), -ENOENT);
+	btf_done(&b);
+}
+
+TEST("members of members are found in BTF, one of itself only as deep as it is written")
+{
+	struct image im = image_make();
+	struct btf b;
+
+	im.outer_m[1].name_off = B;
+	ASSERT_OK(btf_parse(&im, sizeof(im), &b));
+	ASSERT_EQ(btf_member(&b, "outer", "b"), 4);
+	ASSERT_EQ(btf_member(&b, "outer", "b.b"), 4);
+	ASSERT_EQ(btf_member(&b, "outer", "b.c"), 8);
+	ASSERT_EQ(btf_member(&b, "outer", "c"), -ENOENT);
+	im.outer_m[1].type = 4;
+	ASSERT_EQ(btf_member(&b, "outer", "b.b.a"), 8);
+	ASSERT_EQ(btf_member(&b, "outer", "b.b.b.b.b.b.b.b.b.b.b.b.b.b.b.b.b.b.b.b"), -ENOENT);
 	btf_done(&b);
 }
 
