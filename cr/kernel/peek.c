@@ -45,10 +45,11 @@ static int peek_init(struct peek *pk)
 		r = peek_inside(pk, (uint64_t)c.err, "bpf_array", "pptrs", &at);
 	if (r >= 0)
 		r = peek_word(pk, at, &pk->map_ptr);
-	if (r >= 0)
-		r = pk->format_fd = peek_format_make();
-	if (r >= 0)
-		r = pk->symbol_fd = peek_load_symbol(pk->format_fd);
+	/* Most do without names. */
+	if (r >= 0) {
+		pk->format_fd = peek_format_make();
+		pk->symbol_fd = peek_load_symbol(pk->format_fd);
+	}
 	switch (r) {
 	case -EPERM:
 	case -EACCES:
@@ -160,7 +161,7 @@ int peek_task(struct peek *pk, pid_t pid, uint64_t *ret_addr)
 int peek_symbol(struct peek *pk, uint64_t addr, char *name, size_t room)
 {
 	struct peek_call c = { .in = addr };
-	int r = peek_run(pk->symbol_fd, &c);
+	int r = pk->symbol_fd < 0 ? -EOPNOTSUPP : peek_run(pk->symbol_fd, &c);
 
 	if (r < 0 || c.err < 0)
 		return r < 0 ? r : (int)c.err;

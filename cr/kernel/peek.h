@@ -30,7 +30,7 @@ int peek_task(struct peek *pk, pid_t pid, uint64_t *ret_addr) _must_check_;
 int peek_files(struct peek *pk, pid_t pid, uint64_t *ret_table, uint64_t *ret_n) _must_check_;
 /* Kernel address of the struct file behind a descriptor, 0 if there is none of that number. */
 int peek_file(struct peek *pk, pid_t pid, int fd, uint64_t *ret_addr) _must_check_;
-/* Of the function at addr, as far as there is room, 31 characters at most; or a number. */
+/* Of the function at addr, as far as there is room, 31 characters at most; or a number. -EOPNOTSUPP. */
 int peek_symbol(struct peek *pk, uint64_t addr, char *name, size_t room) _must_check_;
 /*
  * Member of the structure at addr: bytes is 1, 4 or 8. It may be a member's member ("one.of.it").

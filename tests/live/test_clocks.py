@@ -66,13 +66,20 @@ def test_time_outs_go_on_while_the_tree_is_away(tmp_path, before):
 
 
 @pytest.mark.may_lack
-def test_a_time_out_that_ran_out_while_the_tree_was_away_ends_at_once(tmp_path):
+@pytest.mark.parametrize("stopped", [False, True], ids=["running", "stopped"])
+def test_a_time_out_that_ran_out_while_the_tree_was_away_ends_at_once(tmp_path, stopped):
     m = Maker("timeouts", tmp_path)
     try:
         m.start()
+        if stopped:
+            os.kill(m.pid, signal.SIGSTOP)
+            wait_for(lambda: proc_state(m.pid) == "T", 20, "the stop")
         m.dump()
         m.reap()
         m.restore("--clock-advance", "1050")
+        if stopped:
+            wait_for(lambda: proc_state(m.pid) == "T", 20, "the stop")
+            os.kill(m.pid, signal.SIGCONT)
         m.verify()
     finally:
         m.end()
