@@ -28,13 +28,14 @@ static int peek_init(struct peek *pk)
 	size_t bytes;
 	int r;
 
-	r = read_file_at(-1, "/sys/kernel/btf/vmlinux", READ_FILE_MAX, &pk->text, &bytes);
-	if (r >= 0)
-		r = btf_parse(pk->text, bytes, &pk->btf);
-	if (r >= 0)
-		r = pk->map_fd = peek_map_make();
+	/* First what tells in microseconds that it is not allowed. */
+	r = pk->map_fd = peek_map_make();
 	if (r >= 0)
 		r = pk->read_fd = peek_load_read();
+	if (r >= 0)
+		r = read_file_at(-1, "/sys/kernel/btf/vmlinux", READ_FILE_MAX, &pk->text, &bytes);
+	if (r >= 0)
+		r = btf_parse(pk->text, bytes, &pk->btf);
 	if (r >= 0)
 		r = pk->task_fd = peek_load_task(&pk->btf);
 	if (r >= 0)
