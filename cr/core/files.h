@@ -95,12 +95,15 @@ int lock_line_parse(const char *line, struct lock_line *ret) _must_check_;
  *   restore_files_begin()	all tasks exist: what they must make themselves
  *   restore_fds_install()	per process, when all tasks exist (pidfds, owners of SIGIO) and
  *				before it enters a user namespace (pidfd_getfd would be refused)
+ *   restore_files_watch()	nothing is opened or made any more: spare ends closed, inotify's
+ *				watches, fanotify's marks
  *   restore_files_finish()	the whole tree stands: timers armed, repair mode left, seals
  *   restore_files_done()	always; closes the engine's descriptors
  */
 int restore_files_load(struct restore_ctx *ctx) _must_check_;
 int restore_files_begin(struct restore_ctx *ctx) _must_check_;
 int restore_fds_install(struct restore_ctx *ctx, struct restore_process *p) _must_check_;
+int restore_files_watch(struct restore_ctx *ctx) _must_check_;
 int restore_files_finish(struct restore_ctx *ctx) _must_check_;
 void restore_files_done(struct restore_ctx *ctx);
 /*

@@ -283,6 +283,25 @@ int restore_fds_install(struct restore_ctx *ctx, struct restore_process *p)
 	return r < 0 ? log_err(r, "cannot install its descriptors") : 0;
 }
 
+int restore_files_watch(struct restore_ctx *ctx)
+{
+	for (size_t i = 0; kinds[i]; i++)
+		if (kinds[i]->settled)
+			kinds[i]->settled(ctx);
+	for (size_t i = 0; i < ctx->n_files; i++) {
+		struct restore_file *f = ctx->files[i];
+		int r;
+
+		if (f->fd < 0 || !f->kind->watch)
+			continue;
+		LOG_SCOPE("file %u (%s)", f->id, f->kind->name);
+		r = f->kind->watch(ctx, f);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 int restore_files_finish(struct restore_ctx *ctx)
 {
 	int late = late_fowns_set(ctx);

@@ -122,6 +122,8 @@ static const struct {
 	/* Clocks tick and privileges go from here on. */
 	{ "late state",		restore_late,		true },
 	{ "System V IPC, last",	ipc_restore_late,	true },
+	/* Nothing of the tree's is opened or made after this; and what fails does so before the unlock. */
+	{ "watches",		restore_files_watch,	true },
 	{ "network unlock",	step_network_unlock,	false },
 	{ "files, last",	restore_files_finish,	true },
 	{ "terminals, last",	tty_restore_last,	true },

@@ -3,8 +3,8 @@
  *
  *   dump     fdinfo: flags, event flags, one line for each mark; what it leaves out (who made the group,
  *            whether it audits, what waits for a verdict) from the kernel's structure (kernel/peek.h)
- *   restore  fanotify_init(), without CAP_SYS_ADMIN if it was made so; the marks come last of all, so
- *            that none of them sees what the restore opens
+ *   restore  fanotify_init(), without CAP_SYS_ADMIN if it was made so; the marks come when
+ *            all files are open, so that none of them sees what the restore opens
  *
  * The trap are marks that ask for permission: while the program is stopped, whoever opens such a file
  * waits for it, the engine too. They are refused before the engine opens anything (fanotify_check()).
@@ -150,7 +150,7 @@ static int fanotify_restore(struct restore_ctx *ctx, struct restore_file *f, int
 	return 0;
 }
 
-static int fanotify_finish(struct restore_ctx *ctx, struct restore_file *f)
+static int fanotify_watch(struct restore_ctx *ctx, struct restore_file *f)
 {
 	return fanotify_marks_add(ctx, f->fe->ffy, f->fd);
 }
@@ -161,5 +161,5 @@ const struct kind kind_fanotify = {
 	.match = fanotify_match,
 	.dump = fanotify_dump,
 	.restore = fanotify_restore,
-	.finish = fanotify_finish,
+	.watch = fanotify_watch,
 };

@@ -149,12 +149,6 @@ static void fifo_close_made(struct restore_ctx *ctx)
 		s->made = NULL;
 }
 
-static int fifo_finish(struct restore_ctx *ctx, struct restore_file *f _unused_)
-{
-	fifo_close_made(ctx);
-	return 0;
-}
-
 static void fifo_restore_done(struct restore_ctx *ctx)
 {
 	struct fifo_state *s = ctx->kind_state[FD_TYPES__FIFO];
@@ -174,6 +168,6 @@ const struct kind kind_fifo = {
 	.dump_done = fifo_dump_done,
 	.prepare = fifo_prepare,
 	.restore = fifo_restore,
-	.finish = fifo_finish,
+	.settled = fifo_close_made,
 	.restore_done = fifo_restore_done,
 };

@@ -2,7 +2,8 @@
  * inotify(7): watches of inodes, each with a number (wd) the program remembers.
  *
  *   dump     fdinfo "inotify wd:" lines; watched.c finds the paths
- *   restore  inotify_init1(), INOTIFY_IOC_SETNEXTWD and inotify_add_watch() per watch
+ *   restore  inotify_init1(); when all files are open, INOTIFY_IOC_SETNEXTWD and inotify_add_watch()
+ *            per watch, or the program would hear of that
  *
  * Events not read yet are lost, with a warning.
  */
@@ -101,6 +102,18 @@ static int next_wd(int fd, uint32_t wd)
 	return errno == ENOTTY && wd <= WD_BY_COUNTING_MAX ? -ENOTTY : neg_errno();
 }
 
+/* IN_IGNORED of watches removed while counting. */
+static int events_discard(int fd)
+{
+	char buf[4096];
+	int bytes;
+
+	while (!ioctl(fd, FIONREAD, &bytes) && bytes > 0)
+		if (read(fd, buf, sizeof(buf)) < 0)
+			return neg_errno();
+	return 0;
+}
+
 static int watch_add(int fd, const char *path, const InotifyWdEntry *w)
 {
 	bool count = false;
@@ -116,7 +129,7 @@ static int watch_add(int fd, const char *path, const InotifyWdEntry *w)
 		if (wd < 0)
 			return neg_errno();
 		if ((uint32_t)wd == w->wd)
-			return 0;
+			return count ? events_discard(fd) : 0;
 		if (inotify_rm_watch(fd, wd) < 0)
 			return neg_errno();
 	} while (count && (uint32_t)wd < w->wd);
@@ -147,30 +160,31 @@ static int by_wd(const void *a, const void *b)
 	return (x->wd > y->wd) - (x->wd < y->wd);
 }
 
-static int inotify_restore(struct restore_ctx *ctx, struct restore_file *f, int *ret_fd)
+static int inotify_restore(struct restore_ctx *ctx _unused_, struct restore_file *f, int *ret_fd)
 {
 	const InotifyFileEntry *e = f->fe->ify;
-	_cleanup_close_ int fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-	char rest[4096];
+	_cleanup_close_ int fd = inotify_init1(IN_CLOEXEC);
 	int r;
 
 	if (fd < 0)
 		return log_err(neg_errno(), "cannot create an inotify");
-	if (e->n_wd)
-		qsort(e->wd, e->n_wd, sizeof(*e->wd), by_wd);
-	for (size_t i = 0; i < e->n_wd; i++) {
-		r = watch_restore(ctx, fd, e->wd[i]);
-		if (r < 0)
-			return r;
-	}
-	/* IN_IGNORED of watches removed while counting. */
-	while (read(fd, rest, sizeof(rest)) > 0)
-		;
 	r = restore_flags_fown(fd, e->flags, e->fown);
 	if (r < 0)
 		return log_err(r, "cannot set flags %o or owner", e->flags);
 	*ret_fd = take_fd(&fd);
 	return 0;
+}
+
+static int inotify_watch(struct restore_ctx *ctx, struct restore_file *f)
+{
+	const InotifyFileEntry *e = f->fe->ify;
+	int r = 0;
+
+	if (e->n_wd)
+		qsort(e->wd, e->n_wd, sizeof(*e->wd), by_wd);
+	for (size_t i = 0; i < e->n_wd && r >= 0; i++)
+		r = watch_restore(ctx, f->fd, e->wd[i]);
+	return r;
 }
 
 const struct kind kind_inotify = {
@@ -179,4 +193,5 @@ const struct kind kind_inotify = {
 	.match = inotify_match,
 	.dump = inotify_dump,
 	.restore = inotify_restore,
+	.watch = inotify_watch,
 };

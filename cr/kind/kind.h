@@ -51,6 +51,16 @@ struct kind {
 	int (*attach)(struct restore_ctx *ctx, struct restore_file *f,
 		      struct restore_process *p, struct batch *b);
 
+	/* All processes have their descriptors: closes what was only needed to make them. Once. Optional. */
+	void (*settled)(struct restore_ctx *ctx);
+
+	/*
+	 * After that of all kinds: what would tell the program of files that the restore opens and makes.
+	 * Works on f->fd. Before the network is unlocked: a restore that fails here can be tried again.
+	 * Optional.
+	 */
+	int (*watch)(struct restore_ctx *ctx, struct restore_file *f);
+
 	/*
 	 * The whole tree stands, right before it runs: arm timers, leave TCP repair mode. Works
 	 * on f->fd. Optional. What is done here is in the blackout's last microseconds.

@@ -6,7 +6,7 @@
  *            ones (opened through /proc: they show O_LARGEFILE) are opened the same way
  *
  * The engine's spare end must be closed before the tree runs, or a reader would never see the
- * end of file: finish() does.
+ * end of file: settled() does.
  */
 #include <fcntl.h>
 #include <poll.h>
@@ -244,17 +244,6 @@ static void pipe_close_spare(struct restore_ctx *ctx)
 		}
 }
 
-static int pipe_finish(struct restore_ctx *ctx, struct restore_file *f _unused_)
-{
-	struct pipe_state *s = ctx->kind_state[FD_TYPES__PIPE];
-
-	/* With the first pipe that comes: all at once. */
-	if (s->made)
-		pipe_close_spare(ctx);
-	s->made = NULL;
-	return 0;
-}
-
 static void pipe_restore_done(struct restore_ctx *ctx)
 {
 	struct pipe_state *s = ctx->kind_state[FD_TYPES__PIPE];
@@ -275,6 +264,6 @@ const struct kind kind_pipe = {
 	.dump_done = pipe_dump_done,
 	.prepare = pipe_prepare,
 	.restore = pipe_restore,
-	.finish = pipe_finish,
+	.settled = pipe_close_spare,
 	.restore_done = pipe_restore_done,
 };
