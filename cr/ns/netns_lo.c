@@ -53,10 +53,14 @@ static int lo_unready(struct arena *a, struct netlink *nl)
 		const struct ifaddrmsg *ifa = NLMSG_DATA(addrs.msgs[i]);
 		const struct nlattr *tb[IFA_MAX + 1];
 
-		if (netlink_msg_attrs(addrs.msgs[i], sizeof(*ifa), tb, IFA_MAX) < 0 || ifa->ifa_index != LOOPBACK ||
-		    !tb[IFA_ADDRESS] || nl_bytes(tb[IFA_ADDRESS]) != sizeof(struct in6_addr))
+		const struct nlattr *own;
+
+		if (netlink_msg_attrs(addrs.msgs[i], sizeof(*ifa), tb, IFA_MAX) < 0 || ifa->ifa_index != LOOPBACK)
 			continue;
-		n += !has_route(&local, tb[IFA_ADDRESS]);
+		/* With a peer IFA_ADDRESS is that one's. */
+		own = tb[IFA_LOCAL] ? tb[IFA_LOCAL] : tb[IFA_ADDRESS];
+		if (own && nl_bytes(own) == sizeof(struct in6_addr))
+			n += !has_route(&local, own);
 	}
 	/* A kernel without IPv6. */
 	return r == -EOPNOTSUPP || r == -EAFNOSUPPORT ? 0 : r < 0 ? r : n;

@@ -206,6 +206,29 @@ def test_a_veth_that_leads_out_comes_back_with_its_other_end(outside, tmp_path):
         os.kill(pid, 9)
 
 
+def test_an_address_of_lo_with_a_peer_can_be_used_as_soon_as_others(run, tmp_path):
+    p, _ = run("""
+unshare(NEWNET)
+assert os.system("ip link set lo up && ip -6 addr add fd00::5 peer fd00::6 dev lo") == 0
+ready(1)
+""")
+    p.stdout.close()
+    done = cr("dump", tmp_path, "-t", str(p.pid))
+    assert done.returncode == 0, done.log
+    p.wait()
+    done = cr("restore", tmp_path, "-d")
+    assert done.returncode == 0, done.log
+    try:
+        assert "cannot be used yet" not in done.log, done.log
+        addresses = subprocess.run(["nsenter", "-n", "-t", str(p.pid), "ip", "-6", "addr", "show", "lo"],
+                                   capture_output=True, text=True, check=True).stdout
+        assert "fd00::5 peer fd00::6/128" in addresses
+    finally:
+        os.kill(p.pid, signal.SIGKILL)
+        wait_for(lambda: proc_state(p.pid) in (None, "Z"), 10, "it does not end")
+        reap_orphans()
+
+
 def test_an_nft_that_does_not_read_its_rules_fails_the_restore_by_name(run, tmp_path):
     p, _ = run("""
 unshare(NEWNET)
