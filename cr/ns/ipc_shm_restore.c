@@ -162,12 +162,15 @@ static int segment_restore(struct restore_ctx *ctx, struct rest_segment *s)
 	return r < 0 ? r : segment_dress(ctx, s, &ds);
 }
 
-int ipc_shm_restore(struct restore_ctx *ctx, uint32_t ns_id)
+/* Once: whoever asks first. */
+static int segments_load(struct restore_ctx *ctx, uint32_t ns_id)
 {
 	_cleanup_image_reader_ struct image_reader rd = { 0 };
 	IpcShmEntry *e;
 	int r;
 
+	if (ctx->ipc_segments)
+		return 0;
 	r = image_open_optional(ctx->store, &image_ipcns_shm, &rd, ns_id);
 	if (r < 0)
 		return r;
@@ -182,31 +185,31 @@ int ipc_shm_restore(struct restore_ctx *ctx, uint32_t ns_id)
 			return -ENOMEM;
 		*s = (struct rest_segment){ ctx->ipc_segments, e, false };
 		ctx->ipc_segments = s;
-		r = segment_restore(ctx, s);
-		if (r < 0)
-			return r;
 	}
 	return r;
 }
 
 int ipc_shm_huge_pages(struct restore_ctx *ctx, uint32_t ns_id, uint64_t need[64])
 {
-	_cleanup_image_reader_ struct image_reader rd = { 0 };
-	IpcShmEntry *e;
-	int r;
+	int r = segments_load(ctx, ns_id);
 
-	r = image_open_optional(ctx->store, &image_ipcns_shm, &rd, ns_id);
 	if (r < 0)
 		return r;
-	while ((r = image_get(&rd, &ctx->arena, ipc_shm_entry, &e)) > 0) {
-		uint64_t page = page_bytes_of(e);
+	for (const struct rest_segment *s = ctx->ipc_segments; s; s = s->next) {
+		uint64_t page = page_bytes_of(s->e);
 
-		r = segment_check(ctx, e);
-		if (r < 0)
-			return r;
 		if (page > PAGE_BYTES)
-			need[__builtin_ctzll(page)] += ROUND_UP(e->size, page) / page;
+			need[__builtin_ctzll(page)] += ROUND_UP(s->e->size, page) / page;
 	}
+	return 0;
+}
+
+int ipc_shm_restore(struct restore_ctx *ctx, uint32_t ns_id)
+{
+	int r = segments_load(ctx, ns_id);
+
+	for (struct rest_segment *s = ctx->ipc_segments; s && r >= 0; s = s->next)
+		r = segment_restore(ctx, s);
 	return r;
 }
 

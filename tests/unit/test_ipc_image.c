@@ -247,6 +247,22 @@ TEST("segments of impossible sizes and of pages that no processor has are refuse
 	fixture_end(&w.f);
 }
 
+TEST("a segment that is there twice is refused before any is made")
+{
+	uint64_t need[64] = { 0 };
+	struct world w;
+
+	world_begin(&w, &image_ipcns_shm);
+	shm_put(&w, 4096, 0);
+	shm_put(&w, 4096, 0);
+	ASSERT_OK(image_close(take_ptr(w.w)));
+	fixture_reopen(&w.f);
+	w.ctx.store = w.f.store;
+	ASSERT_EQ(ipc_huge_pages(&w.ctx, need), -EBADMSG);
+	arena_done(&w.ctx.arena);
+	fixture_end(&w.f);
+}
+
 static int probe(int id, int value, unsigned int t)
 {
 	struct sembuf ops[SEM_OPS_MAX];
