@@ -8,11 +8,21 @@
 #ifndef CR_IMAGE_PAGES_H
 #define CR_IMAGE_PAGES_H
 
+#include <asm-generic/hugetlb_encode.h>
+
 #include "image/image.h"
 
 #define PE_PARENT	1u	/* contents are in the parent images */
 #define PE_LAZY		2u	/* may be filled in later */
 #define PE_PRESENT	4u	/* contents are in pages-M */
+
+/* By flags of mmap(2), memfd_create(2) or shmget(2): they have it in the same bits, x86's usual one has none. */
+static inline uint64_t huge_page_bytes(uint32_t flags)
+{
+	uint32_t shift = flags >> HUGETLB_FLAG_ENCODE_SHIFT & HUGETLB_FLAG_ENCODE_MASK;
+
+	return shift ? 1ull << shift : 2u << 20;
+}
 
 /* Reading. */
 struct page_run {

@@ -57,11 +57,7 @@ static bool is_anon(const MemfdInodeEntry *e)
 
 static uint64_t page_bytes_of(const MemfdInodeEntry *e)
 {
-	uint32_t shift = e->hugetlb_flag >> MFD_HUGE_SHIFT & MFD_HUGE_MASK;
-
-	if (!e->has_hugetlb_flag || !e->hugetlb_flag)
-		return PAGE_BYTES;
-	return shift ? 1ull << shift : 2u << 20;
+	return e->has_hugetlb_flag && e->hugetlb_flag ? huge_page_bytes(e->hugetlb_flag) : PAGE_BYTES;
 }
 
 static int inode_check(const MemfdInodeEntry *e)

@@ -29,11 +29,7 @@ static struct rest_segment *segment_find(struct restore_ctx *ctx, uint64_t id)
 
 static uint64_t page_bytes_of(const IpcShmEntry *e)
 {
-	uint32_t shift = e->hugetlb_flag >> MAP_HUGE_SHIFT & MAP_HUGE_MASK;
-
-	if (!e->has_hugetlb_flag || !e->hugetlb_flag)
-		return PAGE_BYTES;
-	return shift ? 1ull << shift : 2u << 20;
+	return e->has_hugetlb_flag && e->hugetlb_flag ? huge_page_bytes(e->hugetlb_flag) : PAGE_BYTES;
 }
 
 static int segment_check(struct restore_ctx *ctx, const IpcShmEntry *e)

@@ -8,6 +8,7 @@
 
 #include "core/dump.h"
 #include "core/restore.h"
+#include "image/pages.h"
 
 /* VmaEntry.status: bits of CRIU's format. */
 enum vma_status {
@@ -80,11 +81,7 @@ static inline bool vma_entry_waits_for_prot(const VmaEntry *e)
 /* What the pages of an area of the images are: 4096, or huge pages of hugetlbfs. */
 static inline uint64_t vma_entry_page_bytes(const VmaEntry *e)
 {
-	uint32_t shift = e->flags >> MAP_HUGE_SHIFT & MAP_HUGE_MASK;
-
-	if (!(e->flags & MAP_HUGETLB))
-		return PAGE_BYTES;
-	return shift ? 1ull << shift : 2u << 20;
+	return e->flags & MAP_HUGETLB ? huge_page_bytes(e->flags) : PAGE_BYTES;
 }
 
 /* guard.c: guard pages of the areas, behind p->mm->vmas. Needs vma_dump(). */
