@@ -15,14 +15,11 @@ struct holder {
 	int t_fd;
 };
 
-/* FNV-1a. */
 static uint64_t hash_of_name(const char *link)
 {
-	uint64_t h = 0xcbf29ce484222325;
+	const char *name = strrchr(link, '/') ?: link;
 
-	for (const char *c = strrchr(link, '/') ?: link; *c; c++)
-		h = (h ^ (uint8_t)*c) * 0x100000001b3;
-	return h;
+	return hash_bytes(HASH_BEGIN, name, strlen(name));
 }
 
 static int holder_add(struct arena *a, struct mqueue_users *u, const char *link, pid_t pid, int t_fd)

@@ -40,18 +40,9 @@ struct seccomp_table {
 	size_t n_next;
 };
 
-static uint64_t hash_bytes(uint64_t h, const void *p, size_t n)
-{
-	const uint8_t *s = p;
-
-	while (n--)
-		h = (h ^ *s++) * 0x100000001b3ull;
-	return h;
-}
-
 static uint64_t link_hash(const struct chain_link *l, uint32_t next)
 {
-	uint64_t h = hash_bytes(0xcbf29ce484222325ull, l->insns, l->bytes);
+	uint64_t h = hash_bytes(HASH_BEGIN, l->insns, l->bytes);
 
 	h = hash_bytes(h, &l->flags, sizeof(l->flags));
 	return hash_bytes(h, &next, sizeof(next));

@@ -63,3 +63,12 @@ int map_put(struct map *m, uint64_t key, void *val)
 	*s = (struct map_slot){ key, val };
 	return 0;
 }
+
+uint64_t hash_bytes(uint64_t h, const void *p, size_t n)
+{
+	const uint8_t *s = p;
+
+	while (n--)
+		h = (h ^ *s++) * 0x100000001b3ull;
+	return h;
+}

@@ -19,4 +19,8 @@ void *map_get(const struct map *m, uint64_t key);
 /* Replaces an existing value. val must not be NULL. -ENOMEM. */
 int map_put(struct map *m, uint64_t key, void *val) _must_check_;
 
+/* FNV-1a: a key for bytes. h: HASH_BEGIN, or of the bytes before. Others may have the same. */
+#define HASH_BEGIN 0xcbf29ce484222325ull
+uint64_t hash_bytes(uint64_t h, const void *p, size_t n);
+
 #endif
