@@ -47,3 +47,18 @@ def test_no_socket_file_stays(maker):
         path.unlink()
     fail_to_restore(maker)
     assert not files()
+
+
+@pytest.mark.parametrize("maker", ["inotifies"], indirect=True)
+def test_a_watch_that_cannot_be_set_fails_while_connections_are_still_kept(maker):
+    watched = maker.dir / "result.d/dir"
+    away = maker.dir / "away"
+    maker.dump()
+    maker.reap()
+    watched.rename(away)
+    done = cr("restore", maker.images, "-d")
+    assert done.returncode == 1 and f"cannot find {watched}" in done.log, done.log
+    assert "step: network unlock" not in done.log
+    away.rename(watched)
+    maker.restore()
+    maker.verify()
