@@ -64,12 +64,18 @@ static int directory(struct dump_ctx *ctx)
 	return r < 0 ? r : d->dir_fd;
 }
 
-static bool is_of_the_trees_namespace(struct dump_ctx *ctx, const struct stat *st)
+static int check_namespace(struct dump_ctx *ctx, const struct dump_file *f)
 {
 	struct stat own;
 	int fd = directory(ctx);
 
-	return fd >= 0 && !fstat(fd, &own) && own.st_dev == st->st_dev;
+	if (fd < 0 || fstat(fd, &own) < 0)
+		return log_err(fd < 0 ? fd : neg_errno(), "%s: cannot look at the message queues of the tree",
+			       f->link);
+	if (own.st_dev == f->st.st_dev)
+		return 0;
+	return log_obstacle(REMEDY, "%s: POSIX message queue of another IPC namespace than the tree is in",
+			    f->link);
 }
 
 static int check(struct dump_ctx *ctx, const struct dump_file *f, int fd)
@@ -80,9 +86,9 @@ static int check(struct dump_ctx *ctx, const struct dump_file *f, int fd)
 
 	if (r < 0)
 		return log_err(r, "%s: cannot read its state", f->link);
-	if (!is_of_the_trees_namespace(ctx, &f->st))
-		return log_obstacle(REMEDY, "%s: POSIX message queue of another IPC namespace than the tree is in",
-				    f->link);
+	r = check_namespace(ctx, f);
+	if (r < 0)
+		return r;
 	if (info.notify_pid)
 		return log_obstacle(REMEDY, "%s: POSIX message queue that notifies process %d (mq_notify): the value handed over with that cannot be read",
 				    f->link, info.notify_pid);

@@ -2,8 +2,10 @@
 
 import base64
 import ctypes
+import errno
 import json
 import os
+import struct
 import subprocess
 
 import pytest
@@ -134,3 +136,19 @@ def test_a_restore_that_fails_at_its_very_end_leaves_no_queue(maker, tmp_path):
     done = cr("restore", maker.images, "-d", "--action-script", str(script))
     assert done.returncode == 1 and "restore failed (" in done.log, done.log[-500:]
     assert all(queue_open(f"/crk-test-{maker.pid}-{i}") < 0 for i in range(4))
+
+
+def without_fsopen():
+    """As under a container runtime's filter."""
+    code = struct.pack("=" + "HBBI" * 4, 0x20, 0, 0, 0, 0x15, 0, 1, 430,       # the call's number: fsopen(2)?
+                       0x06, 0, 0, 0x50000 | errno.EPERM, 0x06, 0, 0, 0x7fff0000)
+    room = ctypes.create_string_buffer(code, len(code))
+    prog = struct.pack("@HP", 4, ctypes.addressof(room))
+    assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, prog, 0, 0) == 0   # no_new_privs, filter
+
+
+def test_a_kernel_that_does_not_show_the_queues_is_told_from_queues_of_others(maker):
+    done = subprocess.run([CR, "check", "-t", str(maker.pid)], capture_output=True, text=True, check=False,
+                          preexec_fn=without_fsopen)
+    assert done.returncode == 1
+    assert "cannot look at the message queues of the tree: Operation not permitted" in done.stderr, done.stderr
