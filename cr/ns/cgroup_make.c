@@ -20,11 +20,6 @@ struct groups {
 	size_t n;
 };
 
-static bool may_make(const struct cg_restore *cg)
-{
-	return cg->mode & (CGROUP_SOFT | CGROUP_FULL | CGROUP_STRICT);
-}
-
 /* A fresh v1 cpuset is empty and takes no task. */
 static void inherit_cpuset(int parent, int dir)
 {
@@ -87,7 +82,7 @@ static int make_dirs(struct cg_restore *cg, struct cg_hierarchy *h, const char *
 
 int cgroup_make_dirs(struct cg_restore *cg, struct cg_hierarchy *h, const char *path)
 {
-	return may_make(cg) ? make_dirs(cg, h, path) : cgroup_open_dir(h, path);
+	return cgroup_may_make(cg) ? make_dirs(cg, h, path) : cgroup_open_dir(h, path);
 }
 
 static bool was_made(const struct cg_restore *cg, const struct cg_group *g)
@@ -120,7 +115,7 @@ static int make_group(struct cg_restore *cg, const struct cg_group *g)
 
 	if (fd == -ENOENT && !g->needed)
 		return 0;
-	if (fd == -ENOENT && !may_make(cg))
+	if (fd == -ENOENT && !cgroup_may_make(cg))
 		return log_fail(fd, "cgroup %s (hierarchy '%s') does not exist; "
 				"--manage-cgroups=soft would make it", g->path, g->h->name);
 	if (fd < 0)

@@ -78,11 +78,10 @@ static int ns_prefix(const CgMemberEntry *c, struct cg_member *m)
  */
 static int find_name(struct cg_restore *cg, const CgMemberEntry *c, const char **ret)
 {
-	bool may_make = cg->mode & (CGROUP_SOFT | CGROUP_FULL | CGROUP_STRICT);
 	struct cg_hierarchy *h = cgroup_hierarchy(cg, c->name);
 
 	*ret = h ? h->name : c->name;
-	if (h || !may_make || !c->path[1] || !str_starts(c->name, "name=") || strchr(c->name, ',') ||
+	if (h || !cgroup_may_make(cg) || !c->path[1] || !str_starts(c->name, "name=") || strchr(c->name, ',') ||
 	    cg->n_hierarchies >= CG_HIERARCHIES_MAX)
 		return 0;
 	h = &cg->hierarchies[cg->n_hierarchies++];

@@ -80,6 +80,11 @@ struct cg_restore {
 	size_t n_frozen;
 };
 
+static inline bool cgroup_may_make(const struct cg_restore *cg)
+{
+	return cg->mode & (CGROUP_SOFT | CGROUP_FULL | CGROUP_STRICT);
+}
+
 struct cg_hierarchy *cgroup_hierarchy(struct cg_restore *cg, const char *name);
 /* Below the root task's old group (NULL: unknown) becomes below --cgroup-root. NULL: out of memory. */
 const char *cgroup_new_path(struct cg_restore *cg, const char *name, const char *path,
