@@ -142,8 +142,7 @@ def test_groups_that_are_gone_come_back_with_their_settings(tmp_path):
             for name, path in reversed(re.findall(r"^group (\S+) (\S+)$", maker.read(), re.M)):
                 with hierarchy(tmp_path / "any", name) as root:
                     wait_for(lambda: remove(root / path[1:]), 10, f"{path} is empty")
-            named = re.search(r"^group (name=crk-v1\S+)", maker.read(), re.M).group(1)
-            unmake(tmp_path / "any", named)
+            unmake(tmp_path / "any", f"name=crk-v1-{maker.number}")
             maker.restore()
             maker.verify()
         finally:
