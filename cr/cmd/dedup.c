@@ -1,5 +1,4 @@
 /* dedup: what the images of a directory have themselves, its parents need not have any more. */
-#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -21,16 +20,12 @@ static const struct image_type *map_type(const char *name, uint64_t *ret_id)
 
 static int dedup_all(int images_fd, struct image_store *s, uint64_t *pages)
 {
-	_cleanup_closedir_ DIR *dir = NULL;
-	int fd = openat(images_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
+	_cleanup_closedir_ DIR *dir = dir_open_at(images_fd, ".");
 	struct dirent *e;
+	int r = 0;
 
-	dir = fd < 0 ? NULL : fdopendir(fd);
-	if (!dir) {
-		r = neg_errno();
-		close_fdp(&fd);
-		return log_err(r, "cannot read the images directory");
-	}
+	if (!dir)
+		return log_err(neg_errno(), "cannot read the images directory");
 	while (r >= 0 && (e = readdir(dir))) {
 		uint64_t id;
 		const struct image_type *t = map_type(e->d_name, &id);

@@ -136,13 +136,12 @@ static int by_number(const void *a, const void *b)
 static int table_read(struct dump_ctx *ctx, struct dump_process *p, struct dump_fd **ret,
 		      size_t *ret_n)
 {
-	_cleanup_closedir_ DIR *dir = NULL;
+	_cleanup_closedir_ DIR *dir = dir_open_at(p->proc_fd, "fd");
 	struct dump_fd *t = NULL;
 	struct dirent *de;
 	size_t n = 0;
-	int r, fd = openat(p->proc_fd, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int r;
 
-	dir = fd < 0 ? NULL : fdopendir(fd);
 	if (!dir)
 		return log_err(neg_errno(), "cannot list /proc/%d/fd", p->pid);
 	for (;;) {

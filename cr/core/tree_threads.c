@@ -2,7 +2,6 @@
  * Stopping the threads of one process: all that /proc/PID/task lists, again until nothing new turns up.
  * With the v1 freezer they are only told to stop, and waited for when their group has thawed.
  */
-#include <dirent.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <string.h>
@@ -207,18 +206,12 @@ static int thread_seize(struct dump_ctx *ctx, struct dump_process *p, pid_t tid)
 /* Seizes what /proc/PID/task lists; 1 if something new was there. */
 static int threads_seize_once(struct dump_ctx *ctx, struct dump_process *p)
 {
-	_cleanup_closedir_ DIR *d = NULL;
+	_cleanup_closedir_ DIR *d = dir_open_at(p->proc_fd, "task");
 	struct dirent *e;
-	int fd, found = 0;
+	int found = 0;
 
-	fd = openat(p->proc_fd, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return neg_errno() == -ENOENT ? -ESRCH : neg_errno();
-	d = fdopendir(fd);
-	if (!d) {
-		close(fd);
-		return -ENOMEM;
-	}
+	if (!d)
+		return errno == ENOENT ? -ESRCH : neg_errno();
 	while ((e = readdir(d))) {
 		pid_t tid = atoi(e->d_name);
 		int r;

@@ -9,8 +9,6 @@
  *
  * and, from it alone, whether the group decides on accesses.
  */
-#include <dirent.h>
-#include <fcntl.h>
 #include <string.h>
 
 #include "kind/fanotify.h"
@@ -91,13 +89,12 @@ int fanotify_check(struct dump_ctx *ctx, struct dump_process *p)
 {
 	_cleanup_closedir_ DIR *dir = NULL;
 	struct dirent *de;
-	int r = 0, fd;
+	int r = 0;
 
 	if (p->life == TASK_DEAD)
 		return 0;
 	LOG_SCOPE("process %d (%s)", p->pid, p->comm);
-	fd = openat(p->proc_fd, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	dir = fd < 0 ? NULL : fdopendir(fd);
+	dir = dir_open_at(p->proc_fd, "fd");
 	if (!dir)
 		return log_err(neg_errno(), "cannot list its descriptors");
 	while (r >= 0 && (de = readdir(dir)))

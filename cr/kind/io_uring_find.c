@@ -3,9 +3,6 @@
  * or its private data, threads by their task_struct. Each list is read once: a program may have a ring
  * for each of its threads, and thousands of descriptors.
  */
-#include <dirent.h>
-#include <fcntl.h>
-
 #include "kind/io_uring.h"
 
 struct fd_list {
@@ -31,10 +28,10 @@ static struct uring_dump *state(struct dump_ctx *ctx)
 
 static int fds_read(struct peek *pk, struct dump_process *p, bool by_private, struct map *ret)
 {
-	int dir = openat(p->proc_fd, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r;
-	_cleanup_closedir_ DIR *d = dir < 0 ? NULL : fdopendir(dir);
+	_cleanup_closedir_ DIR *d = dir_open_at(p->proc_fd, "fd");
 	uint64_t table, n, at;
 	struct dirent *e;
+	int r;
 
 	if (!d)
 		return neg_errno();

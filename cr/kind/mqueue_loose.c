@@ -78,9 +78,9 @@ static int save(struct dump_ctx *ctx, int dir, const char *name)
 
 int mqueue_dump_loose(struct dump_ctx *ctx, int dir_fd, const struct map *dumped, struct mqueue_users *users)
 {
-	int own = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
-	_cleanup_closedir_ DIR *d = own < 0 ? NULL : fdopendir(own);
+	_cleanup_closedir_ DIR *d = dir_open_at(dir_fd, ".");
 	const struct dirent *e;
+	int r = 0;
 
 	if (!d)
 		return log_err(neg_errno(), "cannot list message queues");

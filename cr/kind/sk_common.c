@@ -138,21 +138,15 @@ const struct sockdiag *sk_diag_by_ino(struct dump_ctx *ctx, uint32_t ino)
 
 static int list_sockets_of(struct sk_dump *d, const struct dump_process *p)
 {
-	_cleanup_closedir_ DIR *dir = NULL;
+	_cleanup_closedir_ DIR *dir = dir_open_at(p->proc_fd, "fd");
 	const struct dirent *de;
-	int fd = openat(p->proc_fd, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	if (fd < 0)
+	if (!dir)
 		return p->life == TASK_DEAD ? 0 : neg_errno();
-	dir = fdopendir(fd);
-	if (!dir) {
-		close(fd);
-		return -ENOMEM;
-	}
 	while ((de = readdir(dir))) {
 		char link[64];
 		unsigned long long ino;
-		ssize_t n = readlinkat(fd, de->d_name, link, sizeof(link) - 1);
+		ssize_t n = readlinkat(dirfd(dir), de->d_name, link, sizeof(link) - 1);
 		int r;
 
 		if (n <= 0)

@@ -54,9 +54,12 @@ static DIR *dir_open(const struct search *s, const char *rel)
 		.flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NOATIME | O_CLOEXEC,
 		.resolve = RESOLVE_NO_XDEV | RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
 	};
-	int fd = (int)syscall(SYS_openat2, s->root, *rel ? rel : ".", &how, sizeof(how));
+	_cleanup_close_ int fd = (int)syscall(SYS_openat2, s->root, *rel ? rel : ".", &how, sizeof(how));
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
 
-	return fd < 0 ? NULL : fdopendir(fd);
+	if (d)
+		take_fd(&fd);
+	return d;
 }
 
 static const char *below(struct search *s, const char *rel, const char *name)

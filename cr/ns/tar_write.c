@@ -349,18 +349,14 @@ static int add_child(struct tar_writer *t, int dirfd, const char *name)
 static int add_dir(struct tar_writer *t, int fd, const struct stat *st)
 {
 	_cleanup_closedir_ DIR *dir = NULL;
-	_cleanup_close_ int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct dirent *de;
 	int r = put_member(t, fd, ".", st, '5', NULL);
 
 	if (r < 0)
 		return r;
-	if (copy < 0)
-		return neg_errno();
-	dir = fdopendir(copy);
+	dir = dir_open_at(fd, ".");
 	if (!dir)
 		return neg_errno();
-	copy = -EBADF;
 	for (errno = 0; (de = readdir(dir)); errno = 0) {
 		if (!strcmp(de->d_name, ".") || !strcmp(de->d_name, ".."))
 			continue;

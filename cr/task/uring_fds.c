@@ -1,5 +1,4 @@
 /* See uring_fds.h. */
-#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -16,8 +15,7 @@ static bool is_ring(int dir, const char *name)
 
 static int read_all(struct dump_ctx *ctx, struct dump_process *p)
 {
-	int fd = openat(p->proc_fd, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	_cleanup_closedir_ DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	_cleanup_closedir_ DIR *d = dir_open_at(p->proc_fd, "fd");
 	struct uring_fd *u;
 	struct dirent *e;
 	struct stat st;

@@ -250,16 +250,24 @@ bool str_starts(const char *s, const char *prefix)
 	return !strncmp(s, prefix, strlen(prefix));
 }
 
+DIR *dir_open_at(int dirfd, const char *path)
+{
+	_cleanup_close_ int fd = openat(dirfd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+
+	if (d)
+		take_fd(&fd);
+	return d;
+}
+
 int name_by_inode(int dir_fd, const struct stat *st, char **ret)
 {
-	_cleanup_close_ int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	_cleanup_closedir_ DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	_cleanup_closedir_ DIR *d = dir_open_at(dir_fd, ".");
 	const struct dirent *e;
 	struct stat s;
 
 	if (!d)
 		return neg_errno();
-	take_fd(&fd);
 	while ((e = readdir(d)))
 		if (e->d_ino == st->st_ino &&
 		    !fstatat(dir_fd, e->d_name, &s, AT_SYMLINK_NOFOLLOW) &&

@@ -31,6 +31,9 @@ int write_filef(const char *text, const char *path_fmt, ...) _printf_(2, 3) _mus
  */
 int file_next_data(int fd, uint64_t size, uint64_t *off, uint64_t *ret_end) _must_check_;
 
+/* A directory's entries, through a descriptor of its own. NULL with errno. */
+DIR *dir_open_at(int dirfd, const char *path);
+
 /* readlinkat into a heap string. */
 int readlink_at(int dirfd, const char *path, char **ret) _must_check_;
 
