@@ -158,6 +158,7 @@ struct image_reader {
 	size_t bytes, pos;
 	void *map;		/* munmapped by image_reader_done() */
 	void *heap;		/* or freed */
+	int fd;			/* of a large file's map, see image_bytes(); 0: none */
 };
 /* r needs no preparation and is safe for image_reader_done() after a failure, too. */
 #define image_open(s, t, r, ...) image_open_(s, t, r, IMAGE_NUMBER(__VA_ARGS__))
@@ -171,6 +172,14 @@ int image_open_optional_(struct image_store *s, const struct image_type *t,
 int image_open_memory(const struct image_type *t, const char *name, const void *data,
 		      size_t bytes, struct image_reader *r) _must_check_;
 void image_reader_done(struct image_reader *r);
+/*
+ * n bytes (FILL_PIECE_BYTES at most) at p, which lies in r's data, for one use: p itself or, of a large
+ * file, a copy in *room. Reading is cheaper there than a map, which costs a fault for each few pages
+ * and nearly as much again when it is taken down. *room is NULL at first, and the caller's to free.
+ * Silent; may be called by several threads.
+ */
+int image_bytes(const struct image_reader *r, const uint8_t *p, size_t n, void **room,
+		const uint8_t **ret) _must_check_;
 #define _cleanup_image_reader_ _cleanup_(image_reader_done)
 /*
  * Next message, unpacked into the arena. 1: got one, 0: clean end, negative: logged with

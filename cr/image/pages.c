@@ -289,7 +289,8 @@ static int resolve(struct pages_reader *p, const struct entry *e, struct page_ru
 		run->pages_id = p->pages_id;
 		run->shared = p->shared;
 		run->file_page = e->file_page + (run->vaddr - e->vaddr) / PAGE_BYTES;
-		run->data = p->file->reader.data + run->file_page * PAGE_BYTES;
+		run->file = &p->file->reader;
+		run->data = run->file->data + run->file_page * PAGE_BYTES;
 	}
 	return 0;
 }

@@ -33,6 +33,7 @@ struct page_run {
 	 * the same image.
 	 */
 	const uint8_t *data;
+	const struct image_reader *file;	/* that data lies in */
 	/* PE_PRESENT: where that is. shared: other maps have it too. */
 	struct image_store *store;
 	uint64_t pages_id, file_page;

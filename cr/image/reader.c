@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 
 #include "image/store.h"
+#include "util/io.h"
 #include "util/log.h"
 
 static uint32_t word_at(const struct image_reader *r, size_t pos)
@@ -97,10 +98,25 @@ void image_reader_done(struct image_reader *r)
 {
 	if (r->map)
 		munmap(r->map, r->bytes);
+	if (r->fd > 0)
+		close(r->fd);
 	free(r->heap);
 	r->map = r->heap = NULL;
+	r->fd = 0;
 	r->data = (const uint8_t *)"";
 	r->bytes = r->pos = 0;
+}
+
+int image_bytes(const struct image_reader *r, const uint8_t *p, size_t n, void **room,
+		const uint8_t **ret)
+{
+	*ret = p;
+	if (r->fd <= 0)
+		return 0;
+	if (!*room && !(*room = malloc(FILL_PIECE_BYTES)))
+		return -ENOMEM;
+	*ret = *room;
+	return pread_full(r->fd, *room, n, p - r->data);
 }
 
 int image_get_(struct image_reader *r, struct arena *a, const ProtobufCMessageDescriptor *d,

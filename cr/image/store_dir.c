@@ -242,6 +242,9 @@ int image_map_file(int dirfd, const char *path, struct image_reader *r)
 		if (p == MAP_FAILED)
 			return neg_errno();
 		r->map = p;
+		/* Never a standard descriptor, whoever has closed those. */
+		if (st.st_size >= FILL_BYTES_MIN)
+			r->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 	} else {
 		p = malloc((size_t)st.st_size);
 		if (!p)

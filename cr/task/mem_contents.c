@@ -18,7 +18,8 @@
 struct span {
 	uint64_t t_addr;
 	uint64_t first;			/* pages of the spans before it */
-	const uint8_t *data;
+	const struct image_reader *file;
+	const uint8_t *data;		/* in file */
 };
 
 struct fill {
@@ -26,7 +27,8 @@ struct fill {
 	struct span *spans;
 	size_t n, room;
 	uint64_t n_pages;		/* of all spans */
-	_Atomic uint64_t failed_at;	/* t_addr that could not be written */
+	void *copies[PARALLEL_WORKERS_MAX];	/* see image_bytes() */
+	_Atomic uint64_t failed_at;	/* t_addr that could not be filled */
 };
 
 static const VmaEntry *area_at(const MmEntry *mm, uint64_t addr)
@@ -44,12 +46,13 @@ static const VmaEntry *area_at(const MmEntry *mm, uint64_t addr)
 	return lo < mm->n_vmas && mm->vmas[lo]->start <= addr ? mm->vmas[lo] : NULL;
 }
 
-static int add_span(struct fill *f, uint64_t t_addr, const uint8_t *data, uint64_t n_pages)
+static int add_span(struct fill *f, const struct page_run *run)
 {
 	struct span *last = f->n ? &f->spans[f->n - 1] : NULL;
 	uint64_t last_bytes = last ? (f->n_pages - last->first) * PAGE_BYTES : 0;
 
-	if (!last || last->t_addr + last_bytes != t_addr || last->data + last_bytes != data) {
+	if (!last || last->file != run->file || last->t_addr + last_bytes != run->vaddr ||
+	    last->data + last_bytes != run->data) {
 		if (f->n == f->room) {
 			size_t room = f->room ? f->room * 2 : 64;
 			struct span *more = reallocarray(f->spans, room, sizeof(*more));
@@ -59,40 +62,59 @@ static int add_span(struct fill *f, uint64_t t_addr, const uint8_t *data, uint64
 			f->spans = more;
 			f->room = room;
 		}
-		f->spans[f->n++] = (struct span){ t_addr, f->n_pages, data };
+		f->spans[f->n++] = (struct span){ run->vaddr, f->n_pages, run->file, run->data };
 	}
-	f->n_pages += n_pages;
+	f->n_pages += run->n_pages;
 	return 0;
+}
+
+/* The first n_pages of run, which goes on behind them. */
+static struct page_run take_pages(struct page_run *run, uint64_t n_pages)
+{
+	struct page_run first = *run;
+
+	first.n_pages = n_pages;
+	run->vaddr += n_pages * PAGE_BYTES;
+	run->data += n_pages * PAGE_BYTES;
+	run->n_pages -= n_pages;
+	return first;
+}
+
+static int add_unequal(struct restore_ctx *ctx, struct fill *f, struct page_run run,
+		       const uint8_t *theirs)
+{
+	int r = 0;
+
+	for (; run.n_pages && r >= 0; theirs += PAGE_BYTES) {
+		struct page_run page = take_pages(&run, 1);
+
+		ctx->stats.pages_compared++;
+		if (memcmp(theirs, page.data, PAGE_BYTES))
+			r = add_span(f, &page);
+		else
+			ctx->stats.pages_skipped_cow++;
+	}
+	return r;
 }
 
 /* A part of an area that the parent has too: what differs. */
 static int add_differing(struct restore_ctx *ctx, struct fill *f, struct page_run run)
 {
 	while (run.n_pages) {
-		struct page_run theirs;
-		uint64_t n;
+		struct page_run theirs, part;
 		int r = pages_at(f->p->mem_from->pages, run.vaddr, run.n_pages, &theirs);
 
 		if (r < 0)
 			return r;
-		n = theirs.n_pages;
+		part = take_pages(&run, theirs.n_pages);
 		if (!r || !theirs.data)
-			r = add_span(f, run.vaddr, run.data, n);
-		else if (theirs.data == run.data)
-			ctx->stats.pages_skipped_cow += n;
+			r = add_span(f, &part);
+		else if (theirs.data == part.data)
+			ctx->stats.pages_skipped_cow += part.n_pages;
 		else
-			for (uint64_t i = 0, at = 0; i < n && r >= 0; i++, at += PAGE_BYTES) {
-				ctx->stats.pages_compared++;
-				if (memcmp(theirs.data + at, run.data + at, PAGE_BYTES))
-					r = add_span(f, run.vaddr + at, run.data + at, 1);
-				else
-					ctx->stats.pages_skipped_cow++;
-			}
+			r = add_unequal(ctx, f, part, theirs.data);
 		if (r < 0)
 			return r;
-		run.vaddr += n * PAGE_BYTES;
-		run.data += n * PAGE_BYTES;
-		run.n_pages -= n;
 	}
 	return 0;
 }
@@ -106,20 +128,16 @@ static int add_run(struct restore_ctx *ctx, struct fill *f, struct page_run run)
 				pid, run.vaddr);
 	while (run.n_pages) {
 		const VmaEntry *e = area_at(f->p->mm, run.vaddr);
-		struct page_run part = run;
+		struct page_run part;
 		int r;
 
 		if (!e || !vma_status_has_pages(e->status) || area_is_kernels(e))
 			return log_fail(-EBADMSG, "pagemap-%u.img: page at 0x%lx lies in no private area",
 					pid, run.vaddr);
-		part.n_pages = MIN(run.n_pages, (e->end - run.vaddr) / PAGE_BYTES);
-		r = area_inherited(f->p, e) ? add_differing(ctx, f, part) :
-					      add_span(f, part.vaddr, part.data, part.n_pages);
+		part = take_pages(&run, MIN(run.n_pages, (e->end - run.vaddr) / PAGE_BYTES));
+		r = area_inherited(f->p, e) ? add_differing(ctx, f, part) : add_span(f, &part);
 		if (r < 0)
 			return r;
-		run.vaddr += part.n_pages * PAGE_BYTES;
-		run.data += part.n_pages * PAGE_BYTES;
-		run.n_pages -= part.n_pages;
 	}
 	return 0;
 }
@@ -140,24 +158,36 @@ static const struct span *span_of(const struct fill *f, uint64_t at)
 	return &f->spans[lo];
 }
 
+static int fill_pages(struct fill *f, const struct span *s, uint64_t skip, uint64_t n, void **room)
+{
+	const uint8_t *data;
+	int r = image_bytes(s->file, s->data + skip, n, room, &data);
+
+	if (r >= 0)
+		r = pwrite_full(f->p->remote->mem_fd, data, n, (off_t)(s->t_addr + skip));
+	if (r < 0)
+		f->failed_at = s->t_addr + skip;
+	return r;
+}
+
 /* Several threads at once: see piece_fn. */
-static int fill_piece(void *arg, unsigned int worker _unused_, uint64_t off, size_t n)
+static int fill_piece(void *arg, unsigned int worker, uint64_t off, size_t n)
 {
 	struct fill *f = arg;
 	uint64_t at = off / PAGE_BYTES, left = n / PAGE_BYTES;
+	const struct span *s = span_of(f, at);
 
-	for (const struct span *s = span_of(f, at); left; s++) {
+	while (left) {
 		uint64_t end = s + 1 < f->spans + f->n ? s[1].first : f->n_pages;
-		uint64_t skip = (at - s->first) * PAGE_BYTES, pages = MIN(left, end - at);
-		int r = pwrite_full(f->p->remote->mem_fd, s->data + skip, pages * PAGE_BYTES,
-				    (off_t)(s->t_addr + skip));
+		uint64_t pages = MIN(MIN(left, end - at), (uint64_t)(FILL_PIECE_BYTES / PAGE_BYTES));
+		int r = fill_pages(f, s, (at - s->first) * PAGE_BYTES, pages * PAGE_BYTES,
+				   &f->copies[worker]);
 
-		if (r < 0) {
-			f->failed_at = s->t_addr + skip;
+		if (r < 0)
 			return r;
-		}
 		at += pages;
 		left -= pages;
+		s += at == end;
 	}
 	return 0;
 }
@@ -188,8 +218,10 @@ int contents_fill(struct restore_ctx *ctx, struct restore_process *p)
 	if (r >= 0 && bytes)
 		r = bytes < FILL_BYTES_MIN ? fill_piece(&f, 0, 0, bytes) : fill_by_all(ctx, &f, bytes);
 	if (r < 0 && f.failed_at)
-		log_err(r, "process %u: cannot write memory at 0x%lx", p->pst->pid, f.failed_at);
+		log_err(r, "process %u: cannot fill memory at 0x%lx", p->pst->pid, f.failed_at);
 	ctx->stats.pages_restored += f.n_pages;
+	for (unsigned int i = 0; i < PARALLEL_WORKERS_MAX; i++)
+		free(f.copies[i]);
 	free(f.spans);
 	return r;
 }

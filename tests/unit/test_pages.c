@@ -1,6 +1,7 @@
 /* Page images: runs as written come back in order, parents are followed, nonsense is refused. */
 #define _GNU_SOURCE
 #include "image_fixture.h"
+#include "image/store.h"
 
 static void fill(void *room, uint64_t vaddr, uint64_t n_pages)
 {
@@ -504,5 +505,62 @@ TEST("an earlier dump's images and shared pages go, an operator's parent and oth
 	ASSERT_OK(symlinkat("../before", f.dirfd, "parent"));
 	ASSERT_OK(image_store_forget(f.store));
 	ASSERT_OK(fstatat(f.dirfd, "parent", &st, AT_SYMLINK_NOFOLLOW));
+	fixture_end(&f);
+}
+
+static struct pages_reader *write_pages(struct fixture *f, uint64_t id, uint64_t n_pages)
+{
+	struct pagemap_writer w;
+	struct pages_reader *p;
+
+	ASSERT_OK(pagemap_create(f->store, &image_pagemap, id, (uint32_t)id, &w));
+	for (uint64_t at = 0; at < n_pages; at += PAGEMAP_RUN_MAX)
+		put_run(&w, 0x400000 + at * PAGE_BYTES, MIN(n_pages - at, (uint64_t)PAGEMAP_RUN_MAX),
+			PE_PRESENT, 0);
+	ASSERT_OK(pagemap_close(&w));
+	fixture_reopen(f);
+	ASSERT_OK(pages_open(f->store, &image_pagemap, id, &p));
+	return p;
+}
+
+TEST("bytes of a small pages file, or in a bundle, are used where they are")
+{
+	FOR_EACH_CARRIER(c) {
+		struct fixture f = fixture_begin(c, 32 << 20);
+		uint64_t n = c == DIRECTORY ? 1 : FILL_BYTES_MIN / PAGE_BYTES;
+		struct pages_reader *p = write_pages(&f, 1, n);
+		struct page_run run;
+		const uint8_t *bytes;
+		void *room = NULL;
+
+		ASSERT_EQ(pages_at(p, 0x400000, 1, &run), 1);
+		ASSERT_OK(image_bytes(run.file, run.data, PAGE_BYTES, &room, &bytes));
+		ASSERT(bytes == run.data && !room);
+		pages_close(p);
+		fixture_end(&f);
+	}
+}
+
+TEST("bytes of a large pages file are read; one cut off meanwhile is an error, not a signal")
+{
+	struct fixture f = fixture_begin(DIRECTORY, 0);
+	uint64_t n = FILL_BYTES_MIN / PAGE_BYTES;
+	struct pages_reader *p = write_pages(&f, 2, n);
+	struct page_run run;
+	const uint8_t *bytes;
+	void *room = NULL;
+	int fd;
+
+	ASSERT_EQ(pages_at(p, 0x400000 + (n - 1) * PAGE_BYTES, 1, &run), 1);
+	ASSERT_OK(image_bytes(run.file, run.data, PAGE_BYTES, &room, &bytes));
+	ASSERT(bytes == room && bytes != run.data);
+	ASSERT(!memcmp(bytes, run.data, PAGE_BYTES));
+	fd = openat(f.dirfd, "pages-2.img", O_WRONLY | O_CLOEXEC);
+	ASSERT_OK(fd);
+	ASSERT_OK(ftruncate(fd, PAGE_BYTES));
+	close(fd);
+	ASSERT_EQ(image_bytes(run.file, run.data, PAGE_BYTES, &room, &bytes), -ENODATA);
+	free(room);
+	pages_close(p);
 	fixture_end(&f);
 }
