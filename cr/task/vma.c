@@ -212,7 +212,7 @@ int vma_read(struct dump_ctx *ctx, struct dump_process *p)
 	_cleanup_free_ char *text = NULL;
 	int r, bad = 0;
 
-	r = read_file_at(p->proc_fd, "smaps", READ_FILE_MAX * 4, &text, NULL);
+	r = read_smaps_at(p->proc_fd, &text);
 	if (r < 0)
 		return log_err(r, "cannot read /proc/%d/smaps", p->pid);
 	r = vma_parse_smaps(&ctx->arena, text, &p->vmas, &p->n_vmas);

@@ -87,7 +87,8 @@ int pwrite_full(int fd, const void *buf, size_t n, off_t off)
 	return 0;
 }
 
-int read_file_at(int dirfd, const char *path, size_t max, char **ret, size_t *ret_len)
+/* at_once: what one read(2) asks for at most. */
+static int read_text(int dirfd, const char *path, size_t max, size_t at_once, char **ret, size_t *ret_len)
 {
 	_cleanup_close_ int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC);
 	_cleanup_free_ char *buf = NULL;
@@ -109,7 +110,7 @@ int read_file_at(int dirfd, const char *path, size_t max, char **ret, size_t *re
 			buf = more;
 			cap *= 2;
 		}
-		k = read(fd, buf + len, cap - len - 1);
+		k = read(fd, buf + len, MIN(cap - len - 1, at_once));
 		if (k < 0 && errno == EINTR)
 			continue;
 		if (k < 0)
@@ -125,6 +126,17 @@ int read_file_at(int dirfd, const char *path, size_t max, char **ret, size_t *re
 		*ret_len = len;
 	*ret = take_ptr(buf);
 	return 0;
+}
+
+int read_file_at(int dirfd, const char *path, size_t max, char **ret, size_t *ret_len)
+{
+	return read_text(dirfd, path, max, SIZE_MAX, ret, ret_len);
+}
+
+int read_smaps_at(int proc_fd, char **ret)
+{
+	/* A page has room for that and one area more. */
+	return read_text(proc_fd, "smaps", READ_FILE_MAX * 4, 2048, ret, NULL);
 }
 
 int write_file_at(int dirfd, const char *path, const char *text)

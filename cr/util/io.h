@@ -20,6 +20,12 @@ int pwrite_full(int fd, const void *buf, size_t n, off_t off) _must_check_;
  */
 int read_file_at(int dirfd, const char *path, size_t max, char **ret, size_t *ret_len) _must_check_;
 #define READ_FILE_MAX (64u << 20)
+/*
+ * Idem, of /proc/PID/smaps. The kernel makes its text a page at a time, by whole areas; one that does
+ * not fit any more is thrown away and made anew at the next read, by one more walk over the area's pages.
+ * So less than a page is asked for: then it ends with the area that makes enough.
+ */
+int read_smaps_at(int proc_fd, char **ret) _must_check_;
 
 /* One write(2) of text to an existing file, as sysfs, procfs and cgroupfs want it. */
 int write_file_at(int dirfd, const char *path, const char *text) _must_check_;

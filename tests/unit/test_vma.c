@@ -1,9 +1,11 @@
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -41,6 +43,33 @@ TEST("smaps text is understood: addresses, paths with blanks, flags, advice")
 	ASSERT_EQ(v[2].madv, 1ull << MADV_DONTDUMP | 1ull << MADV_WIPEONFORK);
 	ASSERT_EQ(v[3].madv, 1ull << MADV_SEQUENTIAL);
 	ASSERT_STREQ(v[3].path, "");
+	arena_done(&a);
+}
+
+TEST("the smaps of a process are read as a whole, in whatever parts the kernel gives them")
+{
+	_cleanup_free_ char *maps = NULL, *text = NULL, *path = NULL;
+	_cleanup_close_ int proc_fd = -1;
+	pid_t child = fork();
+	size_t n, lines = 0;
+	struct arena a;
+	struct vma *v;
+
+	if (!child)
+		for (;;)
+			pause();
+	arena_init(&a);
+	path = str_fmt("/proc/%d", child);
+	proc_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	ASSERT_OK(read_smaps_at(proc_fd, &text));
+	ASSERT_OK(vma_parse_smaps(&a, text, &v, &n));
+	ASSERT_OK(read_file_at(proc_fd, "maps", READ_FILE_MAX, &maps, NULL));
+	kill(child, SIGKILL);
+	ASSERT_EQ(waitpid(child, NULL, 0), child);
+	for (const char *s = maps; (s = strchr(s, '\n')); s++)
+		lines++;
+	ASSERT(n > 10 && n == lines);
+	ASSERT(!strncmp(strrchr(text, 'V'), "VmFlags:", 8));
 	arena_done(&a);
 }
 
