@@ -324,6 +324,7 @@ void dump_done(struct dump_ctx *ctx)
 	map_done(&ctx->procs_by_pid);
 	map_done(&ctx->files_by_key);
 	map_done(&ctx->ns_by_key);
+	map_done(&ctx->mapped);
 	map_done(&ctx->sockets_by_ino);
 	arena_done(&ctx->arena);
 }

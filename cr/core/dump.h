@@ -96,6 +96,7 @@ struct dump_ctx {
 	size_t n_files;
 	struct map files_by_key;	/* files.c */
 	struct map ns_by_key;		/* ns ids by (type, inode) */
+	struct map mapped;		/* task/vma_file.c */
 	struct map sockets_by_ino;	/* kernel/sockdiag.h: all sockets of the tree's net ns */
 	TaskKobjIdsEntry *root_ids;	/* the dumper's own */
 	InventoryEntry *inventory;

@@ -2,23 +2,18 @@
  * Memory areas: /proc/PID/smaps → VmaEntry.
  *
  * smaps rather than maps for its VmFlags line: growsdown, locked, madvise state are nowhere
- * else. The mapped file itself is reached through /proc/PID/map_files, never by its path: the
- * path may be gone or name another file.
+ * else. The files behind them: vma_file.c.
  */
 #include <ctype.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/sysmacros.h>
 
-#include "task/uring_fds.h"
 #include "task/vma.h"
 
 #ifndef MAP_DROPPABLE
 #define MAP_DROPPABLE 0x08
 #endif
-
-#define URING_OFFSET	0x8000000ull	/* IORING_OFF_* are multiples */
 
 /* Two-letter VmFlags (fs/proc/task_mmu.c) and what they mean to us. */
 static const struct {
@@ -240,56 +235,6 @@ const struct vma *vma_find(const struct dump_process *p, uint64_t addr)
 			hi = mid;
 	}
 	return lo < p->n_vmas && p->vmas[lo].start <= addr ? &p->vmas[lo] : NULL;
-}
-
-/* Each io_uring has an inode of its own, and only a descriptor leads to it. */
-static int vma_uring_file(struct dump_ctx *ctx, struct dump_process *p, const struct vma *v,
-			  struct dump_file **ret)
-{
-	const struct uring_fd *u;
-	size_t n;
-	int r = uring_fds(ctx, p, &u, &n);
-
-	if (r < 0)
-		return r;
-	/* The offset says which ring; it cannot begin in its middle. */
-	if (v->pgoff & (URING_OFFSET - 1))
-		return log_obstacle("map it as a whole, with one protection",
-				    "memory at 0x%lx-0x%lx is a part of an io_uring's ring",
-				    v->start, v->end);
-	for (size_t i = 0; i < n; i++)
-		if (u[i].ino == v->ino)
-			return dump_file_get(ctx, p, u[i].t_fd, ret);
-	return log_obstacle("keep the descriptor open in the program, or stop using io_uring in it",
-			    "memory at 0x%lx-0x%lx is the ring of an io_uring without descriptor",
-			    v->start, v->end);
-}
-
-/* The file behind a mapping, by its map_files link. Its mode tells how it was opened. */
-static int vma_dump_file(struct dump_ctx *ctx, struct dump_process *p, struct vma *v, VmaEntry *e)
-{
-	char link[64];
-	struct dump_file *f;
-	struct stat st;
-	uint32_t flags = O_RDONLY;
-	int r;
-
-	snprintf(link, sizeof(link), "map_files/%lx-%lx", v->start, v->end);
-	if (fstatat(p->proc_fd, link, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return log_err(neg_errno(), "cannot look at /proc/%d/%s (%s)", p->pid, link, v->path);
-	if (st.st_mode & 0200)
-		flags = st.st_mode & 0400 ? O_RDWR : O_WRONLY;
-	r = v->status & VMA_EXT ? vma_uring_file(ctx, p, v, &f) :
-				  dump_file_get_link(ctx, p, link, flags, &f);
-	if (r < 0)
-		return r;
-	e->shmid = f->id;
-	e->has_fdflags = true;
-	e->fdflags = flags;
-	/* Beside the file's bit, by which CRIU knows that it has to open something. */
-	if (f->fe->type == FD_TYPES__MEMFD)
-		e->status |= VMA_MEMFD;
-	return 0;
 }
 
 static bool vma_has_file(const struct vma *v)

@@ -65,6 +65,9 @@ int vma_parse_smaps(struct arena *a, const char *text, struct vma **ret, size_t 
 int vma_read(struct dump_ctx *ctx, struct dump_process *p) _must_check_;
 /* Fills p->mm->vmas: file ids for mapped files. Needs p->mm. */
 int vma_dump(struct dump_ctx *ctx, struct dump_process *p) _must_check_;
+/* vma_file.c. The file that v maps, into e. */
+int vma_dump_file(struct dump_ctx *ctx, struct dump_process *p, const struct vma *v, VmaEntry *e)
+	_must_check_;
 
 /* Its pages are saved with it: private ones, and an AIO ring's (task/aio.c). */
 static inline bool vma_status_has_pages(uint32_t status)
