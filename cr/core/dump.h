@@ -55,7 +55,6 @@ struct dump_process {
 	MmEntry *mm;
 	struct vma *vmas;		/* task/vma.h */
 	size_t n_vmas;
-	uint64_t locked_kib;		/* VmLck before the call zone was mapped */
 	struct uring_fd *urings;	/* task/uring_fds.h */
 	size_t n_urings;
 	bool urings_read;

@@ -87,7 +87,9 @@ static int parse_ns_ids(const char *s, const char *end, struct status_ids *ids)
 	return only_blanks(s, end) ? 0 : -EBADMSG;
 }
 
-enum status_type { ST_CHAR, ST_UMASK, ST_PID, ST_U32, ST_HEX64, ST_FOUR, ST_GROUPS, ST_NS_IDS };
+enum status_type {
+	ST_CHAR, ST_UMASK, ST_PID, ST_U32, ST_U64, ST_HEX64, ST_FOUR, ST_GROUPS, ST_NS_IDS,
+};
 
 struct status_field {
 	const char *key;
@@ -110,6 +112,7 @@ static const struct status_field status_fields[] = {
 	F("NSpid", ST_NS_IDS, ns_pid, false),
 	F("NSpgid", ST_NS_IDS, ns_pgid, false),
 	F("NSsid", ST_NS_IDS, ns_sid, false),
+	F("VmLck", ST_U64, locked_kib, false),
 	F("Threads", ST_U32, threads, false),
 	F("SigPnd", ST_HEX64, sig_pnd, true),
 	F("ShdPnd", ST_HEX64, shd_pnd, true),
@@ -150,6 +153,8 @@ static int parse_field(const struct status_field *f, const char *s, const char *
 	case ST_U32:
 		r = parse_one(s, end, 10, UINT32_MAX, &v);
 		break;
+	case ST_U64:
+		return parse_one(s, end, 10, UINT64_MAX, to);
 	case ST_HEX64:
 		return parse_one(s, end, 16, UINT64_MAX, to);
 	case ST_FOUR:

@@ -30,6 +30,7 @@ struct proc_status {
 	size_t n_groups;
 	struct status_ids ns_pid, ns_pgid, ns_sid;
 	uint32_t threads;
+	uint64_t locked_kib;		/* VmLck: of its whole process */
 	uint64_t sig_pnd, shd_pnd, sig_blk, sig_ign, sig_cgt;
 	uint64_t cap_inh, cap_prm, cap_eff, cap_bnd, cap_amb;
 	uint32_t no_new_privs, seccomp;	/* seccomp: 0 off, 1 strict, 2 filters */

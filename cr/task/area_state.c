@@ -123,12 +123,6 @@ static int zone_is_populated(struct dump_process *p, bool *ret)
 	return 0;
 }
 
-static int lock_future_dump(struct dump_ctx *ctx _unused_, struct dump_process *p,
-			    struct dump_thread *th _unused_)
-{
-	return locked_kib(p, &p->locked_kib);
-}
-
 /* No calls of its own: the zone is there. */
 static int lock_future_dump_calls(struct dump_ctx *ctx _unused_, struct dump_process *p _unused_,
 				  struct dump_thread *th _unused_, struct batch *b _unused_,
@@ -138,7 +132,7 @@ static int lock_future_dump_calls(struct dump_ctx *ctx _unused_, struct dump_pro
 }
 
 static int lock_future_dump_results(struct dump_ctx *ctx, struct dump_process *p,
-				    struct dump_thread *th _unused_, struct batch *b _unused_,
+				    struct dump_thread *th, struct batch *b _unused_,
 				    void *cookie _unused_)
 {
 	MmEntry *mm = part_mm(ctx, p);
@@ -146,7 +140,8 @@ static int lock_future_dump_results(struct dump_ctx *ctx, struct dump_process *p
 	bool populated;
 	int r = locked_kib(p, &now);
 
-	if (r < 0 || !mm || now < p->locked_kib + ZONE_BYTES / 1024)
+	/* Its status is from before the zone was mapped. */
+	if (r < 0 || !mm || now < th->status->locked_kib + ZONE_BYTES / 1024)
 		return mm ? r : -ENOMEM;
 	r = zone_is_populated(p, &populated);
 	mm->has_lock_future = true;
@@ -170,7 +165,6 @@ const struct task_part part_lock_future = {
 	.name		= "mlockall",
 	.leader_only	= true,
 	.stage		= STAGE_LATE,
-	.dump		= lock_future_dump,
 	.dump_calls	= lock_future_dump_calls,
 	.dump_results	= lock_future_dump_results,
 	.restore_calls	= lock_future_restore_calls,

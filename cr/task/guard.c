@@ -20,12 +20,12 @@
 #define MADV_GUARD_INSTALL 102
 #endif
 
-uint64_t pagemap_guard_category(int pagemap_fd)
+static bool kernel_tells(int pagemap_fd)
 {
 	struct scan_arg arg = { .size = sizeof(arg), .category_mask = CR_PAGE_GUARD,
 				.return_mask = CR_PAGE_GUARD };
 
-	return ioctl(pagemap_fd, CR_PAGEMAP_SCAN, &arg) < 0 ? 0 : CR_PAGE_GUARD;
+	return ioctl(pagemap_fd, CR_PAGEMAP_SCAN, &arg) >= 0;
 }
 
 static int guard_add(struct dump_ctx *ctx, VmaEntry ***list, size_t *n, uint64_t start,
@@ -44,21 +44,22 @@ static int guard_add(struct dump_ctx *ctx, VmaEntry ***list, size_t *n, uint64_t
 	return 0;
 }
 
-static int guard_scan(struct dump_ctx *ctx, int pagemap_fd, const struct vma *v, VmaEntry ***list,
-		      size_t *n)
+/* Within [start, end), whatever areas lie in it: only areas that can have guards do. */
+static int guard_scan(struct dump_ctx *ctx, int pagemap_fd, uint64_t start, uint64_t end,
+		      VmaEntry ***list, size_t *n)
 {
 	struct scan_region regions[64];
 	struct scan_arg arg = {
 		.size = sizeof(arg),
-		.start = v->start,
-		.end = v->end,
+		.start = start,
+		.end = end,
 		.vec = (uint64_t)regions,
 		.vec_len = ARRAY_SIZE(regions),
 		.category_mask = CR_PAGE_GUARD,
 		.return_mask = CR_PAGE_GUARD,
 	};
 
-	while (arg.start < v->end) {
+	while (arg.start < end) {
 		int found = ioctl(pagemap_fd, CR_PAGEMAP_SCAN, &arg), r;
 
 		if (found < 0)
@@ -79,23 +80,26 @@ int guards_dump(struct dump_ctx *ctx, struct dump_process *p)
 {
 	_cleanup_close_ int fd = openat(p->proc_fd, "pagemap", O_RDONLY | O_CLOEXEC);
 	VmaEntry **list = NULL, **all;
+	uint64_t start = UINT64_MAX, end = 0;
 	MmEntry *mm = p->mm;
 	size_t n = 0;
 	int r;
 
 	if (fd < 0)
 		return log_err(neg_errno(), "cannot open /proc/%d/pagemap", p->pid);
-	if (!pagemap_guard_category(fd))
+	if (!kernel_tells(fd))
 		return 0;
 	for (size_t i = 0; i < p->n_vmas; i++) {
 		const struct vma *v = &p->vmas[i];
 
-		if (!(v->status & VMA_REGULAR) || v->status & (VMA_VDSO | VMA_VVAR))
+		if (!(v->status & VMA_REGULAR))
 			continue;
-		r = guard_scan(ctx, fd, v, &list, &n);
-		if (r < 0)
-			return log_err(r, "cannot look for guard pages at 0x%lx", v->start);
+		start = MIN(start, v->start);
+		end = v->end;
 	}
+	r = guard_scan(ctx, fd, start, end, &list, &n);
+	if (r < 0)
+		return log_err(r, "cannot look for guard pages");
 	if (!n)
 		return 0;
 	all = arena_alloc(&ctx->arena, (mm->n_vmas + n) * sizeof(*all));

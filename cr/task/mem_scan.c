@@ -32,10 +32,11 @@ int mem_pagemap_read(int fd, uint64_t t_addr, uint64_t *bits, size_t n)
 	return r < 0 ? log_err(r, "cannot read pagemap at 0x%lx", t_addr) : 0;
 }
 
+/* Guard pages look like pages in swap, but cannot be read. */
 static const struct scan_arg saved_pages = {
 	.size = sizeof(struct scan_arg),
-	.category_inverted = CR_PAGE_FILE | CR_PAGE_PFNZERO,
-	.category_mask = CR_PAGE_FILE | CR_PAGE_PFNZERO,
+	.category_inverted = CR_PAGE_FILE | CR_PAGE_PFNZERO | CR_PAGE_GUARD,
+	.category_mask = CR_PAGE_FILE | CR_PAGE_PFNZERO | CR_PAGE_GUARD,
 	.category_anyof_mask = CR_PAGE_PRESENT | CR_PAGE_SWAPPED,
 	.return_mask = CR_PAGE_PRESENT | CR_PAGE_SWAPPED,
 };
@@ -58,15 +59,24 @@ static bool was_written(const struct scan *s, uint64_t categories)
 	       (s->v->status & VMA_FILE_PRIVATE && categories & CR_PAGE_SWAPPED);
 }
 
+/* Before Linux 6.15 the kernel does not tell guard pages, and refuses to be asked. */
+static int scan_call(int fd, struct scan_arg *arg)
+{
+	int n = ioctl(fd, CR_PAGEMAP_SCAN, arg);
+
+	if (n >= 0 || errno != EINVAL || !(arg->category_mask & CR_PAGE_GUARD))
+		return n;
+	arg->category_inverted &= ~(uint64_t)CR_PAGE_GUARD;
+	arg->category_mask &= ~(uint64_t)CR_PAGE_GUARD;
+	return ioctl(fd, CR_PAGEMAP_SCAN, arg);
+}
+
 /* 0: the kernel has no PAGEMAP_SCAN; 1: done. */
 static int scan_by_ioctl(const struct scan *s)
 {
 	struct scan_region regions[512];
 	struct scan_arg arg = saved_pages;
 
-	/* They look like pages in swap, but cannot be read. */
-	arg.category_inverted |= pagemap_guard_category(s->fd);
-	arg.category_mask |= arg.category_inverted;
 	arg.start = s->v->start;
 	arg.end = s->v->end;
 	arg.vec = (uint64_t)regions;
@@ -76,7 +86,7 @@ static int scan_by_ioctl(const struct scan *s)
 		arg.return_mask |= CR_PAGE_WRITTEN;
 	}
 	while (arg.start < arg.end) {
-		int n = ioctl(s->fd, CR_PAGEMAP_SCAN, &arg);
+		int n = scan_call(s->fd, &arg);
 		int r;
 
 		/* Not registered: mapped since, or moved. */
@@ -157,13 +167,12 @@ int mem_scan_protect(int fd, const struct vma *v)
 	arg.flags = CR_SCAN_WP_MATCHING | CR_SCAN_CHECK_WPASYNC;
 	arg.start = v->start;
 	arg.end = v->end;
-	arg.category_inverted |= pagemap_guard_category(fd);
-	arg.category_mask |= arg.category_inverted | CR_PAGE_WRITTEN;
+	arg.category_mask |= CR_PAGE_WRITTEN;
 	/* Without a place for results the kernel takes all pages, absent ones too. */
 	arg.vec = (uint64_t)regions;
 	arg.vec_len = ARRAY_SIZE(regions);
 	while (arg.start < arg.end) {
-		if (ioctl(fd, CR_PAGEMAP_SCAN, &arg) < 0)
+		if (scan_call(fd, &arg) < 0)
 			return neg_errno();
 		if (arg.walk_end <= arg.start)
 			break;

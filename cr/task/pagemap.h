@@ -25,9 +25,6 @@ struct scan_arg {
 #define CR_PAGE_PRESENT	(1u << 3)
 #define CR_PAGE_SWAPPED	(1u << 4)
 #define CR_PAGE_PFNZERO	(1u << 5)
-#define CR_PAGE_GUARD	(1u << 8)
-
-/* guard.c. CR_PAGE_GUARD if the kernel knows it (>= 6.15), else 0. */
-uint64_t pagemap_guard_category(int pagemap_fd);
+#define CR_PAGE_GUARD	(1u << 8)	/* Linux >= 6.15; before: EINVAL */
 
 #endif

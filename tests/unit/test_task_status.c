@@ -23,6 +23,7 @@ static const char recorded[] =
 	"NSpgid:\t2557\t1\n"
 	"NSsid:\t712\t0\n"
 	"VmPeak:\t    3060 kB\n"
+	"VmLck:\t    1024 kB\n"
 	"Threads:\t2\n"
 	"SigQ:\t0/96365\n"
 	"SigPnd:\t0000000000000000\n"
@@ -62,6 +63,7 @@ TEST("a status text is read field by field")
 	ASSERT_EQ(st.ns_pgid.id[1], 1);
 	ASSERT_EQ(st.ns_sid.n, 2);
 	ASSERT_EQ(st.ns_sid.id[1], 0);
+	ASSERT_EQ(st.locked_kib, 1024);
 	ASSERT_EQ(st.threads, 2);
 	ASSERT_EQ(st.shd_pnd, 0x200);
 	ASSERT_EQ(st.sig_blk, 0xfffffffe7ffbfeffull);
@@ -117,6 +119,8 @@ TEST("numbers that are none or too large are refused")
 	ASSERT_EQ(parse_changed("Tgid:\t2557", "Tgid:\t2147483648"), -EBADMSG);
 	ASSERT_EQ(parse_changed("Tgid:\t2557", "Tgid:\t"), -EBADMSG);
 	ASSERT_EQ(parse_changed("0000000000000400", "1000000000000000400"), -EBADMSG);
+	ASSERT_EQ(parse_changed("VmLck:\t    1024 kB", "VmLck:\t"), -EBADMSG);
+	ASSERT_EQ(parse_changed("VmLck:\t    1024", "VmLck:\t18446744073709551616"), -EBADMSG);
 	ASSERT_EQ(parse_changed("Umask:\t0027", "Umask:\t0028"), -EBADMSG);
 	ASSERT_EQ(parse_changed("Umask:\t0027", "Umask:\t10000"), -EBADMSG);
 	ASSERT_EQ(parse_changed("S (sleeping)", "Sleeping"), -EBADMSG);
