@@ -24,6 +24,7 @@
 #define NODE_WORDS	16u
 #define NODE_BITS	(NODE_WORDS * 64)
 #define AREAS_A_BATCH	2000u
+#define AREAS_AT_FIRST	1000u	/* with what else the first thread is asked */
 
 /* What get_mempolicy() fills in the task. */
 struct answer {
@@ -31,22 +32,29 @@ struct answer {
 	uint64_t nodes[NODE_WORDS];
 };
 
-static int ask(struct batch *b, uint64_t *t_answer, uint64_t t_addr, unsigned long flags)
+struct question {
+	uint64_t t_answer;
+	int call;
+};
+
+static struct question ask(struct batch *b, uint64_t t_addr, unsigned long flags)
 {
-	*t_answer = batch_put(b, NULL, sizeof(struct answer));
-	return batch_try(b, SYS_get_mempolicy, *t_answer, *t_answer + offsetof(struct answer, nodes),
-			 NODE_BITS, t_addr, flags);
+	uint64_t t_answer = batch_put(b, NULL, sizeof(struct answer));
+
+	return (struct question){
+		t_answer, batch_try(b, SYS_get_mempolicy, t_answer,
+				    t_answer + offsetof(struct answer, nodes), NODE_BITS, t_addr, flags),
+	};
 }
 
 /* NULL: the default, or the kernel knows no nodes. */
-static int answered(struct dump_ctx *ctx, struct batch *b, int call, uint64_t t_answer,
-		    MempolicyEntry **ret)
+static int answered(struct dump_ctx *ctx, struct batch *b, struct question q, MempolicyEntry **ret)
 {
-	const struct answer *a = batch_data(b, t_answer);
+	const struct answer *a = batch_data(b, q.t_answer);
 	MempolicyEntry *e;
 
 	*ret = NULL;
-	if (batch_ret(b, call) < 0 || a->mode == MPOL_DEFAULT)
+	if (batch_ret(b, q.call) < 0 || a->mode == MPOL_DEFAULT)
 		return 0;
 	e = ARENA_MSG(&ctx->arena, MempolicyEntry, mempolicy_entry);
 	if (!e)
@@ -60,21 +68,36 @@ static int answered(struct dump_ctx *ctx, struct batch *b, int call, uint64_t t_
 	return e->nodes ? 0 : -ENOMEM;
 }
 
+static void ask_areas(struct batch *b, const struct vma *v, size_t n, struct question *ret)
+{
+	for (size_t i = 0; i < n; i++)
+		ret[i] = ask(b, v[i].start, MPOL_F_ADDR);
+}
+
+static int areas_answered(struct dump_ctx *ctx, struct batch *b, const struct question *q,
+			  struct vma *v, size_t n)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < n && r >= 0; i++)
+		r = answered(ctx, b, q[i], &v[i].policy);
+	return r;
+}
+
 int mempolicy_dump_areas(struct dump_ctx *ctx, struct dump_process *p)
 {
 	static struct batch b;
-	uint64_t t_answers[AREAS_A_BATCH];
-	int calls[AREAS_A_BATCH], r;
+	struct question q[AREAS_A_BATCH];
+	int r;
 
-	for (size_t i = 0; i < p->n_vmas; i += AREAS_A_BATCH) {
+	for (size_t i = AREAS_AT_FIRST; i < p->n_vmas; i += AREAS_A_BATCH) {
 		size_t n = MIN(p->n_vmas - i, (size_t)AREAS_A_BATCH);
 
 		batch_begin(&b, &p->threads[0].task);
-		for (size_t k = 0; k < n; k++)
-			calls[k] = ask(&b, &t_answers[k], p->vmas[i + k].start, MPOL_F_ADDR);
+		ask_areas(&b, &p->vmas[i], n, q);
 		r = batch_run(&b);
-		for (size_t k = 0; k < n && r >= 0; k++)
-			r = answered(ctx, &b, calls[k], t_answers[k], &p->vmas[i + k].policy);
+		if (r >= 0)
+			r = areas_answered(ctx, &b, q, &p->vmas[i], n);
 		if (r < 0)
 			return log_err(r, "cannot read the memory policies");
 	}
@@ -111,29 +134,35 @@ int mempolicy_bind_call(struct batch *b, const VmaEntry *v)
 }
 
 struct mempolicy_cookie {
-	uint64_t t_answer;
-	int call;
+	struct question own;
+	size_t n_areas;
+	struct question areas[];
 };
 
-static int mempolicy_dump_calls(struct dump_ctx *ctx, struct dump_process *p _unused_,
-				struct dump_thread *th _unused_, struct batch *b, void **cookie)
+/* A batch is a stop of the task: a program's usual number of areas needs none of its own. */
+static int mempolicy_dump_calls(struct dump_ctx *ctx, struct dump_process *p,
+				struct dump_thread *th, struct batch *b, void **cookie)
 {
-	struct mempolicy_cookie *c = ARENA_NEW(&ctx->arena, struct mempolicy_cookie);
+	size_t n = th == &p->threads[0] ? MIN(p->n_vmas, (size_t)AREAS_AT_FIRST) : 0;
+	struct mempolicy_cookie *c = arena_alloc(&ctx->arena, sizeof(*c) + n * sizeof(*c->areas));
 
 	if (!c)
 		return -ENOMEM;
-	c->call = ask(b, &c->t_answer, 0, 0);
+	c->own = ask(b, 0, 0);
+	c->n_areas = n;
+	ask_areas(b, p->vmas, n, c->areas);
 	*cookie = c;
 	return 0;
 }
 
-static int mempolicy_dump_results(struct dump_ctx *ctx, struct dump_process *p _unused_,
+static int mempolicy_dump_results(struct dump_ctx *ctx, struct dump_process *p,
 				  struct dump_thread *th, struct batch *b, void *cookie)
 {
-	struct mempolicy_cookie *c = cookie;
+	const struct mempolicy_cookie *c = cookie;
 	ThreadCoreEntry *tc = part_thread_core(ctx, th);
+	int r = tc ? answered(ctx, b, c->own, &tc->policy) : -ENOMEM;
 
-	return tc ? answered(ctx, b, c->call, c->t_answer, &tc->policy) : -ENOMEM;
+	return r < 0 ? r : areas_answered(ctx, b, c->areas, p->vmas, c->n_areas);
 }
 
 static int mempolicy_restore_calls(struct restore_ctx *ctx _unused_,

@@ -119,7 +119,7 @@ int pkeys_restore(struct restore_process *p, struct batch *b) _must_check_;
 /* The area's key is one of the program's, not the kernel's for execute-only memory. */
 bool pkeys_area_has_own(const MmEntry *mm, const VmaEntry *e);
 
-/* mempolicy.c */
+/* mempolicy.c. Of areas beyond those that its part asks for with the thread's own. */
 int mempolicy_dump_areas(struct dump_ctx *ctx, struct dump_process *p) _must_check_;
 int mempolicy_check(const MempolicyEntry *e) _must_check_;
 bool mempolicy_equal(const MempolicyEntry *a, const MempolicyEntry *b);
