@@ -126,7 +126,6 @@ struct cr_stats {
 	uint64_t pages_scanned, pages_skipped_parent, pages_written, pages_restored;
 	uint64_t pages_compared, pages_skipped_cow;	/* restore: against the parent's */
 	uint64_t forking_usec, restore_usec;
-	uint32_t n_tasks, n_threads, n_files, n_tcp;
 };
 
 /* Writes the images of the tree at opts->pid. On failure the tree is as it was. */

@@ -165,8 +165,6 @@ static int step_pstree(struct dump_ctx *ctx)
 		r = pids_dump_numbers(p, &e);
 		if (r >= 0)
 			r = image_put(w, &e.base);
-		ctx->stats.n_tasks++;
-		ctx->stats.n_threads += (uint32_t)p->n_threads;
 	}
 	return r < 0 ? r : image_close(take_ptr(w));
 }

@@ -172,7 +172,6 @@ static int file_add(struct dump_ctx *ctx, struct dump_file *f)
 	if (!slot)
 		return log_err(-ENOMEM, "%s", f->link);
 	*slot = f;
-	ctx->stats.n_files++;
 	r = file_kind_dump(ctx, f);
 	close_fdp(&f->fd);
 	f->fd = -1;

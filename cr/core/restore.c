@@ -210,7 +210,6 @@ int cr_restore(const struct cr_opts *opts, pid_t *ret_root, struct cr_stats *ret
 	else
 		root = ctx->procs[0].pid;
 	ctx->stats.restore_usec = clock_usec(CLOCK_MONOTONIC) - begin;
-	ctx->stats.n_tasks = (uint32_t)ctx->n_procs;
 	if (ret_stats)
 		*ret_stats = ctx->stats;
 	if (ret_root)

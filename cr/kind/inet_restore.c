@@ -334,7 +334,6 @@ int inet_finish(struct restore_ctx *ctx, struct restore_file *f)
 			r = restore_flags_fown(f->fd, m->e->flags, m->e->fown);
 		if (r < 0)
 			return log_err(r, "the connection");
-		ctx->stats.n_tcp++;
 		m->fd = f->fd;
 	}
 	return sk_opts_restore_late(f->fd, m->e->opts);

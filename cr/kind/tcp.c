@@ -401,7 +401,6 @@ int tcp_dump_stream(struct dump_ctx *ctx, struct dump_file *f, InetSkEntry *e)
 		r = image_close(take_ptr(w));
 	if (r < 0)
 		return log_err(r, "cannot write tcp-stream-%x.img", e->ino);
-	ctx->stats.n_tcp++;
 	return e->state != TCP_CLOSE && ctx->opts->final_state == CR_KILL ? remember(ctx, f->fd)
 									  : 0;
 }
