@@ -128,7 +128,7 @@ struct cr_stats {
 	uint64_t forking_usec, restore_usec;
 };
 
-/* Writes the images of the tree at opts->pid. On failure the tree is as it was. */
+/* Writes the images of the tree at opts->pid. On failure the tree is as it was, and there are none. */
 int cr_dump(const struct cr_opts *opts, struct cr_stats *ret_stats);
 
 /*

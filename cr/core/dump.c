@@ -354,6 +354,7 @@ static int dump_or_check(const struct cr_opts *opts, bool check, struct cr_stats
 {
 	struct dump_ctx ctx = { 0 };
 	enum cr_final_state state = opts->final_state;
+	bool begun = false, drop;
 	int r, released;
 
 	r = dump_init(&ctx, opts);
@@ -361,8 +362,10 @@ static int dump_or_check(const struct cr_opts *opts, bool check, struct cr_stats
 		r = notify(&ctx, "pre-dump");
 	if (r >= 0 && !check && opts->track_mem)
 		r = mem_track_check(&ctx);
-	if (r >= 0 && !check)
+	if (r >= 0 && !check) {
 		r = dump_begin_images(&ctx);
+		begun = r >= 0;
+	}
 	if (r >= 0 && !check)
 		peek_early(&ctx);
 	if (r >= 0)
@@ -376,7 +379,11 @@ static int dump_or_check(const struct cr_opts *opts, bool check, struct cr_stats
 		state = CR_LEAVE_RUNNING;
 	if (ctx.network_locked && state == CR_LEAVE_RUNNING && notify(&ctx, "network-unlock") < 0)
 		log_warn("the network stays locked");
+	drop = begun && r < 0;
 	released = dump_release(&ctx, state);
+	/* The tree goes on: these would make a second one, or fill the disk for nothing. */
+	if (drop && image_store_forget(ctx.store) < 0)
+		log_warn("remove the images by hand: this dump has failed");
 	/* Closes our duplicates of its connections: after the tree, or they would outlive it. */
 	dump_files_done(&ctx, r >= 0 && state != CR_LEAVE_RUNNING);
 	if (r >= 0)

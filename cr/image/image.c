@@ -277,7 +277,7 @@ int image_store_forget(struct image_store *s)
 	int r = s->ops->forget ? s->ops->forget(s) : 0;
 
 	s->n_written = 0;
-	return r < 0 ? log_err(r, "cannot remove an earlier dump's images") : 0;
+	return r < 0 ? log_err(r, "cannot remove a dump's images") : 0;
 }
 
 size_t image_store_written(const struct image_store *s, const char (**ret)[IMAGE_NAME_MAX])

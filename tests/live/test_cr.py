@@ -279,6 +279,26 @@ def test_a_failing_script_fails_the_dump_and_the_tree_goes_on(sleeper, tmp_path)
     assert snapshot(sleeper.pid) == before
 
 
+@pytest.mark.parametrize("how", [[], ["-R"]])
+def test_of_a_dump_that_fails_at_its_end_no_images_stay(sleeper, tmp_path, how):
+    """The tree goes on: images that could be restored would make a second one."""
+    images = tmp_path / "img"
+    images.mkdir()
+    script = tmp_path / "script"
+    script.write_text(f"#!/bin/sh\n[ $CRTOOLS_SCRIPT_ACTION != post-dump ] || "
+                      f"{{ ls {images} >{tmp_path}/seen; exit 1; }}\n")
+    script.chmod(0o755)
+    (images / "disk.img").write_text("an operator's")
+    before = snapshot(sleeper.pid)
+    done = cr("dump", images, "-t", str(sleeper.pid), "--action-script", script, *how)
+    assert done.returncode == 1 and "post-dump" in done.log
+    assert snapshot(sleeper.pid) == before
+    assert "inventory.img" in (tmp_path / "seen").read_text().split()
+    assert [p.name for p in images.iterdir() if p.name.endswith(".img")] == ["disk.img"]
+    assert not (images / "shared").exists()
+    check(cr("dump", images, "-t", str(sleeper.pid)), "dump")
+
+
 def test_scripts_take_signals_as_usual(sleeper, tmp_path):
     images = tmp_path / "img"
     images.mkdir()
