@@ -10,6 +10,7 @@
 
 #include "crkexec/commands.h"
 #include "crkexec/lock.h"
+#include "crkexec/logs.h"
 #include "crkexec/paths.h"
 #include "crkexec/report.h"
 #include "crkexec/store_pmem.h"
@@ -196,6 +197,9 @@ int command_finish(void)
 	}
 	keep_log(m->id, "early");
 	keep_log(m->id, "adopt");
+	r = logs_trim_state(CRKEXEC_STATE_DIR, m->id);
+	if (r < 0)
+		log_err(r, "cannot remove old reports and images from %s", CRKEXEC_STATE_DIR);
 	report_manifest_text(m, stdout);
 	return EXIT_SUCCESS;
 }

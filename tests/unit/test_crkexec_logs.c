@@ -1,8 +1,10 @@
-/* Logs of runs: a bounded number stays, and nothing else in the directory is touched. */
+/* Logs of runs, reports, images: a bounded number stays, and nothing else in the directory is touched. */
 #include <fcntl.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "crkexec/logs.h"
+#include "crkexec/paths.h"
 #include "unit.h"
 #include "util/macro.h"
 
@@ -95,4 +97,53 @@ TEST("a link in the place of the log is not followed")
 	snprintf(path, sizeof(path), "%s/" NEW_ID ".log", unit_tmpdir());
 	ASSERT_OK(symlink("/dev/null", path));
 	ASSERT_EQ(logs_open(unit_tmpdir(), NEW_ID), -ELOOP);
+}
+
+/* failed/ID with a unit's images in it. */
+static void make_images(const char *fmt, int n, time_t mtime)
+{
+	const struct timespec times[2] = { { .tv_sec = mtime }, { .tv_sec = mtime } };
+	char name[64], path[300];
+	int fd;
+
+	snprintf(name, sizeof(name), fmt, n);
+	snprintf(path, sizeof(path), "%s/failed/%s/a.service", unit_tmpdir(), name);
+	ASSERT_OK(make_dirs(path));
+	strcat(path, "/core-1.img");
+	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	ASSERT_OK(fd);
+	close(fd);
+	snprintf(path, sizeof(path), "%s/failed/%s", unit_tmpdir(), name);
+	ASSERT_OK(utimensat(AT_FDCWD, path, times, 0));
+}
+
+TEST("reports and kept images of the newest upgrades stay, the present one's whatever the clock says")
+{
+	for (int i = 0; i < 30; i++)
+		make_nth("000000000000%04x.json", i, 1000 + i);
+	make_nth(NEW_ID ".json", 0, 1);
+	make("last.json", 1);
+	for (int i = 0; i < 5; i++)
+		make_images("000000000000%04x", i, 1000 + i);
+	make_images(NEW_ID, 0, 1);
+	make_images("notes", 0, 1);
+	make("failed/0123456789abcdef", 1);
+	ASSERT_OK(logs_trim_state(unit_tmpdir(), NEW_ID));
+	ASSERT(is_there(NEW_ID ".json", 0) && is_there("last.json", 0));
+	ASSERT(is_there("failed/" NEW_ID "/a.service/core-1.img", 0));
+	ASSERT(is_there("failed/notes", 0) && is_there("failed/0123456789abcdef", 0));
+	for (int i = 0; i < 30; i++)
+		ASSERT_EQ(is_there("000000000000%04x.json", i), i >= 30 - (REPORTS_KEPT - 1));
+	for (int i = 0; i < 5; i++)
+		ASSERT_EQ(is_there("failed/000000000000%04x", i), i >= 5 - (IMAGES_KEPT - 1));
+}
+
+TEST("where nothing has failed there is nothing to remove, and images of others stay")
+{
+	ASSERT_OK(logs_trim_state(unit_tmpdir(), NEW_ID));
+	for (int i = 0; i < IMAGES_KEPT; i++)
+		make_images("000000000000%04x", i, 1000 + i);
+	ASSERT_OK(logs_trim_state(unit_tmpdir(), NEW_ID));
+	for (int i = 0; i < IMAGES_KEPT; i++)
+		ASSERT(is_there("failed/000000000000%04x/a.service/core-1.img", i));
 }

@@ -18,6 +18,8 @@ from vm import VM
 FILES = ["inventory", "pstree", "core-", "mm-", "pagemap-", "pages-", "files", "fs-", "ids-",
          "carry-"]
 INTACT = ["redis-server", "crk-test-plain"]
+FAILED = "/var/lib/crkexec/failed"
+EARLIER = [f"{n:016x}" for n in range(5)]
 
 
 def unit_of(prefix):
@@ -37,6 +39,9 @@ class Damaged:
         units["crk-test-plain"] = (upgrade_counter.PROGRAM, "")
         upgrade_counter.install(vm, units)
         upgrade_preload.install(vm)
+        for n, upgrade_id in enumerate(EARLIER):
+            vm.run(f"mkdir -p {FAILED}/{upgrade_id}/a.service && echo x >{FAILED}/{upgrade_id}/a.service/core-1.img && "
+                   f"touch -d 2026-01-0{n + 1} {FAILED}/{upgrade_id}")
         self.counter = RedisCounter(vm, "redis counter")
         self.counter.begin()
         self.before = guest_state(vm, INTACT + self.names)
@@ -78,9 +83,14 @@ def test_images_of_the_damaged_are_kept_where_the_reason_says(damaged):
     for prefix in FILES:
         reason = damaged.report[unit_of(prefix)]["reason"]
         place = reason.rsplit(" ", 1)[-1]
-        assert place.startswith("/var/lib/crkexec/failed/"), reason
+        assert place.startswith(FAILED + "/"), reason
         found = damaged.vm.run(f"find {place} -type f -size +0; stat -c %a {place}").out.split()
         assert len(found) > 1 and found[-1] == "700", found
+
+
+def test_of_images_of_earlier_upgrades_only_the_newest_stay(damaged):
+    found = set(damaged.vm.run(f"ls {FAILED}").out.split())
+    assert found == {damaged.after["status"]["report"]["id"], *EARLIER[-2:]}
 
 
 def test_units_beside_the_damaged_ones_are_restored(damaged):
