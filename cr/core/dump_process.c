@@ -52,6 +52,9 @@ static int thread_settle(struct dump_ctx *ctx, struct dump_process *p, struct du
 	int r;
 
 	LOG_SCOPE("thread %d", th->task.tid);
+	r = regs_are_64_bit(th);
+	if (r < 0)
+		return r;
 	/* Before anything runs in it: see task_status(). */
 	r = task_status(ctx, p, th, &status);
 	if (r < 0)

@@ -3,13 +3,11 @@
  *
  * Waiting is by tid with __WALL, so several trees can be handled by one engine process.
  */
-#include <elf.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -133,18 +131,15 @@ int task_detach(struct task *t)
 	return ptrace(PTRACE_DETACH, t->tid, 0, 0) < 0 ? neg_errno() : 0;
 }
 
+/* Not as a register set: of a task in 32-bit code that is another one, which hides what it runs. */
 static int regs_set(pid_t tid, struct user_regs_struct *regs)
 {
-	struct iovec iov = { regs, sizeof(*regs) };
-
-	return ptrace(PTRACE_SETREGSET, tid, NT_PRSTATUS, &iov) < 0 ? neg_errno() : 0;
+	return ptrace(PTRACE_SETREGS, tid, 0, regs) < 0 ? neg_errno() : 0;
 }
 
 static int regs_get(pid_t tid, struct user_regs_struct *regs)
 {
-	struct iovec iov = { regs, sizeof(*regs) };
-
-	return ptrace(PTRACE_GETREGSET, tid, NT_PRSTATUS, &iov) < 0 ? neg_errno() : 0;
+	return ptrace(PTRACE_GETREGS, tid, 0, regs) < 0 ? neg_errno() : 0;
 }
 
 int task_get_regs(struct task *t)

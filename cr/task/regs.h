@@ -5,6 +5,8 @@
 #include "core/dump.h"
 #include "core/restore.h"
 
+/* Else an obstacle: before anything is done to the thread, for all of it takes it for 64-bit code. */
+int regs_are_64_bit(const struct dump_thread *th) _must_check_;
 /*
  * th->task.regs (already read) and the FPU → th->core->thread_info. Registers are stored so that a
  * plain return to user mode repeats an interrupted system call.

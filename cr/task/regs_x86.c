@@ -1,8 +1,8 @@
 /*
  * x86-64 registers.
  *
- *   dump     NT_PRSTATUS (read when the task stopped), NT_X86_XSTATE
- *   restore  NT_X86_XSTATE, then NT_PRSTATUS and the signal mask, when the stub is gone
+ *   dump     PTRACE_GETREGS (when the task stopped), NT_X86_XSTATE
+ *   restore  NT_X86_XSTATE, then PTRACE_SETREGS and the signal mask, when the stub is gone
  *
  * XSAVE's standard format is kept by component in the image; where a component lies in the
  * buffer is the processor's word (CPUID leaf 0xd), not a constant.
@@ -20,6 +20,7 @@
 #define HWCAP2_FSGSBASE 2
 #endif
 
+#define CS_COMPAT		0x23	/* the code segment of 32-bit programs */
 #define XSTATE_BYTES_MAX	16384u
 #define FX_BYTES		512u
 #define XSTATE_BV_OFF		512u
@@ -196,7 +197,7 @@ static int gpregs_dump(struct arena *a, const struct dump_thread *th, UserX86Reg
 	EACH_GPREG(X)
 #undef X
 	g->has_mode = true;
-	g->mode = u.cs == 0x23 ? USER_X86_REGS_MODE__COMPAT : USER_X86_REGS_MODE__NATIVE;
+	g->mode = u.cs == CS_COMPAT ? USER_X86_REGS_MODE__COMPAT : USER_X86_REGS_MODE__NATIVE;
 	*ret = g;
 	return 0;
 }
@@ -220,6 +221,12 @@ static int tls_dump(struct arena *a, ThreadInfoX86 *ti)
 	return 0;
 }
 
+int regs_are_64_bit(const struct dump_thread *th)
+{
+	return th->task.regs.cs != CS_COMPAT ? 0 :
+	       log_obstacle("run a 64-bit build of the program", "it runs 32-bit code");
+}
+
 int regs_dump(struct dump_ctx *ctx, struct dump_thread *th)
 {
 	ThreadInfoX86 *ti = th->core->thread_info;
@@ -229,9 +236,6 @@ int regs_dump(struct dump_ctx *ctx, struct dump_thread *th)
 		ti = th->core->thread_info = ARENA_MSG(&ctx->arena, ThreadInfoX86, thread_info_x86);
 	if (!ti)
 		return -ENOMEM;
-	if (th->task.regs.cs == 0x23)
-		return log_obstacle("do not choose the service", "task %d runs 32-bit code",
-				    th->task.tid);
 	th->core->mtype = CORE_ENTRY__MARCH__X86_64;
 	r = gpregs_dump(&ctx->arena, th, &ti->gpregs);
 	if (r < 0)

@@ -19,7 +19,6 @@
 
 #define N_SIGACTIONS	62
 #define SA_KERNEL_IGN	1u
-#define CS_COMPAT	0x23
 
 struct sigactions_cookie {
 	uint64_t t_sa[N_SIGACTIONS];
@@ -41,10 +40,6 @@ static int sigactions_dump(struct dump_ctx *ctx, struct dump_process *p, struct 
 {
 	const struct proc_status *st;
 
-	/* How a handler was registered is known to the kernel alone; native is a safe guess. */
-	if (th->task.regs.cs == CS_COMPAT)
-		return log_obstacle("run a 64-bit build of the program",
-				    "process %d runs 32-bit code", p->pid);
 	return task_status(ctx, p, th, &st);
 }
 
