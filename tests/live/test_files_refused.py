@@ -250,6 +250,19 @@ def test_check_names_every_obstacle_in_one_pass_and_writes_nothing(start):
     assert [x.name for x in p.images.iterdir() if x.suffix == ".img"] == []
 
 
+@pytest.mark.parametrize("kind, program", [
+    ("inotify", "group = libc.inotify_init(); libc.inotify_add_watch(group, b'.', 0x100); open('made', 'w').close()"),
+    ("fanotify", FANOTIFY + "group(0, 0x20); open('x').close()"),
+])
+def test_unread_events_are_lost_with_a_warning(start, kind, program):
+    p = start(program)
+    before = p.state()
+    done = cr("dump", p.images, "-R", "-t", str(p.pid))
+    assert done.returncode == 0, done.log
+    assert re.search(rf"Warn: .*{p.pid} .*fd \d+: {kind}: \d+ bytes of unread events are not saved", done.log), done.log
+    p.is_as(before)
+
+
 def test_a_failed_dump_takes_its_hard_links_away(start):
     p = start("fd = os.open('a', os.O_CREAT | os.O_RDWR); os.link('a', 'b'); os.unlink('a'); "
               "call(323, 0)")
