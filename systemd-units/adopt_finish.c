@@ -4,7 +4,7 @@
  * and empties /run/crkexec. By then systemd-tmpfiles has done its work of the boot.
  *
  * Units of Type=dbus keep their drop-in until the next boot (generator_dropin.c says why): the
- * manifest stays for them.
+ * manifest stays for them. So do images that found no place on disk: the report says that they are here.
  */
 #include "systemd-units/adopt.h"
 
@@ -95,8 +95,17 @@ int adopt_finish(void)
 	return r < 0 ? log_err(r, "cannot write " MANIFEST) : 0;
 }
 
-static void empty_dir(int fd, const char *keep, int depth)
+static bool is_one_of(const char *name, const char *const *names)
 {
+	for (; *names; names++)
+		if (!strcmp(name, *names))
+			return true;
+	return false;
+}
+
+static void empty_dir(int fd, const char *const *keep, int depth)
+{
+	static const char *const none[] = { NULL };
 	DIR *dir = depth < DEPTH_MAX ? fdopendir(fd) : NULL;
 	struct dirent *de;
 
@@ -105,15 +114,14 @@ static void empty_dir(int fd, const char *keep, int depth)
 		return;
 	}
 	while ((de = readdir(dir))) {
-		if (!strcmp(de->d_name, ".") || !strcmp(de->d_name, "..") ||
-		    (keep && !strcmp(de->d_name, keep)))
+		if (!strcmp(de->d_name, ".") || !strcmp(de->d_name, "..") || is_one_of(de->d_name, keep))
 			continue;
 		if (de->d_type == DT_DIR) {
 			int sub = openat(fd, de->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC |
 					 O_NOFOLLOW);
 
 			if (sub >= 0)
-				empty_dir(sub, NULL, depth + 1);
+				empty_dir(sub, none, depth + 1);
 		}
 		unlinkat(fd, de->d_name, de->d_type == DT_DIR ? AT_REMOVEDIR : 0);
 	}
@@ -135,14 +143,14 @@ static bool keeps_dropins(void)
 int adopt_cleanup(void)
 {
 	const char *const reload[] = { "systemctl", "daemon-reload", NULL };
-	bool keep = keeps_dropins();
+	const char *const kept[] = { "failed", keeps_dropins() ? "manifest.json" : NULL, NULL };
 	int fd = open(CRKEXEC_RUN_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 
 	adopt_tmp();
 	if (fd < 0)
 		return errno == ENOENT ? 0 : log_err(neg_errno(), "cannot open " CRKEXEC_RUN_DIR);
-	empty_dir(fd, keep ? "manifest.json" : NULL, 0);
-	if (!keep)
-		rmdir(CRKEXEC_RUN_DIR);
+	empty_dir(fd, kept, 0);
+	/* If nothing is kept. */
+	rmdir(CRKEXEC_RUN_DIR);
 	return adopt_run(reload);
 }

@@ -1,7 +1,12 @@
 /* The hand-over to systemd: which units get a drop-in, what is in it, whom it concerns. */
 #include <fcntl.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 
+#include "crkexec/manifest.h"
+#include "crkexec/paths.h"
 #include "systemd-units/adopt.h"
 #include "systemd-units/generator.h"
 #include "tests/unit/unit.h"
@@ -183,4 +188,32 @@ TEST("a private directory gets this boot's id; no other path is renamed")
 	ASSERT(rmdir(from) == 0 && rmdir(to) == 0);
 	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
 		ASSERT_EQ(adopt_rename_private(others[i], id), 0);
+}
+
+/* A /run of our own, and a systemctl that does nothing. */
+static void own_run(void)
+{
+	_cleanup_free_ char *path = str_fmt("%s/systemctl", unit_tmpdir());
+
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount("crk-unit", "/run", "tmpfs", 0, "size=1m") < 0)
+		unit_skip("no /run of its own: %s", strerror(errno));
+	ASSERT_OK(symlink("/bin/true", path));
+	ASSERT_OK(setenv("PATH", unit_tmpdir(), 1));
+	ASSERT_OK(make_dirs(ADOPTED_DIR));
+	ASSERT_OK(adopt_mark("a.service", "adopted\n"));
+}
+
+TEST("after the adoption nothing stays in /run, but images that found no place on disk")
+{
+	own_run();
+	ASSERT_OK(adopt_cleanup());
+	ASSERT_EQ(access(CRKEXEC_RUN_DIR, F_OK), -1);
+	ASSERT_OK(make_dirs(ADOPTED_DIR));
+	ASSERT_OK(make_dirs(CRKEXEC_RUN_DIR "/failed/0123456789abcdef/a.service"));
+	ASSERT_OK(make_dirs(CRKEXEC_RUN_DIR "/other/failed"));
+	ASSERT_OK(adopt_cleanup());
+	ASSERT_OK(access(CRKEXEC_RUN_DIR "/failed/0123456789abcdef/a.service", F_OK));
+	ASSERT_EQ(access(ADOPTED_DIR, F_OK), -1);
+	ASSERT_EQ(access(CRKEXEC_RUN_DIR "/other", F_OK), -1);
 }
