@@ -12,41 +12,71 @@
 #include <linux/reboot.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include "crkexec/phases.h"
 #include "kernel/mountinfo.h"
 #include "util/io.h"
 #include "util/log.h"
+#include "util/map.h"
 
 /* It had the time of dump and commit as well; a journal under heavy load must not hold us. */
 #define JOURNAL_TIMEOUT_MSEC	1000
 
-/* Writable file systems on block devices, each once, last mounted first. */
-static int list_file_systems(struct arena *a, struct strv *ret)
+/* We may have mounts of our own (a unit's sandbox); those of PID 1 are the machine's. */
+#define INIT		"/proc/1"
+
+/*
+ * Does its path lead to it? Another may be mounted over it, or over a directory above. What is mounted may be a
+ * file; a device node is not to be opened.
+ */
+static bool is_reachable(const struct mount *mt, const char *path)
 {
-	_cleanup_close_ int fd = open("/proc/1", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_close_ int fd = open(path, O_PATH | O_CLOEXEC);
+	struct statx sx;
+
+	return fd >= 0 && statx(fd, "", AT_EMPTY_PATH, STATX_TYPE | STATX_MNT_ID, &sx) == 0 &&
+	       sx.stx_mnt_id == (uint64_t)mt->id && (S_ISDIR(sx.stx_mode) || S_ISREG(sx.stx_mode));
+}
+
+static bool is_on_disk(const struct mount *mt)
+{
+	return str_starts(mt->source, "/dev/") && !(mt->sb_flags & MS_RDONLY) &&
+	       strcmp(mt->fstype, "devtmpfs");
+}
+
+int jump_list(const char *proc, struct strv *ret)
+{
+	_cleanup_close_ int fd = open(proc, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct map listed = { 0 };	/* devices */
 	struct mount_table t;
-	int r = fd < 0 ? neg_errno() : mountinfo_read(a, fd, &t);
+	struct arena a;
+	int r;
 
+	arena_init(&a);
+	r = fd < 0 ? neg_errno() : mountinfo_read(&a, fd, &t);
 	for (size_t i = r < 0 ? 0 : t.n; i-- > 0 && r == 0;) {
-		const struct mount *mt = &t.mounts[i];
-		bool again = false;
+		struct mount *mt = &t.mounts[i];
+		_cleanup_free_ char *path = str_fmt("%s/root%s", proc, mt->mountpoint);
 
-		if (!str_starts(mt->source, "/dev/") || (mt->sb_flags & MS_RDONLY) ||
-		    !strcmp(mt->fstype, "devtmpfs"))
+		if (!path)
+			r = -ENOMEM;
+		else if (!map_get(&listed, mt->dev) && is_on_disk(mt) && is_reachable(mt, path))
+			r = map_put(&listed, mt->dev, mt);
+		else
 			continue;
-		for (size_t k = i + 1; k < t.n; k++)
-			again |= t.mounts[k].dev == mt->dev;
-		if (!again)
-			r = strv_add(ret, mt->mountpoint);
+		if (r == 0)
+			r = strv_add(ret, path);
 	}
+	map_done(&listed);
+	arena_done(&a);
 	return r < 0 ? log_err(r, "cannot list the file systems") : 0;
 }
 
 static int freeze_one(struct upgrade *u, const char *path)
 {
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	off_t mark = undo_mark(&u->undo);
 	int r = fd < 0 ? neg_errno() : undo_push(&u->undo, "fsthaw", path);
 
@@ -57,7 +87,8 @@ static int freeze_one(struct upgrade *u, const char *path)
 	if (r == -EOPNOTSUPP || r == -EBUSY)
 		return undo_forget(&u->undo, mark);
 	if (r < 0)
-		u->jump_error = str_fmt("cannot freeze the file system at %s: %s", path, strerror(-r));
+		u->jump_error = str_fmt("cannot freeze the file system at %s: %s",
+					path + strlen(INIT "/root"), strerror(-r));
 	return r;
 }
 
@@ -65,16 +96,14 @@ int upgrade_jump(void *arg)
 {
 	struct upgrade *u = arg;
 	struct strv list = { 0 };
-	struct arena a;
 	int r;
 
 	u->marks[MARK_JUMP] = undo_mark(&u->undo);
-	arena_init(&a);
 	r = journal_sync_end(u->journal_fd, JOURNAL_TIMEOUT_MSEC);
 	u->journal_fd = -EBADF;
 	if (r < 0)
 		log_err(r, "the journal could not be synced");
-	r = list_file_systems(&a, &list);
+	r = jump_list(INIT, &list);
 	if (r == 0)
 		r = upgrade_check_stop(u);
 	if (r == 0) {
@@ -95,7 +124,6 @@ int upgrade_jump(void *arg)
 		u->jump_error = str_fmt("the kernel refused to start the loaded one: %s", strerror(-r));
 	}
 	strv_done(&list);
-	arena_done(&a);
 	return r;
 }
 

@@ -41,6 +41,12 @@ int check_target(struct upgrade *u) _must_check_;
 /* From the text of /proc/PID/maps: areas of the process above 47 bits, and where the first is. */
 bool maps_have_high_memory(const char *text, uint64_t *ret_start);
 
+/*
+ * jump.c: paths below proc/root (proc: "/proc/1") of the writable file systems on block devices that proc's
+ * process has mounted; each once, last mounted first. One that no path leads to is left out: sync(2) must do.
+ */
+int jump_list(const char *proc, struct strv *ret) _must_check_;
+
 /* quiesce.c: what the phase would stop, into u->to_stop; with the warnings that it would give. */
 int quiesce_list(struct upgrade *u) _must_check_;
 
