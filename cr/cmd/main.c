@@ -1,3 +1,4 @@
+#include <signal.h>
 #include <string.h>
 
 #include "cmd/cmd.h"
@@ -46,6 +47,8 @@ int main(int argc, char **argv)
 	struct cmd_opts o;
 	int r;
 
+	/* Whoever calls us may ignore it, which we would inherit: then no child can be waited for. */
+	signal(SIGCHLD, SIG_DFL);
 	if (argc > 1 && !strcmp(argv[1], "show"))
 		return cmd_show(argc - 1, argv + 1);
 	r = cmd_parse(argc, argv, &o);

@@ -97,9 +97,9 @@ static int seed_clone_apart(struct seed *seed, struct set_tid want)
 		session_main(s);
 	seed->pid = pid < 0 ? pid : s->pid;
 	munmap(s, sizeof(*s));
-	while (pid > 0 && !parent && waitpid((pid_t)pid, NULL, 0) < 0)
-		if (errno != EINTR)
-			return neg_errno();
+	/* It has ended. Nothing fails any more: nobody would end the seed. */
+	while (pid > 0 && !parent && waitpid((pid_t)pid, NULL, 0) < 0 && errno == EINTR)
+		;
 	return 0;
 }
 

@@ -146,6 +146,29 @@ def test_a_tree_may_have_more_processes_than_the_soft_limit_of_open_files(verb, 
         p.wait()
 
 
+def test_a_caller_that_ignores_its_children_gets_its_answer(tmp_path):
+    """As some daemons do; cr inherits that, and has children of its own to wait for."""
+    def ask(*argv):
+        done = run(*argv, preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
+        assert done.returncode == 0, done.stderr
+    wrapper = subprocess.Popen(["unshare", "--pid", "--fork", "--kill-child", "sleep", "1000"],
+                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                               start_new_session=True)
+    children = pathlib.Path(f"/proc/{wrapper.pid}/task/{wrapper.pid}/children")
+    try:
+        wait_for(children.read_text, 10, "its child")
+        pid = children.read_text().strip()
+        wait_in_call(pid, NANOSLEEP)
+        ask("check", "-t", pid)
+        ask("dump", "-t", pid, "-D", tmp_path)
+        wrapper.wait(20)
+        ask("restore", "-d", "-D", tmp_path, "--pidfile", tmp_path / "pid")
+        kill(int((tmp_path / "pid").read_text()))
+    finally:
+        wrapper.kill()
+        wrapper.wait(20)
+
+
 def test_leave_stopped_stops_and_sigcont_goes_on(sleeper, tmp_path):
     images = tmp_path / "img"
     images.mkdir()
