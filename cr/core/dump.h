@@ -125,7 +125,8 @@ struct dump_ctx {
 	bool cancelled;
 	bool freezer_used;		/* opts->freeze_cgroup may not be as it was any more */
 	bool was_frozen;		/* it was, before we came */
-	bool stop_on_thaw;		/* tree_seize(): the freezer is v1's, and still frozen */
+	bool frozen;			/* tree_seize(): it is, by us */
+	bool stop_on_thaw;		/* idem, and the freezer is v1's */
 };
 
 /*

@@ -241,6 +241,8 @@ static int freeze_begin(struct dump_ctx *ctx)
 	r = freezer_set(cg, 1);
 	if (r >= 0)
 		r = freezer_wait(cg, 1, tree_timeout_usec(ctx));
+	ctx->frozen = r >= 0;
+	ctx->stop_on_thaw = ctx->frozen && freezer_is_v1(cg);
 	return r < 0 ? log_err(r, "cannot freeze %s", cg) : 0;
 }
 
@@ -287,13 +289,13 @@ int tree_seize(struct dump_ctx *ctx)
 
 	if (r < 0)
 		return r;
-	ctx->stop_on_thaw = cg && freezer_is_v1(cg);
 	r = add_roots(ctx);
 	if (r < 0 && !ctx->stop_on_thaw)
 		return r;
 	thawed = cg ? freezer_set(cg, 0) : 0;
 	if (thawed < 0)
 		return log_err(thawed, "cannot thaw %s", cg);
+	ctx->frozen = false;
 	if (ctx->stop_on_thaw) {
 		ctx->stop_on_thaw = false;
 		stopped = wait_for_stops(ctx, r < 0);

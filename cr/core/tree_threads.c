@@ -189,8 +189,8 @@ static int thread_seize(struct dump_ctx *ctx, struct dump_process *p, pid_t tid)
 	if (ctx->stop_on_thaw)
 		r = may_be_stopped(p, tid) ? 0 : task_seize_begin(&th->task, 0);
 	else
-		r = task_seize(&th->task, 0, ctx->opts->freeze_cgroup ? VFORK_PATIENCE_USEC : tree_timeout_usec(ctx));
-	if (r == -ETIMEDOUT && ctx->opts->freeze_cgroup)
+		r = task_seize(&th->task, 0, ctx->frozen ? VFORK_PATIENCE_USEC : tree_timeout_usec(ctx));
+	if (r == -ETIMEDOUT && ctx->frozen)
 		r = seize_patiently(ctx, p, &th->task);
 	if (r < 0 && r != -ESRCH)
 		r = seize_failed(p, tid, r);

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -108,11 +109,10 @@ def freezer(tmp_path):
 
 
 @contextmanager
-def process(code="time.sleep(1000)", group=None):
+def process(code="time.sleep(1000)", group=None, stdin=subprocess.DEVNULL):
     """One that sleeps, or runs this code, in that group."""
     p = subprocess.Popen([sys.executable, "-c", "import os, time\nos.setsid()\nprint('ready', flush=True)\n"
-                          + code], stdin=subprocess.DEVNULL,
-                         stdout=subprocess.PIPE, text=True)
+                          + code], stdin=stdin, stdout=subprocess.PIPE, text=True)
     try:
         assert p.stdout.readline() == "ready\n"
         if group:
@@ -124,6 +124,8 @@ def process(code="time.sleep(1000)", group=None):
         p.kill()
         p.wait(20)
         p.stdout.close()
+        if p.stdin:
+            p.stdin.close()
 
 
 def images(tmp_path, name="img"):
@@ -166,6 +168,43 @@ def test_a_tree_that_forks_is_frozen_by_v1_and_goes_on(freezer, tmp_path):
             assert (freezer / "freezer.state").read_text() == "THAWED\n"
         check(cr("pre-dump", images(tmp_path), "-t", str(p.pid), "--freeze-cgroup", str(freezer)), "pre-dump")
         assert (freezer / "freezer.state").read_text() == "THAWED\n" and p.poll() is None
+
+
+def spawns(fifo, argv):
+    """Code that stays in vfork() until somebody opens the FIFO: its child does so before it executes argv."""
+    return (f"os.posix_spawn({argv[0]!r}, {argv!r}, {{}}, file_actions=[(os.POSIX_SPAWN_OPEN, 9, {str(fifo)!r}, "
+            "os.O_RDONLY, 0)]); time.sleep(1000)\n")
+
+
+def tracer(pid):
+    return int(re.search(r"TracerPid:\t(\d+)", Path(f"/proc/{pid}/status").read_text())[1])
+
+
+def test_a_child_found_after_the_thaw_may_be_in_vfork_too(freezer, tmp_path):
+    """It is waited for; its group is not frozen once more, where what has stopped could not run our calls."""
+    fifos = [tmp_path / f"fifo{n}" for n in range(3)]
+    for fifo in fifos:
+        os.mkfifo(fifo)
+    child = "import os, time\n" + spawns(fifos[1], ["/bin/sleep", "1000"])
+    # Not before they are in the group.
+    code = ("os.read(0, 1)\nif not os.fork(): " + spawns(fifos[0], [sys.executable, "-c", child])
+            + "if not os.fork(): " + spawns(fifos[2], ["/bin/sleep", "1000"]) + "time.sleep(1000)")
+    with process(code, freezer, subprocess.PIPE) as p, ThreadPoolExecutor() as pool:
+        p.stdin.write("x")
+        p.stdin.flush()
+        wait_for(lambda: len(family(p.pid)) == 5, 10, "both spawn")
+        first, last = family(p.pid)[1:3]
+        done = pool.submit(cr, "dump", tmp_path, "-R", "-t", str(p.pid), "--freeze-cgroup", str(freezer))
+        wait_for(lambda: tracer(last) and (freezer / "freezer.state").read_text() == "THAWED\n", 10, "the thaw")
+        fifos[0].write_text("")
+        wait_for(lambda: len(family(first)) == 3, 10, "the child spawns")
+        # It is looked for when the last one has stopped.
+        fifos[2].write_text("")
+        wait_for(lambda: tracer(family(first)[1]), 10, "the child is to stop")
+        time.sleep(0.1)     # more patience than there is in a frozen group, which would be thawed for its sake
+        fifos[1].write_text("")
+        check(done.result(), "dump")
+        assert (freezer / "freezer.state").read_text() == "THAWED\n" and len(family(p.pid)) == 6
 
 
 def family(pid):
