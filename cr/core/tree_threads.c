@@ -283,12 +283,10 @@ int threads_seize(struct dump_ctx *ctx, struct dump_process *p)
 }
 
 /* One that was ending has ended. Its parent stands still, so of a process a zombie is left. */
-static int threads_lost(struct dump_process *p)
+static int process_lost(struct dump_process *p)
 {
 	struct proc_stat st;
 
-	if (p->n_threads)
-		return leader_first(p);
 	if (proc_stat_read(p->proc_fd, &st) < 0 || !strchr("ZX", st.state))
 		return log_fail(-ESRCH, "process %d (%s) ended while the tree was being stopped; try again",
 				p->pid, p->comm);
@@ -324,7 +322,8 @@ int threads_wait(struct dump_ctx *ctx, struct dump_process *p, bool failed)
 			ret = r;
 		}
 	}
-	if (ret < 0 || failed || p->n_threads == before)
+	if (ret < 0 || failed || !before)
 		return ret;
-	return threads_lost(p);
+	/* Only now it is known who has ended, and whether the others are stopped by a signal. */
+	return p->n_threads ? leader_first(p) : process_lost(p);
 }

@@ -262,6 +262,30 @@ def test_a_frozen_tree_whose_group_is_not_given_is_named(freezer, tmp_path, stop
         assert (freezer / "freezer.state").read_text() == "FROZEN\n"
 
 
+# Its main thread ends, and the other one stops it.
+MAIN_ENDS = """
+import ctypes, signal, threading
+def stop():
+    while open(f"/proc/{os.getpid()}/stat").read().split()[2] != "Z":
+        pass
+    os.kill(os.getpid(), signal.SIGSTOP)
+os.read(0, 1)
+threading.Thread(target=stop).start()
+ctypes.CDLL(None).syscall(60, 0)
+"""
+
+
+def test_a_stopped_process_whose_main_thread_has_ended_is_named_with_v1_too(freezer, tmp_path):
+    """Who is frozen does not tell that it is stopped before the thaw."""
+    with process(MAIN_ENDS, freezer, subprocess.PIPE) as p:
+        p.stdin.write("x")
+        p.stdin.flush()
+        os.waitpid(p.pid, os.WUNTRACED)
+        done = cr("dump", tmp_path, "-t", str(p.pid), "--freeze-cgroup", str(freezer))
+        assert done.returncode == 1 and "is stopped, and its main thread has ended" in done.log, done.log[-1500:]
+        assert p.poll() is None
+
+
 def test_a_group_that_cannot_be_thawed_is_named(freezer, tmp_path):
     inner = freezer / "inner"
     with process(group=inner) as p:
