@@ -103,6 +103,32 @@ static int parts_restore(struct restore_ctx *ctx, struct restore_process *p, siz
 	return batch_run(&ctx->batch);
 }
 
+/*
+ * When all its threads are there: these cannot be born into another PID namespace. And before the late state
+ * of others: who shares its descriptors closes the one that others are fetched by.
+ */
+static int children_elsewhere(struct restore_ctx *ctx, struct restore_process *p)
+{
+	struct batch *b = &ctx->batch;
+	int fd, get, r;
+
+	if (!p->pst->has_pid_ns_for_children)
+		return 0;
+	fd = ns_restore_pidns(ctx, p->pst->pid_ns_for_children);
+	if (fd < 0)
+		return fd;
+	batch_begin(b, &p->threads[0].task);
+	get = batch_call(b, SYS_pidfd_getfd, ctx->pidfd_t_fd, fd, 0);
+	r = batch_run(b);
+	if (r < 0)
+		return r;
+	fd = (int)batch_ret(b, get);
+	batch_begin(b, &p->threads[0].task);
+	batch_call(b, SYS_setns, fd, CLONE_NEWPID);
+	batch_call(b, SYS_close, fd);
+	return batch_run(b);
+}
+
 static int settle_process(struct restore_ctx *ctx, struct restore_process *p)
 {
 	int r;
@@ -115,7 +141,7 @@ static int settle_process(struct restore_ctx *ctx, struct restore_process *p)
 		r = restore_threads(ctx, p);
 	for (size_t i = 0; r >= 0 && i < p->n_threads; i++)
 		r = parts_restore(ctx, p, i, STAGE_STATE);
-	return r;
+	return r < 0 ? r : children_elsewhere(ctx, p);
 }
 
 /*
@@ -163,29 +189,6 @@ int restore_settle(struct restore_ctx *ctx)
 	return 0;
 }
 
-/* When all its threads are there: these cannot be born into another PID namespace. */
-static int children_elsewhere(struct restore_ctx *ctx, struct restore_process *p)
-{
-	struct batch *b = &ctx->batch;
-	int fd, get, r;
-
-	if (!p->pst->has_pid_ns_for_children)
-		return 0;
-	fd = ns_restore_pidns(ctx, p->pst->pid_ns_for_children);
-	if (fd < 0)
-		return fd;
-	batch_begin(b, &p->threads[0].task);
-	get = batch_call(b, SYS_pidfd_getfd, ctx->pidfd_t_fd, fd, 0);
-	r = batch_run(b);
-	if (r < 0)
-		return r;
-	fd = (int)batch_ret(b, get);
-	batch_begin(b, &p->threads[0].task);
-	batch_call(b, SYS_setns, fd, CLONE_NEWPID);
-	batch_call(b, SYS_close, fd);
-	return batch_run(b);
-}
-
 /*
  * A main thread that had ended ends again when the process's state is complete: before filters
  * come that may not let it, and before children have parent-death signals, which would be sent
@@ -217,9 +220,6 @@ int restore_late(struct restore_ctx *ctx)
 		struct restore_process *p = &ctx->procs[i];
 
 		LOG_SCOPE("process %u", p->pst->pid);
-		r = p->alive ? children_elsewhere(ctx, p) : 0;
-		if (r < 0)
-			return r;
 		for (size_t k = 0; p->alive && k < p->n_threads; k++) {
 			r = parts_restore(ctx, p, k, STAGE_LATE);
 			if (r >= 0 && !k && p->main_ended)

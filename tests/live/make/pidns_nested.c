@@ -2,7 +2,8 @@
  * PID namespaces in a part of the tree: the maker's own process stays where it is, its child is the first of
  * one, a grandchild the first of another one nested in that; both with a /proc of their own, threads, a
  * session, a zombie, a timer that names a thread. Another child has entered the first namespace, but
- * its parent has not; whose next child will be born there, too.
+ * its parent has not; whose next child will be born there, too. A third one, there as well, shares its parent's
+ * descriptors, and its next child will be born in a namespace further down.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -18,8 +19,9 @@
 
 #include "maker.h"
 
-enum who { FIRST, MEMBER, DEEP, ENTERED, WHO_MAX };
-static const char *const names[] = { "the first process", "its child", "the nested first process", "who entered" };
+enum who { FIRST, MEMBER, DEEP, ENTERED, SHARER, WHO_MAX };
+static const char *const names[] = { "the first process", "its child", "the nested first process", "who entered",
+					     "who shares descriptors" };
 
 struct ids {
 	pid_t pid, ppid, sid, pgid, tid, zombie;
@@ -29,7 +31,7 @@ struct ids {
 static struct shared {
 	struct ids was[WHO_MAX];
 	char fault[200];
-	int ready, go, done;
+	int ready, go, done, levels;
 } *sh;
 
 static int ticks;
@@ -157,33 +159,49 @@ static void first_main(void)
 	live(FIRST);
 }
 
-/* How many numbers a next child has, and the last. */
-static void next_child(int *ret_levels, int *ret_pid)
+/* How many PID namespaces show a next child. It looks itself: /proc is the root's, where it has another number. */
+static int next_child(void)
 {
-	char path[40], line[200];
+	char line[200];
 	pid_t pid = child();
 	FILE *f;
 
-	if (!pid)
+	if (!pid) {
+		f = fopen("/proc/self/status", "r");
+		sh->levels = 0;
+		while (f && fgets(line, sizeof(line), f))
+			if (!strncmp(line, "NSpid:", 6))
+				for (char *s = strtok(line + 6, "\t\n "); s; s = strtok(NULL, "\t\n "))
+					sh->levels++;
+		_exit(0);
+	}
+	MAKER_MUST(waitpid(pid, NULL, 0) == pid);
+	return sh->levels;
+}
+
+static void sharer_main(void)
+{
+	int levels, now;
+
+	MAKER_MUST(unshare(CLONE_NEWPID) == 0);
+	if (!child())
 		for (;;)
 			pause();
-	snprintf(path, sizeof(path), "/proc/%d/status", pid);
-	f = fopen(path, "r");
-	MAKER_MUST(f);
-	*ret_levels = 0;
-	while (fgets(line, sizeof(line), f))
-		if (!strncmp(line, "NSpid:", 6))
-			for (char *s = strtok(line + 6, "\t\n "); s; s = strtok(NULL, "\t\n ")) {
-				++*ret_levels;
-				*ret_pid = atoi(s);
-			}
-	fclose(f);
-	MAKER_MUST(kill(pid, SIGKILL) == 0 && waitpid(pid, NULL, 0) == pid);
+	levels = next_child();
+	__atomic_add_fetch(&sh->ready, 1, __ATOMIC_RELEASE);
+	while (!__atomic_load_n(&sh->go, __ATOMIC_ACQUIRE))
+		usleep(2000);
+	now = next_child();
+	if (now != levels)
+		fault(SHARER, "PID namespaces of the next child", now, levels);
+	__atomic_add_fetch(&sh->done, 1, __ATOMIC_RELEASE);
+	for (;;)
+		pause();
 }
 
 int main(int argc, char **argv)
 {
-	int levels, levels_now, pid;
+	int levels;
 
 	maker_begin(argc, argv);
 	if (geteuid())
@@ -197,7 +215,10 @@ int main(int argc, char **argv)
 	if (!child())
 		live(ENTERED);
 	wait_ready(4);
-	next_child(&levels, &pid);
+	if (!syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0))
+		sharer_main();
+	wait_ready(5);
+	levels = next_child();
 	maker_ready();
 	maker_wait();
 
@@ -207,7 +228,6 @@ int main(int argc, char **argv)
 	MAKER_SAME("done", sh->done, WHO_MAX);
 	if (*sh->fault)
 		maker_fail("%s", sh->fault);
-	next_child(&levels_now, &pid);
-	MAKER_SAME("PID namespaces of the next child", levels_now, levels);
+	MAKER_SAME("PID namespaces of the next child", next_child(), levels);
 	maker_ok();
 }
