@@ -56,10 +56,11 @@ static void list_add(struct kin_list *list, struct kin *k)
 
 static int helper_add(struct lineage *l, struct kin *maker, uint32_t pid, uint32_t sid)
 {
-	const struct kin helper = { .pid = pid, .sid = sid, .pgid = pid, .helper = true,
-				    .maker = maker, .place = maker ? maker->place : l->kin[0]->place };
+	struct kin helper = { .pid = pid, .sid = sid, .pgid = pid, .helper = true,
+			      .maker = maker, .place = maker ? maker->place : l->kin[0]->place };
 	struct kin *k;
 
+	helper.place.first = false;
 	return lineage_add(l, maker, &helper, &k);
 }
 

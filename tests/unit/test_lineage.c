@@ -526,3 +526,20 @@ TEST("processes of nested PID namespaces are born there, or enter them once they
 	ASSERT_CONTAINS(problem_of(group_gone_above), "leader of its group is gone, and was");
 	ASSERT_CONTAINS(problem_of(sibling_of_first), "is the first of a PID namespace");
 }
+
+TEST("who leads a group for the first process of a PID namespace makes no other one")
+{
+	struct arena arena;
+	struct lineage l;
+	struct kin *first, *helper;
+
+	arena_init(&arena);
+	lineage_init(&l, &arena);
+	first = add_first(&l, 20, add_in(&l, 10, NULL, 10, 10, 0, 1), 10, 26, 5, 2);
+	ASSERT_OK(lineage_plan(&l));
+	helper = lineage_find(&l, 26);
+	ASSERT(helper->helper && helper->maker == first);
+	ASSERT(helper->place.ns == 5 && !helper->place.first && first->place.first);
+	lineage_done(&l);
+	arena_done(&arena);
+}
