@@ -9,6 +9,7 @@
 
 #include "core/pids.h"
 #include "kernel/status.h"
+#include "task/parts.h"
 #include "util/child.h"
 
 int pids_find_level(struct dump_ctx *ctx, pid_t pid, int proc_fd)
@@ -116,20 +117,21 @@ int pids_dump_numbers(struct dump_process *p, PstreeEntry *e)
 	if (!e->numbers)
 		return -ENOMEM;
 	for (size_t i = 0; i < e->n_threads; i++) {
-		_cleanup_proc_status_ struct proc_status status = { 0 };
+		_cleanup_proc_status_ struct proc_status of_ended = { 0 };
+		const struct proc_status *status = &of_ended;
 		/* A main thread that has ended is in no list of ours. */
-		bool is_main = !i || !p->n_threads;
-		pid_t tid = is_main ? p->pid : p->threads[i - p->main_ended].task.tid;
-		int r = proc_status_read(p->proc_fd, tid, &status);
+		bool ended = i < p->main_ended || !p->n_threads;
+		int r = ended ? proc_status_read(p->proc_fd, p->pid, &of_ended) :
+				task_status(p->ctx, p, &p->threads[i - p->main_ended], &status);
 
-		if (r >= 0 && !status.ns_pid.n)
+		if (r >= 0 && !status->ns_pid.n)
 			r = -EBADMSG;
 		if (r < 0)
-			return log_err(r, "cannot read the ids of task %d", tid);
-		e->numbers[e->n_numbers++] = numbers_entry(a, &status.ns_pid);
-		if (is_main) {
-			e->group_numbers = numbers_entry(a, &status.ns_pgid);
-			e->session_numbers = numbers_entry(a, &status.ns_sid);
+			return log_err(r, "cannot read the ids of process %d", p->pid);
+		e->numbers[e->n_numbers++] = numbers_entry(a, &status->ns_pid);
+		if (!i) {
+			e->group_numbers = numbers_entry(a, &status->ns_pgid);
+			e->session_numbers = numbers_entry(a, &status->ns_sid);
 		}
 		if (!e->numbers[i] || !e->group_numbers || !e->session_numbers)
 			return -ENOMEM;
