@@ -229,7 +229,7 @@ static bool reap_all(const struct lineage *l)
 		for (size_t k = p && p->task_made ? p->n_threads : 0; k-- > 0;)
 			/* Of those not yet made only the images' numbers are known. */
 			if (!k || p->threads[k].task.seized)
-				left |= !task_reap(&p->threads[k].task, false);
+				left |= !task_reap(&p->threads[k].task);
 	}
 	return left;
 }

@@ -27,7 +27,7 @@ static size_t process_reap(struct dump_process *p)
 	size_t left = 0;
 
 	for (size_t i = p->n_threads; i-- > 0;)
-		left += p->threads[i].task.seized && !task_reap(&p->threads[i].task, false);
+		left += p->threads[i].task.seized && !task_reap(&p->threads[i].task);
 	return left;
 }
 

@@ -299,13 +299,13 @@ int task_syscall(struct task *t, int64_t *ret_result, uint64_t nr, const uint64_
 	return 0;
 }
 
-bool task_reap(struct task *t, bool wait)
+bool task_reap(struct task *t)
 {
 	int status;
 	pid_t pid;
 
 	do
-		pid = waitpid(t->tid, &status, __WALL | (wait ? 0 : WNOHANG));
+		pid = waitpid(t->tid, &status, __WALL | WNOHANG);
 	while (pid < 0 ? errno == EINTR : pid && WIFSTOPPED(status));
 	if (pid)
 		t->seized = false;
