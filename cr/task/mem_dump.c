@@ -53,7 +53,7 @@ static int read_pages(const struct copy *c, uint64_t t_addr, uint8_t *to, size_t
 	int r;
 
 	if (c->pagemap_fd >= 0 && are_exclusive(c->pagemap_fd, t_addr, bytes / PAGE_BYTES) &&
-	    process_vm_readv(p->pid, &ours, 1, &theirs, 1, 0) == (ssize_t)bytes)
+	    process_vm_readv(leader->tid, &ours, 1, &theirs, 1, 0) == (ssize_t)bytes)
 		return 0;
 	r = remote_read(leader, t_addr, to, bytes);
 	if (r >= 0 || !p->ctx->tree_runs)
