@@ -93,6 +93,16 @@ static bool was_made(const struct cg_restore *cg, const struct cg_group *g)
 	return false;
 }
 
+/* By itself, or by a group above it: who is moved there does not run our calls any more. */
+static bool is_frozen(int dir)
+{
+	_cleanup_free_ char *events = NULL, *state = NULL;
+
+	if (read_file_at(dir, "cgroup.events", 4096, &events, NULL) >= 0)
+		return strstr(events, "frozen 1");
+	return read_file_at(dir, "freezer.state", 64, &state, NULL) >= 0 && !str_starts(state, "THAWED");
+}
+
 /* A group that stood still, by the freezer of v1, when it was saved. */
 static int note_frozen(struct cg_restore *cg, const struct cg_group *g)
 {
@@ -120,6 +130,9 @@ static int make_group(struct cg_restore *cg, const struct cg_group *g)
 				"--manage-cgroups=soft would make it", g->path, g->h->name);
 	if (fd < 0)
 		return log_err(fd, "cannot open cgroup %s (hierarchy '%s')", g->path, g->h->name);
+	if (g->needed && is_frozen(fd))
+		return log_fail(-EBUSY, "cgroup %s (hierarchy '%s') is frozen: nobody can be restored in it; "
+				"thaw it before", g->path, g->h->name);
 	made = was_made(cg, g);
 	if (!made && cg->mode & CGROUP_STRICT)
 		return log_fail(-EEXIST, "cgroup %s (hierarchy '%s') exists already", g->path,

@@ -248,6 +248,16 @@ def test_a_group_that_stood_still_does_so_afterwards_and_when_it_is_made_again(f
         (freezer / "freezer.state").write_text("THAWED")
 
 
+def test_a_group_that_is_frozen_now_is_named_by_restore(freezer, tmp_path):
+    with process(group=freezer) as p:
+        check(cr("dump", tmp_path, "-t", str(p.pid)), "dump")
+        p.wait(20)
+        (freezer / "freezer.state").write_text("FROZEN")
+        done = cr("restore", tmp_path, "-d", timeout=20)
+        assert done.returncode == 1 and "is frozen: nobody can be restored in it" in done.stderr
+        assert not (freezer / "cgroup.procs").read_text()
+
+
 @pytest.mark.parametrize("stopped", [False, True])
 def test_a_frozen_tree_whose_group_is_not_given_is_named(freezer, tmp_path, stopped):
     """One that is stopped by a signal as well cannot even be seized."""

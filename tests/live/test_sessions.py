@@ -375,6 +375,27 @@ def test_a_group_that_was_frozen_before_stays_frozen(tmp_path):
         group.rmdir()
 
 
+def test_a_group_that_is_frozen_now_is_named_by_restore(tmp_path):
+    """Of a tree that was left frozen, say: whoever is born there does not run our calls."""
+    group = cgroup_root() / f"crk-frozen-{os.getpid()}"
+    (group / "inner").mkdir(parents=True)
+    p = subprocess.Popen(["sleep", "1000"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                         stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        (group / "inner/cgroup.procs").write_text(str(p.pid))
+        assert cr("dump", tmp_path, "-t", str(p.pid)).returncode == 0
+        p.wait(20)
+        (group / "cgroup.freeze").write_text("1")
+        done = cr("restore", tmp_path, "-d", timeout=20)
+        assert done.returncode == 1 and "is frozen: nobody can be restored in it" in done.stderr
+        assert "populated 0" in (group / "cgroup.events").read_text()
+    finally:
+        p.kill()
+        p.wait(20)
+        (group / "inner").rmdir()
+        group.rmdir()
+
+
 def pids_root():
     """Where groups can limit the number of their tasks: this controller alone, or with others."""
     for line in open("/proc/self/mountinfo"):
