@@ -19,7 +19,6 @@ REFUSED = "test_files_refused.py::test_it_is_refused_by_name_and_nothing_changes
 # What depends on more than the kernel, and where it runs.
 ELSEWHERE = {f"{IN_PIDNS}[many]",           # takes minutes here; test_makers.py
              "test_many.py",
-             "test_cgroups.py",             # systemd has v2's controllers; ns_cgroup_v1 of test_makers.py
              # Want more of a processor than this guest has; test_makers.py.
              *(f"{IN_PIDNS}[{name}]" for name in NAMES if processor(name))}
 SELECTED = ["-p", "no:cacheprovider", "--rootdir=.", "-m", "may_lack", "--ignore=tests/live/test_makers.py",

@@ -48,10 +48,12 @@ static pid_t thread_id;
 
 static int mount_hierarchy(const char *what)
 {
-	int fs = (int)syscall(SYS_fsopen, "cgroup", 0), fd = -1;
+	int fs = (int)syscall(SYS_fsopen, "cgroup", 0), fd = -1, error;
 	char words[64], *save = NULL, *w;
 	long r = 0;
 
+	if (fs < 0)
+		return -1;
 	snprintf(words, sizeof(words), "%s", what);
 	if (!strncmp(what, "name=", 5))
 		r = syscall(SYS_fsconfig, fs, FSCONFIG_SET_FLAG, "none", NULL, 0) |
@@ -61,7 +63,9 @@ static int mount_hierarchy(const char *what)
 			r |= syscall(SYS_fsconfig, fs, FSCONFIG_SET_FLAG, w, NULL, 0);
 	if (!r && !syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0))
 		fd = (int)syscall(SYS_fsmount, fs, 0, 0);
+	error = errno;
 	close(fs);
+	errno = error;
 	return fd;
 }
 
