@@ -59,7 +59,7 @@ int main(int argc, char **argv)
 	maker_begin(argc, argv);
 	cgroup_mount(NULL, unified, sizeof(unified));
 	if (!*unified)
-		maker_skip("no cgroup2 mounted");
+		maker_fail("no cgroup2 is mounted");
 	snprintf(group, sizeof(group), "%s/crk-cgns-%d", unified, maker_number());
 	snprintf(inner, sizeof(inner), "%s/child", group);
 	snprintf(own_mount, sizeof(own_mount), "%.200s/groups", dirname(strdup(argv[1])));
