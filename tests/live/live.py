@@ -168,7 +168,7 @@ def cr_check(pid, *options):
 def start_python(code, **kwargs):
     """A process of a session of its own with libc at hand; what it printed first, as numbers."""
     p = subprocess.Popen([sys.executable, "-c", "import ctypes, os, time\n"
-                          "libc = ctypes.CDLL(None)\nos.setsid()\n" + code],
+                          "libc = ctypes.CDLL(None, use_errno=True)\nos.setsid()\n" + code],
                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, **kwargs)
     return p, [int(n) for n in p.stdout.readline().split()]
 

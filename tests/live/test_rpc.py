@@ -180,8 +180,10 @@ def test_an_end_that_is_wanted_while_the_client_thinks_rolls_back(maker):
 
 @pytest.fixture
 def tracked():
-    if subprocess.run([CR, "check", "--feature", "mem_dirty_track"], capture_output=True).returncode:
-        pytest.skip("the kernel tracks no memory (CONFIG_MEM_SOFT_DIRTY, or Linux 6.7 with CONFIG_USERFAULTFD)")
+    done = subprocess.run([CR, "check", "--feature", "mem_dirty_track"], capture_output=True, text=True)
+    if done.stdout == "mem_dirty_track is not supported\n":
+        pytest.skip(f"{done.stdout.strip()} (CONFIG_MEM_SOFT_DIRTY, or Linux 6.7 with CONFIG_USERFAULTFD)")
+    assert not done.returncode, done
 
 
 @pytest.mark.may_lack

@@ -405,7 +405,7 @@ def pids_root():
             return root
         if kind.startswith("cgroup2") and "pids" in (root / "cgroup.subtree_control").read_text().split():
             return root
-    return pytest.skip("no pids controller")
+    return pytest.skip("no hierarchy has the pids controller (CONFIG_CGROUP_PIDS)")
 
 
 @pytest.mark.may_lack

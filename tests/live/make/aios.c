@@ -25,7 +25,7 @@ static aio_context_t setup(unsigned int n)
 	aio_context_t c = 0;
 
 	if (syscall(SYS_io_setup, n, &c) < 0 && errno == ENOSYS)
-		maker_skip("the kernel has no asynchronous I/O (CONFIG_AIO)");
+		maker_skip("the kernel has no asynchronous I/O (CONFIG_AIO): %s", strerror(errno));
 	MAKER_MUST(c);
 	return c;
 }

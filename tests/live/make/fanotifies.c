@@ -50,7 +50,7 @@ static int group(unsigned int flags, unsigned int event_flags)
 	int fd = fanotify_init(flags | FAN_NONBLOCK, event_flags);
 
 	if (fd < 0 && (errno == ENOSYS || errno == EPERM))
-		maker_skip("no fanotify: %s", strerror(errno));
+		maker_skip("no fanotify (CONFIG_FANOTIFY): %s", strerror(errno));
 	MAKER_MUST(fd >= 0);
 	return fd;
 }

@@ -23,7 +23,7 @@ static char *area(int prot, int flags, int fd)
 	char *p = mmap(NULL, AREA, prot, flags, fd, 0);
 
 	if (p == MAP_FAILED && errno == ENOMEM)
-		maker_skip("no memory for 40 huge pages (vm.nr_hugepages)");
+		maker_skip("no memory for 40 huge pages (vm.nr_hugepages): %s", strerror(errno));
 	MAKER_MUST(p != MAP_FAILED);
 	return p;
 }
@@ -109,7 +109,7 @@ int main(int argc, char **argv)
 	maker_begin(argc, argv);
 	fd = memfd_create("huge", MFD_HUGETLB | MFD_CLOEXEC);
 	if (fd < 0 && errno == ENOSYS)
-		maker_skip("the kernel has no huge pages (CONFIG_HUGETLBFS)");
+		maker_skip("the kernel has no huge pages (CONFIG_HUGETLBFS): %s", strerror(errno));
 	MAKER_MUST(fd >= 0 && !ftruncate(fd, AREA));
 	priv = area(PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1);
 	ro = area(PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1);

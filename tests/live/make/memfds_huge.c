@@ -27,11 +27,11 @@ int main(int argc, char **argv)
 	maker_begin(argc, argv);
 	fd = memfd_create("huge", MFD_HUGETLB | MFD_CLOEXEC);
 	if (fd < 0 && errno == ENOSYS)
-		maker_skip("the kernel has no huge pages (CONFIG_HUGETLBFS)");
+		maker_skip("the kernel has no huge pages (CONFIG_HUGETLBFS): %s", strerror(errno));
 	MAKER_MUST(fd >= 0 && !ftruncate(fd, 3 * HUGE));
 	map = map_it(fd);
 	if (!map && errno == ENOMEM)
-		maker_skip("no memory for 6 huge pages (vm.nr_hugepages)");
+		maker_skip("no memory for 6 huge pages (vm.nr_hugepages): %s", strerror(errno));
 	MAKER_MUST(map);
 	strcpy(map + 12345, "in the first");
 	strcpy(map + 3 * HUGE - 20, "at the end");

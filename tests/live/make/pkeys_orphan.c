@@ -19,6 +19,8 @@ static struct {
 static void orphan(char *page)
 {
 	sh->key = (int)syscall(SYS_pkey_alloc, 0, 0);
+	if (sh->key < 0)
+		sh->key = -errno;
 	if (sh->key > 0 && syscall(SYS_pkey_mprotect, page, 4096, PROT_READ | PROT_WRITE, sh->key))
 		_exit(1);
 	sh->orphan = getpid();
@@ -62,7 +64,7 @@ int main(int argc, char **argv)
 	while (!__atomic_load_n(&sh->orphan, __ATOMIC_ACQUIRE))
 		usleep(1000);
 	if (sh->key < 0)
-		maker_skip("the processor or the kernel has no protection keys");
+		maker_skip("the processor or the kernel has no protection keys: %s", strerror(-sh->key));
 	MAKER_SAME("our key", syscall(SYS_pkey_alloc, 0, 0), sh->key);
 	maker_ready();
 	maker_wait();
