@@ -88,23 +88,17 @@ static int look(bool in_child)
 
 static void child_main(void)
 {
-	sigset_t set;
-	int sig;
-
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	strcpy(priv, "the child's own");
 	MAKER_MUST(!madvise(priv + 2 * HUGE, HUGE, MADV_DONTNEED));
 	shared[1] = 1;
-	sigemptyset(&set);
-	sigaddset(&set, SIGUSR2);
-	sigwait(&set, &sig);
+	maker_wait();
 	_exit(look(true));
 }
 
 int main(int argc, char **argv)
 {
 	int fd, status;
-	sigset_t set;
 
 	maker_begin(argc, argv);
 	fd = memfd_create("huge", MFD_HUGETLB | MFD_CLOEXEC);
@@ -127,9 +121,6 @@ int main(int argc, char **argv)
 	strcpy(fd_shared + 3 * HUGE, "shown through");
 	if (removed)
 		strcpy(removed + HUGE, "no name");
-	sigemptyset(&set);
-	sigaddset(&set, SIGUSR2);
-	sigprocmask(SIG_BLOCK, &set, NULL);
 	child = fork();
 	if (!child)
 		child_main();
@@ -143,7 +134,7 @@ int main(int argc, char **argv)
 	status = look(false);
 	if (status)
 		maker_fail("it differs: %d", status);
-	kill(child, SIGUSR2);
+	kill(child, SIGUSR1);
 	MAKER_MUST(waitpid(child, &status, 0) == child);
 	MAKER_SAME("what the child finds", status, 0);
 	maker_ok();

@@ -81,8 +81,6 @@ static int check_own(int who)
 static void child_main(int who)
 {
 	pthread_t t;
-	sigset_t set;
-	int sig;
 
 	pthread_create(&t, NULL, sleeper, NULL);
 	write_own(who);
@@ -90,11 +88,8 @@ static void child_main(int who)
 	file_shared[100 + who] = (unsigned char)(50 + who);
 	/* Discarded after the fork: must not come back from the parent. */
 	madvise(priv + N - 4096, 4096, MADV_DONTNEED);
-	sigemptyset(&set);
-	sigaddset(&set, SIGUSR2);
-	sigprocmask(SIG_BLOCK, &set, NULL);
 	answers[who] = -1;
-	sigwait(&set, &sig);
+	maker_wait();
 	answers[who] = check_own(who) + (priv[N - 1] ? 100 : 0) + 1000;
 	_exit(0);
 }
@@ -156,7 +151,7 @@ int main(int argc, char **argv)
 	for (int i = 0; i < CHILDREN; i++) {
 		int status;
 
-		kill(child[i], SIGUSR2);
+		kill(child[i], SIGUSR1);
 		if (waitpid(child[i], &status, 0) != child[i] || status)
 			maker_fail("child %d: status 0x%x", i, status);
 		if (answers[i + 1] != 1000)

@@ -83,16 +83,13 @@ static int look(bool in_child)
 
 static void child_main(void)
 {
-	sigset_t set;
-	int sig, r;
+	int r;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	priv[8 * PAGE] = 'c';
 	strcpy(huge + HUGE / 2, "the child's");
 	shared[0] = 1;
-	sigemptyset(&set);
-	sigaddset(&set, SIGUSR2);
-	sigwait(&set, &sig);
+	maker_wait();
 	r = look(true);
 	strcpy(shared + 5 * PAGE, "changed by the child");
 	_exit(r);
@@ -146,7 +143,6 @@ int main(int argc, char **argv)
 	long before;
 	void *result;
 	pid_t child;
-	sigset_t set;
 	char *probe;
 	int id;
 
@@ -157,9 +153,6 @@ int main(int argc, char **argv)
 	munmap(probe, PAGE);
 	id = sysv_made("shm", shmget(IPC_PRIVATE, PAGE, 0600));
 	make_areas(id);
-	sigemptyset(&set);
-	sigaddset(&set, SIGUSR2);
-	sigprocmask(SIG_BLOCK, &set, NULL);
 	child = fork();
 	if (!child)
 		child_main();
@@ -182,7 +175,7 @@ int main(int argc, char **argv)
 	__atomic_store_n(&looked, 2, __ATOMIC_RELEASE);
 	MAKER_MUST(!pthread_join(runs, NULL) && !pthread_join(waits, &result));
 	MAKER_SAME("what the thread has", (long)result, 19);
-	kill(child, SIGUSR2);
+	kill(child, SIGUSR1);
 	maker_ends_with(child, 0);
 	MAKER_SAME("what we have", look(false), 0);
 	maker_ok();

@@ -148,8 +148,7 @@ static bool sealed, guarded, shared_guarded;
 /* Everything set anew or taken away, and looked at when it is told to. */
 static void child_main(void)
 {
-	sigset_t set;
-	int sig, mode = -1;
+	int mode = -1;
 	unsigned long nodes = 0;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -163,10 +162,8 @@ static void child_main(void)
 	syscall(SYS_set_mempolicy, MPOL_DEFAULT, NULL, 0);
 	for (int i = 0; i < AREAS; i++)
 		describe(area[i], before[i]);
-	sigemptyset(&set);
-	sigaddset(&set, SIGUSR2);
 	area[SHARED_GUARD][0] = 99;
-	sigwait(&set, &sig);
+	maker_wait();
 	for (int i = 0; i < AREAS; i++) {
 		describe(area[i], after[i]);
 		if (strcmp(before[i], after[i]))
@@ -188,7 +185,6 @@ int main(int argc, char **argv)
 {
 	int status, mode;
 	unsigned long nodes = 0;
-	sigset_t set;
 	pid_t child;
 	char *later;
 
@@ -200,9 +196,6 @@ int main(int argc, char **argv)
 	shared_guarded = faults(area[SHARED_GUARD] + 3 * 4096);
 	if (syscall(SYS_set_mempolicy, MPOL_PREFERRED, &(unsigned long){ 1 }, 64))
 		leave_out("NUMA policies");
-	sigemptyset(&set);
-	sigaddset(&set, SIGUSR2);
-	sigprocmask(SIG_BLOCK, &set, NULL);
 	child = fork();
 	if (!child)
 		child_main();
@@ -248,7 +241,7 @@ int main(int argc, char **argv)
 	if (!strstr(after[0], " lo lf"))
 		maker_fail("new memory is not locked on fault: %s", after[0]);
 	MAKER_MUST(!syscall(SYS_munlockall));
-	kill(child, SIGUSR2);
+	kill(child, SIGUSR1);
 	MAKER_MUST(waitpid(child, &status, 0) == child);
 	MAKER_SAME("the child's status", status, 0);
 	maker_ok();
