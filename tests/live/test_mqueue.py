@@ -11,6 +11,7 @@ import subprocess
 import pytest
 
 from live import CR, Maker, cr, cr_check, start_python, stop_python
+from test_failed_restore import fail_to_restore
 
 libc = ctypes.CDLL(None, use_errno=True)
 RDWR_CREAT = os.O_RDWR | os.O_CREAT | os.O_NONBLOCK
@@ -126,15 +127,11 @@ def test_a_queue_that_nobody_has_open_is_named():
         libc.mq_unlink(name.encode())
 
 
-def test_a_restore_that_fails_at_its_very_end_leaves_no_queue(maker, tmp_path):
+def test_a_restore_that_fails_at_its_very_end_leaves_no_queue(maker):
     maker.dump()
     maker.reap()
     remove(maker.images)
-    script = tmp_path / "end"
-    script.write_text('#!/bin/sh\n[ "$CRTOOLS_SCRIPT_ACTION" != pre-resume ] || kill -9 "$CRTOOLS_INIT_PID"\n')
-    script.chmod(0o755)
-    done = cr("restore", maker.images, "-d", "--action-script", str(script))
-    assert done.returncode == 1 and "restore failed (" in done.log, done.log[-500:]
+    fail_to_restore(maker)
     assert all(queue_open(f"/crk-test-{maker.pid}-{i}") < 0 for i in range(4))
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from live import (BUILD, CR, Failure, HugePages, Maker, check, cr, maker_options, reap_orphans, start_python,
-                  stop_python, wait_for)
+from live import (BUILD, CR, Failure, HugePages, Maker, cgroup_root, check, cr, maker_options, reap_orphans,
+                  start_python, stop_python, wait_for)
 from test_makers import NAMES, params
 
 
@@ -118,8 +118,7 @@ time.sleep(1e6)
 
 def test_a_restore_that_fails_between_two_threads_ends(tmp_path):
     """All threads that are there must be reaped, or the process never ends: the restore would wait for ever."""
-    root = next(line.split()[4] for line in open("/proc/self/mountinfo") if " - cgroup2 " in line)
-    group = Path(root) / f"crk-threads-{os.getpid()}"
+    group = cgroup_root() / f"crk-threads-{os.getpid()}"
     inner = group / "inner"
     inner.mkdir(parents=True)
     script = tmp_path / "script"

@@ -349,8 +349,7 @@ def test_parents_in_vfork_are_waited_for_in_a_frozen_group(tmp_path):
 
 def test_a_group_that_was_frozen_before_stays_frozen(tmp_path):
     """Whether the dump goes well, or fails before it comes to the freezer, or after."""
-    root = next(line.split()[4] for line in open("/proc/self/mountinfo") if " - cgroup2 " in line)
-    group = Path(root) / f"crk-frozen-{os.getpid()}"
+    group = cgroup_root() / f"crk-frozen-{os.getpid()}"
     group.mkdir()
     no = tmp_path / "no"
     no.write_text('#!/bin/sh\n[ "$CRTOOLS_SCRIPT_ACTION" != "$FAILS_AT" ]\n')
