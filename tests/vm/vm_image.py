@@ -54,7 +54,7 @@ def build(*variant):
 
 @dataclass
 class CriuTesting:
-    """The criu of Debian testing: what scripts/criu-testing made, or why it could not."""
+    """The criu of Debian testing: what scripts/criu-testing made, or why apt has none."""
     directory: Path | None
     reason: str = ""
 
@@ -62,8 +62,10 @@ class CriuTesting:
 def criu_testing():
     done = subprocess.run([ROOT / "scripts" / "criu-testing"], capture_output=True, text=True,
                           check=False)
-    if done.returncode:
+    if done.returncode == os.EX_UNAVAILABLE:
         return CriuTesting(None, done.stderr.strip().rpartition("\n")[2])
+    if done.returncode:
+        raise ImageError(f"scripts/criu-testing failed with status {done.returncode}:\n{done.stderr}")
     return CriuTesting(Path(done.stdout.strip()))
 
 
