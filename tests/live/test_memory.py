@@ -2,6 +2,7 @@
 import ctypes
 import mmap
 import os
+import select
 import shutil
 import signal
 import struct
@@ -183,7 +184,9 @@ def test_what_keeps_the_tracking_is_the_kernel_or_a_process_that_ends_with_the_t
     socket = pre_dump(maker, "first") / "cr-track.sock"
     # Soft-dirty bits are the process's own, a userfaultfd somebody must hold.
     kept = 0 if has_soft_dirty_bits() else 1
-    assert len(keepers() - before) == kept and socket.exists() == bool(kept)
+    assert socket.exists() == bool(kept)
+    # It has its name a moment after its parent has ended.
+    wait_for(lambda: len(keepers() - before) == kept, 10, f"{kept} of them")
     maker.end()
     wait_for(lambda: not keepers() - before and not socket.exists(), 10, "the keeper's end")
 
@@ -196,9 +199,8 @@ def test_what_keeps_the_tracking_keeps_nothing_of_its_caller(maker):
     r, w = os.pipe()
     subprocess.run([CR, "pre-dump", "-D", where, "-t", str(maker.pid)], pass_fds=[w], check=True, timeout=60)
     os.close(w)
-    os.set_blocking(r, False)
-    # Its end, though the keeper lives.
-    assert os.read(r, 1) == b""
+    # Its end, though the keeper lives, which may be slower than its parent.
+    assert select.select([r], [], [], 60)[0] and os.read(r, 1) == b""
     os.close(r)
 
 
