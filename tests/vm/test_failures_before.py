@@ -70,7 +70,9 @@ def guest(image, payload):
         vm.run("systemctl daemon-reload; systemctl mask -q --runtime crk-test-masked.service;"
                "systemctl start crk-test-mainless crk-test-after;"
                "systemctl start crk-test-failed;"
-               "until systemctl is-failed -q crk-test-failed; do sleep 0.1; done", check=False)
+               "until systemctl is-failed -q crk-test-failed; do sleep 0.1; done;"
+               "until readlink /proc/$(systemctl show -P MainPID crk-test-ring)/fd/3 | grep -q io_uring; do"
+               " sleep 0.1; done", check=False)
         vm.before = guest_state(vm, CHOSEN + OTHERS)
         vm.before["failed"] = []
         yield vm

@@ -108,8 +108,11 @@ class RedisHeld:
         vm.run("systemctl stop redis-server", timeout=120)
         assert vm.run("systemctl is-active redis-server", check=False).out == "inactive\n"
         assert vm.run("pgrep redis-server", check=False).rc == 1
-        log = vm.run("journalctl --no-pager -u redis-server").out
-        assert log.count("Stopped redis-server") == 2, log
+
+        def log():
+            return vm.run("journalctl --no-pager -u redis-server").out
+        wait_for(lambda: log().count("Stopped redis-server") > 1, 60, "the journal has its end")
+        assert log().count("Stopped redis-server") == 2, log()
 
 
 class NginxHeld:
