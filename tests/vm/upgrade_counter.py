@@ -128,7 +128,8 @@ ticks = {}
 def tick(name, count):
     ticks[name] = ticks.get(name, 0) + count
     now = time.time()
-    print("tick", name, ticks[name], "%.3f %.3f" % (now - begin, now), flush=True)
+    # Not print(): a signal's handler may come while that is at work.
+    os.write(1, b"tick %s %d %.3f %.3f\\n" % (name.encode(), ticks[name], now - begin, now))
 signal.signal(signal.SIGALRM, lambda *_: tick("itimer", 1))
 signal.setitimer(signal.ITIMER_REAL, PERIOD, PERIOD)
 poll = select.epoll()
