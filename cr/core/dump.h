@@ -127,6 +127,7 @@ struct dump_ctx {
 	bool was_frozen;		/* it was, before we came */
 	bool frozen;			/* tree_seize(): it is, by us */
 	bool stop_on_thaw;		/* idem, and the freezer is v1's */
+	unsigned int wchan_looks;	/* idem: how often a frozen task had no wchan yet */
 };
 
 /*

@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 #include "core/freezer.h"
 #include "core/pids.h"
@@ -20,6 +21,8 @@
 #define PF_USER_WORKER		0x4000u
 /* Others stop within microseconds. */
 #define VFORK_PATIENCE_USEC	20000u
+/* 0.2 ms each, all tasks together. */
+#define WCHAN_LOOKS_MAX		1000u
 
 pid_t thread_alive(pid_t pid)
 {
@@ -133,31 +136,52 @@ static int seize_failed(struct dump_process *p, pid_t tid, int r)
 	return log_err(r, "cannot stop task %d", tid);
 }
 
-/* Of the process by name only: io_uring's workers. Seized, they never stop; and they have no state. */
-static bool thread_is_the_kernels(struct dump_process *p, pid_t tid)
+static int thread_stat(const struct dump_process *p, pid_t tid, struct proc_stat *ret)
 {
 	_cleanup_free_ char *text = NULL;
-	struct proc_stat st;
 	char path[40];
+	int r;
 
 	/* Not proc_stat_of(): as if it were a process, the kernel would add up all threads' times. */
 	snprintf(path, sizeof(path), "task/%d/stat", tid);
-	return read_file_at(p->proc_fd, path, 8192, &text, NULL) >= 0 &&
-	       proc_stat_parse(text, &st) >= 0 && st.flags & (PF_IO_WORKER | PF_USER_WORKER);
+	r = read_file_at(p->proc_fd, path, 8192, &text, NULL);
+	return r < 0 ? r : proc_stat_parse(text, ret);
+}
+
+/* Of the process by name only: io_uring's workers. Seized, they never stop; and they have no state. */
+static bool thread_is_the_kernels(struct dump_process *p, pid_t tid)
+{
+	struct proc_stat st;
+
+	return thread_stat(p, tid, &st) >= 0 && st.flags & (PF_IO_WORKER | PF_USER_WORKER);
 }
 
 /*
  * PTRACE_SEIZE of a task that a signal has stopped waits in the kernel until it has got into a ptrace
- * stop, which a frozen one does not. It does not run away when it is thawed either.
+ * stop, which a frozen one does not. It does not run away when it is thawed either; all others would,
+ * and could reap children that we know. One that has just frozen still waits for a processor, without
+ * a wchan ("0"), as all are where the kernel does not tell it.
  */
 static bool may_be_stopped(const struct dump_process *p, pid_t tid)
 {
-	_cleanup_free_ char *text = NULL;
+	const struct timespec pause = { .tv_nsec = 200000 };
 	char path[40];
 
 	snprintf(path, sizeof(path), "task/%d/wchan", tid);
-	return read_file_at(p->proc_fd, path, 256, &text, NULL) < 0 || !strcmp(text, "0") ||
-	       str_starts(text, "do_signal_stop");
+	for (;;) {
+		_cleanup_free_ char *text = NULL;
+		struct proc_stat st;
+
+		if (thread_stat(p, tid, &st) >= 0 && st.state != 'D' && st.state != 'T')
+			return false;
+		if (read_file_at(p->proc_fd, path, 256, &text, NULL) < 0)
+			return true;
+		if (strcmp(text, "0"))
+			return str_starts(text, "do_signal_stop");
+		if (p->ctx->wchan_looks++ >= WCHAN_LOOKS_MAX)
+			return true;
+		nanosleep(&pause, NULL);
+	}
 }
 
 static int thread_stopped(struct dump_ctx *ctx, struct dump_process *p, struct dump_thread *th)
