@@ -172,6 +172,14 @@ static bool waits_in_calls(const struct dump_process *p)
 	return true;
 }
 
+static bool has_children(const struct dump_process *p)
+{
+	for (size_t i = 0; i < p->ctx->n_procs; i++)
+		if (p->ctx->procs[i]->parent == p)
+			return true;
+	return false;
+}
+
 /*
  * Threads inside the vDSO would wake up in another kernel's code. They are let run until they
  * are out of it, now, while nothing is saved yet: unlike single steps that leaves no trap
@@ -198,6 +206,12 @@ static int leave_vdso(struct dump_process *p, bool *ret_ran)
 				break;
 			*ret_ran = true;
 			r = task_nudge(t);
+			/* On its way to its end; other threads and children would not be as they were. */
+			if (r == -ESRCH && !t->seized && p->n_threads == 1 && !has_children(p)) {
+				log_debug("process %d ended as it left the vDSO", p->pid);
+				p->n_threads = 0;
+				return process_lost(p);
+			}
 			if (r < 0)
 				return log_err(r, "task %d does not leave the vDSO", t->tid);
 			if (t->group_stop_signal)
@@ -217,7 +231,7 @@ static int leave_vdso_all(struct dump_ctx *ctx)
 		struct dump_process *p = ctx->procs[i];
 
 		r = leave_vdso(p, &ran);
-		if (r < 0 || !ran)
+		if (r < 0 || !ran || p->life == TASK_DEAD)
 			continue;
 		r = look_again(ctx, p);
 	}

@@ -306,8 +306,7 @@ int threads_seize(struct dump_ctx *ctx, struct dump_process *p)
 	return r < 0 ? r : leader_first(p);
 }
 
-/* One that was ending has ended. Its parent stands still, so of a process a zombie is left. */
-static int process_lost(struct dump_process *p)
+int process_lost(struct dump_process *p)
 {
 	struct proc_stat st;
 

@@ -26,6 +26,9 @@ int threads_seize_new(struct dump_ctx *ctx, struct dump_process *p) _must_check_
  */
 int threads_wait(struct dump_ctx *ctx, struct dump_process *p, bool failed) _must_check_;
 
+/* One that was ending has ended, with all its threads. Its parent stands still, so a zombie is left. */
+int process_lost(struct dump_process *p) _must_check_;
+
 /* Of a task that does not stop: is it a call that makes children it is in? */
 bool task_waits_for_vfork(const struct dump_process *p, pid_t tid);
 /* Says that it stands in a frozen v1 group that was not given. */

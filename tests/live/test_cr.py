@@ -583,6 +583,41 @@ def test_a_main_thread_that_ends_while_it_is_to_be_stopped_is_no_obstacle(tmp_pa
         p.stdout.close()
 
 
+ENDS_SOON = """
+import os, time
+os.setsid()
+while True:
+    pid = os.fork()
+    if not pid:
+        end = time.monotonic() + 0.02
+        while time.monotonic() < end:
+            pass
+        os._exit(0)
+    os.waitpid(pid, 0)
+"""
+
+
+def test_a_child_that_is_let_out_of_the_vdso_and_ends_is_no_obstacle(tmp_path):
+    p = subprocess.Popen([sys.executable, "-c", ENDS_SOON], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                         stderr=subprocess.DEVNULL)
+    # Long enough to get to the end.
+    argv = ["strace", "-f", "-qq", "-o", os.devnull, "-e", "trace=clock_nanosleep", "-e",
+            "inject=clock_nanosleep:delay_enter=50000", CR, "dump", "-R", "-t", str(p.pid), "-D", tmp_path, "-v4", "-o",
+            "log"]
+    try:
+        wait_for(lambda: os.getsid(p.pid) == p.pid, 10, "its session")
+        for _ in range(500):    # until one is met in there
+            done = subprocess.run(argv, stderr=subprocess.PIPE, text=True, timeout=60)
+            assert done.returncode == 0, done.stderr
+            if "ended as it left the vDSO" in (tmp_path / "log").read_text():
+                break
+        else:
+            raise AssertionError("no child was met in the vDSO")
+    finally:
+        p.kill()
+        p.wait()
+
+
 def is_in_ptrace(target):
     """Somebody calls PTRACE_SEIZE for this process."""
     def text(path):
