@@ -1,5 +1,4 @@
 /* crkexec: the command line. */
-#include <signal.h>
 
 #include "crkexec/commands.h"
 #include "crkexec/options.h"
@@ -9,8 +8,6 @@ int main(int argc, char **argv)
 	struct options opt;
 	int r = options_parse(argc, argv, &opt), status;
 
-	/* Ignored, as it may be inherited, no child could be waited for. */
-	signal(SIGCHLD, SIG_DFL);
 	if (r != 0)
 		return r < 0 ? EXIT_USAGE : EXIT_SUCCESS;
 	switch (opt.verb) {

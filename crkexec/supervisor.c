@@ -187,6 +187,8 @@ static void block_signals(void)
 	front_signals(&set);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	/* Ignored, as whoever calls us may have left it, it would not tell that the worker has ended. */
+	signal(SIGCHLD, SIG_DFL);
 	/* While it is stopped, nobody would undo what a killed worker has left. */
 	signal(SIGTSTP, SIG_IGN);
 }

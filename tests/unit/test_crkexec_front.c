@@ -93,6 +93,7 @@ static void say_after(int signo, const char *first, char *text, size_t bytes)
 	silent_systemd();
 	ASSERT_OK(pipe(p));
 	front = start(VERB_CHECK, p[1]);
+	signal(SIGCHLD, SIG_DFL);	/* a test may have ignored it, for the front */
 	close(p[1]);
 	wait_plan();
 	ASSERT_OK(kill(front, signo));
@@ -132,6 +133,14 @@ TEST("control-Z does not stop who would undo")
 {
 	char text[4096];
 
+	say_after(SIGTSTP, NULL, text, sizeof(text));
+}
+
+TEST("the end of the worker is seen also where SIGCHLD was ignored")
+{
+	char text[4096];
+
+	signal(SIGCHLD, SIG_IGN);
 	say_after(SIGTSTP, NULL, text, sizeof(text));
 }
 
