@@ -255,3 +255,12 @@ struct mount *mount_by_id(const struct mount_table *t, int id)
 			return &t->mounts[i];
 	return NULL;
 }
+
+bool mount_carries(const struct mount_table *t, const struct mount *x, const struct mount *m)
+{
+	/* A table of somebody else's may go in circles. */
+	for (size_t hops = 0; m && hops <= t->n; m = mount_by_id(t, m->parent_id), hops++)
+		if (m == x)
+			return true;
+	return false;
+}

@@ -39,6 +39,8 @@ int mountinfo_parse(struct arena *a, const char *text, struct mount_table *ret) 
 /* dirfd: /proc/PID. */
 int mountinfo_read(struct arena *a, int dirfd, struct mount_table *ret) _must_check_;
 struct mount *mount_by_id(const struct mount_table *t, int id);
+/* Is x m itself, or one of the mounts that m lies on? */
+bool mount_carries(const struct mount_table *t, const struct mount *x, const struct mount *m);
 
 /*
  * What is left of path below prefix: "" when equal, "b/c" for "/a/b/c" below "/a"; NULL when

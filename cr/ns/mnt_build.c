@@ -123,10 +123,8 @@ static int take(struct builder *b, struct rest_mount *m, bool hidden_too)
 			return r;
 	} else {
 		r = source_open_host(b, m, hidden_too, &src);
-		if (r == -EAGAIN && !hidden_too) {
-			m->unreached = true;
+		if (r == -EAGAIN && !hidden_too)
 			return 0;
-		}
 		if (r == -ENXIO)
 			return do_without(b, m);
 		if (r < 0)
@@ -157,27 +155,58 @@ static bool leave_out_automount(struct builder *b, struct rest_mount *m)
 	return true;
 }
 
+static int take_visible(struct builder *b, bool own)
+{
+	for (size_t i = 0; i < b->mnt->n; i++) {
+		struct rest_mount *m = &b->mnt->mounts[i];
+		int r;
+
+		if (m->fd >= 0 || m->skipped || (m->origin == ORIGIN_OWN) != own)
+			continue;
+		r = take(b, m, false);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int last_hidden_first(const void *a, const void *b)
+{
+	const struct rest_mount *x = *(struct rest_mount *const *)a, *y = *(struct rest_mount *const *)b;
+
+	return (x->hidden < y->hidden) - (x->hidden > y->hidden);
+}
+
+/*
+ * Covers that are taken away take along what lies on them. So the last comes first: in a copy of a
+ * namespace a cover and all on it have their places behind what it covers.
+ */
+static int take_hidden(struct builder *b)
+{
+	struct rest_mount **last = arena_alloc(b->a, b->mnt->n * sizeof(*last));
+	size_t n = 0;
+	int r = 0;
+
+	if (!last)
+		return -ENOMEM;
+	for (size_t i = 0; i < b->mnt->n; i++)
+		if (b->mnt->mounts[i].fd < 0 && !b->mnt->mounts[i].skipped)
+			last[n++] = &b->mnt->mounts[i];
+	qsort(last, n, sizeof(*last), last_hidden_first);
+	for (size_t i = 0; i < n && r >= 0; i++)
+		if (!last[i]->skipped && !leave_out_automount(b, last[i]))
+			r = take(b, last[i], true);
+	return r;
+}
+
 /* Host sources in plain sight, then what covers the scratch directory, then the hidden ones. */
 static int take_all(struct builder *b)
 {
-	int r;
+	int r = take_visible(b, false);
 
-	for (int pass = 0; pass < 3; pass++) {
-		for (size_t i = 0; i < b->mnt->n; i++) {
-			struct rest_mount *m = &b->mnt->mounts[i];
-			bool own = m->origin == ORIGIN_OWN;
-
-			if (m->fd >= 0 || m->skipped || (pass == 0 && own) ||
-			    (pass == 1 && !own) || (pass == 2 && !m->unreached))
-				continue;
-			if (pass == 2 && leave_out_automount(b, m))
-				continue;
-			r = take(b, m, pass == 2);
-			if (r < 0)
-				return r;
-		}
-	}
-	return 0;
+	if (r >= 0)
+		r = take_visible(b, true);
+	return r < 0 ? r : take_hidden(b);
 }
 
 static int attach(const struct rest_mount *m)

@@ -23,30 +23,20 @@ struct reach {
 	int fd;				/* reply: the detached copy */
 };
 
-static bool carries(const struct mount_table *t, const struct mount *x, const struct mount *m)
-{
-	size_t hops = 0;
-
-	for (; m && hops <= t->n; m = mount_by_id(t, m->parent_id), hops++)
-		if (m == x)
-			return true;
-	return false;
-}
-
 /* Lies over the path to m: on m or one of the mounts that carry it, but does not carry it. */
 static bool covers(const struct mount_table *t, const struct mount *x, const struct mount *m)
 {
 	const struct mount *parent = mount_by_id(t, x->parent_id);
 
-	return path_below(m->mountpoint, x->mountpoint) && !carries(t, x, m) && parent &&
-	       carries(t, parent, m);
+	return path_below(m->mountpoint, x->mountpoint) && !mount_carries(t, x, m) && parent &&
+	       mount_carries(t, parent, m);
 }
 
 /* The cover itself and what is stacked on its root, from the top down; the rest goes along. */
 static void umount_stack(const struct mount_table *t, const struct mount *x)
 {
 	for (size_t i = 0; i < t->n; i++)
-		if (!strcmp(t->mounts[i].mountpoint, x->mountpoint) && carries(t, x, &t->mounts[i]))
+		if (!strcmp(t->mounts[i].mountpoint, x->mountpoint) && mount_carries(t, x, &t->mounts[i]))
 			umount2(x->mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW);
 }
 

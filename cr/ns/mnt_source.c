@@ -7,6 +7,7 @@
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -78,17 +79,44 @@ static uint64_t mount_id_at(const char *path)
 	return stx.stx_mnt_id;
 }
 
+/*
+ * Where the first mount lies that hides the path to h, on it or on what it lies on. 1: path is that; 0:
+ * none; -ESTALE: what is there is none of the host's.
+ */
+static int find_cover(const struct builder *b, const struct mount *h, char path[PATH_MAX])
+{
+	size_t n = 0, whole = strlen(h->mountpoint);
+	const struct mount *x;
+
+	/* From the top down: under a cover a longer path may lead to something on the cover. */
+	do {
+		n += strcspn(h->mountpoint + n + 1, "/") + 1;
+		memcpy(path, h->mountpoint, n);
+		path[n] = '\0';
+		x = mount_by_id(&b->host, (int)mount_id_at(path));
+		if (!x)
+			return -ESTALE;
+		if (!mount_carries(&b->host, x, h))
+			return 1;
+	} while (n < whole);
+	return x == h ? 0 : -ESTALE;
+}
+
 /* The root of the host's mount h. Covers are taken away, which only our copy notices. */
 static int open_host_mount(struct builder *b, const struct mount *h, int *ret_fd)
 {
-	int fd;
+	char path[PATH_MAX];
+	int fd, r;
 
-	for (size_t n = 0; mount_id_at(h->mountpoint) != (uint64_t)h->id; n++) {
+	/* One by one: what is stacked goes from the top. */
+	for (size_t n = 0; (r = find_cover(b, h, path)) > 0; n++) {
 		if (n >= b->host.n)
 			return -ESTALE;
-		if (umount2(h->mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
+		if (umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
 			return neg_errno();
 	}
+	if (r < 0)
+		return r;
 	fd = open(h->mountpoint, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return neg_errno();
@@ -119,11 +147,17 @@ static int open_given(const struct rest_mount *m, int *ret_fd)
 	return 0;
 }
 
+static int hidden_at(struct rest_mount *m, ssize_t at)
+{
+	m->hidden = (size_t)at + 1;
+	return -EAGAIN;
+}
+
 /*
  * -ENXIO: no mount like that on the host; -ENOENT: the mount is there, the path on it is not;
- * -EAGAIN: hidden, and hidden_too is not set.
+ * -EAGAIN: hidden, and hidden_too is not set; m->hidden tells where.
  */
-int source_open_host(struct builder *b, const struct rest_mount *m, bool hidden_too, int *ret_fd)
+int source_open_host(struct builder *b, struct rest_mount *m, bool hidden_too, int *ret_fd)
 {
 	_cleanup_close_ int mount_fd = -EBADF;
 	const char *rest;
@@ -136,14 +170,14 @@ int source_open_host(struct builder *b, const struct rest_mount *m, bool hidden_
 	if (at < 0)
 		return -ENXIO;
 	if (!b->host_visible[at] && !hidden_too)
-		return -EAGAIN;
+		return hidden_at(m, at);
 	r = open_host_mount(b, &b->host.mounts[at], &mount_fd);
 	if (r < 0)
 		return r;
 	rest = path_below(m->host_path, b->host.mounts[at].mountpoint);
 	r = open_on_mount(mount_fd, rest, O_PATH | O_NOFOLLOW);
 	if (r == -EXDEV)
-		r = hidden_too ? open_covered(b, mount_fd, rest) : -EAGAIN;
+		r = hidden_too ? open_covered(b, mount_fd, rest) : hidden_at(m, at);
 	if (r < 0)
 		return r;
 	*ret_fd = r;

@@ -73,7 +73,7 @@ struct rest_mount {
 	const char *host_path;		/* ORIGIN_HOST */
 	int fd;				/* O_PATH of its root: the builder's, later ours */
 	bool skipped;			/* not there on this host, and the host's business */
-	bool unreached;			/* hidden on this host: taken last */
+	size_t hidden;			/* on this host, in its table's place - 1: taken last; 0: not */
 };
 
 struct rest_mntns {
@@ -215,7 +215,7 @@ struct builder {
 	bool chrooted;			/* the restorer's root is not the top of its namespace */
 	struct map own_by_dev;		/* root fd + 1 of superblocks made, by image device */
 };
-int source_open_host(struct builder *b, const struct rest_mount *m, bool hidden_too, int *ret_fd)
+int source_open_host(struct builder *b, struct rest_mount *m, bool hidden_too, int *ret_fd)
 	_must_check_;
 int source_open_own(struct builder *b, const struct rest_mount *m, int *ret_fd) _must_check_;
 /* openat2 below a mount's root, on that mount only; "" is the root itself. */

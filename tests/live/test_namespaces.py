@@ -298,6 +298,44 @@ def test_thread_ids_that_others_are_faster_to_take_are_waited_for(tmp_path):
             p.wait()
 
 
+@pytest.fixture
+def covered(tmp_path):
+    """A mount of the host that one above its place hides, and one that lies on that."""
+    top = tmp_path / "top"
+    mounts = [top / "in", top, top / "on", top]
+    try:
+        for at in mounts:
+            at.mkdir(parents=True, exist_ok=True)
+            subprocess.run(["mount", "-t", "tmpfs", "crk-covered", at], check=True)
+            (at / "file").write_text(at.name)
+        yield top
+    finally:
+        subprocess.run(["umount", *reversed(mounts)], check=True)
+
+
+def test_mounts_that_the_host_covers_are_found_in_any_depth(run, covered, tmp_path):
+    p, _ = run(f"""
+unshare(NEWNS)
+libc.mount(b"", b"/", None, 0x44000, None)
+ready(1)""")
+    (tmp_path / "images").mkdir()
+    done = cr("dump", tmp_path / "images", "-t", str(p.pid))
+    assert done.returncode == 0, done.log[-2000:]
+    p.wait()
+    done = cr("restore", tmp_path / "images", "-d")
+    try:
+        assert done.returncode == 0, done.log[-2000:]
+        inside = ["nsenter", "-m", "-t", str(p.pid)]
+        for at in (covered, covered / "on", covered, covered / "in"):
+            text = subprocess.run([*inside, "cat", at / "file"], capture_output=True, text=True, check=True)
+            assert text.stdout == at.name
+            subprocess.run([*inside, "umount", at], check=True)
+    finally:
+        if done.returncode == 0:
+            os.kill(p.pid, signal.SIGKILL)
+        reap_orphans()
+
+
 def test_a_root_that_was_given_at_the_dump_is_given_at_the_restore(tmp_path):
     """As in CRIU, whose restore takes no other: the images do not say where it is."""
     m = Maker("ns_sandbox", tmp_path)
