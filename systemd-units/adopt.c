@@ -111,11 +111,14 @@ static int adopt(const char *name)
 	r = proc_in_cgroup(u->main_pid, u->cgroup);
 	if (r < 0)
 		return log_err(r, "cannot look at pid %d", u->main_pid);
-	if (r == 0)
-		start_cold(name, "its restored main process has ended");
-	/* A service without its journal is better than none. */
+	/*
+	 * A service without its journal is better than none. Of one that has ended, too: what it has said last
+	 * may tell why.
+	 */
 	if (stdio_switch(u->cgroup, output) < 0)
 		log_warn("output of %s stays in %s", name, output);
+	if (r == 0)
+		start_cold(name, "its restored main process has ended");
 	r = tell_systemd(u);
 	return r < 0 ? r : adopt_mark(name, "adopted\n");
 }

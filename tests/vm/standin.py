@@ -42,7 +42,7 @@ def make_payload(dest):
 
 
 class Unit:
-    """A unit and what becomes of it. program: the path, or "fail", "crash"."""
+    """A unit and what becomes of it. program: the path, or "fail", "crash", "end"."""
 
     def __init__(self, name, pid, unit_type="notify", program=SERVICE, settings="", damage=False,
                  extra="", run_dir=None):

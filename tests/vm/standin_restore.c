@@ -5,9 +5,11 @@
  * none of this.
  *
  * The image directory has a file "standin.img" with one line: the program's path. Its
- * arguments: the tree's pid. A line "fail" or "crash" or "hang" does that instead.
+ * arguments: the tree's pid. A line "fail" or "crash" or "hang" does that instead; "end" makes a process that
+ * ends between its restore and its adoption.
  */
 #include <fcntl.h>
+#include <glob.h>
 #include <linux/sched.h>
 #include <signal.h>
 #include <string.h>
@@ -29,6 +31,17 @@ static pid_t clone_as(pid_t pid)
 	return syscall(SYS_clone3, &args, sizeof(args));
 }
 
+/* The real init's generators have run: its units are not yet started. */
+static void wait_for_dropins(void)
+{
+	glob_t found;
+
+	while (glob("/run/systemd/generator*/*.service.d/zzz-crkexec.conf", 0, NULL, &found)) {
+		globfree(&found);
+		usleep(5000);
+	}
+}
+
 static void __attribute__((noreturn)) be_tree(const struct cr_opts *o, const char *program)
 {
 	char pid[16];
@@ -41,6 +54,11 @@ static void __attribute__((noreturn)) be_tree(const struct cr_opts *o, const cha
 	dup2(out, 1);
 	dup2(out, 2);
 	closefrom(3);
+	if (!strcmp(program, "end")) {
+		wait_for_dropins();
+		dprintf(1, "last words of %s\n", pid);
+		_exit(1);
+	}
 	execl(program, program, pid, NULL);
 	_exit(127);
 }

@@ -22,6 +22,7 @@ UNITS = [
     Unit("sfail.service", 3002, program="fail"),
     Unit("scrash.service", 3003, program="crash"),
     Unit("sdamage.service", 3004, damage=True),
+    Unit("send.service", 3005, program="end"),
 ]
 
 
@@ -95,6 +96,7 @@ def test_failed_crashed_and_damaged_trees_start_cold(guest):
         assert state["ActiveState"] == "active"
         assert int(state["MainPID"]) != unit.pid
         journal(guest, unit.name, "fresh")
+    assert "last words of 3005" in journal(guest, "send.service", "last words")
 
 
 def test_no_line_of_output_is_lost_or_doubled(guest):
