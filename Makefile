@@ -26,15 +26,16 @@ comma := ,
 SANFLAGS := $(if $(SAN),-fsanitize=address$(comma)undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
 CPPFLAGS += -D_GNU_SOURCE= -D_FILE_OFFSET_BITS=64 -DVERSION='"$(VERSION)"' -I. -Icr -I$(B)/proto
 CFLAGS ?= -O2 -g
-ALL_CFLAGS = -std=gnu11 $(WARN) $(CFLAGS) $(SANFLAGS) $(CPPFLAGS) -MMD -MP
+SECTIONS = -ffunction-sections -fdata-sections
+ALL_CFLAGS = -std=gnu11 $(WARN) $(SECTIONS) $(CFLAGS) $(SANFLAGS) $(CPPFLAGS) -MMD -MP
 LDFLAGS += $(SANFLAGS)
 
 LIBS_CR := libprotobuf-c libnl-3.0 libnl-route-3.0 libcap libxxhash json-c zlib
 LIBS_CRKEXEC := $(LIBS_CR) libsystemd mount libkmod libzstd liblzma
 pc_libs = $(shell $(PKG_CONFIG) --libs $(1))
-# What runs in initramfs images of any make, before any library is there. Without symbols: every
-# byte of an initramfs is hashed and unpacked during the blackout. Sanitizers know no static programs.
-EARLY_LINK = $(if $(SAN),$(call pc_libs,$(LIBS_CR)),-static -s -Wl,--start-group \
+# What runs in initramfs images of any make, before any library is there. Without symbols and what
+# nobody calls: every byte of an initramfs is hashed and unpacked during the blackout. Sanitizers know no static programs.
+EARLY_LINK = $(if $(SAN),$(call pc_libs,$(LIBS_CR)),-static -s -Wl,--gc-sections -Wl,--start-group \
 	$(shell $(PKG_CONFIG) --static --libs $(LIBS_CR)) -Wl,--end-group)
 CPPFLAGS += $(shell $(PKG_CONFIG) --cflags libnl-3.0 2>/dev/null)
 
@@ -70,7 +71,7 @@ $(B)/proto/%.pb-c.c $(B)/proto/%.pb-c.h: cr/image/proto/%.proto
 
 $(PROTO_O): $(B)/proto/%.o: $(B)/proto/%.c | $(PROTO_H)
 	$(call say,CC,$<)
-	$(Q)$(CC) -std=gnu11 $(CFLAGS) $(SANFLAGS) -I$(B)/proto -c -o $@ $<
+	$(Q)$(CC) -std=gnu11 $(SECTIONS) $(CFLAGS) $(SANFLAGS) -I$(B)/proto -c -o $@ $<
 
 $(B)/obj/%.o: %.c | $(PROTO_H)
 	$(call say,CC,$<)

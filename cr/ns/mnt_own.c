@@ -76,7 +76,8 @@ static int make_superblock(struct restore_ctx *ctx, const MntEntry *e, const cha
 {
 	const struct ns_restore *ns = ctx->ns_state;
 	struct opening o = { ctx, fstype, e->pid_ns_id, ns->cgroup_fd };
-	_cleanup_close_ int fs = child_call(open_inside, &o);
+	/* The builder itself shall not change its groups. */
+	_cleanup_close_ int fs = o.cgroup_ns < 0 ? open_inside(&o) : child_call(open_inside, &o);
 	int fd, r;
 
 	if (fs < 0)
