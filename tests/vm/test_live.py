@@ -22,6 +22,8 @@ ELSEWHERE = {f"{IN_PIDNS}[many]",           # takes minutes here; test_makers.py
              # Want more of a processor than this guest has; test_makers.py.
              *(f"{IN_PIDNS}[{name}]" for name in NAMES if processor(name))}
 SELECTED = ["-p", "no:cacheprovider", "--rootdir=.", "-m", "may_lack", "--ignore=tests/live/test_makers.py",
+            # There is no tree of sources in the guest.
+            "--ignore=tests/live/test_docs.py",
             *(f"--deselect=tests/live/{name}" for name in sorted(ELSEWHERE)), "tests/live"]
 SECONDS = 800
 # README's limits: before Linux 6.14 nobody can tell what a ring has in flight, and all are refused for that.
