@@ -283,11 +283,35 @@ int restore_fds_install(struct restore_ctx *ctx, struct restore_process *p)
 	return r < 0 ? log_err(r, "cannot install its descriptors") : 0;
 }
 
+static void directory_close(struct restore_ctx *ctx, uint32_t id)
+{
+	struct restore_file *f = restore_file_find(ctx, id);
+
+	if (!f || f->owner)
+		return;
+	close_fdp(&f->fd);
+	f->fd = -EBADF;
+}
+
+/* All are in theirs, and nobody else has these open: that they are closed would be heard, too. */
+static void directories_close(struct restore_ctx *ctx)
+{
+	for (size_t i = 0; i < ctx->n_procs; i++) {
+		const FsEntry *fs = ctx->procs[i].fs;
+
+		if (!fs)
+			continue;
+		directory_close(ctx, fs->cwd_id);
+		directory_close(ctx, fs->root_id);
+	}
+}
+
 int restore_files_watch(struct restore_ctx *ctx)
 {
 	for (size_t i = 0; kinds[i]; i++)
 		if (kinds[i]->settled)
 			kinds[i]->settled(ctx);
+	directories_close(ctx);
 	for (size_t i = 0; i < ctx->n_files; i++) {
 		struct restore_file *f = ctx->files[i];
 		int r;

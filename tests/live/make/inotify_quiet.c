@@ -79,6 +79,8 @@ int main(int argc, char **argv)
 	use_files('b');
 	MAKER_MUST(inotify_add_watch(first, "dir", IN_ALL_EVENTS) == 1);
 	MAKER_MUST(inotify_add_watch(first, "dir/a-fifo", IN_ALL_EVENTS) == 2);
+	/* Its own directory, which the restore takes it to. */
+	MAKER_MUST(inotify_add_watch(first, ".", IN_ALL_EVENTS) == 3);
 	MAKER_MUST(inotify_add_watch(last, "dir/b-file", IN_ALL_EVENTS) == 1);
 	MAKER_MUST(inotify_add_watch(last, "dir", IN_ALL_EVENTS) == 2);
 
