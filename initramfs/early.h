@@ -166,7 +166,12 @@ void early_carry_remove(struct early *e, const struct manifest_unit *u);
 
 /* early_cgroup.c: dir is manifest_unit.cgroup, "/system.slice/x.service". */
 int early_cgroup_make(struct early *e, const char *dir) _must_check_;
-int early_cgroup_enter(const char *dir) _must_check_;
+/*
+ * A descriptor for early_cgroup_enter(), by which the process that calls it goes into the group. Of two,
+ * as the path does not lead there while the kernel's file systems are moved to the root.
+ */
+int early_cgroup_open(const char *dir) _must_check_;
+int early_cgroup_enter(int group_fd) _must_check_;
 /* SIGKILL to all in it; waits until it is empty and removes it. */
 int early_cgroup_kill(const char *dir) _must_check_;
 

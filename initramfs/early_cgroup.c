@@ -61,9 +61,17 @@ int early_cgroup_make(struct early *e, const char *dir)
 	return 0;
 }
 
-int early_cgroup_enter(const char *dir)
+int early_cgroup_open(const char *dir)
 {
-	return write_filef("0", CGROUP_ROOT "%s/cgroup.procs", dir);
+	_cleanup_free_ char *path = str_fmt(CGROUP_ROOT "%s/cgroup.procs", dir);
+	int fd = path ? open(path, O_WRONLY | O_CLOEXEC) : -1;
+
+	return fd >= 0 ? fd : path ? neg_errno() : -ENOMEM;
+}
+
+int early_cgroup_enter(int group_fd)
+{
+	return write_full(group_fd, "0", 1);
 }
 
 /* 1: empty, 0: not yet. */

@@ -71,7 +71,7 @@ static int wait_for_others(void *arg, const char *event, pid_t root)
 
 /* What needs neither file systems nor network. */
 static int prepare(struct early *e, const struct manifest_unit *u, const struct manifest_tree *t,
-		   struct early_images *images)
+		   int group_fd, struct early_images *images)
 {
 	const struct rlimit files = { FILES_MAX, FILES_MAX };
 	int r;
@@ -79,7 +79,8 @@ static int prepare(struct early *e, const struct manifest_unit *u, const struct 
 	/* The tree's own limits are in its images. */
 	if (setrlimit(RLIMIT_NOFILE, &files) < 0)
 		log_warn("cannot raise the limit of open files: %s", strerror(errno));
-	r = early_cgroup_enter(u->cgroup);
+	r = early_cgroup_enter(group_fd);
+	close(group_fd);
 	if (r < 0)
 		return log_err(r, "cannot enter control group %s", u->cgroup);
 	return early_images_open(e, t, images);
@@ -134,7 +135,7 @@ static int restore(struct early *e, const struct manifest_unit *u, const struct 
 }
 
 static void __attribute__((noreturn)) run(struct early *e, const struct manifest_unit *u,
-					  const struct manifest_tree *t, int fd)
+					  const struct manifest_tree *t, int group_fd, int fd)
 {
 	struct restorer_result res = { 0 };
 	struct early_images images;
@@ -143,7 +144,7 @@ static void __attribute__((noreturn)) run(struct early *e, const struct manifest
 	/* The first error of this process is the reason, not an earlier one of ours. */
 	log_init(LOGLEVEL_INFO, e->log_fd);
 	LOG_SCOPE("%s pid %d", u->name, t->root_pid);
-	r = prepare(e, u, t, &images);
+	r = prepare(e, u, t, group_fd, &images);
 	if (r == 0) {
 		wait_for_the_world(fd);
 		r = restore(e, u, t, &images, fd, &res.root);
@@ -160,10 +161,13 @@ static void __attribute__((noreturn)) run(struct early *e, const struct manifest
 int restorer_start(struct early *e, const struct manifest_unit *u, const struct manifest_tree *t,
 		   struct restorer *ret)
 {
-	_cleanup_close_ int ours = -EBADF, theirs = -EBADF;
+	/* Here, where nobody moves what the path leads over. */
+	_cleanup_close_ int group = early_cgroup_open(u->cgroup), ours = -EBADF, theirs = -EBADF;
 	unsigned long flags = CLONE_FS | CLONE_PIDFD | (e->initrd ? CLONE_PARENT : SIGCHLD);
 	int p[2];
 
+	if (group < 0)
+		return log_err(group, "cannot open control group %s", u->cgroup);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, p) < 0)
 		return neg_errno();
 	ours = p[0];
@@ -175,7 +179,7 @@ int restorer_start(struct early *e, const struct manifest_unit *u, const struct 
 	if (ret->pid == 0) {
 		/* Or it would never see the end of its own waiting. */
 		close(take_fd(&ours));
-		run(e, u, t, theirs);
+		run(e, u, t, take_fd(&group), theirs);
 	}
 	ret->fd = take_fd(&ours);
 	return 0;
