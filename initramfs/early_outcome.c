@@ -244,10 +244,6 @@ static void add_phase(struct manifest *m, const char *name, uint64_t begin, uint
 		log_warn("phase %s is missing in the report", name);
 }
 
-/*
- * For the report, in wall-clock time as it is right now: the jump itself, the kernel (and what
- * the distribution's initramfs did), then ours.
- */
 static int by_begin(const void *a, const void *b)
 {
 	const struct early_mark *x = a, *y = b;
@@ -255,6 +251,10 @@ static int by_begin(const void *a, const void *b)
 	return (x->begin_usec > y->begin_usec) - (x->begin_usec < y->begin_usec);
 }
 
+/*
+ * For the report, in wall-clock time as it is right now: the jump itself, the kernel (and what
+ * the distribution's initramfs did), then ours.
+ */
 static void add_phases(struct early *e)
 {
 	uint64_t boot = clock_usec(CLOCK_REALTIME) - clock_usec(CLOCK_BOOTTIME);
