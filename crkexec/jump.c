@@ -19,7 +19,6 @@
 #include "kernel/mountinfo.h"
 #include "util/io.h"
 #include "util/log.h"
-#include "util/map.h"
 
 /* It had the time of dump and commit as well; a journal under heavy load must not hold us. */
 #define JOURNAL_TIMEOUT_MSEC	1000
@@ -46,30 +45,45 @@ static bool is_on_disk(const struct mount *mt)
 	       strcmp(mt->fstype, "devtmpfs");
 }
 
+/* Of the mounts of its file system, none before: also what it lies on was mounted before it. */
+static bool is_first(const struct mount_table *t, size_t i)
+{
+	for (size_t k = 0; k < i; k++)
+		if (t->mounts[k].dev == t->mounts[i].dev)
+			return false;
+	return true;
+}
+
+/* By the last of its mounts, from the i-th on, that can be reached. */
+static int list_one(const char *proc, const struct mount_table *t, size_t i, struct strv *ret)
+{
+	for (size_t k = t->n; k-- > i;) {
+		const struct mount *mt = &t->mounts[k];
+		_cleanup_free_ char *path = NULL;
+
+		if (mt->dev != t->mounts[i].dev || !is_on_disk(mt))
+			continue;
+		path = str_fmt("%s/root%s", proc, mt->mountpoint);
+		if (!path)
+			return -ENOMEM;
+		if (is_reachable(mt, path))
+			return strv_add(ret, path);
+	}
+	return 0;
+}
+
 int jump_list(const char *proc, struct strv *ret)
 {
 	_cleanup_close_ int fd = open(proc, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	struct map listed = { 0 };	/* devices */
 	struct mount_table t;
 	struct arena a;
 	int r;
 
 	arena_init(&a);
 	r = fd < 0 ? neg_errno() : mountinfo_read(&a, fd, &t);
-	for (size_t i = r < 0 ? 0 : t.n; i-- > 0 && r == 0;) {
-		struct mount *mt = &t.mounts[i];
-		_cleanup_free_ char *path = str_fmt("%s/root%s", proc, mt->mountpoint);
-
-		if (!path)
-			r = -ENOMEM;
-		else if (!map_get(&listed, mt->dev) && is_on_disk(mt) && is_reachable(mt, path))
-			r = map_put(&listed, mt->dev, mt);
-		else
-			continue;
-		if (r == 0)
-			r = strv_add(ret, path);
-	}
-	map_done(&listed);
+	for (size_t i = r < 0 ? 0 : t.n; i-- > 0 && r == 0;)
+		if (is_first(&t, i))
+			r = list_one(proc, &t, i, ret);
 	arena_done(&a);
 	return r < 0 ? log_err(r, "cannot list the file systems") : 0;
 }

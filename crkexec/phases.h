@@ -43,7 +43,9 @@ bool maps_have_high_memory(const char *text, uint64_t *ret_start);
 
 /*
  * jump.c: paths below proc/root (proc: "/proc/1") of the writable file systems on block devices that proc's
- * process has mounted; each once, last mounted first. One that no path leads to is left out: sync(2) must do.
+ * process has mounted; each once. That which was mounted first comes last, wherever it was bound since: others
+ * may lie in files of it, and to freeze those after it would take for ever. One that no path leads to is left
+ * out: sync(2) must do.
  */
 int jump_list(const char *proc, struct strv *ret) _must_check_;
 

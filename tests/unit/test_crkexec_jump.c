@@ -44,6 +44,7 @@ TEST("a file system is frozen by its last mount that can be reached, be that a f
 	char *dir = in_tmpdir("dir"), *cover = in_tmpdir("cover"), *below = in_tmpdir("cover/below");
 	char *file = in_tmpdir("file"), path[400];
 	struct strv others = { 0 };
+	size_t own = 0;
 
 	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		unit_skip("no mount namespace of its own: %s", strerror(errno));
@@ -51,12 +52,13 @@ TEST("a file system is frozen by its last mount that can be reached, be that a f
 	ASSERT_OK(make_dirs(below));
 	close(open(file, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
 	bind(dir, dir);
-	/* Last mounted first: the tests' own. */
 	ASSERT_OK(jump_list("/proc/self", &others));
-	if (!others.n || strcmp(others.v[0] + strlen("/proc/self/root"), dir))
+	while (own < others.n && strcmp(others.v[own] + strlen("/proc/self/root"), dir))
+		own++;
+	if (own == others.n)
 		unit_skip("%s is on no disk", unit_tmpdir());
-	free(others.v[0]);
-	others.v[0] = others.v[--others.n];
+	free(others.v[own]);
+	others.v[own] = others.v[--others.n];
 	bind(file, file);
 	listed_as(&others, path, sizeof(path));
 	ASSERT_STREQ(path + strlen("/proc/self/root"), file);
@@ -71,4 +73,25 @@ TEST("a file system is frozen by its last mount that can be reached, be that a f
 	listed_as(&others, path, sizeof(path));
 	ASSERT_STREQ(path + strlen("/proc/self/root"), dir);
 	strv_done(&others);
+}
+
+TEST("a file system is frozen after those that may lie in its files, also if it was bound since")
+{
+	char *first = in_tmpdir("first"), *second = in_tmpdir("second"), *bound = in_tmpdir("bound");
+	struct strv l = { 0 };
+
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		unit_skip("no mount namespace of its own: %s", strerror(errno));
+	ASSERT_OK(make_dirs(first));
+	ASSERT_OK(make_dirs(second));
+	ASSERT_OK(make_dirs(bound));
+	/* By its source it is a disk's. */
+	ASSERT_OK(mount("/dev/crk-unit-1", first, "tmpfs", 0, "size=64k"));
+	ASSERT_OK(mount("/dev/crk-unit-2", second, "tmpfs", 0, "size=64k"));
+	bind(first, bound);
+	ASSERT_OK(jump_list("/proc/self", &l));
+	ASSERT(l.n >= 2);
+	ASSERT_STREQ(l.v[0] + strlen("/proc/self/root"), second);
+	ASSERT_STREQ(l.v[1] + strlen("/proc/self/root"), bound);
+	strv_done(&l);
 }
