@@ -53,6 +53,8 @@ static int thread_settle(struct dump_ctx *ctx, struct dump_process *p, struct du
 
 	LOG_SCOPE("thread %d", th->task.tid);
 	r = regs_are_64_bit(th);
+	if (r >= 0)
+		r = timeout_dump(ctx, th);
 	if (r < 0)
 		return r;
 	/* Before anything runs in it: see task_status(). */
@@ -157,9 +159,7 @@ static int process_dump_state(struct dump_ctx *ctx, struct dump_process *p)
 	if (!part_mm(ctx, p))
 		return -ENOMEM;
 	for (size_t i = 0; i < p->n_threads; i++) {
-		r = timeout_dump(ctx, &p->threads[i]);
-		if (r >= 0)
-			r = thread_settle(ctx, p, &p->threads[i]);
+		r = thread_settle(ctx, p, &p->threads[i]);
 		if (r < 0)
 			return r;
 		p->threads[i].core->thread_core = part_thread_core(ctx, &p->threads[i]);
