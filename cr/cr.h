@@ -67,6 +67,7 @@ struct cr_opts {
 	uint64_t timeout_usec;		/* for freezing; 0: ten seconds */
 	bool tcp_established, tcp_close, skip_in_flight;
 	bool shell_job, ext_unix_sk, file_locks, link_remap;
+	bool orphan_pts_master;		/* masters of terminals in the tree's own devpts may be outside */
 	bool detached, sibling;		/* restore */
 	bool time_namespace;		/* restore: clocks go on from the images' readings */
 	int64_t clock_advance_nsec;	/* restore: added to them, the time since the dump */
@@ -118,7 +119,9 @@ struct cr_opts {
 	 * root: -1 before there is one. At query-ext-files it may add to externals.
 	 */
 	int (*notify)(void *arg, const char *event, pid_t root);
-	void *notify_arg;
+	/* Restore with orphan_pts_master: a new master for whoever shows the terminal; borrowed. May be NULL. */
+	int (*give_master)(void *arg, int fd);
+	void *notify_arg;		/* of both */
 };
 
 struct cr_stats {

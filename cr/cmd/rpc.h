@@ -28,7 +28,8 @@ void rpc_turn_away(const struct rpc_session *s, int r);
 
 /* The next request, in the arena: 1. 0: the peer has closed. -EBADMSG: it is none. */
 int rpc_receive(int sock, struct arena *a, CriuReq **ret) _must_check_;
-int rpc_send(int sock, const CriuResp *resp) _must_check_;
+/* With descriptor fd, if that is not negative. */
+int rpc_send(int sock, const CriuResp *resp, int fd) _must_check_;
 
 /* Directories, log file and level: what must be known to log anything. */
 int rpc_take_places(const struct rpc_session *s, const CriuOpts *req, struct cmd_opts *o) _must_check_;
@@ -37,5 +38,7 @@ int rpc_take_options(const struct rpc_session *s, const CriuOpts *req, struct cm
 
 /* cmd_notify() calls it. Negative: the client refuses, or is gone. */
 int rpc_notify(struct cmd_opts *o, const char *event, pid_t root) _must_check_;
+/* struct cr_opts.give_master: an event that carries a descriptor. arg: struct cmd_opts. */
+int rpc_give_master(void *arg, int fd) _must_check_;
 
 #endif

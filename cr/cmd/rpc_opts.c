@@ -194,9 +194,10 @@ static const struct {
 	ELSEWHERE("log_level"), ELSEWHERE("log_file"), ELSEWHERE("log_to_stderr"),
 	/* rpc_session.c */
 	ELSEWHERE("notify_scripts"), ELSEWHERE("exec_cmd"), ELSEWHERE("config_file"),
+	ELSEWHERE("orphan_pts_master"),
 	/* Permits what is always looked for; see docs/criu-compat.md. */
 	ELSEWHERE("auto_ext_mnt"), ELSEWHERE("status_fd"), ELSEWHERE("pidfd_store_sk"),
-	ELSEWHERE("orphan_pts_master"), ELSEWHERE("pre_dump_mode"),
+	ELSEWHERE("pre_dump_mode"),
 	PLAIN("pid", "tree"),
 	PLAIN("leave_running", "leave-running"),
 	PLAIN("leave_stopped", "leave-stopped"),

@@ -32,7 +32,7 @@ static int answer(const struct rpc_session *s, struct arena *a, CriuResp *resp, 
 		resp->cr_errno = -r;
 		resp->cr_errmsg = clean_text(a, log_first_error()[0] ? log_first_error() : strerror(-r));
 	}
-	if (rpc_send(s->sock, resp) < 0)
+	if (rpc_send(s->sock, resp, -1) < 0)
 		log_warn("the client is gone, the answer (%s) is lost", r < 0 ? "failure" : "success");
 	return r;
 }
@@ -70,6 +70,8 @@ static int open_request(struct rpc_session *s, const CriuOpts *req, struct cmd_o
 		return log_fail(-EBADRQC, "the request has no options");
 	o->rpc = s;
 	s->notify = req->notify_scripts;
+	o->cr.orphan_pts_master = req->orphan_pts_master;
+	o->cr.give_master = s->notify ? rpc_give_master : NULL;
 	r = rpc_take_places(s, req, o);
 	if (r >= 0)
 		r = cmd_open(o);
@@ -356,7 +358,7 @@ static int add_externals(struct cmd_opts *o, const CriuReq *req)
 	return rpc_take_options(o->rpc, &more, o);
 }
 
-int rpc_notify(struct cmd_opts *o, const char *event, pid_t root)
+static int tell(struct cmd_opts *o, const char *event, pid_t root, int fd)
 {
 	const struct rpc_session *s = o->rpc;
 	CriuNotify notify = CRIU_NOTIFY__INIT;
@@ -372,7 +374,7 @@ int rpc_notify(struct cmd_opts *o, const char *event, pid_t root)
 	resp.type = CRIU_REQ_TYPE__NOTIFY;
 	resp.success = true;
 	resp.notify = &notify;
-	r = rpc_send(s->sock, &resp);
+	r = rpc_send(s->sock, &resp, fd);
 	if (r >= 0)
 		r = wait_for_answer(o, s->sock);
 	if (r >= 0)
@@ -385,4 +387,14 @@ int rpc_notify(struct cmd_opts *o, const char *event, pid_t root)
 	if (!req->has_notify_success || !req->notify_success)
 		return log_fail(-ECANCELED, "%s: the client refuses", event);
 	return strcmp(event, "query-ext-files") ? 0 : add_externals(o, req);
+}
+
+int rpc_notify(struct cmd_opts *o, const char *event, pid_t root)
+{
+	return tell(o, event, root, -1);
+}
+
+int rpc_give_master(void *arg, int fd)
+{
+	return tell(arg, "orphan-pts-master", -1, fd);
 }

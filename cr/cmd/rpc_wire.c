@@ -1,4 +1,5 @@
 /* Packets: whole messages or none, of a size that a request can have. */
+#include <string.h>
 #include <sys/socket.h>
 
 #include "cmd/rpc.h"
@@ -39,17 +40,35 @@ int rpc_receive(int sock, struct arena *a, CriuReq **ret)
 	return *ret ? 1 : log_fail(-EBADMSG, "a packet of %zd bytes is no request", n);
 }
 
-int rpc_send(int sock, const CriuResp *resp)
+static void attach_fd(struct msghdr *msg, int fd)
+{
+	struct cmsghdr *c = CMSG_FIRSTHDR(msg);
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof(fd));
+	memcpy(CMSG_DATA(c), &fd, sizeof(fd));
+}
+
+int rpc_send(int sock, const CriuResp *resp, int fd)
 {
 	size_t size = criu_resp__get_packed_size(resp);
 	_cleanup_free_ uint8_t *buf = malloc(size);
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(fd))] = { 0 };
+	struct iovec iov = { buf, size };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
 	ssize_t n;
 
 	if (!buf)
 		return -ENOMEM;
 	criu_resp__pack(resp, buf);
+	if (fd >= 0) {
+		msg.msg_control = control;
+		msg.msg_controllen = sizeof(control);
+		attach_fd(&msg, fd);
+	}
 	do
-		n = send(sock, buf, size, MSG_NOSIGNAL);
+		n = sendmsg(sock, &msg, MSG_NOSIGNAL);
 	while (n < 0 && errno == EINTR);
 	return n < 0 ? neg_errno() : 0;
 }

@@ -108,6 +108,7 @@ static const struct {
 	/* After it: /proc inside shows its PID namespace. */
 	{ "mounts",		ns_restore_mounts,	true },
 	{ "terminals",		tty_restore_pairs,	true },
+	{ "terminals' mounts",	ns_restore_terminals,	true },
 	{ "tasks and memory",	step_tasks,		true },
 	{ "setup-namespaces",	step_setup_namespaces,	false },
 	/* setpgid() wants the leader to exist, and both in one session. Helpers end with it. */
@@ -117,6 +118,7 @@ static const struct {
 	{ "System V IPC, users", ipc_restore_users,	true },
 	{ "files and state",	restore_settle,		true },
 	{ "post-setup-namespaces", step_post_setup,	false },
+	{ "orphan-pts-master",	tty_restore_orphans,	false },
 	{ "stopped processes",	restore_stopped,	true },
 	{ "post-restore",	step_post_restore,	false },
 	/* Clocks tick and privileges go from here on. */

@@ -65,12 +65,19 @@ struct tty_side {
 	TtyInfoEntry *e;
 	dev_t tty;			/* the terminal itself: 136:N of both ends of a pair */
 	struct dump_file *f;		/* the first file, NULL: none in the tree */
+	int mnt_id;			/* where e->dev was seen */
+	int unread;			/* bytes of input, as a slave tells it */
 	int master_fd;			/* a master's, ours until the end, else -1 */
 	bool master, hung;
 };
 int tty_dump(struct dump_ctx *ctx, struct dump_file *f) _must_check_;
 /* tty_judge.c: all files are known. Sessions, who is outside, queues; writes the images. */
 int tty_dump_end(struct dump_ctx *ctx) _must_check_;
+/* tty_orphan.c: a slave in a devpts of the tree's own may go without its master. */
+bool tty_side_is_orphan(struct dump_ctx *ctx, const struct tty_side *side);
+int tty_judge_orphan(const struct tty_side *side) _must_check_;
+/* Terminals that mounts of the tree show are saved, too. */
+int tty_judge_mounts(struct dump_ctx *ctx) _must_check_;
 struct tty_sides {
 	struct tty_side **sides;
 	size_t n;
@@ -91,6 +98,7 @@ struct tty_end {
 	uint32_t sid, pgrp;		/* session and foreground group, as either end has them */
 	int fd;				/* the engine's own, for settings and sessions; -EBADF: none */
 	bool master, hung, outside;	/* outside: --shell-job's terminal */
+	bool orphan;			/* a master that is not in the images: the client's */
 };
 struct tty_ends {
 	struct tty_end **ends;
@@ -109,6 +117,8 @@ int tty_ready_put(struct restore_ctx *ctx, uint32_t id, int fd) _must_check_;
 
 /* tty_load.c: the images, checked. */
 int tty_prepare(struct restore_ctx *ctx) _must_check_;
+/* Replaced by --shell-job's terminal, if there is one. */
+int tty_outside_take(struct restore_ctx *ctx, struct tty_end *end) _must_check_;
 struct tty_end *tty_end_of(struct restore_ctx *ctx, const struct restore_file *f);
 const RegFileEntry *tty_path_of(struct restore_ctx *ctx, const TtyFileEntry *e);
 /* The terminal of a CTTY, NULL: none in the images. */
@@ -118,6 +128,12 @@ struct tty_end *tty_behind(struct restore_ctx *ctx, const struct tty_end *ctty);
 int tty_open_node(struct restore_ctx *ctx, const RegFileEntry *reg, dev_t rdev, int flags,
 		  int *ret_fd) _must_check_;
 void tty_pairs_done(struct restore_ctx *ctx);
+/*
+ * tty_orphan.c. Whether it is one the mounts tell; tty_orphans_find() gives it a master then, else it is
+ * one from outside.
+ */
+bool tty_may_be_orphan(struct restore_ctx *ctx, const struct tty_end *end);
+int tty_orphans_find(struct restore_ctx *ctx) _must_check_;
 /* tty_hung.c. A master has to be made for this end and all of its number. */
 bool tty_hung_needs_master(struct restore_ctx *ctx, const struct tty_end *end);
 /* What makes it; NULL: out of memory. */
@@ -128,11 +144,13 @@ int tty_hung_make(struct restore_ctx *ctx, struct tty_end *end) _must_check_;
 /*
  * For the core, in this order: pairs and devices, when namespaces are there and no task is;
  * the terminal of a session, by its leader, before the session has members; foreground groups
- * and files of /dev/tty, when groups are made; locks and the operator's terminal, at the end.
+ * and files of /dev/tty, when groups are made; masters for the client, when nobody is in the
+ * tree's namespaces; locks and the operator's terminal, at the end.
  */
 int tty_restore_pairs(struct restore_ctx *ctx) _must_check_;
 int tty_restore_session(struct restore_ctx *ctx, struct restore_process *leader) _must_check_;
 int tty_restore_jobs(struct restore_ctx *ctx) _must_check_;
+int tty_restore_orphans(struct restore_ctx *ctx) _must_check_;
 int tty_restore_last(struct restore_ctx *ctx) _must_check_;
 
 #endif

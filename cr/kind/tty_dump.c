@@ -182,10 +182,16 @@ static int console_check(const struct dump_file *f)
 			    f->link);
 }
 
+static int unread_read(const struct dump_file *f, int *ret)
+{
+	return ioctl(f->fd, FIONREAD, ret) < 0 ?
+	       log_err(neg_errno(), "cannot look for unread input of %s", f->link) : 0;
+}
+
 /* What is typed to a real terminal is not taken out and put back. */
 static int device_check(struct dump_file *f)
 {
-	int unread = 0, r;
+	int unread, r;
 
 	r = dump_path_names(f->owner, f->link, f->mnt_id, &f->st);
 	if (r < 0)
@@ -193,8 +199,9 @@ static int device_check(struct dump_file *f)
 	if (!r)
 		return log_obstacle("close it before, or take away what is mounted over it",
 				    "%s: the path leads to another file now", f->link);
-	if (ioctl(f->fd, FIONREAD, &unread) < 0)
-		return log_err(neg_errno(), "cannot look for unread input of %s", f->link);
+	r = unread_read(f, &unread);
+	if (r < 0)
+		return r;
 	if (unread)
 		return log_obstacle("try again when the program has read it",
 				    "%s: %d bytes of input are unread", f->link, unread);
@@ -260,9 +267,13 @@ static int other_dump(struct dump_ctx *ctx, struct dump_file *f, struct tty_side
 	*ret = side;
 	if (!side->f)
 		r = tty_params_get(&ctx->arena, f->fd, side->e);
+	if (r >= 0 && type == TTY_TYPE__PTY)
+		r = unread_read(f, &side->unread);
 	/* /dev/tty says nothing of the terminal's own node. */
-	if (r >= 0 && (!side->f || !side->e->has_dev) && !is_ctty)
+	if (r >= 0 && (!side->f || !side->e->has_dev) && !is_ctty) {
 		node_put(ctx, side->e, &f->st);
+		side->mnt_id = f->mnt_id;
+	}
 	if (!side->f)
 		side->f = f;
 	if (r < 0 || !is_ctty)

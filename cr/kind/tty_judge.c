@@ -15,7 +15,8 @@
 #include "kind/tty.h"
 
 #define REMEDY_OUTSIDE	"start it as a service without terminal, or include the program that shows " \
-			"the terminal; for a job of a shell give --shell-job to dump and restore"
+			"the terminal; for a job of a shell give --shell-job to dump and restore; a " \
+			"container's runtime gives orphan_pts_master"
 
 /* One that has ended keeps its number where that is everybody's. */
 static uint32_t group_virtual(struct dump_ctx *ctx, int pgrp)
@@ -86,11 +87,16 @@ static int judge_outside(struct dump_ctx *ctx, struct tty_side *side)
 {
 	struct tty_sides *s = tty_sides(ctx);
 
+	if (tty_side_is_orphan(ctx, side)) {
+		session_by_members(ctx, side);
+		return tty_judge_orphan(side);
+	}
 	if (!ctx->opts->shell_job)
 		return log_obstacle(REMEDY_OUTSIDE,
 				    "%s: a terminal whose master is outside the tree", side->f->link);
 	for (size_t i = 0; s->sides[i] != side; i++)
 		if (s->sides[i]->e->type == TTY_TYPE__PTY && !s->sides[i]->hung &&
+		    !tty_side_is_orphan(ctx, s->sides[i]) &&
 		    !tty_side_find(s, TTY_TYPE__PTY, s->sides[i]->tty, true))
 			return log_obstacle("close one of them before: --shell-job can replace only one",
 					    "%s: a second terminal whose master is outside the tree",
@@ -248,7 +254,7 @@ static int infos_write(struct dump_ctx *ctx, struct tty_sides *s)
 int tty_dump_end(struct dump_ctx *ctx)
 {
 	struct tty_sides *s = ctx->kind_state[FD_TYPES__TTY];
-	int refused = 0, r;
+	int refused = tty_judge_mounts(ctx), r;
 
 	for (size_t i = 0; i < ctx->n_procs; i++) {
 		r = judge_process(ctx, ctx->procs[i]);

@@ -219,29 +219,31 @@ static bool is_outside(struct restore_ctx *ctx, const struct tty_end *end)
 	}
 }
 
-static int outside_find(struct restore_ctx *ctx, struct tty_ends *s)
+int tty_outside_take(struct restore_ctx *ctx, struct tty_end *end)
 {
-	struct tty_end *first = NULL;
+	const struct tty_ends *s = tty_ends(ctx);
 
-	for (size_t i = 0; i < s->n; i++) {
-		struct tty_end *end = s->ends[i];
-
-		if (!is_outside(ctx, end))
-			continue;
-		end->outside = true;
-		if (first)
+	for (size_t i = 0; i < s->n; i++)
+		if (s->ends[i]->outside)
 			return bad(end->e, "a second terminal from outside the tree");
-		first = end;
-	}
-	if (!first)
-		return 0;
+	end->outside = true;
 	if (!ctx->opts->shell_job)
 		return log_fail(-EINVAL, "the tree was saved from a terminal outside of it (%s):"
-				" give --shell-job to move it to the one you are on",
-				first->reg ? first->reg->name : "?");
+				" give --shell-job to move it to the one you are on; a container's"
+				" runtime gives orphan_pts_master", end->reg ? end->reg->name : "?");
 	if (!isatty(STDIN_FILENO))
 		return log_fail(-ENOTTY, "--shell-job: the standard input is no terminal for the tree");
 	return 0;
+}
+
+static int outside_find(struct restore_ctx *ctx, struct tty_ends *s)
+{
+	int r = 0;
+
+	for (size_t i = 0; r >= 0 && i < s->n; i++)
+		if (is_outside(ctx, s->ends[i]) && !tty_may_be_orphan(ctx, s->ends[i]))
+			r = tty_outside_take(ctx, s->ends[i]);
+	return r;
 }
 
 int tty_prepare(struct restore_ctx *ctx)

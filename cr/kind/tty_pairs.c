@@ -332,7 +332,9 @@ int tty_restore_pairs(struct restore_ctx *ctx)
 
 	if (!s)
 		return log_err(-ENOMEM, "terminals");
-	r = masters_make(ctx, s);
+	r = tty_orphans_find(ctx);
+	if (r >= 0)
+		r = masters_make(ctx, s);
 	for (size_t i = 0; r >= 0 && i < s->n; i++) {
 		struct tty_end *end = s->ends[i];
 

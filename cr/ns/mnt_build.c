@@ -11,6 +11,8 @@
  *   4  attach, parents first, each target opened on its parent's mount and nowhere else
  *   5  pivot_root onto the new root, drop the old one; out of a chroot also up to the top
  *   6  make shared what was shared: together with slave the kernel refuses it
+ *
+ * What shows a terminal comes later: mnt_terminal.c.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -20,57 +22,6 @@
 
 #include "ns/mountapi.h"
 #include "ns/state.h"
-
-static const struct {
-	uint32_t ms;
-	uint64_t attr;
-} attributes[] = {
-	{ MS_RDONLY, MOUNT_ATTR_RDONLY },
-	{ MS_NOSUID, MOUNT_ATTR_NOSUID },
-	{ MS_NODEV, MOUNT_ATTR_NODEV },
-	{ MS_NOEXEC, MOUNT_ATTR_NOEXEC },
-	{ MS_NODIRATIME, MOUNT_ATTR_NODIRATIME },
-	{ MS_NOSYMFOLLOW, MOUNT_ATTR_NOSYMFOLLOW },
-};
-
-static int set_attr(int fd, const struct mount_attr *attr)
-{
-	return syscall(SYS_mount_setattr, fd, "", AT_EMPTY_PATH, attr, sizeof(*attr)) < 0 ?
-	       neg_errno() : 0;
-}
-
-/* CRIU's images carry MS_SLAVE and MS_SHARED as flags or as group ids alone. */
-static bool is_slave(const MntEntry *e)
-{
-	return e->flags & MS_SLAVE || e->master_id;
-}
-
-static bool is_shared(const MntEntry *e)
-{
-	return e->flags & MS_SHARED || e->shared_id;
-}
-
-static int dress(const struct rest_mount *m)
-{
-	struct mount_attr attr = { .attr_clr = MOUNT_ATTR__ATIME };
-	uint32_t flags = m->e->flags;
-
-	for (size_t i = 0; i < ARRAY_SIZE(attributes); i++) {
-		if (flags & attributes[i].ms)
-			attr.attr_set |= attributes[i].attr;
-		else
-			attr.attr_clr |= attributes[i].attr;
-	}
-	if (flags & MS_NOATIME)
-		attr.attr_set |= MOUNT_ATTR_NOATIME;
-	else if (!(flags & MS_RELATIME))
-		attr.attr_set |= MOUNT_ATTR_STRICTATIME;
-	if (flags & MS_UNBINDABLE)
-		attr.propagation = MS_UNBINDABLE;
-	else
-		attr.propagation = is_slave(m->e) ? MS_SLAVE : MS_PRIVATE;
-	return set_attr(m->fd, &attr);
-}
 
 /* Simply copied from the host when the namespace was made, not bound for the sandbox. */
 static bool is_inherited(const struct rest_mount *m)
@@ -86,7 +37,7 @@ static bool is_inherited(const struct rest_mount *m)
  */
 static int do_without(struct builder *b, struct rest_mount *m)
 {
-	bool follows = m->parent && m->parent->origin == ORIGIN_HOST && is_slave(m->parent->e);
+	bool follows = m->parent && m->parent->origin == ORIGIN_HOST && mount_is_slave(m->parent->e);
 	bool rebuildable = fs_is_rebuildable(m->fstype);
 	int src, r;
 
@@ -161,7 +112,7 @@ static int take_visible(struct builder *b, bool own)
 		struct rest_mount *m = &b->mnt->mounts[i];
 		int r;
 
-		if (m->fd >= 0 || m->skipped || (m->origin == ORIGIN_OWN) != own)
+		if (m->fd >= 0 || m->skipped || m->late || (m->origin == ORIGIN_OWN) != own)
 			continue;
 		r = take(b, m, false);
 		if (r < 0)
@@ -190,7 +141,7 @@ static int take_hidden(struct builder *b)
 	if (!last)
 		return -ENOMEM;
 	for (size_t i = 0; i < b->mnt->n; i++)
-		if (b->mnt->mounts[i].fd < 0 && !b->mnt->mounts[i].skipped)
+		if (b->mnt->mounts[i].fd < 0 && !b->mnt->mounts[i].skipped && !b->mnt->mounts[i].late)
 			last[n++] = &b->mnt->mounts[i];
 	qsort(last, n, sizeof(*last), last_hidden_first);
 	for (size_t i = 0; i < n && r >= 0; i++)
@@ -207,25 +158,6 @@ static int take_all(struct builder *b)
 	if (r >= 0)
 		r = take_visible(b, true);
 	return r < 0 ? r : take_hidden(b);
-}
-
-static int attach(const struct rest_mount *m)
-{
-	_cleanup_close_ int target = -EBADF;
-	const char *rel;
-	int r;
-
-	if (!m->parent) {
-		r = sys_move_mount(m->fd, AT_FDCWD, "/", 0);
-		return r < 0 ? log_err(r, "cannot attach the new root") : 0;
-	}
-	rel = path_below(m->e->mountpoint, m->parent->e->mountpoint);
-	target = open_on_mount(m->parent->fd, rel, O_PATH | O_NOFOLLOW);
-	if (target < 0)
-		return log_err(target, "mount %s: cannot open its mount point on %s",
-			       m->e->mountpoint, m->parent->e->mountpoint);
-	r = sys_move_mount(m->fd, target, "", 0);
-	return r < 0 ? log_err(r, "cannot attach mount %s", m->e->mountpoint) : 0;
 }
 
 /* The new root lies where the chroot was; whoever enters the namespace begins at its top. */
@@ -255,78 +187,19 @@ static int attach_all(struct builder *b)
 {
 	for (size_t i = 0; i < b->mnt->n; i++) {
 		const struct rest_mount *m = &b->mnt->mounts[i];
-		int r;
+		int r = m->skipped || m->late ? 0 : mount_dress(m);
 
-		if (m->skipped)
-			continue;
-		r = dress(m);
 		if (r < 0)
-			return log_err(r, "cannot set the flags of mount %s", m->e->mountpoint);
+			return r;
 	}
 	for (size_t i = 0; i < b->mnt->n; i++) {
 		const struct rest_mount *m = &b->mnt->mounts[i];
-		int r = m->skipped ? 0 : attach(m);
+		int r = m->skipped || m->late ? 0 : mount_attach(m);
 
 		if (r < 0)
 			return r;
 	}
 	return 0;
-}
-
-/*
- * The mount of a peer group that shows most of the filesystem: a group can be handed on only to
- * a mount that shows a part of it. A mount without a group number is its own.
- */
-static const struct rest_mount *group_leader(const struct rest_mntns *mnt,
-					     const struct rest_mount *m)
-{
-	const struct rest_mount *best = m;
-
-	for (size_t i = 0; m->e->shared_id && i < mnt->n; i++) {
-		const struct rest_mount *o = &mnt->mounts[i];
-
-		if (!o->skipped && o->e->shared_id == m->e->shared_id &&
-		    (strlen(o->e->root) < strlen(best->e->root) ||
-		     (o < best && strlen(o->e->root) == strlen(best->e->root))))
-			best = o;
-	}
-	return best;
-}
-
-/* Joins a peer group, with its master (Linux ≥ 5.15). Only a private mount may. */
-static int join_group(const struct rest_mount *m, const struct rest_mount *leader)
-{
-	struct mount_attr attr = { .propagation = MS_PRIVATE };
-	int r = set_attr(m->fd, &attr);
-
-	return r < 0 ? r : sys_move_mount(leader->fd, m->fd, "", MOVE_MOUNT_SET_GROUP);
-}
-
-static int share_pass(struct builder *b, bool leaders)
-{
-	struct mount_attr attr = { .propagation = MS_SHARED };
-
-	for (size_t i = 0; i < b->mnt->n; i++) {
-		const struct rest_mount *m = &b->mnt->mounts[i], *leader;
-		int r;
-
-		if (m->skipped || !is_shared(m->e))
-			continue;
-		leader = group_leader(b->mnt, m);
-		if ((leader == m) != leaders)
-			continue;
-		r = leaders ? set_attr(m->fd, &attr) : join_group(m, leader);
-		if (r < 0)
-			return log_err(r, "cannot make mount %s shared", m->e->mountpoint);
-	}
-	return 0;
-}
-
-static int share_all(struct builder *b)
-{
-	int r = share_pass(b, true);
-
-	return r < 0 ? r : share_pass(b, false);
 }
 
 /*
@@ -398,8 +271,8 @@ static int build(void *arg, struct ns_reply *reply)
 		r = attach_all(b);
 	if (r >= 0)
 		r = pivot(b, &b->mnt->mounts[0]);
-	if (r >= 0)
-		r = share_all(b);
+	if (r >= 0 && !b->mnt->has_late)
+		r = mounts_share(b->mnt);
 	return r < 0 ? r : reply_fds(b, reply);
 }
 
@@ -420,7 +293,7 @@ int mntns_build(struct restore_ctx *ctx, struct rest_mntns *mnt)
 		r = ns_helper_open(&h, "ns/mnt", &mnt->fd);
 	for (size_t i = 0; r >= 0 && i < mnt->n; i++) {
 		if (fds[i] < 0)
-			mnt->mounts[i].skipped = true;
+			mnt->mounts[i].skipped = !mnt->mounts[i].late;
 		else
 			r = ns_helper_take_fd(&h, fds[i], &mnt->mounts[i].fd);
 	}

@@ -216,5 +216,6 @@ int mntns_read_image(struct restore_ctx *ctx, struct rest_mntns *mnt)
 		r = find_origin(ctx, &mnt->mounts[i]);
 	if (r < 0)
 		return r;
-	return sort_mounts(ctx, mnt, &ns->mount_by_id);
+	r = sort_mounts(ctx, mnt, &ns->mount_by_id);
+	return r < 0 ? r : mounts_find_late(mnt);
 }

@@ -157,11 +157,6 @@ static int check_kind(const struct dump_mount *d)
 		return log_obstacle("restart the unit, so that it binds what is there now",
 				    "mount %s is bound from %s, which has been removed",
 				    m->mountpoint, m->root);
-	/* What runtimes make of a container's terminal; the terminals come after the mounts. */
-	if (d->origin == ORIGIN_OWN && !strcmp(m->fstype, "devpts") && strcmp(m->root, "/"))
-		return log_obstacle("run it without a terminal of its own, or unmount it",
-				    "mount %s shows terminal %s of the tree's own devpts", m->mountpoint,
-				    m->root);
 	if (d->origin == ORIGIN_OWN && !fs_is_rebuildable(m->fstype))
 		return log_obstacle("mount it on the host and bind it, or give it by "
 				    "--external mnt[PATH]:NAME",
@@ -254,6 +249,8 @@ int mntns_find_origins(struct dump_ctx *ctx, struct ns_dump *ns, struct dump_mnt
 		if (r < 0)
 			ret = r;
 	}
+	if (mounts_check_terminals(mnt) < 0)
+		ret = -EOPNOTSUPP;
 	return check_shared_with_host(ns, mnt) < 0 ? -EOPNOTSUPP : ret;
 }
 

@@ -85,6 +85,15 @@ const struct mount_table *ns_dump_mounts(struct dump_ctx *ctx, const struct dump
 int ns_dump_path_base(struct dump_ctx *ctx, const char *path, int mnt_id, int *ret_fd,
 		      const char **ret_rest) _must_check_;
 
+/*
+ * Every mount of the tree's that shows one terminal of a devpts of its own: st_dev of that, and the
+ * terminal's number. All are told; the last error.
+ */
+typedef int (*ns_terminal_fn)(void *arg, const char *mountpoint, dev_t devpts, uint32_t index);
+int ns_list_terminals(struct dump_ctx *ctx, ns_terminal_fn fn, void *arg) _must_check_;
+/* mnt_id shows a devpts of the tree's own, or a terminal of it. */
+bool ns_dump_is_own_devpts(struct dump_ctx *ctx, int mnt_id);
+
 /* What a tree's mounts are bound from on the host. */
 struct ns_host_source {
 	const char *host_path;		/* directory, file or mount point on the host */
@@ -183,6 +192,11 @@ bool ns_restore_any(const struct restore_ctx *ctx);
 /* Ids in images are the user namespace's; what they are outside. */
 uint32_t ns_restore_uid(struct restore_ctx *ctx, uint32_t inside);
 uint32_t ns_restore_gid(struct restore_ctx *ctx, uint32_t inside);
+
+/* Mounts that show terminals, when there are terminals. */
+int ns_restore_terminals(struct restore_ctx *ctx) _must_check_;
+/* The devpts of the tree's own that mount mnt_id of the images shows some of; NULL: there is none. */
+const MntEntry *ns_restore_own_devpts(struct restore_ctx *ctx, int mnt_id);
 
 /*
  * Opens a path of the images: on the saved mount mnt_id when that belongs to the tree, even if

@@ -73,6 +73,7 @@ struct rest_mount {
 	const char *host_path;		/* ORIGIN_HOST */
 	int fd;				/* O_PATH of its root: the builder's, later ours */
 	bool skipped;			/* not there on this host, and the host's business */
+	bool late;			/* shows a terminal: after these */
 	size_t hidden;			/* on this host, in its table's place - 1: taken last; 0: not */
 };
 
@@ -80,6 +81,7 @@ struct rest_mntns {
 	uint32_t id;
 	struct rest_mount *mounts;	/* parents first; of siblings the longer paths first */
 	size_t n;
+	bool has_late;			/* what is shared becomes so with them */
 	int fd;				/* of the new namespace */
 };
 
@@ -182,6 +184,12 @@ int mntns_find_origins(struct dump_ctx *ctx, struct ns_dump *ns, struct dump_mnt
 int mntns_write(struct dump_ctx *ctx, struct dump_mntns *mnt) _must_check_;
 /* A detached copy of one mount, with nothing mounted on it. The caller's. */
 int mount_copy(const struct dump_mntns *mnt, const struct mount *m, int *ret_fd) _must_check_;
+/* mnt_terminal.c: of a devpts, one of its terminals only. */
+bool mount_shows_terminal(const char *fstype, const char *root, uint32_t *ret_index);
+/* The origins are known. Obstacles. */
+int mounts_check_terminals(const struct dump_mntns *mnt) _must_check_;
+/* After they are sorted. */
+int mounts_find_late(struct rest_mntns *mnt) _must_check_;
 /* Which of the mounts can be reached by their mountpoint, in the namespace we are in. */
 int mounts_visible(struct arena *a, const struct mount_table *t, bool **ret) _must_check_;
 /* A filesystem of one's own that can be made anew, and whether its contents are saved. */
@@ -221,5 +229,12 @@ int source_open_own(struct builder *b, const struct rest_mount *m, int *ret_fd) 
 /* openat2 below a mount's root, on that mount only; "" is the root itself. */
 int open_on_mount(int mount_fd, const char *rel, int flags) _must_check_;
 int hang_on_scratch(struct builder *b, int mount_fd) _must_check_;
+
+/* mnt_attach.c: m->fd is a detached clone. In the new namespace; they log. */
+bool mount_is_slave(const MntEntry *e);
+int mount_dress(const struct rest_mount *m) _must_check_;
+int mount_attach(const struct rest_mount *m) _must_check_;
+/* When all are attached. */
+int mounts_share(const struct rest_mntns *mnt) _must_check_;
 
 #endif

@@ -72,12 +72,14 @@ def decode(message, data):
 
 
 class Client:
-    """A connection. refuse: events that are answered by false; more: opts of answers; hook: asked first."""
+    """A connection. refuse: events that are answered by false; more: opts of answers; hook: asked first.
+
+    fds: descriptors that came with messages, ours to close."""
     def __init__(self, sock, process=None):
         self.sock = sock
         self.process = process
         self.sock.settimeout(60)
-        self.events, self.refuse, self.more = [], set(), {}
+        self.events, self.refuse, self.more, self.fds = [], set(), {}, []
         self.hook = lambda event, pid: None
 
     def send(self, type, opts=None, **fields):
@@ -87,7 +89,8 @@ class Client:
 
     def receive(self):
         """The next message; None: the other side has closed."""
-        data = self.sock.recv(1 << 16)
+        data, fds, _, _ = socket.recv_fds(self.sock, 1 << 16, 4)
+        self.fds += fds
         return decode("criu_resp", data) if data else None
 
     def ask(self, type, opts=None, **fields):

@@ -296,30 +296,6 @@ def test_a_packet_that_is_no_request_ends_the_connection():
         assert client.wait() == 255
 
 
-CONSOLE = """
-mount -t tmpfs none "$1" && mkdir "$1/pts" && touch "$1/console" &&
-mount -t devpts -o newinstance,ptmxmode=666 none "$1/pts" &&
-exec 9<> "$1/pts/ptmx" && mount --bind "$1/pts/0" "$1/console" && echo ready && exec sleep 1000 > /dev/null
-"""
-
-
-def test_a_containers_console_is_refused_before_it_is_lost(tmp_path):
-    p = subprocess.Popen(["unshare", "-m", "sh", "-c", CONSOLE, "sh", tmp_path], stdin=subprocess.DEVNULL,
-                         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
-    try:
-        assert p.stdout.readline() == b"ready\n"
-        client = swrk()
-        answer = client.ask(DUMP, places(tmp_path, pid=p.pid, shell_job=True, orphan_pts_master=True))
-        assert not answer["success"] and answer["cr_errno"] == errno.ENOTSUP
-        assert "console shows terminal /0" in answer["cr_errmsg"]
-        client.wait()
-        wait_for(lambda: proc_state(p.pid) == "S", 5, "it goes on")
-    finally:
-        p.kill()
-        p.wait()
-        p.stdout.close()
-
-
 @pytest.mark.may_lack
 @pytest.mark.usefixtures("tracked")
 def test_swrk_ends_between_requests_when_told_to(maker):

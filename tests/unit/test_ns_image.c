@@ -103,6 +103,33 @@ TEST("filesystems that cannot be made anew and external mounts nobody names are 
 	ASSERT_EQ(try_mounts(m, 2), -EINVAL);
 }
 
+static MntEntry devpts(uint32_t id, uint32_t parent, const char *point, const char *root)
+{
+	MntEntry e = entry(id, parent, point);
+
+	e.fstype = FSTYPE__DEVPTS;
+	e.root_dev = 88;
+	e.root = (char *)root;
+	e.ext_key = NULL;
+	return e;
+}
+
+TEST("mounts that show terminals need their devpts, and nothing else lies on them")
+{
+	MntEntry m[4] = { entry(1, 0, "/"), devpts(2, 1, "/pts", "/"), devpts(3, 1, "/console", "/0"),
+			  devpts(4, 3, "/console", "/1") };
+
+	m[1].root_dev = 89;
+	ASSERT_EQ(try_mounts(m, 3), -EBADMSG);
+	m[1] = devpts(2, 1, "/pts", "/7");
+	ASSERT_EQ(try_mounts(m, 3), -EBADMSG);
+	m[1] = devpts(2, 1, "/pts", "/");
+	m[3] = entry(4, 3, "/console");
+	ASSERT_EQ(try_mounts(m, 4), -EOPNOTSUPP);
+	m[0] = devpts(1, 0, "/", "/0");
+	ASSERT_EQ(try_mounts(m, 2), -EBADMSG);
+}
+
 static int try_userns(UidGidExtent *extents, size_t n)
 {
 	UidGidExtent *map[400];

@@ -241,6 +241,7 @@ struct pty_image {
 	uint32_t cc[19];
 	TtyDataEntry in;
 	TtyFileEntry master_file, slave_file;
+	bool orphan;			/* the restore's orphan_pts_master */
 };
 
 static void pty_image_init(struct pty_image *p)
@@ -289,6 +290,7 @@ static int pty_image_load(struct pty_image *p, TtyInfoEntry *more, TtyDataEntry 
 	int r;
 
 	world_begin(&w);
+	w.opts.orphan_pts_master = p->orphan;
 	put_tty_file(&w, 1, &p->master_file);
 	put_tty_file(&w, 2, &p->slave_file);
 	put_reg(&w, 3, "/dev/ptmx", O_RDWR);
@@ -382,6 +384,20 @@ TEST("a slave without its master is the operator's terminal: refused without --s
 	struct pty_image p;
 
 	pty_image_init(&p);
+	more = p.slave;
+	more.id = 5000;
+	more.pty = &other;
+	ASSERT_EQ(pty_image_load(&p, &more, NULL), -EINVAL);
+}
+
+TEST("the same with orphan_pts_master, for nothing says that it is in a devpts of the tree's own")
+{
+	TtyInfoEntry more = TTY_INFO_ENTRY__INIT;
+	TtyPtyEntry other = TTY_PTY_ENTRY__INIT;
+	struct pty_image p;
+
+	pty_image_init(&p);
+	p.orphan = true;
 	more = p.slave;
 	more.id = 5000;
 	more.pty = &other;
