@@ -61,6 +61,14 @@ static int helper_add(struct restore_ctx *ctx, struct kin *k)
 	return restore_pids_of_helper(ctx, p->pst, k->place.ns);
 }
 
+/* A runtime has no job control, and the terminal that a container's session may have is its own. */
+static bool is_container(const struct restore_ctx *ctx)
+{
+	const PstreeEntry *root = ctx->procs[0].pst;
+
+	return ctx->opts->orphan_pts_master && root->sid == root->pid;
+}
+
 int restore_lineage(struct restore_ctx *ctx)
 {
 	struct lineage *l = &ctx->lineage;
@@ -69,7 +77,7 @@ int restore_lineage(struct restore_ctx *ctx)
 	l->own_numbers = ns_restore_has_pidns(ctx);
 	if (l->own_numbers)
 		l->outside = LINEAGE_UNSEEN;
-	else if (ctx->opts->shell_job)
+	else if (ctx->opts->shell_job && !is_container(ctx))
 		l->outside = seen(getsid(0));
 	for (size_t i = 0; r >= 0 && i < ctx->n_procs; i++)
 		r = kin_add(ctx, &ctx->procs[i]);

@@ -13,8 +13,10 @@ import time
 
 import pytest
 
-from live import cr, cr_check, proc_state, reap_orphans, wait_for
+from live import cr, cr_check, proc_state, reap_orphans, wait_for, wait_gone, wait_in_call
 from rpc import DUMP, RESTORE, places, swrk
+
+READ = 0     # its number
 
 # As runtimes do it: the master goes out by a socket, the slave is all there is, /dev/console shows it.
 CONTAINER = r"""
@@ -48,8 +50,8 @@ SHELL = r"""
 sock.close()
 job = os.fork()
 if not job:
-    os.setpgid(0, 0)
     signal.pause()
+os.setpgid(job, job)
 signal.signal(signal.SIGWINCH, lambda *_: os.write(1, b"<winch>"))
 signal.signal(signal.SIGINT, lambda *_: os.write(1, b"<int>"))
 def answer(line):
@@ -133,8 +135,8 @@ def ask(type, tmp_path, refuse=(), **opts):
     return client, answer, log
 
 
-def dumped(tmp_path, pid):
-    _, answer, log = ask(DUMP, tmp_path, pid=pid, orphan_pts_master=True)
+def dumped(tmp_path, pid, **more):
+    _, answer, log = ask(DUMP, tmp_path, pid=pid, orphan_pts_master=True, **more)
     assert answer["success"], log[-3000:]
 
 
@@ -147,22 +149,25 @@ def kill(pids):
     reap_orphans()
 
 
-def test_its_new_master_goes_to_the_client_and_all_is_as_it_was(container, tmp_path):
+@pytest.mark.parametrize("shell_job", [False, True])
+def test_its_new_master_goes_to_the_client_and_all_is_as_it_was(container, tmp_path, shell_job):
     p, screen, _ = container(SHELL)
     before = {line: screen.ask(line) for line in ("size", "who", "node", "console", "mounts")}
     pid, sid, front, behind, job = map(int, before["who"].split())
     assert (pid, sid, front) == (p.pid,) * 3 and behind == job
     assert before["size"] == "11 77" and before["node"] == "0 5 620" and before["console"] == "True"
     assert before["mounts"].endswith("21"), "the console is of its devpts' peer group"
-    dumped(tmp_path, pid)
+    dumped(tmp_path, pid, shell_job=shell_job)
     p.wait()
+    wait_gone(job)
     with pytest.raises(OSError) as gone:
         while os.read(screen.fd, 99):
             pass
     assert gone.value.errno == errno.EIO
     os.close(screen.fd)
 
-    client, answer, log = ask(RESTORE, tmp_path, orphan_pts_master=True, notify_scripts=True, rst_sibling=True)
+    client, answer, log = ask(RESTORE, tmp_path, orphan_pts_master=True, notify_scripts=True, rst_sibling=True,
+                              shell_job=shell_job)
     assert answer["success"], log[-3000:]
     try:
         names = [e for e, _ in client.events]
@@ -170,9 +175,11 @@ def test_its_new_master_goes_to_the_client_and_all_is_as_it_was(container, tmp_p
         assert names.index("post-setup-namespaces") < names.index("orphan-pts-master") < names.index("post-restore")
         screen = Screen(client.fds[0])
         assert {line: screen.ask(line) for line in before} == before
-        # Keys are signals of its own session, and so is another size.
+        # Keys are signals of its own session, and so is another size. Python's handlers run when read(2) ends.
+        wait_in_call(pid, READ)
         os.write(screen.fd, b"\x03")
         screen.expect("<int>")
+        wait_in_call(pid, READ)
         fcntl.ioctl(screen.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 20, 99, 0, 0))
         screen.expect("<winch>")
         assert screen.ask("size") == "20 99"
@@ -212,7 +219,7 @@ def test_without_the_option_it_is_refused_by_name(container, tmp_path):
     screen.ask("goes on")
     dumped(tmp_path, p.pid)
     p.wait()
-    kill([job])
+    wait_gone(job)
     for opts, words in (({}, "orphan_pts_master"), ({"orphan_pts_master": True}, "notify_scripts")):
         client, answer, _ = ask(RESTORE, tmp_path, **opts)
         assert not answer["success"] and words in answer["cr_errmsg"], answer
