@@ -261,3 +261,47 @@ def test_a_console_of_a_terminal_that_nobody_has_open_is_refused(container, tmp_
     assert not answer["success"] and "console shows terminal 0, which no process" in log
     wait_for(lambda: proc_state(p.pid) == "S", 10, "it goes on")
     os.close(screen.fd)
+
+
+# The master is the tree's as well, the slave not opened yet.
+OWN_MASTER = r"""
+import fcntl, os, signal, struct, subprocess, sys
+dev, seen = sys.argv[1:3]
+for words in (["-t", "tmpfs", "none", dev], ["-t", "devpts", "-o", "newinstance,ptmxmode=666", "none", dev + "/pts"],
+              ["--bind", dev + "/pts/0", dev + "/console"], ["--bind", dev + "/pts/ptmx", dev + "/ptmx"]):
+    subprocess.run(["mount", *words], check=True)
+    if words[1] == "tmpfs":
+        os.mkdir(dev + "/pts"), open(dev + "/console", "w").close(), open(dev + "/ptmx", "w").close()
+    if words[1] == "devpts":
+        m = os.open(dev + "/pts/ptmx", os.O_RDWR | os.O_NOCTTY)
+        fcntl.ioctl(m, 0x40045431, struct.pack("i", 0))
+def look(*_):
+    s = os.open(dev + "/console", os.O_RDWR | os.O_NOCTTY)
+    os.write(s, b"shown")
+    same = os.path.samestat(os.stat(dev + "/ptmx"), os.stat(dev + "/pts/ptmx"))
+    with open(seen, "wb") as f:
+        f.write(os.read(m, 99) + b" %d" % same)
+signal.signal(signal.SIGUSR1, look)
+os.write(1, b"ready\n")
+while True:
+    signal.pause()
+"""
+
+
+def test_a_console_whose_master_is_the_trees_comes_back_without_a_client(tmp_path):
+    (tmp_path / "dev").mkdir(), (tmp_path / "images").mkdir()
+    seen = tmp_path / "seen"
+    p = subprocess.Popen(["unshare", "-m", "/usr/bin/python3", "-c", OWN_MASTER, tmp_path / "dev", seen],
+                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True)
+    try:
+        assert p.stdout.readline() == b"ready\n"
+        done = cr("dump", tmp_path / "images", "-t", str(p.pid))
+        assert done.returncode == 0, done.log[-3000:]
+        p.wait()
+        done = cr("restore", tmp_path / "images", "-d")
+        assert done.returncode == 0, done.log[-3000:]
+        os.kill(p.pid, signal.SIGUSR1)
+        wait_for(lambda: seen.exists() and seen.read_bytes() == b"shown 1", 10, "the console shows the master's")
+    finally:
+        kill([p.pid])
+        p.stdout.close()
