@@ -99,6 +99,10 @@ int main(int argc, char **argv)
 		maker_await_stop(pid[i]);
 		if (kinds[i].told)
 			MAKER_SAME("wait", waitpid(pid[i], NULL, WUNTRACED), pid[i]);
+		/* It is to be seen that it has stopped a moment before its parent is told. */
+		for (int t = 0; t < 5000 && (size_t)told <= i; t++)
+			usleep(1000);
+		MAKER_SAME("SIGCHLD", told, i + 1);
 	}
 	told_before = told;
 	maker_ready();
