@@ -36,6 +36,17 @@ def wait_restarted(m):
     wait_for(lambda: sum(c.read_text().startswith(f"{RESTART_SYSCALL} ") for c in calls) >= wanted, 20, "restarted calls")
 
 
+@pytest.fixture
+def waiting(tmp_path):
+    """A maker whose threads wait in calls with time-outs."""
+    m = Maker("timeouts", tmp_path)
+    try:
+        m.start()
+        yield m
+    finally:
+        m.end()
+
+
 def look_before(m, tmp_path):
     assert cr_check(m.pid)[0] == 0
     wait_restarted(m)
@@ -46,43 +57,33 @@ def look_before(m, tmp_path):
 
 @pytest.mark.may_lack
 @pytest.mark.parametrize("before", [False, True], ids=["the first to interrupt", "checked and pre-dumped"])
-def test_time_outs_go_on_while_the_tree_is_away(tmp_path, before):
+def test_time_outs_go_on_while_the_tree_is_away(waiting, tmp_path, before):
     """1,000 s in three parts. What begins anew takes at least another 399."""
-    m = Maker("timeouts", tmp_path)
-    try:
-        m.start()
-        if before:
-            look_before(m, tmp_path)
-        m.dump()
-        m.reap()
-        m.restore("--clock-advance", "600")
-        wait_restarted(m)
-        m.dump()
-        wait_gone(m.pid)
-        m.restore("--clock-advance", "399")
-        m.verify()
-    finally:
-        m.end()
+    if before:
+        look_before(waiting, tmp_path)
+    waiting.dump()
+    waiting.reap()
+    waiting.restore("--clock-advance", "600")
+    wait_restarted(waiting)
+    waiting.dump()
+    wait_gone(waiting.pid)
+    waiting.restore("--clock-advance", "399")
+    waiting.verify()
 
 
 @pytest.mark.may_lack
 @pytest.mark.parametrize("stopped", [False, True], ids=["running", "stopped"])
-def test_a_time_out_that_ran_out_while_the_tree_was_away_ends_at_once(tmp_path, stopped):
-    m = Maker("timeouts", tmp_path)
-    try:
-        m.start()
-        if stopped:
-            os.kill(m.pid, signal.SIGSTOP)
-            wait_for(lambda: proc_state(m.pid) == "T", 20, "the stop")
-        m.dump()
-        m.reap()
-        m.restore("--clock-advance", "1050")
-        if stopped:
-            wait_for(lambda: proc_state(m.pid) == "T", 20, "the stop")
-            os.kill(m.pid, signal.SIGCONT)
-        m.verify()
-    finally:
-        m.end()
+def test_a_time_out_that_ran_out_while_the_tree_was_away_ends_at_once(waiting, stopped):
+    if stopped:
+        os.kill(waiting.pid, signal.SIGSTOP)
+        wait_for(lambda: proc_state(waiting.pid) == "T", 20, "the stop")
+    waiting.dump()
+    waiting.reap()
+    waiting.restore("--clock-advance", "1050")
+    if stopped:
+        wait_for(lambda: proc_state(waiting.pid) == "T", 20, "the stop")
+        os.kill(waiting.pid, signal.SIGCONT)
+    waiting.verify()
 
 
 PTRACE_GETREGS, PTRACE_SETREGS, PTRACE_DETACH, PTRACE_SEIZE, PTRACE_INTERRUPT = 12, 13, 17, 0x4206, 0x4207
@@ -142,17 +143,12 @@ def seconds_left(m):
 
 
 @pytest.mark.may_lack
-def test_what_is_left_counts_where_the_clock_does_not_go_on(tmp_path):
-    m = Maker("timeouts", tmp_path)
-    try:
-        m.start()
-        look_before(m, tmp_path)
-        m.dump()
-        m.reap()
-        m.restore("--no-time-namespace", "--clock-advance", "600")
-        wait_restarted(m)
-        m.dump("--leave-running")
-        left = list(seconds_left(m))
-        assert len(left) == 12 and all(300 < n <= 401 for n in left), left
-    finally:
-        m.end()
+def test_what_is_left_counts_where_the_clock_does_not_go_on(waiting, tmp_path):
+    look_before(waiting, tmp_path)
+    waiting.dump()
+    waiting.reap()
+    waiting.restore("--no-time-namespace", "--clock-advance", "600")
+    wait_restarted(waiting)
+    waiting.dump("--leave-running")
+    left = list(seconds_left(waiting))
+    assert len(left) == 12 and all(300 < n <= 401 for n in left), left

@@ -18,7 +18,7 @@ BASE = 0x8048000
 
 # In a thread: a stack below 4 GiB, and a far jump to the segment of 32-bit code.
 THREAD = f"""
-import ctypes, os, signal, threading
+import ctypes, signal, threading
 libc = ctypes.CDLL(None)
 libc.mmap.restype = ctypes.c_void_p
 low = libc.mmap(ctypes.c_void_p({BASE}), 8192, 7, 0x32, -1, 0)
@@ -26,7 +26,6 @@ assert low == {BASE}
 ctypes.memmove(low, bytes.fromhex("bcf09f0408ff2c2500810408"), 12)
 ctypes.memmove(low + 0x100, bytes.fromhex("00820408" "2300"), 6)
 ctypes.memmove(low + 0x200, {CODE!r}, {len(CODE)})
-os.setsid()
 threading.Thread(target=ctypes.CFUNCTYPE(None)(low), daemon=True).start()
 signal.pause()
 """
@@ -41,6 +40,24 @@ def program(path):
     return [path]
 
 
+def start(argv):
+    return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
+
+
+@pytest.fixture
+def pause32(tmp_path):
+    """A program of 32 bits. Without such programs a kernel has no segment for such threads either."""
+    argv = program(tmp_path / "pause32")
+    try:
+        p = start(argv)
+    except OSError as e:
+        assert e.errno == errno.ENOEXEC
+        pytest.skip("the kernel runs no 32-bit programs (CONFIG_IA32_EMULATION)")
+    p.kill()
+    p.wait(20)
+    return argv
+
+
 def calls(pid):
     """The system calls that its threads wait in, by thread."""
     return {t.name: (t / "syscall").read_text().split()[0] for t in Path(f"/proc/{pid}/task").iterdir()}
@@ -48,21 +65,14 @@ def calls(pid):
 
 @pytest.mark.parametrize("what", ["program", "thread"])
 @pytest.mark.parametrize("verb", ["check", "dump", "pre-dump"])
-def test_32_bit_code_is_refused_by_name_and_goes_on(what, verb, tmp_path):
-    argv = program(tmp_path / "pause32") if what == "program" else [sys.executable, "-c", THREAD]
+def test_32_bit_code_is_refused_by_name_and_goes_on(what, verb, pause32, tmp_path):
     images = tmp_path / "images"
     images.mkdir()
-    try:
-        p = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=what == "program")
-    except OSError as e:
-        assert e.errno == errno.ENOEXEC
-        pytest.skip("the kernel runs no 32-bit programs (CONFIG_IA32_EMULATION)")
+    p = start(pause32 if what == "program" else [sys.executable, "-c", THREAD])
     try:
         def waits():
             return p.poll() is None and str(PAUSE) in calls(p.pid).values()
-        wait_for(lambda: waits() or p.poll() is not None, 20, "it waits in 32-bit code")
-        if p.poll() is not None and what == "thread":
-            pytest.skip("the kernel has no segment of 32-bit code (CONFIG_IA32_EMULATION)")
+        wait_for(waits, 20, "it waits in 32-bit code")
         before = calls(p.pid)
         tid = next(t for t, nr in before.items() if nr == str(PAUSE))
         done = cr(verb, images, "-t", str(p.pid))

@@ -40,7 +40,7 @@ def program():
         started.append((p, children))
         # Disabled (/proc/sys/kernel/io_uring_disabled), or older than a flag.
         if -fd in (errno.ENOSYS, errno.EPERM, errno.EINVAL):
-            pytest.skip(f"io_uring of this sort: {os.strerror(-fd)}")
+            pytest.skip(f"the kernel has no io_uring, or is older than this sort of it: {os.strerror(-fd)}")
         assert fd >= 0, os.strerror(-fd)
         return p
     yield start

@@ -404,7 +404,8 @@ def pids_root():
             return root
         if kind.startswith("cgroup2") and "pids" in (root / "cgroup.subtree_control").read_text().split():
             return root
-    return pytest.skip("no hierarchy has the pids controller (CONFIG_CGROUP_PIDS)")
+    return pytest.skip("no hierarchy has the pids controller (CONFIG_CGROUP_PIDS), or cgroup2's root has it without "
+                       "giving it on (cgroup.subtree_control)")
 
 
 @pytest.mark.may_lack
