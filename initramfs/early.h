@@ -28,6 +28,8 @@
 #define EARLY_MARKS_MAX		32
 /* Devices of a booting machine appear within tenths of a second, slow disks within seconds. */
 #define EARLY_DEVICE_USEC	(20u * 1000000u)
+/* A process of ours that was told to end, or was killed, has so long; then we go on without it. */
+#define EARLY_END_MSEC		5000
 
 struct netlock;
 struct early_pmem;

@@ -32,7 +32,6 @@
  * come over the network.
  */
 #define GUARD_USEC	(300ull * 1000000u)
-#define STOP_MSEC	5000
 
 static int links_open(void)
 {
@@ -179,10 +178,10 @@ int early_guard_stop(void)
 		return errno == ESRCH ? 0 : log_err(neg_errno(), "cannot reach the guard");
 	syscall(SYS_pidfd_send_signal, pidfd, SIGTERM, NULL, 0);
 	p.fd = pidfd;
-	if (poll(&p, 1, STOP_MSEC) > 0)
+	if (poll(&p, 1, EARLY_END_MSEC) > 0)
 		return 0;
 	/* Its locks go with it, whatever it waits for. */
 	log_warn("the guard does not end, killing it");
 	syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
-	return poll(&p, 1, STOP_MSEC) > 0 ? 0 : -ETIMEDOUT;
+	return poll(&p, 1, EARLY_END_MSEC) > 0 ? 0 : -ETIMEDOUT;
 }

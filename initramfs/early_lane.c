@@ -22,7 +22,6 @@
 #define LANE_MARKS_MAX	8
 /* Beyond this a driver does not come up any more. */
 #define LANE_USEC	(60u * 1000000u)
-#define END_MSEC	5000
 
 struct early_lane {
 	pid_t pid;
@@ -91,9 +90,12 @@ int early_lane_join(struct early *e, struct early_lane *l)
 	struct pollfd p = { .fd = l->fd, .events = POLLIN };
 	struct lane_result res;
 
-	if (poll(&p, 1, (int)(usec / 1000)) <= 0)
+	if (poll(&p, 1, (int)(usec / 1000)) <= 0) {
+		/* It does not listen: early_lane_end() would ask in vain. */
+		syscall(SYS_pidfd_send_signal, l->pidfd, SIGKILL, NULL, 0);
 		return log_fail(-ETIMEDOUT, "still not up after %llu s",
 				(unsigned long long)usec / 1000000);
+	}
 	if (recv(l->fd, &res, sizeof(res), 0) != sizeof(res))
 		return log_fail(-ECHILD, "the process that brings it up has crashed or was killed");
 	for (size_t i = 0; i < res.n_marks && e->n_marks < EARLY_MARKS_MAX; i++)
@@ -109,7 +111,7 @@ void early_lane_end(struct early_lane *l)
 	if (send(l->fd, "", 1, MSG_NOSIGNAL) != 1)
 		log_warn("process %d has ended before: %s", l->pid, strerror(errno));
 	close(l->fd);
-	if (poll(&p, 1, END_MSEC) <= 0) {
+	if (poll(&p, 1, EARLY_END_MSEC) <= 0) {
 		syscall(SYS_pidfd_send_signal, l->pidfd, SIGKILL, NULL, 0);
 		log_warn("process %d does not end, going on without it", l->pid);
 	} else {

@@ -25,7 +25,8 @@
 
 /* The kernel's fs.nr_open: PID 1 begins with 1,024, a tree may have more files than that. */
 #define FILES_MAX		(1u << 20)
-#define END_MSEC		5000
+/* The gate opens after RESTORER_READY_USEC; who holds the lock may have to be told, then killed, before. */
+#define RESTORER_WAIT_MSEC	((int)(RESTORER_READY_USEC / 1000) + 2 * EARLY_END_MSEC + 1000)
 
 static int open_output(const struct manifest_unit *u)
 {
@@ -65,7 +66,7 @@ static int wait_for_others(void *arg, const char *event, pid_t root)
 		return 0;
 	if (send(p.fd, &ready, sizeof(ready), MSG_NOSIGNAL) != sizeof(ready))
 		return 0;
-	poll(&p, 1, RESTORER_READY_USEC / 1000 + 1000);
+	poll(&p, 1, RESTORER_WAIT_MSEC);
 	return 0;
 }
 
@@ -203,7 +204,7 @@ void restorer_done(struct early *e, struct restorer *r)
 	struct pollfd p = { .fd = r->pidfd, .events = POLLIN };
 
 	close(take_fd(&r->fd));
-	if (poll(&p, 1, END_MSEC) <= 0)
+	if (poll(&p, 1, EARLY_END_MSEC) <= 0)
 		log_warn("restoring process %d does not end, going on without it", r->pid);
 	else if (!e->initrd)
 		waitpid(r->pid, NULL, WNOHANG);

@@ -30,7 +30,7 @@ int restorer_start(struct early *e, const struct manifest_unit *u, const struct 
 
 /*
  * It waits twice: for the file systems and the network, then, ready, for all others. The second
- * time it goes on by itself after RESTORER_READY_USEC and a second.
+ * time it goes on by itself when the others had RESTORER_READY_USEC and the network its time to be unlocked.
  */
 int restorer_go(const struct restorer *r) _must_check_;
 #define RESTORER_READY_USEC	(10ull * 1000000u)

@@ -82,8 +82,8 @@ int image_store_link_parent(struct image_store *s, const char *to) _must_check_;
 int image_store_make_shared(struct image_store *s, struct image_store **ret) _must_check_;
 /*
  * Before a dump: what an earlier one to the same directory has left goes, or what this one has
- * nothing to write to would be restored with it. After one that has failed: its own. The inventory first; files whose names no image
- * has, and a `parent` that an operator has made, stay.
+ * nothing to write to would be restored with it. After one that has failed: its own. The inventory
+ * first; files whose names no image has, and a `parent` that an operator has made, stay.
  */
 int image_store_forget(struct image_store *s) _must_check_;
 /*
