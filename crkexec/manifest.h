@@ -49,6 +49,7 @@ struct manifest_carry {
 	char *archive;			/* file name in the tree's directory holding a tar of it */
 	bool only_dir;			/* the directory itself, without contents */
 	bool single;			/* not a directory; the tar's root holds this one name */
+	bool brought;			/* in memory only: the early program has put something there */
 };
 
 /* A descriptor that leads to journald: replaced by a file now, by a stream at adoption. */

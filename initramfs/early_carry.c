@@ -3,6 +3,9 @@
  * before the trees that use them come back, removed again when a unit starts cold after all,
  * since it would find the pid file and the sockets of a process that is gone.
  *
+ * Nothing is unpacked or removed anywhere else: the file system may be missing in this boot, and then the
+ * path leads to a disk.
+ *
  * In a distribution's initramfs systemd has put things of its own below /run already; ours take
  * their place. A single file is unpacked beside its place and renamed: the archive's root has attributes
  * too, and they are not those of /run.
@@ -12,8 +15,10 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 #include "ns/tar.h"
 #include "util/io.h"
@@ -76,6 +81,19 @@ void early_remove_at(int at, const char *name, dev_t dev, int depth)
 	unlinkat(at, name, AT_REMOVEDIR);
 }
 
+/* As carry_find.c judged it; devtmpfs says that it is a tmpfs. */
+static bool is_volatile(int fd)
+{
+	struct statfs fs;
+
+	return fstatfs(fd, &fs) == 0 && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
+}
+
+static int not_volatile(const char *path)
+{
+	return log_fail(-ENODEV, "%s would be on a disk: its file system in memory is not mounted", path);
+}
+
 /* Splits "/run/a/b" into an open "/run/a" and "b"; makes the former. */
 static int open_parent(const char *path, const char **ret_name)
 {
@@ -111,7 +129,7 @@ static int carry_single(struct carrying *cy, const struct manifest_carry *c, int
 	return r;
 }
 
-static int carry_one(struct carrying *cy, const struct manifest_carry *c)
+static int carry_one(struct carrying *cy, struct manifest_carry *c)
 {
 	_cleanup_close_ int parent = -EBADF, dir = -EBADF;
 	const char *name;
@@ -119,16 +137,22 @@ static int carry_one(struct carrying *cy, const struct manifest_carry *c)
 	parent = open_parent(c->path, &name);
 	if (parent < 0)
 		return log_err(parent, "cannot make the directory of %s", c->path);
-	if (c->single && c->archive)
-		return carry_single(cy, c, parent, name);
+	if (c->single && c->archive) {
+		int r = is_volatile(parent) ? carry_single(cy, c, parent, name) : not_volatile(c->path);
+
+		c->brought = r == 0;
+		return r;
+	}
 	if (mkdirat(parent, name, 0755) < 0 && errno != EEXIST)
 		return log_err(neg_errno(), "cannot make %s", c->path);
-	if (!c->archive)
-		return 0;
 	dir = open_dir(parent, name);
 	if (dir < 0)
 		return log_err(dir, "cannot open %s", c->path);
-	return extract(cy, c->archive, dir);
+	if (!is_volatile(dir))
+		return not_volatile(c->path);
+	/* Also what is unpacked in part. */
+	c->brought = true;
+	return c->archive ? extract(cy, c->archive, dir) : 0;
 }
 
 /* Units may share a path; the first has brought it for all. */
@@ -153,7 +177,7 @@ static void carry_unit(struct early *e, struct manifest_unit *u)
 
 	LOG_SCOPE("%s", u->name);
 	for (size_t i = 0; i < u->n_carries && u->outcome != OUTCOME_COLD; i++) {
-		const struct manifest_carry *c = &u->carries[i];
+		struct manifest_carry *c = &u->carries[i];
 
 		if (is_shared(e->manifest, u, c->path, false) || carry_one(&cy, c) == 0)
 			continue;
@@ -175,6 +199,16 @@ int early_carry(struct early *e)
 	return 0;
 }
 
+/* By us, for whichever unit. */
+static bool was_brought(const struct manifest *m, const char *path)
+{
+	for (size_t i = 0; i < m->n_units; i++)
+		for (size_t j = 0; j < m->units[i].n_carries; j++)
+			if (m->units[i].carries[j].brought && !strcmp(m->units[i].carries[j].path, path))
+				return true;
+	return false;
+}
+
 void early_carry_remove(struct early *e, const struct manifest_unit *u)
 {
 	for (size_t i = 0; i < u->n_carries; i++) {
@@ -182,7 +216,7 @@ void early_carry_remove(struct early *e, const struct manifest_unit *u)
 		_cleanup_close_ int parent = -EBADF;
 		struct stat st;
 
-		if (is_shared(e->manifest, u, path, true))
+		if (!was_brought(e->manifest, path) || is_shared(e->manifest, u, path, true))
 			continue;
 		parent = open_parent(path, &name);
 		if (parent >= 0 && fstat(parent, &st) == 0)

@@ -1,7 +1,11 @@
 /* Run-time files come back from a bundle in kept memory, for which a memory file stands here. */
 #include <fcntl.h>
+#include <linux/magic.h>
+#include <sched.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 #include "crkexec/paths.h"
 #include "crkexec/phases.h"
@@ -37,6 +41,14 @@ static bool is_whole(const char *name)
 	return read_file_at(AT_FDCWD, path_of(name), 100, &text, NULL) == 0 && !strcmp(text, name);
 }
 
+/* Where run-time files lie. */
+static void mount_memory(void)
+{
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount("crk-unit", unit_tmpdir(), "tmpfs", 0, NULL) < 0)
+		unit_skip("no tmpfs of its own: %s", strerror(errno));
+}
+
 struct world {
 	struct early_pmem pmem;
 	struct manifest_carry carries[2];
@@ -53,6 +65,7 @@ static void world_init(struct world *w)
 	void *map;
 
 	*w = (struct world){ 0 };
+	mount_memory();
 	ASSERT_OK(make_dirs(path_of("dir")));
 	make_file("dir/a");
 	make_file("single");
@@ -118,5 +131,55 @@ TEST("a damaged archive is not unpacked, and its unit starts cold for that reaso
 	ASSERT_EQ(w.unit.outcome, OUTCOME_COLD);
 	ASSERT_CONTAINS(w.unit.reason, "is damaged (checksum)");
 	ASSERT_EQ(access(path_of("single"), F_OK), -1);
+	world_done(&w);
+}
+
+TEST("what a unit that starts cold would find of its dead process is removed, and nothing else")
+{
+	struct world w;
+
+	world_init(&w);
+	ASSERT_OK(early_carry(&w.e));
+	make_file("dir/later");
+	make_file("other");
+	w.unit.outcome = OUTCOME_COLD;
+	early_carry_remove(&w.e, &w.unit);
+	ASSERT_EQ(access(path_of("dir"), F_OK), -1);
+	ASSERT_EQ(access(path_of("single"), F_OK), -1);
+	ASSERT(is_whole("other"));
+	world_done(&w);
+}
+
+TEST("what was never brought is not removed: it is somebody else's")
+{
+	struct world w;
+
+	world_init(&w);
+	ASSERT_OK(make_dirs(path_of("dir")));
+	make_file("dir/theirs");
+	make_file("single");
+	w.unit.outcome = OUTCOME_COLD;
+	early_carry_remove(&w.e, &w.unit);
+	ASSERT(is_whole("dir/theirs") && is_whole("single"));
+	world_done(&w);
+}
+
+TEST("a file system in memory that is missing has its files not unpacked, nor removed, on the disk below")
+{
+	struct statfs fs;
+	struct world w;
+
+	if (statfs(unit_tmpdir(), &fs) == 0 && fs.f_type == TMPFS_MAGIC)
+		unit_skip("%s is in memory itself", unit_tmpdir());
+	world_init(&w);
+	ASSERT_OK(umount2(unit_tmpdir(), MNT_DETACH));
+	ASSERT_OK(make_dirs(path_of("dir")));
+	make_file("dir/a");
+	make_file("dir/below");
+	ASSERT_OK(early_carry(&w.e));
+	ASSERT_EQ(w.unit.outcome, OUTCOME_COLD);
+	ASSERT_CONTAINS(w.unit.reason, "/dir would be on a disk: its file system in memory is not mounted");
+	early_carry_remove(&w.e, &w.unit);
+	ASSERT(is_whole("dir/a") && is_whole("dir/below"));
 	world_done(&w);
 }
