@@ -3,7 +3,7 @@
  *
  * The host's mount of the same device whose root holds the mount's root gives a host path. Of
  * several the one that was simply inherited (same path here and there) is right, then one that
- * is not covered by another.
+ * is not covered by another, then the deeper one and of stacked ones the later.
  */
 #define _GNU_SOURCE
 #include <string.h>
@@ -43,7 +43,7 @@ static int find_on_host(struct dump_ctx *ctx, const struct ns_dump *ns, struct d
 		if (!path)
 			return -ENOMEM;
 		score = better(ns, i, path, d->m->mountpoint);
-		if (score <= best)
+		if (score < best || (score == best && strlen(h->mountpoint) < strlen(d->host->mountpoint)))
 			continue;
 		best = score;
 		d->origin = ORIGIN_HOST;

@@ -2,8 +2,9 @@
  * In the builder: a path on the host, as an O_PATH descriptor on exactly the mount meant.
  *
  * Which mount that is: the one at or above the path with the filesystem type and the root of the
- * image. Device numbers of tmpfs and the like change with each boot and only break ties. What is
- * covered on the host by another mount is reached through a copy of the mount alone.
+ * image, and where it lay then: below the mount point of a file system that is missing the host has
+ * a directory, which is another one. Device numbers of tmpfs and the like change with each boot and only
+ * break ties. What is covered on the host by another mount is reached through a copy of the mount alone.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -41,6 +42,12 @@ static bool shows(const struct mount *h, const struct rest_mount *m,
 	return root && !strcmp(root, m->e->root);
 }
 
+/* Images of others do not tell. */
+static bool lies_right(const struct mount *h, const struct rest_mount *m)
+{
+	return !m->e->host_mountpoint || !strcmp(h->mountpoint, m->e->host_mountpoint);
+}
+
 /* -1: none. On a disk filesystem another root (a snapshot, a subvolume) is a second choice. */
 static ssize_t find_host_mount(const struct builder *b, const struct rest_mount *m)
 {
@@ -53,7 +60,7 @@ static ssize_t find_host_mount(const struct builder *b, const struct rest_mount 
 		bool same_root;
 		int score;
 
-		if (!rest || !is_of_type(h, m->fstype))
+		if (!rest || !is_of_type(h, m->fstype) || !lies_right(h, m))
 			continue;
 		same_root = shows(h, m, rest);
 		if (!same_root && (fs_is_volatile(m->fstype) || fs_is_hosts_own(m->fstype)))

@@ -50,6 +50,7 @@ static int fill_entry(struct dump_ctx *ctx, const struct dump_mntns *mnt,
 	} else if (d->origin == ORIGIN_HOST) {
 		e->ext_key = (char *)EXT_KEY_AUTO;
 		e->source = (char *)d->host_path;
+		e->host_mountpoint = (char *)d->host->mountpoint;
 	} else if (d->origin == ORIGIN_KEY) {
 		e->ext_key = (char *)d->key;
 	}
