@@ -1,7 +1,8 @@
 /*
  * Part of phase "check": what the trees share with things that will not be there, or not yet,
  * when they come back: PID 1's own sockets (units activated by a socket), file systems that are
- * mounted only later in the boot.
+ * mounted only later in the boot. Those that will be there are noted in the manifest: a unit does not
+ * come back without them.
  */
 #include <fcntl.h>
 #include <string.h>
@@ -11,7 +12,6 @@
 #include "crkexec/phases.h"
 #include "crkexec/sockets.h"
 #include "crkexec/tree.h"
-#include "kernel/mountinfo.h"
 #include "util/io.h"
 #include "util/log.h"
 #include "util/map.h"
@@ -19,10 +19,10 @@
 struct world {
 	struct upgrade *u;
 	const struct unit *unit;
+	struct manifest_unit *mu;
 	struct map init_sockets;	/* inodes that PID 1 holds */
-	struct map late_devices;	/* device → its struct mount */
-	struct arena arena;
 	struct map said;		/* inodes that have been complained about */
+	struct host_mounts host;
 	int r;
 };
 
@@ -34,18 +34,6 @@ static int add_init_socket(void *arg, pid_t pid, int fd, const char *link)
 	(void)pid;
 	(void)fd;
 	return socket_inode(link, &ino) < 0 ? 0 : map_put(&w->init_sockets, ino, w);
-}
-
-static int add_late_mounts(struct world *w)
-{
-	_cleanup_close_ int fd = open("/proc/1", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	struct mount_table t;
-	int r = fd < 0 ? neg_errno() : mountinfo_read(&w->arena, fd, &t);
-
-	for (size_t i = 0; r == 0 && i < t.n; i++)
-		if (mount_comes_late(t.mounts[i].fstype))
-			r = map_put(&w->late_devices, t.mounts[i].dev, &t.mounts[i]);
-	return r;
 }
 
 static int complain_once(struct world *w, uint64_t key, bool *ret_first)
@@ -70,84 +58,128 @@ static int check_socket(struct world *w, pid_t pid, int fd, uint64_t ino)
 	return r;
 }
 
-static int check_file(struct world *w, pid_t pid, const char *what, const char *path)
-{
-	const struct mount *m;
-	struct stat st;
-	bool first;
-	int r;
-
-	/* Closed since it was listed. */
-	if (stat(path, &st) < 0)
-		return 0;
-	m = map_get(&w->late_devices, dev_to_kernel(st.st_dev));
-	if (!m)
-		return 0;
-	r = complain_once(w, st.st_ino ^ (uint64_t)m->dev << 40, &first);
-	if (r == 0 && first)
-		w->r = upgrade_problem(w->u, -EOPNOTSUPP, w->unit->name,
-			"move the file to a local disk, or leave the service out",
-			"pid %d: %s is on %s (%s), which is mounted only later in the boot", pid, what,
-			m->mountpoint, m->fstype);
-	return r;
-}
-
 static int check_fd(void *arg, pid_t pid, int fd, const char *link)
 {
-	struct world *w = arg;
 	uint64_t ino;
-	char path[48], what[80];
 
-	if (socket_inode(link, &ino) == 0)
-		return check_socket(w, pid, fd, ino);
-	if (link[0] != '/' || !w->late_devices.n)
-		return 0;
-	snprintf(path, sizeof(path), "/proc/%d/fd/%d", pid, fd);
-	snprintf(what, sizeof(what), "fd %d (%.60s)", fd, link);
-	return check_file(w, pid, what, path);
+	return socket_inode(link, &ino) < 0 ? 0 : check_socket(arg, pid, fd, ino);
 }
 
-static int check_pid(void *arg, pid_t pid)
+/* The engine itself misses mounts of a namespace of the tree's own, not those of the host. */
+static int note_place(struct world *w, const struct file_place *p)
 {
-	static const char *const links[] = { "exe", "cwd", "root" };
-	struct world *w = arg;
-	int r = 0;
+	struct strv list = { w->mu->filesystems, w->mu->n_filesystems };
+	int r;
 
-	for (size_t i = 0; i < ARRAY_SIZE(links) && r == 0 && w->late_devices.n; i++) {
-		char path[48];
-
-		snprintf(path, sizeof(path), "/proc/%d/%s", pid, links[i]);
-		r = check_file(w, pid, links[i], path);
-	}
+	if (!p->hosts || !strcmp(p->mount->mountpoint, "/"))
+		return 0;
+	r = strv_add_once(&list, p->mount->mountpoint);
+	w->mu->filesystems = list.v;
+	w->mu->n_filesystems = list.n;
 	return r;
 }
 
-static int check_units(struct world *w)
+static int check_place(void *arg, const struct file_place *p)
 {
-	int r = pid_each_fd(1, add_init_socket, w);
+	struct world *w = arg;
+	const char *why;
+	const struct mount *m = host_mounts_late(&w->host, p->mount, &why);
+
+	if (!m)
+		return note_place(w, p);
+	w->r = upgrade_problem(w->u, -EOPNOTSUPP, w->unit->name,
+			       "move the file to the root's or another plain disk, or leave the service out",
+			       "pid %d: %s is on %s (%s), which is mounted only later in the boot", p->pid,
+			       p->what, m->mountpoint, why);
+	return 0;
+}
+
+/* Copied from the host when the namespace was made, and not bound for the sandbox. */
+static bool is_inherited(const struct world *w, const struct mount *m)
+{
+	for (size_t i = 0; i < w->host.table.n; i++) {
+		const struct mount *h = &w->host.table.mounts[i];
+
+		if (h->dev == m->dev && !strcmp(h->root, m->root) && !strcmp(h->mountpoint, m->mountpoint))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * What of a sandbox cannot be made without a mount that comes late. That one itself comes by propagation
+ * (mount_namespaces(7)), also below what covers it altogether (ProtectHome=).
+ */
+static void check_sandbox_mount(struct world *w, const struct mount_table *t, const struct mount *m)
+{
+	const struct mount *on = mount_by_id(t, m->parent_id), *late;
+	bool inherited = is_inherited(w, m);
+	const char *why;
+
+	late = host_mounts_late(&w->host, m, &why);
+	if (late && inherited && on && !on->master_id) {
+		w->r = upgrade_problem(w->u, -EOPNOTSUPP, w->unit->name,
+				       "let it follow the host (MountFlags=slave), or leave the service out",
+				       "its sandbox would never see %s (%s), which is mounted only later in the "
+				       "boot", m->mountpoint, why);
+		return;
+	}
+	if (late ? !inherited : on && (late = host_mounts_late(&w->host, on, &why)) &&
+			       !inherited && strcmp(on->mountpoint, m->mountpoint))
+		w->r = upgrade_problem(w->u, -EOPNOTSUPP, w->unit->name,
+				       "do without this path in the unit's settings, or leave the service out",
+				       "its sandbox has %s, which takes %s (%s): that is mounted only later in "
+				       "the boot", m->mountpoint, late->mountpoint, why);
+}
+
+static int check_sandbox(struct world *w)
+{
+	_cleanup_close_ int dir = -EBADF;
+	struct mount_table t;
+	struct arena a;
+	char path[32];
+	int r;
+
+	snprintf(path, sizeof(path), "/proc/%d", w->unit->tree.root);
+	dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	/* It has ended: others find out. */
+	if (dir < 0)
+		return 0;
+	arena_init(&a);
+	r = mountinfo_read(&a, dir, &t);
+	/* Ids of mounts are the machine's: those of the host's own namespace are no sandbox. */
+	for (size_t i = 0; r == 0 && i < t.n; i++)
+		if (!mount_by_id(&w->host.table, t.mounts[i].id))
+			check_sandbox_mount(w, &t, &t.mounts[i]);
+	arena_done(&a);
+	return r == -ESRCH ? 0 : r;
+}
+
+static int check_unit(struct world *w)
+{
+	int r = tree_each_fd(&w->unit->tree, check_fd, w);
 
 	if (r == 0)
-		r = add_late_mounts(w);
-	for (size_t i = 0; i < w->u->n_units && r == 0; i++) {
-		w->unit = w->u->units[i];
-		r = tree_each_fd(&w->unit->tree, check_fd, w);
-		if (r == 0)
-			r = tree_each_pid(&w->unit->tree, check_pid, w);
-	}
-	return r < 0 ? log_err(r, "cannot look through the files of %s",
-			       w->unit ? w->unit->name : "PID 1") : w->r;
+		r = tree_each_file_place(&w->unit->tree, check_place, w);
+	return r < 0 ? r : check_sandbox(w);
 }
 
 int check_world(struct upgrade *u)
 {
 	struct world w = { .u = u };
-	int r;
+	int r = host_mounts_read(&w.host);
 
-	arena_init(&w.arena);
-	r = check_units(&w);
-	arena_done(&w.arena);
+	if (r == 0)
+		r = pid_each_fd(1, add_init_socket, &w);
+	for (size_t i = 0; i < u->n_units && r == 0; i++) {
+		w.unit = u->units[i];
+		w.mu = &u->m->units[i];
+		r = check_unit(&w);
+	}
+	if (r < 0)
+		log_err(r, "cannot look through the files of %s", w.unit ? w.unit->name : "PID 1");
+	host_mounts_done(&w.host);
 	map_done(&w.init_sockets);
-	map_done(&w.late_devices);
 	map_done(&w.said);
-	return r;
+	return r < 0 ? r : w.r;
 }

@@ -1,11 +1,13 @@
 /*
  * Block devices in /sys/dev/block: what lies under a file system. A device-mapper or md device
  * has "slaves"; a network disk has a driver whose work needs a network; a partition is a
- * directory inside its disk's.
+ * directory inside its disk's. btrfs on several disks wants all of them made known before it is mounted.
  */
 #include <fcntl.h>
+#include <glob.h>
 #include <limits.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 
 #include "crkexec/machine.h"
 #include "util/io.h"
@@ -30,31 +32,61 @@ static bool path_is_remote(const char *path)
 	return strstr(path, "/session") || strstr(path, "/rport-") || strstr(path, "/nvme-fabrics");
 }
 
-int disk_is_plain(const char *majmin, char **ret_why)
+static bool is_known(const char *name)
 {
-	char path[PATH_MAX], real[PATH_MAX], slaves[PATH_MAX + 16];
-	const char *name;
-
-	snprintf(path, sizeof(path), "/sys/dev/block/%s", majmin);
-	if (!realpath(path, real)) {
-		*ret_why = str_fmt("block device %s is not in /sys", majmin);
-		return 0;
-	}
-	snprintf(slaves, sizeof(slaves), "%s/slaves", real);
-	name = strrchr(real, '/') + 1;
-	if (has_entries(slaves) || str_starts(name, "dm-") || str_starts(name, "md")) {
-		*ret_why = str_fmt("the root file system is on %s (LVM, RAID or encryption)", name);
-		return 0;
-	}
-	if (path_is_remote(real)) {
-		*ret_why = str_fmt("the root file system is on %s, which is reached over a network",
-				   name);
-		return 0;
-	}
 	for (size_t i = 0; i < ARRAY_SIZE(plain_names); i++)
 		if (str_starts(name, plain_names[i]))
-			return 1;
-	*ret_why = str_fmt("the root file system is on %s, a kind of disk our initramfs does not know",
-			   name);
-	return 0;
+			return true;
+	return false;
+}
+
+/* Is it one of several disks of a mounted btrfs? /sys/fs/btrfs/UUID/devices/NAME */
+static bool is_one_of_many(const char *name)
+{
+	_cleanup_(globfree) glob_t g = { 0 };
+	_cleanup_free_ char *pattern = str_fmt("/sys/fs/btrfs/*/devices/%s", name);
+	_cleanup_closedir_ DIR *d = NULL;
+	struct dirent *e;
+	size_t n = 0;
+
+	if (!pattern || glob(pattern, GLOB_NOSORT, NULL, &g) || !g.gl_pathc)
+		return false;
+	*strrchr(g.gl_pathv[0], '/') = '\0';
+	d = opendir(g.gl_pathv[0]);
+	while (d && (e = readdir(d)))
+		n += e->d_name[0] != '.';
+	return n > 1;
+}
+
+/* NULL: plain. */
+static const char *why_not_plain(const char *real)
+{
+	const char *name = strrchr(real, '/') + 1;
+	_cleanup_free_ char *slaves = str_fmt("%s/slaves", real);
+
+	if (!slaves || has_entries(slaves) || str_starts(name, "dm-") || str_starts(name, "md"))
+		return "which is LVM, RAID or encryption";
+	if (path_is_remote(real))
+		return "which is reached over a network";
+	if (!is_known(name))
+		return "a kind of disk crkexec's initramfs does not know";
+	return is_one_of_many(name) ? "one of several disks of a btrfs" : NULL;
+}
+
+int disk_is_plain(dev_t dev, char **ret_why)
+{
+	char path[64], real[PATH_MAX];
+	const char *why;
+
+	*ret_why = NULL;
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u", major(dev), minor(dev));
+	if (!realpath(path, real)) {
+		*ret_why = str_fmt("block device %u:%u, which is not in /sys", major(dev), minor(dev));
+		return *ret_why ? 0 : -ENOMEM;
+	}
+	why = why_not_plain(real);
+	if (!why)
+		return 1;
+	*ret_why = str_fmt("%s, %s", strrchr(real, '/') + 1, why);
+	return *ret_why ? 0 : -ENOMEM;
 }

@@ -4,18 +4,38 @@
 
 #include "crkexec/manifest.h"
 #include "crkexec/strv.h"
+#include "kernel/mountinfo.h"
 
 struct upgrade;
 
 /* netstate.c: links with a device behind them, their addresses, all routes over them. */
 int netstate_read(struct upgrade *u, struct manifest *m) _must_check_;
 
-/* mounts.c: the host's mounts, parents first. */
+/* mounts_host.c: the host's mounts, and which of them are not there yet when the trees come back. */
+struct host_mounts {
+	struct arena arena;
+	struct mount_table table;
+	/*
+	 * Of each mount: NULL, or what makes the new boot mount it, not the early program: its type
+	 * (network, FUSE, stacked), its disk, or the mount it lies on. "ext4 on dm-1, which is LVM, RAID or encryption".
+	 */
+	const char **late;
+};
+/* Both the caller's to release, also after an error. */
+int host_mounts_read(struct host_mounts *h) _must_check_;
+void host_mounts_done(struct host_mounts *h);
+/* The block device below; false: there is none. btrfs shows its own number, and has another below. */
+bool mount_block_device(const struct mount *mt, dev_t *ret);
+/*
+ * m, of any namespace: the host's mount that it was copied or bound from, if that comes late. NULL: it
+ * does not, or one of its file system's mounts does not.
+ */
+const struct mount *host_mounts_late(const struct host_mounts *h, const struct mount *m, const char **ret_why);
+/* Is the root file system on a plain disk? 1, or 0 with *ret_why: "dm-0, which is LVM, RAID or encryption". */
+int root_is_on_plain_disk(char **ret_why) _must_check_;
+
+/* mounts.c: the host's mounts that do not come late, parents first. */
 int mounts_read(struct upgrade *u, struct manifest *m) _must_check_;
-/* Network, FUSE and stacked file systems: mounted by the new boot, not before it. */
-bool mount_comes_late(const char *fstype);
-/* The block device under the root file system, as "8:1"; NULL with *ret_why when it is none. */
-int mounts_root_device(char **ret_majmin, const char **ret_why) _must_check_;
 
 /* sysctls.c: settings that a restore depends on, as they are now. */
 int sysctls_read(struct manifest *m) _must_check_;
@@ -28,8 +48,9 @@ int modules_find(struct upgrade *u, struct manifest *m) _must_check_;
 
 /*
  * disks.c: is a block device plain: a disk or partition on hardware that a module list
- * brings up, nothing in between (LVM, RAID, encryption, network)? 1, or 0 with *ret_why.
+ * brings up, nothing in between (LVM, RAID, encryption, network)? 1, or 0 with *ret_why:
+ * "dm-0, which is LVM, RAID or encryption", the caller's to free.
  */
-int disk_is_plain(const char *majmin, char **ret_why) _must_check_;
+int disk_is_plain(dev_t dev, char **ret_why) _must_check_;
 
 #endif

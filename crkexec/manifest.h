@@ -72,6 +72,8 @@ struct manifest_unit {
 	size_t n_carries;
 	struct manifest_stream *streams;
 	size_t n_streams;
+	char **filesystems;		/* the host's mount points, without "/", that its files are below */
+	size_t n_filesystems;
 	uint32_t n_connections, n_unaccepted, n_tasks;
 	uint64_t image_bytes, dump_usec;	/* without a pre-dump */
 	enum unit_outcome outcome;

@@ -1,13 +1,11 @@
 /*
- * The host's mounts, from PID 1's mount table (crkexec itself may run in a unit with another
- * view). The trees' mount namespaces are rebuilt over them, so the early program needs all
- * that outlast a process; it passes over those that it has made itself.
+ * The host's mounts for the manifest. The trees' mount namespaces are rebuilt over them, so the early
+ * program needs all that outlast a process; it passes over those that it has made itself.
  */
-#include <fcntl.h>
+#include <dirent.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 
 #include "crkexec/machine.h"
 #include "crkexec/upgrade.h"
@@ -19,32 +17,17 @@
 			 MS_MANDLOCK | MS_DIRSYNC | MS_NOATIME | MS_NODIRATIME | MS_RELATIME |	\
 			 MS_STRICTATIME | MS_LAZYTIME)
 
-static bool is_one_of(const char *fstype, const char *const *names)
-{
-	for (; *names; names++)
-		if (!strcmp(fstype, *names))
-			return true;
-	return false;
-}
-
-bool mount_comes_late(const char *fstype)
-{
-	static const char *const late[] = {
-		"nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "glusterfs", "overlay", "squashfs", NULL
-	};
-
-	return is_one_of(fstype, late) || (str_starts(fstype, "fuse") && strcmp(fstype, "fusectl"));
-}
-
 /* The trap: an autofs mount point belongs to a systemd that will not be there yet. */
 static bool is_others(const char *fstype)
 {
 	static const char *const others[] = {
 		"autofs", "binfmt_misc", "nsfs", "rpc_pipefs", "nfsd", "efivarfs", "cgroup", "cgroup2",
-		NULL
 	};
 
-	return is_one_of(fstype, others);
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
+		if (!strcmp(fstype, others[i]))
+			return true;
+	return false;
 }
 
 static bool target_is_skipped(const char *target)
@@ -63,10 +46,11 @@ static char *device_source(const struct mount *mt)
 	_cleanup_closedir_ DIR *d = opendir("/dev/disk/by-uuid");
 	struct dirent *e;
 	struct stat st;
+	dev_t dev;
 
-	while (d && (e = readdir(d)))
+	while (d && mount_block_device(mt, &dev) && (e = readdir(d)))
 		if (e->d_name[0] != '.' && fstatat(dirfd(d), e->d_name, &st, 0) == 0 &&
-		    S_ISBLK(st.st_mode) && dev_to_kernel(st.st_rdev) == mt->dev)
+		    S_ISBLK(st.st_mode) && st.st_rdev == dev)
 			return str_fmt("UUID=%s", e->d_name);
 	return strdup(mt->source);
 }
@@ -138,57 +122,22 @@ static int add_mount(struct manifest *m, struct arena *a, const struct mount_tab
 	return v->source && v->target && v->fstype && v->options ? 0 : -ENOMEM;
 }
 
-static int read_host_table(struct arena *a, struct mount_table *t)
-{
-	_cleanup_close_ int fd = open("/proc/1", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	int r = fd < 0 ? neg_errno() : mountinfo_read(a, fd, t);
-
-	return r < 0 ? log_err(r, "cannot read the host's mount table") : 0;
-}
-
 int mounts_read(struct upgrade *u, struct manifest *m)
 {
-	struct mount_table t;
-	struct arena a;
-	int r;
+	struct host_mounts h;
+	int r = host_mounts_read(&h);
 
-	arena_init(&a);
-	r = read_host_table(&a, &t);
-	for (size_t i = 0; r == 0 && i < t.n; i++) {
-		const struct mount *mt = &t.mounts[i];
+	for (size_t i = 0; r == 0 && i < h.table.n; i++) {
+		const struct mount *mt = &h.table.mounts[i];
 
-		if (target_is_skipped(mt->mountpoint) || mt->deleted)
+		if (target_is_skipped(mt->mountpoint) || mt->deleted || is_others(mt->fstype))
 			continue;
-		if (mount_comes_late(mt->fstype))
+		if (h.late[i])
 			upgrade_warn(u, "%s (%s) is mounted only after the services are back",
-				     mt->mountpoint, mt->fstype);
-		else if (!is_others(mt->fstype))
-			r = add_mount(m, &a, &t, mt);
+				     mt->mountpoint, h.late[i]);
+		else
+			r = add_mount(m, &h.arena, &h.table, mt);
 	}
-	arena_done(&a);
-	return r;
-}
-
-int mounts_root_device(char **ret_majmin, const char **ret_why)
-{
-	const struct mount *root = NULL;
-	struct mount_table t;
-	struct stat st;
-	struct arena a;
-	int r;
-
-	*ret_majmin = NULL;
-	*ret_why = "the root file system is not on a disk";
-	arena_init(&a);
-	r = read_host_table(&a, &t);
-	for (size_t i = 0; r == 0 && i < t.n; i++)
-		if (!strcmp(t.mounts[i].mountpoint, "/"))
-			root = &t.mounts[i];
-	/* btrfs shows a device number of its own: the source's is asked for. */
-	if (root && root->source[0] == '/' && stat(root->source, &st) == 0 && S_ISBLK(st.st_mode)) {
-		*ret_majmin = str_fmt("%u:%u", major(st.st_rdev), minor(st.st_rdev));
-		r = *ret_majmin ? 0 : -ENOMEM;
-	}
-	arena_done(&a);
+	host_mounts_done(&h);
 	return r;
 }

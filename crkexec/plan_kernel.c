@@ -124,20 +124,13 @@ static int check_initrd(struct upgrade *u)
 	return r;
 }
 
-static int own_initramfs_is_enough(struct upgrade *u, char **ret_why)
+static int own_initramfs_is_enough(char **ret_why)
 {
-	_cleanup_free_ char *device = NULL;
-	const char *why = NULL;
-	int r = mounts_root_device(&device, &why);
+	_cleanup_free_ char *why = NULL;
+	int r = root_is_on_plain_disk(&why);
 
-	(void)u;
-	if (r < 0)
-		return r;
-	if (!device) {
-		*ret_why = strdup(why);
-		return 0;
-	}
-	return disk_is_plain(device, ret_why);
+	*ret_why = why ? str_fmt("the root file system is on %s", why) : NULL;
+	return r;
 }
 
 static char *current_init(void)
@@ -153,7 +146,7 @@ static char *current_init(void)
 int plan_carrier(struct upgrade *u)
 {
 	_cleanup_free_ char *why = NULL, *early = NULL;
-	int r = u->opt->initrd ? 0 : own_initramfs_is_enough(u, &why);
+	int r = u->opt->initrd ? 0 : own_initramfs_is_enough(&why);
 
 	if (r < 0)
 		return r;

@@ -3,6 +3,7 @@
 #define CRKEXEC_TREE_H
 
 #include "crkexec/unit.h"
+#include "kernel/mountinfo.h"
 
 /*
  * All processes in the group and the groups below it; n_pids is 0 where there are none. A process
@@ -24,5 +25,19 @@ int tree_each_pid(const struct unit_tree *t, int (*fn)(void *arg, pid_t pid), vo
 	_must_check_;
 /* The same for every descriptor of every process. Processes that ended are passed over. */
 int tree_each_fd(const struct unit_tree *t, tree_fd_fn fn, void *arg) _must_check_;
+
+/* tree_files.c */
+struct file_place {
+	pid_t pid;
+	const char *what;		/* "cwd", "fd 5 (/srv/x)", "mapping /srv/x" */
+	const struct mount *mount;	/* of the process's mount namespace, */
+	bool hosts;			/* or of PID 1's, or the two are one */
+};
+typedef int (*file_place_fn)(void *arg, const struct file_place *p);
+/*
+ * fn for each mount that a process has an executable, directories, descriptors or mappings on: once
+ * for each process, with the first that was found. Processes that ended are passed over.
+ */
+int tree_each_file_place(const struct unit_tree *t, file_place_fn fn, void *arg) _must_check_;
 
 #endif

@@ -14,6 +14,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
+#include "kernel/mountinfo.h"
 #include "util/io.h"
 #include "util/log.h"
 
@@ -95,10 +96,10 @@ int early_mount_more_api(struct early *e _unused_)
 	return mount_all(more_api_mounts, ARRAY_SIZE(more_api_mounts));
 }
 
-static int mount_device(struct early *e, const struct manifest_mount *m, const char *target)
+static int mount_device(struct early *e, const struct manifest_mount *m, const char *target, uint64_t usec)
 {
 	_cleanup_free_ char *device = NULL;
-	int r = device_find(e->uevent_fd, m->source, EARLY_DEVICE_USEC, &device);
+	int r = device_find(e->uevent_fd, m->source, usec, &device);
 
 	if (r < 0)
 		return r;
@@ -129,10 +130,10 @@ static int mount_root_by_cmdline(struct early *e)
 	if (!m.source)
 		return log_fail(-ENOENT, "no root filesystem: none in the manifest, no root=");
 	if (m.fstype)
-		return mount_device(e, &m, EARLY_ROOT);
+		return mount_device(e, &m, EARLY_ROOT, EARLY_DEVICE_USEC);
 	for (size_t i = 0; i < ARRAY_SIZE(guesses) && r == -EINVAL; i++) {
 		m.fstype = (char *)guesses[i];
-		r = mount_device(e, &m, EARLY_ROOT);
+		r = mount_device(e, &m, EARLY_ROOT, EARLY_DEVICE_USEC);
 	}
 	return r;
 }
@@ -152,7 +153,7 @@ int early_mount_root(struct early *e)
 	if (mkdir(EARLY_ROOT, 0755) < 0 && errno != EEXIST)
 		return log_err(neg_errno(), "cannot make " EARLY_ROOT);
 	if (root)
-		r = mount_device(e, root, EARLY_ROOT);
+		r = mount_device(e, root, EARLY_ROOT, EARLY_DEVICE_USEC);
 	return r < 0 ? mount_root_by_cmdline(e) : 0;
 }
 
@@ -192,7 +193,7 @@ int early_enter_root(struct early *e)
 	return 0;
 }
 
-static int mount_other(struct early *e, const struct manifest_mount *m)
+static int mount_other(struct early *e, const struct manifest_mount *m, uint64_t usec)
 {
 	struct stat st;
 	int r;
@@ -207,17 +208,61 @@ static int mount_other(struct early *e, const struct manifest_mount *m)
 			return log_err(r, "cannot make %s to mount %s", m->target, m->fstype);
 	}
 	if (str_starts(m->source, "/dev/") || strchr(m->source, '='))
-		return mount_device(e, m, m->target);
+		return mount_device(e, m, m->target, usec);
 	if (mount(m->source, m->target, m->fstype, m->flags, m->options) < 0)
 		return log_err(neg_errno(), "cannot mount %s on %s", m->fstype, m->target);
 	return 0;
 }
 
+/*
+ * Who has files on a missing file system must not come back: it would find the directory below, which may
+ * look the same, and write there what nobody sees when the disk is mounted later.
+ */
+static void give_up_users(struct early *e, const char *target)
+{
+	struct manifest *m = e->manifest;
+
+	for (size_t i = 0; i < m->n_units; i++) {
+		struct manifest_unit *u = &m->units[i];
+
+		for (size_t k = 0; k < u->n_filesystems && u->outcome != OUTCOME_COLD; k++) {
+			if (strcmp(u->filesystems[k], target))
+				continue;
+			u->outcome = OUTCOME_COLD;
+			u->reason = str_fmt("its file system %s is missing: %s", target, log_first_error());
+		}
+	}
+}
+
+/* Mounted on the directory below it would be hidden as soon as the other one is there. */
+static int check_below(const struct manifest_mount *m, const struct manifest_mount *const *missing, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (path_below(m->target, missing[i]->target))
+			return log_fail(-ENOENT, "it lies on %s, which is missing", missing[i]->target);
+	return 0;
+}
+
 int early_mount_others(struct early *e)
 {
-	/* Trees that need what is missing fail by themselves and say so; the others do not. */
-	for (size_t i = 0; i < e->manifest->n_mounts; i++)
-		if (mount_other(e, &e->manifest->mounts[i]) < 0)
-			log_warn("going on without %s", e->manifest->mounts[i].target);
+	const uint64_t end = clock_usec(CLOCK_BOOTTIME) + EARLY_DEVICE_USEC;
+	const struct manifest *m = e->manifest;
+	_cleanup_free_ const struct manifest_mount **missing = calloc(m->n_mounts + 1, sizeof(*missing));
+	size_t n = 0;
+
+	if (!missing)
+		return -ENOMEM;
+	for (size_t i = 0; i < m->n_mounts; i++) {
+		const struct manifest_mount *mt = &m->mounts[i];
+		uint64_t now = clock_usec(CLOCK_BOOTTIME);
+
+		log_first_error_forget();
+		/* They appear side by side: one time for all of them together. */
+		if (check_below(mt, missing, n) == 0 && mount_other(e, mt, end > now ? end - now : 0) == 0)
+			continue;
+		log_warn("going on without %s", mt->target);
+		give_up_users(e, mt->target);
+		missing[n++] = mt;
+	}
 	return 0;
 }

@@ -1,0 +1,133 @@
+"""Services beside, on and below file systems that the new boot mounts only after they are back, and one whose
+disk is not there any more.
+
+One VM: a second disk with XFS, which our initramfs brings up, and ext4 in a file, for which it has no
+loop device. First everything is there, then the second disk's file system is missing.
+"""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+import upgrade
+import upgrade_counter
+from upgrade import NoClients, Upgrade
+from upgrade_counter import PROGRAM
+from vm import VM
+
+DISK = 400 << 20    # the least that mkfs.xfs takes is 300 MiB
+SETUP = """set -e
+mkdir -p /srv/data /srv/late /srv/bound
+mkfs.xfs -q /dev/disk/by-id/virtio-crk-data
+truncate -s 64M /var/late.img
+mkfs.ext4 -q /var/late.img
+cat >>/etc/fstab <<EOF
+UUID=$(blkid -s UUID -o value /dev/disk/by-id/virtio-crk-data) /srv/data xfs nofail 0 0
+/var/late.img /srv/late ext4 loop,nofail 0 0
+EOF
+systemctl daemon-reload
+mount -a
+mkdir /srv/late/dir
+"""
+UNITS = {
+    "crk-test-data": (PROGRAM, "WorkingDirectory=/srv/data"),
+    "crk-test-box": (PROGRAM, "ProtectSystem=strict\nPrivateTmp=yes"),
+    "crk-test-hidden": (PROGRAM, "InaccessiblePaths=/srv/late"),
+    "crk-test-late": (PROGRAM, "WorkingDirectory=/srv/late"),
+    "crk-test-open": (f"/bin/sh -c 'exec {PROGRAM} 5>>/srv/late/log'", ""),
+    "crk-test-bound": (PROGRAM, "BindPaths=/srv/late/dir:/srv/bound"),
+    "crk-test-part": (PROGRAM, "InaccessiblePaths=/srv/late/dir"),
+}
+FINE = list(UNITS)[:3]
+
+
+@pytest.fixture(scope="module")
+def guest(image, payload, tmp_path_factory):
+    disk = tmp_path_factory.mktemp("disk") / "data"
+    with open(disk, "wb") as f:
+        f.truncate(DISK)
+    with VM("test_late_mounts/shared", image=image, destdir=payload, memory=upgrade.MEMORY, qemu_args=[
+            "-drive", f"if=none,id=data,file={disk},format=raw,cache=unsafe",
+            "-device", "virtio-blk-pci,drive=data,serial=crk-data,addr=0x8"]) as vm:
+        vm.wait_idle()
+        vm.run(SETUP)
+        upgrade_counter.install(vm, UNITS)
+        yield vm
+
+
+@pytest.fixture(scope="module")
+def checked(guest):
+    """What the check says, before anything is tried."""
+    done = guest.run(f"crkexec check --json --services {','.join(UNITS)} "
+                     f"--kernel {guest.image.versions['7.2']}", check=False)
+    assert done.rc == 1
+    said = json.loads(done.out)
+    obstacles = {}
+    for o in said["obstacles"]:
+        obstacles.setdefault((o["unit"] or "").removesuffix(".service"), []).append(o["what"])
+    return SimpleNamespace(obstacles=obstacles, warnings=said["warnings"])
+
+
+@pytest.fixture(scope="module")
+def upgraded(guest, checked):
+    """Everything is there."""
+    return Upgrade(guest, FINE, load=NoClients()).run()
+
+
+@pytest.fixture(scope="module")
+def missing(guest, upgraded):
+    """The kernel cannot read the second disk."""
+    up = Upgrade(guest, FINE, ["--append", "module_blacklist=xfs"], load=NoClients())
+    up.earlier = upgraded
+    return up.run()
+
+
+LATE = "/srv/late (ext4 on loop0, a kind of disk crkexec's initramfs does not know)"
+
+
+@pytest.mark.parametrize("unit, what", [
+    ("crk-test-late", f": cwd is on {LATE}, which is mounted only later in the boot"),
+    ("crk-test-open", f": fd 5 (/srv/late/log) is on {LATE}, which is mounted only later in the boot"),
+    ("crk-test-bound", f"its sandbox has /srv/bound, which takes {LATE}: that is mounted only later"),
+    ("crk-test-part", f"its sandbox has /srv/late/dir, which takes {LATE}: that is mounted only later"),
+])
+def test_who_needs_it_is_refused_by_name(checked, unit, what):
+    assert len(checked.obstacles[unit]) == 1
+    assert what in checked.obstacles[unit][0]
+
+
+def test_who_does_not_need_it_is_not_refused_and_the_operator_is_told(checked):
+    assert not set(FINE) & set(checked.obstacles)
+    assert f"{LATE} is mounted only after the services are back" in "\n".join(checked.warnings)
+
+
+def test_services_come_back_before_it(upgraded):
+    assert upgraded.troubles() == []
+
+
+def test_it_comes_into_the_sandboxes_when_the_host_mounts_it(upgraded):
+    pids = {name: unit["MainPID"] for name, unit in upgraded.after["units"].items()}
+    inside = "nsenter -m -t {} "
+    assert upgraded.vm.run(inside.format(pids["crk-test-box"]) + "ls /srv/late").out.split() == [
+        "dir", "log", "lost+found"]
+    hidden = upgraded.vm.run(inside.format(pids["crk-test-hidden"]) + "stat -c %a /srv/late").out
+    assert hidden.strip() == "0"
+
+
+def test_without_its_disk_a_service_does_not_come_back_and_the_report_says_why(missing):
+    report = {u["name"].removesuffix(".service"): u for u in missing.report["units"]}
+    unit = report["crk-test-data"]
+    assert unit["outcome"] == "cold"
+    assert unit["reason"].startswith("its file system /srv/data is missing: cannot mount UUID="), unit["reason"]
+    # Which systemd does not do without the disk either.
+    assert missing.after["units"]["crk-test-data"]["ActiveState"] == "inactive"
+    assert missing.vm.run("find /srv/data -mindepth 1").out == ""
+
+
+@pytest.mark.parametrize("name", FINE[1:])
+def test_without_a_disk_of_others_a_sandboxed_service_goes_on(missing, name):
+    report = {u["name"].removesuffix(".service"): u for u in missing.report["units"]}
+    assert report[name]["outcome"] == "adopted", report[name]["reason"]
+    assert (missing.after["units"][name]["MainPID"] == missing.before["units"][name]["MainPID"]
+            == missing.earlier.before["units"][name]["MainPID"])
