@@ -58,11 +58,45 @@ static int check_socket(struct world *w, pid_t pid, int fd, uint64_t ino)
 	return r;
 }
 
+/* The name of the interface, "10.0.0.1 bond0" for 10.0.0.1; NULL: it comes early, or is no address of ours. */
+static const char *late_interface(const struct strv *late, const char *address)
+{
+	size_t n = strlen(address);
+
+	for (size_t i = 0; i < late->n; i++)
+		if (!strncmp(late->v[i], address, n) && late->v[i][n] == ' ')
+			return late->v[i] + n + 1;
+	return NULL;
+}
+
+static int check_address(struct world *w, pid_t pid, int fd, uint64_t ino)
+{
+	char address[INET6_ADDRSTRLEN];
+	const char *interface;
+	bool first;
+	int r;
+
+	if (!w->u->late_addresses.n || socket_address(pid, fd, address) < 0)
+		return 0;
+	interface = late_interface(&w->u->late_addresses, address);
+	r = interface ? complain_once(w, ino, &first) : 0;
+	if (r == 0 && interface && first)
+		w->r = upgrade_problem(w->u, -EOPNOTSUPP, w->unit->name,
+			"have its clients use an interface with a device of its own, or leave the service out",
+			"pid %d: fd %d: a socket on %s, an address of %s, which only the new boot's network service "
+			"sets up", pid, fd, address, interface);
+	return r;
+}
+
 static int check_fd(void *arg, pid_t pid, int fd, const char *link)
 {
 	uint64_t ino;
+	int r;
 
-	return socket_inode(link, &ino) < 0 ? 0 : check_socket(arg, pid, fd, ino);
+	if (socket_inode(link, &ino) < 0)
+		return 0;
+	r = check_socket(arg, pid, fd, ino);
+	return r < 0 ? r : check_address(arg, pid, fd, ino);
 }
 
 /* The engine itself misses mounts of a namespace of the tree's own, not those of the host. */

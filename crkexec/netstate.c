@@ -4,7 +4,8 @@
  *
  * Only links with a device behind them can be made again there: a bridge, bond or VLAN is the
  * work of the machine's own network service. Their addresses are not carried; the upgrade
- * warns, because connections over them will not find a route at the restore.
+ * warns, and refuses services with sockets on them (check_world.c): connections would not find a route
+ * at the restore.
  */
 #include <arpa/inet.h>
 #include <linux/if.h>
@@ -70,6 +71,12 @@ static struct manifest_link *find_link(struct netstate *s, const char *name)
 	return NULL;
 }
 
+static int add_late(struct netstate *s, const char *text, const char *name)
+{
+	upgrade_warn(s->u, "address %s of %s is set up only by the new boot's network service", text, name);
+	return strv_add_take(&s->u->late_addresses, str_fmt("%.*s %s", (int)strcspn(text, "/"), text, name));
+}
+
 static void read_addr(struct nl_object *o, void *arg)
 {
 	struct netstate *s = arg;
@@ -87,8 +94,7 @@ static void read_addr(struct nl_object *o, void *arg)
 	addr_text(local, text, sizeof(text));
 	if (!l) {
 		if (strcmp(name, "lo"))
-			upgrade_warn(s->u, "address %s of %s is not set up before the network service "
-				     "runs: connections over it may not come back", text, name);
+			s->r = add_late(s, text, name);
 		return;
 	}
 	v = reallocarray(l->addresses, l->n_addresses + 1, sizeof(*v));

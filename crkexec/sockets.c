@@ -3,6 +3,7 @@
  * well as during the freeze. The duplicates of listening sockets stay open while accept
  * queues drain, so that asking again costs one call.
  */
+#include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
@@ -134,6 +135,26 @@ static int find_one(void *arg, pid_t pid, int t_fd, const char *link)
 	if (r == 0 && kind == SOCKET_TCP_LISTEN)
 		take_fd(&fd);
 	return r;
+}
+
+int socket_address(pid_t pid, int t_fd, char ret[INET6_ADDRSTRLEN])
+{
+	_cleanup_close_ int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	_cleanup_close_ int fd = pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, t_fd, 0);
+	struct sockaddr_in6 sa = { 0 };
+	const struct sockaddr_in *v4 = (const void *)&sa;
+	socklen_t n = sizeof(sa);
+	const void *addr = NULL;
+
+	if (fd < 0 || getsockname(fd, (struct sockaddr *)&sa, &n) < 0)
+		return -ENOENT;
+	if (sa.sin6_family == AF_INET && v4->sin_addr.s_addr != htonl(INADDR_ANY))
+		addr = &v4->sin_addr;
+	else if (sa.sin6_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&sa.sin6_addr))
+		addr = &sa.sin6_addr.s6_addr[12];
+	else if (sa.sin6_family == AF_INET6 && !IN6_IS_ADDR_UNSPECIFIED(&sa.sin6_addr))
+		return inet_ntop(AF_INET6, &sa.sin6_addr, ret, INET6_ADDRSTRLEN) ? 0 : neg_errno();
+	return addr && inet_ntop(AF_INET, addr, ret, INET6_ADDRSTRLEN) ? 0 : -ENOENT;
 }
 
 int sockets_find(const struct unit *un, struct socket_list *ret)

@@ -2,6 +2,8 @@
 #ifndef CRKEXEC_SOCKETS_H
 #define CRKEXEC_SOCKETS_H
 
+#include <netinet/in.h>
+
 #include "crkexec/unit.h"
 
 struct socket_info {
@@ -17,6 +19,12 @@ struct socket_list {
 
 /* Of a descriptor's link, "socket:[INO]"; -ENOENT: it is another. */
 int socket_inode(const char *link, uint64_t *ret) _must_check_;
+
+/*
+ * Where the socket behind fd of pid is bound, as inet_ntop(3) writes it; IPv4 in IPv6 as IPv4. -ENOENT: not
+ * bound to one IP address, or gone.
+ */
+int socket_address(pid_t pid, int fd, char ret[INET6_ADDRSTRLEN]) _must_check_;
 
 /*
  * TCP sockets that listen or have a connection, and streams to journald. Each inode once,

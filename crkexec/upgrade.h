@@ -57,6 +57,7 @@ struct upgrade {
 	struct obstacle *obstacles;
 	size_t n_obstacles;
 	struct progress progress;
+	struct strv late_addresses;	/* "10.0.0.1 bond0": set up by the new boot's network service only */
 	struct strv to_stop;		/* units, when that was asked for: check, dry run */
 	bool to_stop_known;
 	struct strv stopped, kept;	/* services: quiesce */

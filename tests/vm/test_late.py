@@ -1,5 +1,5 @@
-"""Services beside, on and below file systems that the new boot mounts only after they are back, and one whose
-disk is not there any more.
+"""Services beside, on and below what the new boot makes only after they are back (file systems, addresses), and
+one whose disk is not there any more.
 
 One VM: a second disk with XFS, which our initramfs brings up, and ext4 in a file, for which it has no
 loop device. First everything is there, then the second disk's file system is missing.
@@ -29,6 +29,17 @@ EOF
 systemctl daemon-reload
 mount -a
 mkdir /srv/late/dir
+ip link add br-late type bridge
+ip address add 10.99.0.1/24 dev br-late
+ip link set br-late up
+"""
+# What does not outlive a kernel, and who would fail without it.
+TAKE_AWAY = "systemctl disable -q --now crk-test-address; ip link del br-late"
+LISTENER = "/usr/local/sbin/crk-test-listener"
+LISTENER_SOURCE = b"""#!/usr/bin/python3
+import socket, time
+s = socket.create_server(("10.99.0.1", 7777))
+time.sleep(1e9)
 """
 UNITS = {
     "crk-test-data": (PROGRAM, "WorkingDirectory=/srv/data"),
@@ -37,6 +48,7 @@ UNITS = {
     "crk-test-late": (PROGRAM, "WorkingDirectory=/srv/late"),
     "crk-test-open": (f"/bin/sh -c 'exec {PROGRAM} 5>>/srv/late/log'", ""),
     "crk-test-bound": (PROGRAM, "BindPaths=/srv/late/dir:/srv/bound"),
+    "crk-test-address": (LISTENER, ""),
     "crk-test-part": (PROGRAM, "InaccessiblePaths=/srv/late/dir"),
 }
 FINE = list(UNITS)[:3]
@@ -47,11 +59,12 @@ def guest(image, payload, tmp_path_factory):
     disk = tmp_path_factory.mktemp("disk") / "data"
     with open(disk, "wb") as f:
         f.truncate(DISK)
-    with VM("test_late_mounts/shared", image=image, destdir=payload, memory=upgrade.MEMORY, qemu_args=[
+    with VM("test_late/shared", image=image, destdir=payload, memory=upgrade.MEMORY, qemu_args=[
             "-drive", f"if=none,id=data,file={disk},format=raw,cache=unsafe",
             "-device", "virtio-blk-pci,drive=data,serial=crk-data,addr=0x8"]) as vm:
         vm.wait_idle()
         vm.run(SETUP)
+        vm.put(LISTENER_SOURCE, LISTENER, 0o755)
         upgrade_counter.install(vm, UNITS)
         yield vm
 
@@ -62,6 +75,7 @@ def checked(guest):
     done = guest.run(f"crkexec check --json --services {','.join(UNITS)} "
                      f"--kernel {guest.image.versions['7.2']}", check=False)
     assert done.rc == 1
+    guest.run(TAKE_AWAY)
     said = json.loads(done.out)
     obstacles = {}
     for o in said["obstacles"]:
@@ -90,6 +104,8 @@ LATE = "/srv/late (ext4 on loop0, a kind of disk crkexec's initramfs does not kn
     ("crk-test-late", f": cwd is on {LATE}, which is mounted only later in the boot"),
     ("crk-test-open", f": fd 5 (/srv/late/log) is on {LATE}, which is mounted only later in the boot"),
     ("crk-test-bound", f"its sandbox has /srv/bound, which takes {LATE}: that is mounted only later"),
+    ("crk-test-address", ": fd 3: a socket on 10.99.0.1, an address of br-late, which only the new boot's network "
+                         "service sets up"),
     ("crk-test-part", f"its sandbox has /srv/late/dir, which takes {LATE}: that is mounted only later"),
 ])
 def test_who_needs_it_is_refused_by_name(checked, unit, what):
@@ -99,7 +115,9 @@ def test_who_needs_it_is_refused_by_name(checked, unit, what):
 
 def test_who_does_not_need_it_is_not_refused_and_the_operator_is_told(checked):
     assert not set(FINE) & set(checked.obstacles)
-    assert f"{LATE} is mounted only after the services are back" in "\n".join(checked.warnings)
+    said = "\n".join(checked.warnings)
+    assert f"{LATE} is mounted only after the services are back" in said
+    assert "address 10.99.0.1/24 of br-late is set up only by the new boot's network service" in said
 
 
 def test_services_come_back_before_it(upgraded):
