@@ -37,6 +37,9 @@ int root_is_on_plain_disk(char **ret_why) _must_check_;
 /* mounts.c: the host's mounts that do not come late, parents first. */
 int mounts_read(struct upgrade *u, struct manifest *m) _must_check_;
 
+/* packet_filter.c: rules of nftables. Warns where they cannot be carried. */
+int packet_filter_read(struct upgrade *u, struct manifest *m) _must_check_;
+
 /* sysctls.c: settings that a restore depends on, as they are now. */
 int sysctls_read(struct manifest *m) _must_check_;
 

@@ -201,6 +201,8 @@ static const struct field manifest_fields[] = {
 	F_STRINGS(S, network_modules, n_network_modules, TEXT_RELATIVE),
 	F_STRINGS(S, modules, n_modules, TEXT_RELATIVE),
 	F_STRINGS(S, sysctls, n_sysctls, TEXT_ANY),
+	F_STRINGS(S, packet_filter, n_packet_filter, TEXT_ANY),
+	F_STRINGS(S, packet_filter_modules, n_packet_filter_modules, TEXT_NAME),
 	F_LIST(S, phases, n_phases, phase_record),
 	F_STRINGS(S, warnings, n_warnings, TEXT_ANY),
 	F_END

@@ -250,6 +250,8 @@ int upgrade_plan(void *arg)
 	if (r == 0)
 		r = netstate_read(u, u->m);
 	if (r == 0)
+		r = packet_filter_read(u, u->m);
+	if (r == 0)
 		r = mounts_read(u, u->m);
 	if (r == 0)
 		r = plan_carrier(u);

@@ -55,6 +55,7 @@ struct early {
 	int uevent_fd;
 	int log_fd;
 	struct early_lane *network;	/* own: brings the network up and holds its lock */
+	struct early_lane *filter;	/* loads the packet filter's modules, then its rules */
 	struct netlock *lock;		/* the process that has it: initrd, or the lane */
 	bool unlocked;			/* the network, and for good */
 	struct early_job *jobs;		/* restoring processes, from "restorers" on */
@@ -138,8 +139,8 @@ int fs_probe(const uint8_t *data, size_t bytes, struct fs_id *ret) _must_check_;
 struct early_lane;
 int early_lane_begin(struct early *e, const struct early_phase *phases, size_t n,
 		     struct early_lane **ret) _must_check_;
-/* Waits for its phases; their times are added to e->marks. The first error, said as ours. */
-int early_lane_join(struct early *e, struct early_lane *l) _must_check_;
+/* Waits for its phases, so long; their times are added to e->marks. The first error, said as ours. */
+int early_lane_join(struct early *e, struct early_lane *l, uint64_t usec) _must_check_;
 /* Its descriptors go with it. Frees it. */
 void early_lane_end(struct early_lane *l);
 
@@ -153,6 +154,11 @@ int early_sysctls_again(struct early *e);
 int early_net_lock(struct early *e);
 int early_net_configure(struct early *e);
 int early_net_unlock(struct early *e);
+
+/* early_filter.c */
+int early_filter_begin(struct early *e);
+/* When all sockets are there and nothing comes in yet. */
+void early_filter_load(struct early *e);
 
 /* early_guard.c: `crkexec-early --fence`, holds fence, clock and network lock until told. */
 int early_guard(struct early *e, bool notify);

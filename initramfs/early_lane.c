@@ -20,8 +20,6 @@
 #include "util/log.h"
 
 #define LANE_MARKS_MAX	8
-/* Beyond this a driver does not come up any more. */
-#define LANE_USEC	(60u * 1000000u)
 
 struct early_lane {
 	pid_t pid;
@@ -84,20 +82,19 @@ int early_lane_begin(struct early *e, const struct early_phase *phases, size_t n
 	return 0;
 }
 
-int early_lane_join(struct early *e, struct early_lane *l)
+int early_lane_join(struct early *e, struct early_lane *l, uint64_t usec)
 {
-	uint64_t usec = LANE_USEC + e->manifest->n_links * EARLY_DEVICE_USEC;
 	struct pollfd p = { .fd = l->fd, .events = POLLIN };
 	struct lane_result res;
 
 	if (poll(&p, 1, (int)(usec / 1000)) <= 0) {
 		/* It does not listen: early_lane_end() would ask in vain. */
 		syscall(SYS_pidfd_send_signal, l->pidfd, SIGKILL, NULL, 0);
-		return log_fail(-ETIMEDOUT, "still not up after %llu s",
+		return log_fail(-ETIMEDOUT, "not done after %llu s",
 				(unsigned long long)usec / 1000000);
 	}
 	if (recv(l->fd, &res, sizeof(res), 0) != sizeof(res))
-		return log_fail(-ECHILD, "the process that brings it up has crashed or was killed");
+		return log_fail(-ECHILD, "the process that does it has crashed or was killed");
 	for (size_t i = 0; i < res.n_marks && e->n_marks < EARLY_MARKS_MAX; i++)
 		e->marks[e->n_marks++] = res.marks[i];
 	return *res.reason ? log_fail(-EIO, "%s", res.reason) : 0;

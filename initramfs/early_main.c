@@ -34,9 +34,12 @@ static int network_begin(struct early *e)
 	return early_lane_begin(e, network_phases, ARRAY_SIZE(network_phases), &e->network);
 }
 
+/* Beyond this a driver does not come up any more. */
+#define NETWORK_USEC	(60u * 1000000u)
+
 static int network_join(struct early *e)
 {
-	return early_lane_join(e, e->network);
+	return early_lane_join(e, e->network, NETWORK_USEC + e->manifest->n_links * EARLY_DEVICE_USEC);
 }
 
 static const struct early_phase phases[] = {
@@ -64,6 +67,9 @@ static const struct early_phase phases[] = {
 	{ "filesystems",	early_mount_others,	BOTH },
 	/* Settings of interfaces and filesystems that were not there the first time. */
 	{ "sysctls again",	early_sysctls_again,	BOTH },
+	/* Beside the restore; the rules are loaded where the network is unlocked. */
+	{ "packet filter process",
+				early_filter_begin,	BOTH },
 	/* What follows changes the world: not a second time by another boot. */
 	{ "images taken",	early_store_consume,	BOTH },
 	{ "files",		early_carry,		BOTH },

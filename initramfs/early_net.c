@@ -143,6 +143,7 @@ int early_net_unlock(struct early *e)
 	if (e->unlocked)
 		return 0;
 	e->unlocked = true;
+	early_filter_load(e);
 	if (e->network)
 		early_lane_end(take_ptr(e->network));
 	if (e->lock)

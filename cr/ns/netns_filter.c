@@ -7,177 +7,35 @@
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
-#include <linux/netfilter.h>
-#include <linux/netfilter/nf_tables.h>
-#include <linux/netfilter/nfnetlink.h>
-#include <signal.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
 
 #include "ns/netns.h"
-
-#define RULES_MAX	(64u << 20)
-
-struct filter_seen {
-	unsigned int tables;
-	bool compat;
-};
-
-static int count_table(void *arg, const struct nlmsghdr *h _unused_)
-{
-	((struct filter_seen *)arg)->tables++;
-	return 0;
-}
-
-static bool expr_is_compat(const struct nlattr *elem)
-{
-	const struct nlattr *tb[NFTA_EXPR_MAX + 1];
-	const char *name;
-
-	if (netlink_nested_attrs(elem, tb, NFTA_EXPR_MAX) < 0)
-		return false;
-	name = nl_text(tb[NFTA_EXPR_NAME]);
-	return name && (!strcmp(name, "match") || !strcmp(name, "target"));
-}
-
-static int look_at_rule(void *arg, const struct nlmsghdr *h)
-{
-	const struct nlattr *tb[NFTA_RULE_MAX + 1], *list;
-	struct filter_seen *seen = arg;
-	const char *p;
-	size_t left;
-
-	if (netlink_msg_attrs(h, sizeof(struct nfgenmsg), tb, NFTA_RULE_MAX) < 0)
-		return -EBADMSG;
-	list = tb[NFTA_RULE_EXPRESSIONS];
-	p = list ? nl_data(list) : NULL;
-	left = list ? nl_bytes(list) : 0;
-	while (left >= NLA_HDRLEN) {
-		const struct nlattr *elem = (const void *)p;
-		size_t step = MIN((size_t)NLA_ALIGN(elem->nla_len), left);
-
-		if (elem->nla_len < NLA_HDRLEN || elem->nla_len > left)
-			return -EBADMSG;
-		seen->compat |= expr_is_compat(elem);
-		p += step;
-		left -= step;
-	}
-	return 0;
-}
-
-static int look(struct filter_seen *ret)
-{
-	struct nfgenmsg any = { .nfgen_family = NFPROTO_UNSPEC, .version = NFNETLINK_V0 };
-	_cleanup_netlink_ struct netlink nl = NETLINK_INIT;
-	const uint16_t subsys = NFNL_SUBSYS_NFTABLES << 8;
-	int r = netlink_open(NETLINK_NETFILTER, &nl);
-
-	*ret = (struct filter_seen){ 0 };
-	if (r >= 0)
-		r = netlink_list(&nl, subsys | NFT_MSG_GETTABLE, &any, sizeof(any), count_table, ret);
-	/* A kernel without nftables. */
-	if (r == -EPROTONOSUPPORT || r == -EINVAL || r == -EOPNOTSUPP)
-		return 0;
-	if (r >= 0 && ret->tables)
-		r = netlink_list(&nl, subsys | NFT_MSG_GETRULE, &any, sizeof(any), look_at_rule, ret);
-	return r < 0 ? log_err(r, "cannot list the packet filter of the network namespace") : 0;
-}
-
-static void __attribute__((noreturn)) nft_main(char *const argv[], int in, int out)
-{
-	signal(SIGPIPE, SIG_DFL);
-	dup2(in, STDIN_FILENO);
-	dup2(out, STDOUT_FILENO);
-	execvp(argv[0], argv);
-	execv("/usr/sbin/nft", argv);	/* without a PATH, early in a boot */
-	_exit(127);
-}
-
-/* Runs nft(8) in the namespace we are in. -ENOPKG: it is not there. */
-static int nft(char *const argv[], int in, int out)
-{
-	pid_t child = fork();
-	int status;
-
-	if (!child)
-		nft_main(argv, in, out);
-	if (child < 0)
-		return neg_errno();
-	while (waitpid(child, &status, 0) < 0)
-		if (errno != EINTR)
-			return neg_errno();
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
-		return -ENOPKG;
-	return WIFEXITED(status) && !WEXITSTATUS(status) ? 0 : -EIO;
-}
-
-/* A file: whoever writes to a pipe that nft does not read is killed by SIGPIPE. */
-static int rules_file(void)
-{
-	int fd = memfd_create("nftables", MFD_CLOEXEC);
-
-	return fd < 0 ? neg_errno() : fd;
-}
-
-/* -y, -n: numbers where names would depend on the system that reads them. */
-static int nft_list(char **ret)
-{
-	static char *const argv[] = { (char *)"nft", (char *)"-nny", (char *)"list",
-				      (char *)"ruleset", NULL };
-	_cleanup_close_ int file = rules_file();
-	_cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	char path[40];
-	int r;
-
-	if (file < 0 || null < 0)
-		return file < 0 ? file : neg_errno();
-	r = nft(argv, null, file);
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
-	return r < 0 ? r : read_file_at(AT_FDCWD, path, RULES_MAX, ret, NULL);
-}
-
-static int nft_load(const void *rules, size_t bytes)
-{
-	static char *const argv[] = { (char *)"nft", (char *)"-f", (char *)"-", NULL };
-	_cleanup_close_ int file = rules_file();
-	_cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	int r;
-
-	if (file < 0 || null < 0)
-		return file < 0 ? file : neg_errno();
-	r = pwrite_full(file, rules, bytes, 0);
-	return r < 0 ? r : nft(argv, file, null);
-}
+#include "ns/nft.h"
 
 static int check_legacy(const char *file)
 {
-	_cleanup_free_ char *text = NULL, *path = str_fmt("/proc/thread-self/net/%s", file);
+	_cleanup_free_ char *table = NULL;
+	int r = nft_legacy_table(file, &table);
 
-	if (!path)
-		return -ENOMEM;
-	if (read_file_at(AT_FDCWD, path, 4096, &text, NULL) < 0 || !*text)
-		return 0;
-	text[strcspn(text, "\n")] = '\0';
+	if (r <= 0)
+		return r;
 	return log_obstacle("use nft or iptables-nft in it",
 			    "its network namespace has tables of iptables-legacy (%s: %s ...)", file,
-			    text);
+			    table);
 }
 
 int netns_filter_check(struct dump_ctx *ctx)
 {
-	static const char *const legacy[] = { "ip_tables_names", "ip6_tables_names",
-					      "arp_tables_names" };
 	_cleanup_free_ char *rules = NULL;
 	struct ns_dump *ns = ctx->ns_state;
-	struct filter_seen seen;
+	struct nft_seen seen;
 	int r, refused = 0;
 
-	for (size_t i = 0; i < ARRAY_SIZE(legacy); i++) {
-		r = check_legacy(legacy[i]);
+	for (size_t i = 0; i < NFT_LEGACY_FILES; i++) {
+		r = check_legacy(nft_legacy_files[i]);
 		refused = r < 0 ? r : refused;
 	}
-	r = look(&seen);
+	r = nft_look(&seen);
 	if (r < 0 || !seen.tables)
 		return r < 0 ? r : refused;
 	if (seen.compat)
