@@ -59,6 +59,7 @@ static int add_process(pid_t pid, struct memory_estimate *e)
 	/* Written private file pages are anonymous as well; Pss_Dirty is newer than these. */
 	e->bytes += MAX(v[0] + v[1], v[2]) + v[3] + PROCESS_BYTES;
 	e->private_bytes += v[0];
+	e->swapped_bytes += v[3];
 	return 0;
 }
 

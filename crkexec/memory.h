@@ -17,6 +17,7 @@ struct memory_estimate {
 	 */
 	uint64_t bytes;
 	uint64_t private_bytes;		/* of it what can be copied while the tree runs */
+	uint64_t swapped_bytes;		/* of it what is not in memory now, but will be when it is restored */
 };
 int memory_estimate_tree(const struct unit_tree *t, struct memory_estimate *ret) _must_check_;
 

@@ -194,7 +194,7 @@ static int plan_manifest_units(struct upgrade *u)
 static struct store_need need_of(const struct upgrade *u, const struct memory_estimate *e,
 				 uint64_t carried_bytes)
 {
-	struct store_need need = { .bytes = e->bytes + carried_bytes };
+	struct store_need need = { .bytes = e->bytes + carried_bytes, .swapped_bytes = e->swapped_bytes };
 
 	if (!u->opt->no_pre_dump && e->private_bytes >= PRE_DUMP_MIN_BYTES && cr_track_supported())
 		need.rest_bytes = need.bytes - e->private_bytes + e->private_bytes / 4;

@@ -24,6 +24,7 @@ struct store;
 struct store_need {
 	uint64_t bytes;
 	uint64_t rest_bytes;		/* after a pre-dump; 0: none is wanted */
+	uint64_t swapped_bytes;		/* more memory than now, in a kernel that has no swap yet */
 };
 
 /*

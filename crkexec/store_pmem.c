@@ -42,6 +42,7 @@ static uint64_t total_need(const struct pmem_state *p, const struct store_need *
 static int op_plan(struct store *s, const struct store_need *needs, size_t n, char **ret_why)
 {
 	struct pmem_state *p = s->state;
+	uint64_t swapped = 0;
 	int r;
 
 	if (!p) {
@@ -51,14 +52,16 @@ static int op_plan(struct store *s, const struct store_need *needs, size_t n, ch
 		p->pages = (struct hugepages)HUGEPAGES_INIT;
 	}
 	p->pre_dump = false;
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
 		p->pre_dump |= needs[i].rest_bytes;
-	r = pmem_plan(s, p, total_need(p, needs, n), ret_why);
+		swapped += needs[i].swapped_bytes;
+	}
+	r = pmem_plan(s, p, total_need(p, needs, n), swapped, ret_why);
 	if (r != -ENOMEM || !p->pre_dump)
 		return r;
 	free(take_ptr(*ret_why));
 	p->pre_dump = false;
-	return pmem_plan(s, p, total_need(p, needs, n), ret_why);
+	return pmem_plan(s, p, total_need(p, needs, n), swapped, ret_why);
 }
 
 static uint64_t file_bytes(const char *path)

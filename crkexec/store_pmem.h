@@ -39,8 +39,11 @@ uint64_t pmem_block_bytes(void);
 /* After the upgrade: waits until memory is back. What is not although it should be. */
 uint64_t pmem_wait_returned(const struct manifest *m, unsigned int timeout_msec);
 
-/* store_pmem_plan.c. Fills in block_bytes and max_ranges; changes nothing. */
-int pmem_plan(struct store *s, struct pmem_state *p, uint64_t need, char **ret_why)
+/*
+ * store_pmem_plan.c. Fills in block_bytes and max_ranges; changes nothing. swapped: struct store_need's,
+ * of all.
+ */
+int pmem_plan(struct store *s, struct pmem_state *p, uint64_t need, uint64_t swapped, char **ret_why)
 	_must_check_;
 /* Memory that must stay free: for the loader, and for everybody else meanwhile. */
 uint64_t pmem_reserve_bytes(uint64_t available);

@@ -191,8 +191,13 @@ static int check_others(struct store *s, size_t taken, char **ret_why)
 	return *ret_why ? -EOPNOTSUPP : -ENOMEM;
 }
 
-int pmem_plan(struct store *s, struct pmem_state *p, uint64_t need, char **ret_why)
+/*
+ * Images and processes lie side by side twice: now, and while the processes are restored. The second time all of
+ * these is in memory.
+ */
+int pmem_plan(struct store *s, struct pmem_state *p, uint64_t need, uint64_t swapped, char **ret_why)
 {
+	_cleanup_free_ char *more = NULL;
 	uint64_t have, reserve;
 	size_t taken = 0;
 	int r = check_kernels(s, ret_why);
@@ -207,10 +212,12 @@ int pmem_plan(struct store *s, struct pmem_state *p, uint64_t need, char **ret_w
 		return r;
 	plan_give_back(s, p, taken);
 	reserve = pmem_reserve_bytes(have);
-	if (need + reserve <= have)
+	if (need + reserve + swapped <= have)
 		return 0;
+	if (swapped)
+		more = str_fmt(", and %" PRIu64 " MiB for what is swapped out now", swapped >> 20);
 	*ret_why = str_fmt("%" PRIu64 " MiB are needed for the images and %" PRIu64 " MiB for the "
-			   "kernel to be loaded and for the others meanwhile, %" PRIu64 " MiB are "
-			   "available", need >> 20, reserve >> 20, have >> 20);
+			   "kernel to be loaded and for the others meanwhile%s, %" PRIu64 " MiB are "
+			   "available", need >> 20, reserve >> 20, more ? more : "", have >> 20);
 	return -ENOMEM;
 }

@@ -377,3 +377,19 @@ TEST("a range that the kernel's RAM buffer would cover forbids the conversion")
 	ASSERT(pmem_may_convert(r, 1));
 	ASSERT(pmem_may_convert(half, 2));
 }
+
+TEST("what is swapped out must fit into memory beside the images, for the new kernel has no swap yet")
+{
+	const struct options opt = { 0 };
+	struct upgrade u = { .opt = &opt, .target = { .version = (char *)"1", .own_initramfs = true,
+						      .cmdline_max = 4096 } };
+	struct store s = { .u = &u };
+	struct pmem_state p = { 0 };
+	_cleanup_free_ char *why = NULL, *more = NULL;
+	int r = pmem_plan(&s, &p, 1u << 20, 0, &why);
+
+	if (r < 0)
+		unit_skip("no store in memory on this machine: %s", why);
+	ASSERT_EQ(pmem_plan(&s, &p, 1u << 20, 1ull << 50, &more), -ENOMEM);
+	ASSERT_CONTAINS(more, "and 1073741824 MiB for what is swapped out now, ");
+}
