@@ -1,4 +1,7 @@
-/* Settings that decide whether a restore succeeds: limits, sizes, what may be bound. */
+/*
+ * Settings that decide whether a restore succeeds (limits, sizes, what may be bound), and what a program must not
+ * find changed before the boot has set it again.
+ */
 #include <fcntl.h>
 #include <string.h>
 
@@ -13,26 +16,40 @@
 static const char *const names[] = {
 	"fs.file-max",
 	"fs.nr_open",
+	"fs.aio-max-nr",
+	"fs.mqueue.queues_max",
+	"fs.mqueue.msg_max",
+	"fs.mqueue.msgsize_max",
 	"fs.pipe-max-size",
 	"fs.inotify.max_user_instances",
 	"fs.inotify.max_user_watches",
 	"fs.epoll.max_user_watches",
+	"kernel.hostname",
+	"kernel.domainname",
 	"kernel.threads-max",
 	"kernel.shmmax",
 	"kernel.shmall",
 	"kernel.shmmni",
 	"kernel.sem",
+	"kernel.msgmax",
+	"kernel.msgmnb",
+	"kernel.msgmni",
 	"vm.max_map_count",
 	"vm.overcommit_memory",
 	"vm.overcommit_ratio",
 	"vm.overcommit_kbytes",
 	"vm.nr_hugepages",
+	"vm.nr_overcommit_hugepages",
 	"net.core.somaxconn",
 	"net.core.rmem_max",
 	"net.core.wmem_max",
+	"net.core.optmem_max",
 	"net.ipv4.ip_nonlocal_bind",
 	"net.ipv4.ip_unprivileged_port_start",
 	"net.ipv4.ip_local_port_range",
+	"net.ipv4.ping_group_range",
+	"net.ipv4.igmp_max_memberships",
+	"net.ipv4.igmp_max_msf",
 	"net.ipv4.tcp_timestamps",
 	"net.ipv4.tcp_sack",
 	"net.ipv4.tcp_window_scaling",
@@ -69,6 +86,8 @@ int sysctls_read(struct manifest *m)
 		if (r < 0 || read_file_at(AT_FDCWD, path, 4096, &text, NULL) < 0)
 			continue;
 		text[strcspn(text, "\n")] = '\0';
+		if (!*text)
+			continue;
 		for (char *s = text; *s; s++)
 			if (*s == '\t')
 				*s = ' ';
