@@ -2,7 +2,7 @@
  * Part of phase "check": what the trees share with things that will not be there, or not yet,
  * when they come back: PID 1's own sockets (units activated by a socket), file systems that are
  * mounted only later in the boot. Those that will be there are noted in the manifest: a unit does not
- * come back without them.
+ * come back without them. And security labels, whose policy the new boot loads.
  */
 #include <fcntl.h>
 #include <string.h>
@@ -16,12 +16,14 @@
 #include "util/log.h"
 #include "util/map.h"
 
+#define LABEL_MAX	4096u
+
 struct world {
 	struct upgrade *u;
 	const struct unit *unit;
 	struct manifest_unit *mu;
 	struct map init_sockets;	/* inodes that PID 1 holds */
-	struct map said;		/* inodes that have been complained about */
+	struct map said;		/* inodes, hashes of labels that have been complained about */
 	struct host_mounts host;
 	int r;
 };
@@ -189,10 +191,46 @@ static int check_sandbox(struct world *w)
 	return r == -ESRCH ? 0 : r;
 }
 
+/*
+ * An AppArmor profile or an SELinux context that the early kernel does not know yet: a thread could not
+ * take it (lsm.c), and must not run without. Profiles can be brought along.
+ */
+static int check_label(void *arg, pid_t pid)
+{
+	_cleanup_free_ char *path = str_fmt("/proc/%d/attr/current", pid), *label = NULL;
+	struct world *w = arg;
+	bool first;
+	int r = path ? read_file_at(AT_FDCWD, path, LABEL_MAX, &label, NULL) : -ENOMEM;
+
+	/* No module that has labels is there, or the process is not. */
+	if (r == -EINVAL || r == -ENOENT || r == -ESRCH)
+		return 0;
+	if (r < 0)
+		return log_err(r, "cannot read %s", path);
+	label[strcspn(label, "\n")] = '\0';
+	if (!*label || !strcmp(label, "unconfined") || !strcmp(label, "kernel"))
+		return 0;
+	r = complain_once(w, hash_bytes(hash_bytes(HASH_BEGIN, label, strlen(label)), &w->unit, sizeof(w->unit)),
+			  &first);
+	if (r < 0 || !first)
+		return r;
+	r = apparmor_note(w->mu, label);
+	if (r == -ENOENT || r == -EINVAL) {
+		w->r = upgrade_problem(w->u, -EOPNOTSUPP, w->unit->name,
+			"run the service without it, or leave it out",
+			"pid %d: its security label is \"%s\", and the policy that has it is loaded only later in the "
+			"boot", pid, label);
+		r = 0;
+	}
+	return r;
+}
+
 static int check_unit(struct world *w)
 {
 	int r = tree_each_fd(&w->unit->tree, check_fd, w);
 
+	if (r == 0)
+		r = tree_each_pid(&w->unit->tree, check_label, w);
 	if (r == 0)
 		r = tree_each_file_place(&w->unit->tree, check_place, w);
 	return r < 0 ? r : check_sandbox(w);

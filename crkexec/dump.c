@@ -47,6 +47,8 @@ static int dump_into(struct upgrade *u, size_t i, struct manifest_unit *mu, cons
 		r = cr_dump(&setup.opts, NULL);
 		if (r == 0)
 			r = carry_write(mu, images);
+		if (r == 0)
+			r = apparmor_write(mu, images);
 		r2 = u->store.ops->tree_done(&u->store, images, r == 0 ? mu->trees : NULL);
 		r = r < 0 ? r : r2;
 	}

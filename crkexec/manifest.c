@@ -87,6 +87,7 @@ static const struct field unit_fields[] = {
 	F_LIST(S, trees, n_trees, tree_record),
 	F_LIST(S, carries, n_carries, carry_record),
 	F_LIST(S, streams, n_streams, stream_record),
+	F_STRINGS(S, profiles, n_profiles, TEXT_ANY),
 	F_STRINGS(S, filesystems, n_filesystems, TEXT_PATH),
 	F_U32(S, n_connections),
 	F_U32(S, n_unaccepted),

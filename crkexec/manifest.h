@@ -72,6 +72,8 @@ struct manifest_unit {
 	size_t n_carries;
 	struct manifest_stream *streams;
 	size_t n_streams;
+	char **profiles;		/* of AppArmor; the binary of each is in the tree's directory */
+	size_t n_profiles;
 	char **filesystems;		/* the host's mount points, without "/", that its files are below */
 	size_t n_filesystems;
 	uint32_t n_connections, n_unaccepted, n_tasks;

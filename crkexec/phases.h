@@ -55,6 +55,16 @@ int quiesce_list(struct upgrade *u) _must_check_;
 /* look.c: finds the unit's processes and sockets anew, into unit and manifest. */
 int upgrade_look(struct upgrade *u, size_t i) _must_check_;
 
+/* apparmor.c: "name (enforce)" to "name"; of a child, "name//child", the profile whose binary has it too. */
+int apparmor_profile_of(const char *label, char **ret) _must_check_;
+/*
+ * The profile of a label, as /proc/PID/attr/current has it, into mu. -ENOENT: it is none of
+ * AppArmor's, or the kernel does not give its binary back; -EINVAL: of a namespace of AppArmor's, or several.
+ */
+int apparmor_note(struct manifest_unit *mu, const char *label) _must_check_;
+/* Their binaries into images. */
+int apparmor_write(const struct manifest_unit *mu, struct image_store *images) _must_check_;
+
 /* guard.c: a unit of systemd's that recovers when all of crkexec was killed. */
 int guard_start(struct upgrade *u) _must_check_;
 

@@ -168,6 +168,9 @@ int early_guard_stop(void);
 int early_manifest(struct early *e);
 int early_verify_tree(struct early *e, const struct manifest_tree *t) _must_check_;
 
+/* early_apparmor.c */
+int early_apparmor(struct early *e);
+
 /* early_carry.c */
 int early_carry(struct early *e);
 void early_carry_remove(struct early *e, const struct manifest_unit *u);

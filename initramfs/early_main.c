@@ -72,6 +72,7 @@ static const struct early_phase phases[] = {
 				early_filter_begin,	BOTH },
 	/* What follows changes the world: not a second time by another boot. */
 	{ "images taken",	early_store_consume,	BOTH },
+	{ "AppArmor profiles",	early_apparmor,		BOTH },
 	{ "files",		early_carry,		BOTH },
 	{ "restore",		early_restore,		BOTH },
 	/* All connections answer for themselves again, or never will. */

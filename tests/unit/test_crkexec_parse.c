@@ -9,6 +9,7 @@
 #include "crkexec/clock.h"
 #include "crkexec/keep.h"
 #include "crkexec/lock.h"
+#include "crkexec/machine.h"
 #include "crkexec/memory.h"
 #include "crkexec/options.h"
 #include "crkexec/phases.h"
@@ -309,4 +310,50 @@ TEST("wrong usage is refused")
 	ASSERT_EQ(parse(&o, ARGV("--services", "a", "--append", "a\nb")), -EINVAL);
 	ASSERT_EQ(parse(&o, ARGV("--services")), -EINVAL);
 	ASSERT_EQ(parse(&o, ARGV("--nonsense")), -EINVAL);
+}
+
+static const char *setting_of(const struct manifest *m, const char *name)
+{
+	for (size_t i = 0; i < m->n_sysctls; i++)
+		if (!strncmp(m->sysctls[i], name, strlen(name)) && m->sysctls[i][strlen(name)] == '=')
+			return m->sysctls[i] + strlen(name) + 1;
+	return "";
+}
+
+TEST("settings travel with their values: the machine's name, ranges as they are written, none that is empty")
+{
+	_cleanup_(manifest_freep) struct manifest *m = manifest_new();
+	unsigned int from, to;
+	char host[256] = "";
+
+	ASSERT_OK(gethostname(host, sizeof(host) - 1));
+	ASSERT_OK(sysctls_read(m));
+	ASSERT_STREQ(setting_of(m, "kernel.hostname"), host);
+	ASSERT_EQ(sscanf(setting_of(m, "net.ipv4.ip_local_port_range"), "%u %u", &from, &to), 2);
+	for (size_t i = 0; i < m->n_sysctls; i++) {
+		const char *value = strchr(m->sysctls[i], '=');
+
+		ASSERT(value && value[1] && !strchr(value, '\t'));
+	}
+}
+
+static bool profile_is(const char *label, const char *wanted)
+{
+	_cleanup_free_ char *profile = NULL;
+	int r = apparmor_profile_of(label, &profile);
+
+	return wanted ? r == 0 && !strcmp(profile, wanted) : r == -EINVAL;
+}
+
+TEST("the AppArmor profile of a label, without its mode and its child")
+{
+	ASSERT(profile_is("mysqld (enforce)", "mysqld"));
+	ASSERT(profile_is("/usr/sbin/named (complain)", "/usr/sbin/named"));
+	ASSERT(profile_is("a b (c) (enforce)", "a b (c)"));
+	ASSERT(profile_is("plain", "plain"));
+	ASSERT(profile_is("libvirtd//qemu_bridge_helper (enforce)", "libvirtd"));
+	ASSERT(profile_is("one//&two (enforce)", NULL));
+	ASSERT(profile_is(":lxc://inside (enforce)", NULL));
+	ASSERT(profile_is("(enforce)", "(enforce)"));
+	ASSERT(profile_is("", ""));
 }

@@ -1,5 +1,5 @@
-"""Services beside, on and below what the new boot makes only after they are back (file systems, addresses), and
-one whose disk is not there any more.
+"""Services beside, on and below what the new boot makes only after they are back (file systems, addresses), one
+whose AppArmor profile nothing in the new boot loads, and one whose disk is not there any more.
 
 One VM: a second disk with XFS, which our initramfs brings up, and ext4 in a file, for which it has no
 loop device. First everything is there, then the second disk's file system is missing.
@@ -32,6 +32,16 @@ mkdir /srv/late/dir
 ip link add br-late type bridge
 ip address add 10.99.0.1/24 dev br-late
 ip link set br-late up
+apparmor_parser -r <<EOF
+profile crk-test-label {
+    file,
+    network,
+    unix,
+    signal,
+    ptrace,
+    capability,
+}
+EOF
 """
 # What does not outlive a kernel, and who would fail without it.
 TAKE_AWAY = "systemctl disable -q --now crk-test-address; ip link del br-late"
@@ -45,13 +55,14 @@ UNITS = {
     "crk-test-data": (PROGRAM, "WorkingDirectory=/srv/data"),
     "crk-test-box": (PROGRAM, "ProtectSystem=strict\nPrivateTmp=yes"),
     "crk-test-hidden": (PROGRAM, "InaccessiblePaths=/srv/late"),
+    "crk-test-label": (PROGRAM, "AppArmorProfile=crk-test-label"),
     "crk-test-late": (PROGRAM, "WorkingDirectory=/srv/late"),
     "crk-test-open": (f"/bin/sh -c 'exec {PROGRAM} 5>>/srv/late/log'", ""),
     "crk-test-bound": (PROGRAM, "BindPaths=/srv/late/dir:/srv/bound"),
     "crk-test-address": (LISTENER, ""),
     "crk-test-part": (PROGRAM, "InaccessiblePaths=/srv/late/dir"),
 }
-FINE = list(UNITS)[:3]
+FINE = list(UNITS)[:4]
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +142,13 @@ def test_it_comes_into_the_sandboxes_when_the_host_mounts_it(upgraded):
         "dir", "log", "lost+found"]
     hidden = upgraded.vm.run(inside.format(pids["crk-test-hidden"]) + "stat -c %a /srv/late").out
     assert hidden.strip() == "0"
+
+
+def test_a_confined_service_is_confined_again(upgraded):
+    unit = upgraded.after["units"]["crk-test-label"]
+    for pid in unit["processes"]:
+        label = upgraded.vm.run(f"cat /proc/{pid}/attr/current").out
+        assert label == "crk-test-label (enforce)\n"
 
 
 def test_without_its_disk_a_service_does_not_come_back_and_the_report_says_why(missing):
