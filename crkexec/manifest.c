@@ -131,6 +131,11 @@ static const struct field link_fields[] = {
 	F_TEXT(S, name, TEXT_NAME, 0),
 	F_TEXT(S, mac, TEXT_ANY, 0),
 	F_U32(S, mtu),
+	F_U32(S, index),
+	F_TEXT(S, kind, TEXT_NAME, FIELD_OPTIONAL),
+	F_TEXT(S, lower, TEXT_NAME, FIELD_OPTIONAL),
+	F_TEXT(S, master, TEXT_NAME, FIELD_OPTIONAL),
+	F_TEXT(S, settings, TEXT_ANY, FIELD_OPTIONAL),
 	F_LIST(S, addresses, n_addresses, address_record),
 	F_END
 };
@@ -199,8 +204,8 @@ static const struct field manifest_fields[] = {
 	F_LIST(S, mounts, n_mounts, mount_record),
 	F_LIST(S, links, n_links, link_record),
 	F_LIST(S, routes, n_routes, route_record),
-	F_STRINGS(S, network_modules, n_network_modules, TEXT_RELATIVE),
-	F_STRINGS(S, modules, n_modules, TEXT_RELATIVE),
+	F_STRINGS(S, network_modules, n_network_modules, TEXT_MODULE),
+	F_STRINGS(S, modules, n_modules, TEXT_MODULE),
 	F_STRINGS(S, sysctls, n_sysctls, TEXT_ANY),
 	F_STRINGS(S, packet_filter, n_packet_filter, TEXT_ANY),
 	F_STRINGS(S, packet_filter_modules, n_packet_filter_modules, TEXT_NAME),

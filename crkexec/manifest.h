@@ -96,9 +96,12 @@ struct manifest_address {
 	uint32_t flags, scope;
 };
 
-struct manifest_link {
-	char *name, *mac;		/* name as the old kernel had it; found again by mac */
-	uint32_t mtu;
+struct manifest_link {			/* what is on others comes after them */
+	char *name, *mac;		/* name as the old kernel had it; a device is found again by mac */
+	uint32_t mtu, index;
+	char *kind;			/* "vlan", "bond", "bridge": to be made; NULL: a device */
+	char *lower, *master;		/* names: what a VLAN is on; the bond or bridge that has it; or NULL */
+	char *settings;			/* of its kind: IFLA_INFO_DATA in hex */
 	struct manifest_address *addresses;
 	size_t n_addresses;
 };
@@ -144,7 +147,7 @@ struct manifest {
 	size_t n_links;
 	struct manifest_route *routes;
 	size_t n_routes;
-	/* For our own initramfs: file names in load order. Both lists have all they need. */
+	/* For our own initramfs: file names, and options behind a blank, in load order. Both lists have all they need. */
 	char **network_modules;
 	size_t n_network_modules;
 	char **modules;			/* of disks, file systems and the rest */

@@ -64,6 +64,13 @@ static bool is_name(const char *s)
 	return *s && !strchr(s, '/') && !has_dot_component(s);
 }
 
+static bool first_word_is_name(const char *s)
+{
+	_cleanup_free_ char *word = strndup(s, strcspn(s, " "));
+
+	return word && is_name(word);
+}
+
 static bool text_is_good(const char *s, size_t n, enum text_rule rule)
 {
 	if (strlen(s) != n || n > TEXT_MAX)
@@ -80,6 +87,8 @@ static bool text_is_good(const char *s, size_t n, enum text_rule rule)
 		return s[0] && s[0] != '/' && !has_dot_component(s);
 	case TEXT_NAME:
 		return is_name(s);
+	case TEXT_MODULE:
+		return first_word_is_name(s);
 	case TEXT_UNIT:
 		return is_name(s) && n > 8 && n < 256 && !strcmp(s + n - 8, ".service");
 	case TEXT_HEX16:

@@ -21,6 +21,7 @@ enum text_rule {
 	TEXT_PATH,		/* absolute, no "." or ".." component */
 	TEXT_RELATIVE,		/* the same, relative and not empty */
 	TEXT_NAME,		/* one path component */
+	TEXT_MODULE,		/* the same without a blank; then perhaps a blank and TEXT_ANY */
 	TEXT_UNIT,		/* TEXT_NAME that ends in .service */
 	TEXT_HEX16
 };

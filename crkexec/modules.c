@@ -23,6 +23,7 @@ struct finder {
 	struct upgrade *u;
 	struct manifest *m;
 	struct kmod_ctx *kmod;
+	struct kmod_ctx *settings;	/* with modprobe.d(5)'s */
 	struct strv list;		/* paths of those to be loaded one after the other */
 };
 
@@ -39,17 +40,33 @@ static int add_one(struct finder *f, struct kmod_module *mod)
 	return strv_add_once(&f->u->module_paths, path);
 }
 
-/* The list's file names, for the manifest; the list is empty again. */
+/*
+ * "e1000e.ko IntMode=1": with the options that modprobe would give it, here and on the command line. The
+ * trap: bonding makes a bond0 of its own when nobody tells it not to.
+ */
+static char *name_and_options(struct finder *f, const char *path)
+{
+	const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path, *options = NULL;
+	const char *first = str_starts(name, "bonding.ko") ? " max_bonds=0" : "";
+	struct kmod_module *mod = NULL;
+	char *text;
+
+	if (f->settings && kmod_module_new_from_path(f->settings, path, &mod) == 0)
+		options = kmod_module_get_options(mod);
+	text = str_fmt("%s%s%s%s", name, first, options ? " " : "", options ? options : "");
+	if (mod)
+		kmod_module_unref(mod);
+	return text;
+}
+
+/* For the manifest; the list is empty again. */
 static int take_names(struct finder *f, char ***ret, size_t *ret_n)
 {
 	_cleanup_strv_ struct strv names = { 0 };
 
-	for (size_t i = 0; i < f->list.n; i++) {
-		const char *slash = strrchr(f->list.v[i], '/');
-
-		if (strv_add(&names, slash ? slash + 1 : f->list.v[i]) < 0)
+	for (size_t i = 0; i < f->list.n; i++)
+		if (strv_add_take(&names, name_and_options(f, f->list.v[i])) < 0)
 			return -ENOMEM;
-	}
 	strv_done(&f->list);
 	*ret = names.v;
 	*ret_n = names.n;
@@ -178,12 +195,21 @@ static int add_device_chain(struct finder *f, const char *link, const char *what
 	}
 }
 
+static int add_link_kind(struct finder *f, const struct manifest_link *l)
+{
+	_cleanup_free_ char *alias = str_fmt("rtnl-link-%s", l->kind);
+	int r = alias ? add_alias(f, alias) : -ENOMEM;
+
+	/* Built in, or not there: then its addresses are missing, and who needs them starts cold. */
+	return r < 0 ? r : 0;
+}
+
 static int add_network(struct finder *f)
 {
 	for (size_t i = 0; i < f->m->n_links; i++) {
-		_cleanup_free_ char *path = str_fmt("/sys/class/net/%s/device",
-						    f->m->links[i].name);
-		int r = path ? add_device_chain(f, path, f->m->links[i].name) : -ENOMEM;
+		const struct manifest_link *l = &f->m->links[i];
+		_cleanup_free_ char *path = str_fmt("/sys/class/net/%s/device", l->name);
+		int r = !path ? -ENOMEM : l->kind ? add_link_kind(f, l) : add_device_chain(f, path, l->name);
 
 		if (r < 0)
 			return r;
@@ -273,6 +299,7 @@ int modules_find(struct upgrade *u, struct manifest *m)
 	if (!f.kmod)
 		return log_fail(-ENOMEM, "cannot read %s", u->target.modules_dir);
 	kmod_load_resources(f.kmod);
+	f.settings = kmod_new(u->target.modules_dir, NULL);
 	r = add_network(&f);
 	if (r == 0)
 		r = take_names(&f, &m->network_modules, &m->n_network_modules);
@@ -284,5 +311,7 @@ int modules_find(struct upgrade *u, struct manifest *m)
 		r = take_names(&f, &m->modules, &m->n_modules);
 	strv_done(&f.list);
 	kmod_unref(f.kmod);
+	if (f.settings)
+		kmod_unref(f.settings);
 	return r;
 }

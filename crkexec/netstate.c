@@ -2,10 +2,10 @@
  * Links, addresses, routes as they are now (rtnetlink(7)), for the new kernel's early side,
  * which sets them up before any network service runs.
  *
- * Only links with a device behind them can be made again there: a bridge, bond or VLAN is the
- * work of the machine's own network service. Their addresses are not carried; the upgrade
- * warns, and refuses services with sockets on them (check_world.c): connections would not find a route
- * at the restore.
+ * Carried are links with a device behind them, and in our own initramfs, which has the modules, bonds, VLANs and
+ * bridges over those (netstack.c). Others (tunnels, what containers have) are the work of the machine's own services.
+ * Their addresses are not carried; the upgrade warns, and refuses services with sockets on them (check_world.c):
+ * connections would not find a route at the restore.
  */
 #include <arpa/inet.h>
 #include <linux/if.h>
@@ -192,6 +192,16 @@ static int compare_routes(const void *a, const void *b)
 	return (x->via != NULL) - (y->via != NULL);
 }
 
+static int add_stack(struct netstate *s)
+{
+	size_t devices = s->m->n_links;
+	int r = netstack_read(s->m);
+
+	for (size_t i = devices; i < s->m->n_links && r == 0; i++)
+		r = strv_add(&s->names, s->m->links[i].name);
+	return r;
+}
+
 static int netstate_open(struct netstate *s)
 {
 	int e;
@@ -216,6 +226,8 @@ int netstate_read(struct upgrade *u, struct manifest *m)
 	s.r = netstate_open(&s);
 	if (s.r == 0)
 		nl_cache_foreach(s.links, read_link, &s);
+	if (s.r == 0 && u->target.own_initramfs)
+		s.r = add_stack(&s);
 	if (s.r == 0)
 		nl_cache_foreach(s.addrs, read_addr, &s);
 	if (s.r == 0)

@@ -247,14 +247,17 @@ int upgrade_plan(void *arg)
 	r = plan_manifest_units(u);
 	if (r == 0)
 		r = sysctls_read(u->m);
+	/* What it can bring up decides on the rest. */
+	if (r == 0)
+		r = plan_carrier(u);
 	if (r == 0)
 		r = netstate_read(u, u->m);
 	if (r == 0)
 		r = packet_filter_read(u, u->m);
 	if (r == 0)
 		r = mounts_read(u, u->m);
-	if (r == 0)
-		r = plan_carrier(u);
+	if (r == 0 && u->target.own_initramfs)
+		r = modules_find(u, u->m);
 	if (r == 0)
 		r = plan_store(u);
 	return r;

@@ -22,7 +22,7 @@
 /* Without a manifest the order is unknown: so often are those tried again that failed. */
 #define BLIND_ROUNDS		8
 
-static int load(const char *name)
+static int load(const char *name, const char *options)
 {
 	_cleanup_free_ char *path = str_fmt(MODULES_DIR "/%s", name);
 	_cleanup_close_ int fd = -EBADF;
@@ -35,7 +35,7 @@ static int load(const char *name)
 	if (fd < 0)
 		return neg_errno();
 	plain = pread(fd, magic, SELFMAG, 0) == SELFMAG && !memcmp(magic, ELFMAG, SELFMAG);
-	if (syscall(SYS_finit_module, fd, "", plain ? 0 : INIT_COMPRESSED_FILE) &&
+	if (syscall(SYS_finit_module, fd, options, plain ? 0 : INIT_COMPRESSED_FILE) &&
 	    errno != EEXIST)
 		return neg_errno();
 	return 0;
@@ -50,7 +50,7 @@ static int load_round(size_t *ret_failed)
 	if (!dir)
 		return errno == ENOENT ? 0 : neg_errno();
 	while ((de = readdir(dir)))
-		if (de->d_name[0] != '.' && load(de->d_name) < 0)
+		if (de->d_name[0] != '.' && load(de->d_name, "") < 0)
 			(*ret_failed)++;
 	return 0;
 }
@@ -75,8 +75,10 @@ static void load_all(char *const *modules, size_t n)
 {
 	/* One that fails may not be needed after all: what depends on it will say so. */
 	for (size_t i = 0; i < n; i++) {
-		const char *base = strrchr(modules[i], '/');
-		int r = load(base ? base + 1 : modules[i]);
+		size_t name_bytes = strcspn(modules[i], " ");
+		_cleanup_free_ char *name = strndup(modules[i], name_bytes);
+		int r = !name ? -ENOMEM : strchr(name, '/') ? -EBADMSG :
+			load(name, modules[i] + name_bytes + (modules[i][name_bytes] != '\0'));
 
 		if (r < 0)
 			log_err(r, "cannot load module %s", modules[i]);

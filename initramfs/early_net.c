@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "netlock/netlock.h"
+#include "util/io.h"
 #include "util/log.h"
 
 struct link_wait {
@@ -48,9 +49,11 @@ static int lock_links(struct early *e, struct nl_sock *sk)
 	const struct manifest *m = e->manifest;
 
 	for (size_t i = 0; i < m->n_links; i++) {
-		int ifindex = wait_link(e, sk, &m->links[i]);
-		int r;
+		int ifindex, r;
 
+		if (m->links[i].kind)
+			continue;
+		ifindex = wait_link(e, sk, &m->links[i]);
 		/* Connections over an interface that is gone are lost, the others are not. */
 		if (ifindex < 0)
 			continue;
@@ -77,18 +80,44 @@ int early_net_lock(struct early *e)
 	return r < 0 ? log_err(r, "the network cannot be locked") : 0;
 }
 
+/* By its address, before it has one of a bond's. In the distribution's initramfs udev names it. */
+static void name_link(struct nl_sock *sk, const struct manifest_link *l)
+{
+	int ifindex = net_find_mac(sk, l->mac);
+
+	if (ifindex > 0 && net_set_name(sk, ifindex, l->name) < 0)
+		log_warn("interface %s keeps another name", l->name);
+}
+
+/* By its name, which a slave keeps while it has its bond's address. 0: not there. */
+static int index_of(struct nl_sock *sk, const struct manifest_link *l)
+{
+	int ifindex = (int)if_nametoindex(l->name);
+
+	return ifindex || l->kind ? ifindex : MAX(net_find_mac(sk, l->mac), 0);
+}
+
+static bool has_ipv6(const struct manifest_link *l)
+{
+	for (size_t i = 0; i < l->n_addresses; i++)
+		if (l->addresses[i].family == AF_INET6)
+			return true;
+	return false;
+}
+
 static void configure_link(struct early *e, struct nl_sock *sk, const struct manifest_link *l)
 {
 	/* Own carrier: waited for already, by the lock. */
-	int ifindex = e->initrd ? wait_link(e, sk, l) : net_find_mac(sk, l->mac);
+	int ifindex = e->initrd ? wait_link(e, sk, l) : index_of(sk, l);
 
 	if (ifindex <= 0) {
-		log_warn("no interface with address %s (%s)", l->mac, l->name);
+		log_warn("no interface %s (%s)", l->name, l->mac);
 		return;
 	}
-	/* In the distribution's initramfs udev names it. */
-	if (!e->initrd && net_set_name(sk, ifindex, l->name) < 0)
-		log_warn("interface %s keeps another name", l->name);
+	/* Else the port of a bridge gets an address by itself. */
+	if (l->master && !has_ipv6(l) &&
+	    write_filef("1", "/proc/sys/net/ipv6/conf/%s/addr_gen_mode", l->name) == -EACCES)
+		log_warn("interface %s may get an IPv6 address of its own", l->name);
 	if (net_up(sk, ifindex, l->mtu) < 0)
 		log_warn("interface %s may not be up", l->name);
 	for (size_t i = 0; i < l->n_addresses; i++)
@@ -96,20 +125,21 @@ static void configure_link(struct early *e, struct nl_sock *sk, const struct man
 			log_warn("interface %s is without %s", l->name, l->addresses[i].address);
 }
 
-/* By address where it has one: under udev it may not have its name yet. */
-static int ifindex_of(struct nl_sock *sk, const struct manifest *m, const char *name)
+/* Under udev it may not have its name yet. */
+static int ifindex_of(struct early *e, struct nl_sock *sk, const char *name)
 {
 	int found = 0;
 
-	for (size_t i = 0; i < m->n_links && found <= 0; i++)
-		if (!strcmp(m->links[i].name, name))
-			found = net_find_mac(sk, m->links[i].mac);
+	for (size_t i = 0; i < e->manifest->n_links && found <= 0; i++)
+		if (!strcmp(e->manifest->links[i].name, name))
+			found = e->initrd ? net_find_mac(sk, e->manifest->links[i].mac) :
+					    index_of(sk, &e->manifest->links[i]);
 	return found > 0 ? found : (int)if_nametoindex(name);
 }
 
-static void add_route(struct nl_sock *sk, const struct manifest *m, const struct manifest_route *t)
+static void add_route(struct early *e, struct nl_sock *sk, const struct manifest_route *t)
 {
-	int ifindex = t->dev ? ifindex_of(sk, m, t->dev) : 0;
+	int ifindex = t->dev ? ifindex_of(e, sk, t->dev) : 0;
 
 	if (t->dev && !ifindex)
 		log_warn("going on without the route to %s: no interface %s", t->dst, t->dev);
@@ -122,18 +152,28 @@ int early_net_configure(struct early *e)
 	_cleanup_(sock_freep) struct nl_sock *sk = net_open();
 	const struct manifest *m = e->manifest;
 	unsigned int lo = if_nametoindex("lo");
+	int r;
 
 	if (!sk)
 		return log_fail(-EIO, "no rtnetlink socket");
 	if (lo && net_up(sk, lo, 0) < 0)
 		log_warn("the loopback interface may not be up");
+	for (size_t i = 0; i < m->n_links && !e->initrd; i++)
+		if (!m->links[i].kind)
+			name_link(sk, &m->links[i]);
+	r = early_netstack_make(e);
+	if (r == -EACCES)
+		return r;
+	/* Who has connections over them starts cold; the others need not. */
+	if (r < 0)
+		log_warn("going on without some of the interfaces over devices");
 	for (size_t i = 0; i < m->n_links; i++)
 		configure_link(e, sk, &m->links[i]);
 	/* A gateway must be reachable by a route that is there before. */
 	for (int with_gateway = 0; with_gateway <= 1; with_gateway++)
 		for (size_t i = 0; i < m->n_routes; i++)
 			if (!!m->routes[i].via == with_gateway)
-				add_route(sk, m, &m->routes[i]);
+				add_route(e, sk, &m->routes[i]);
 	return 0;
 }
 

@@ -14,6 +14,11 @@ int net_set_name(struct nl_sock *sk, int ifindex, const char *name) _must_check_
 int net_up(struct nl_sock *sk, int ifindex, uint32_t mtu) _must_check_;
 int net_add_address(struct nl_sock *sk, int ifindex, const struct manifest_address *a)
 	_must_check_;
+/*
+ * early_netstack.c: all that the manifest has over devices, which have their names and are down. -EACCES: one
+ * could not be locked, nothing may come up; other errors: some are missing.
+ */
+int early_netstack_make(struct early *e) _must_check_;
 /* ifindex is that of route->dev, 0 if it has none. */
 int net_add_route(struct nl_sock *sk, const struct manifest_route *route, int ifindex)
 	_must_check_;

@@ -214,8 +214,12 @@ int net_add_route(struct nl_sock *sk, const struct manifest_route *route, int if
 	struct rtnl_route *rt;
 	int r;
 
-	/* The kernel makes these itself, with the address. */
-	if (route->table == RT_TABLE_LOCAL)
+	/*
+	 * The kernel makes these itself, with the address. The trap: a link-local one comes when the link has its
+	 * carrier, and its route beside ours.
+	 */
+	if (route->table == RT_TABLE_LOCAL ||
+	    (route->protocol == RTPROT_KERNEL && str_starts(route->dst, "fe80::/")))
 		return 0;
 	rt = rtnl_route_alloc();
 	if (!rt)

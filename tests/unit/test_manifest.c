@@ -72,7 +72,7 @@ static void fill_machine(struct manifest *m)
 	m->routes[0].dst = dup_or_die("default");
 	m->routes[0].dev = dup_or_die("ens6");
 	NEW_ARRAY(m->network_modules, m->n_network_modules, 1);
-	m->network_modules[0] = dup_or_die("virtio_net.ko.xz");
+	m->network_modules[0] = dup_or_die("virtio_net.ko.xz napi_tx=0 path=/a/../b");
 	NEW_ARRAY(m->modules, m->n_modules, 1);
 	m->modules[0] = dup_or_die("virtio_blk.ko.xz");
 	NEW_ARRAY(m->ranges, m->n_ranges, 1);
@@ -216,6 +216,7 @@ TEST("hostile values in a manifest are refused")
 		"{" HEAD ",\"clock\":[]}", "{" HEAD ",\"clock\":{\"tsc\":-1}}",
 		"{" HEAD ",\"clock\":{\"tsc\":1.5}}", "{" HEAD ",\"clock\":{\"tsc\":\"1\"}}",
 		"{" HEAD ",\"modules\":[\"/etc/passwd\"]}", "{" HEAD ",\"modules\":[\"../x\"]}",
+		"{" HEAD ",\"modules\":[\" x=1\"]}", "{" HEAD ",\"modules\":[\"a/b x=1\"]}",
 		"{" HEAD ",\"modules\":[\"a\\u0000b\"]}", "{" HEAD ",\"modules\":[null]}",
 		"{" HEAD ",\"ranges\":[{\"addr\":\"xyz\"}]}",
 		"{" HEAD ",\"ranges\":[{\"addr\":\"12345678901234567\"}]}",
