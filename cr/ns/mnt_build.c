@@ -23,11 +23,17 @@
 #include "ns/mountapi.h"
 #include "ns/state.h"
 
-/* Simply copied from the host when the namespace was made, not bound for the sandbox. */
+/*
+ * Simply copied from the host when the namespace was made, not bound for the sandbox: the host had a mount at
+ * the same place. Images of others do not tell; there a part of a file system is believed to be bound.
+ */
 static bool is_inherited(const struct rest_mount *m)
 {
-	return m->origin == ORIGIN_HOST && !strcmp(m->host_path, m->e->mountpoint) &&
-	       (*m->e->root != '/' || !m->e->root[1]);
+	const MntEntry *e = m->e;
+
+	if (m->origin != ORIGIN_HOST || strcmp(m->host_path, e->mountpoint))
+		return false;
+	return e->host_mountpoint ? !strcmp(e->host_mountpoint, e->mountpoint) : *e->root != '/' || !e->root[1];
 }
 
 /*

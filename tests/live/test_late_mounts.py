@@ -43,6 +43,7 @@ class Host:
         for name in ("lower/dir", "upper", "work"):
             (self.layers / name).mkdir(parents=True)
         (self.layers / "lower" / "file").write_text("of the mount")
+        (self.layers / "lower" / "dir" / "inside").write_text("inside")
         self.other.mkdir()
         # Below the mount: what must not be taken for it.
         (self.late / "dir").mkdir(parents=True)
@@ -55,6 +56,12 @@ class Host:
 
     def umount(self):
         sh("umount", self.late)
+
+    def bind(self):
+        sh("mount", "--bind", self.late / "dir", self.other)
+
+    def unbind(self):
+        sh("umount", self.other)
 
     def end(self):
         for at in (self.top, self.layers):
@@ -122,6 +129,20 @@ def test_it_comes_when_the_host_mounts_it(host, start):
     assert f"mount {host.late}: the host has no such overlay now, left out" in done.log
     host.mount()
     assert tree.read(host.late / "file") == "of the mount"
+
+
+def test_what_the_host_has_bound_from_it_comes_too(host, start):
+    host.bind()
+    tree = start('mount("", "/", "", SLAVE)')
+    tree.dump()
+    host.unbind()
+    host.umount()
+    done = tree.restore()
+    assert done.returncode == 0, done.log[-2000:]
+    assert f"mount {host.other}: the host has no such overlay now, left out" in done.log
+    host.mount()
+    host.bind()
+    assert tree.read(host.other / "inside") == "inside"
 
 
 def test_what_covers_it_goes_on_covering_what_comes(host, start):
