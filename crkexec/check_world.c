@@ -142,6 +142,15 @@ static bool is_inherited(const struct world *w, const struct mount *m)
 	return false;
 }
 
+/* A socket of journald's itself: the new boot has another one, and what was bound stays with the old. */
+static bool is_log_socket(const struct world *w, const struct mount *m)
+{
+	for (size_t i = 0; i < w->host.table.n; i++)
+		if (w->host.table.mounts[i].dev == m->dev && !strcmp(w->host.table.mounts[i].mountpoint, "/run"))
+			return path_below(m->root, "/systemd/journal") != NULL;
+	return false;
+}
+
 /*
  * What of a sandbox cannot be made without a mount that comes late. That one itself comes by propagation
  * (mount_namespaces(7)), also below what covers it altogether (ProtectHome=).
@@ -152,6 +161,13 @@ static void check_sandbox_mount(struct world *w, const struct mount_table *t, co
 	bool inherited = is_inherited(w, m);
 	const char *why;
 
+	if (is_log_socket(w, m)) {
+		w->r = upgrade_problem(w->u, -EOPNOTSUPP, w->unit->name,
+				       "do without it (BindLogSockets=no), or leave the service out",
+				       "its sandbox has journald's %s bound to %s, which the new boot replaces",
+				       m->root, m->mountpoint);
+		return;
+	}
 	late = host_mounts_late(&w->host, m, &why);
 	if (late && inherited && on && !on->master_id) {
 		w->r = upgrade_problem(w->u, -EOPNOTSUPP, w->unit->name,

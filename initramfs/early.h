@@ -160,6 +160,9 @@ int early_filter_begin(struct early *e);
 /* When all sockets are there and nothing comes in yet. */
 void early_filter_load(struct early *e);
 
+/* early_syslog.c */
+int early_syslog(struct early *e);
+
 /* early_guard.c: `crkexec-early --fence`, holds fence, clock and network lock until told. */
 int early_guard(struct early *e, bool notify);
 int early_guard_stop(void);

@@ -74,6 +74,8 @@ static const struct early_phase phases[] = {
 	{ "images taken",	early_store_consume,	BOTH },
 	{ "AppArmor profiles",	early_apparmor,		BOTH },
 	{ "files",		early_carry,		BOTH },
+	/* From the first moment on they may have something to say. */
+	{ "log sockets",	early_syslog,		OWN },
 	{ "restore",		early_restore,		BOTH },
 	/* All connections answer for themselves again, or never will. */
 	{ "network unlock",	early_net_unlock,	BOTH | ALWAYS },

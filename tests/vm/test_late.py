@@ -1,5 +1,6 @@
 """Services beside, on and below what the new boot makes only after they are back (file systems, addresses), one
-whose AppArmor profile nothing in the new boot loads, and one whose disk is not there any more.
+whose AppArmor profile nothing in the new boot loads, one that talks to syslog all the time, and one whose disk is
+not there any more.
 
 One VM: a second disk with XFS, which our initramfs brings up, and ext4 in a file, for which it has no
 loop device. First everything is there, then the second disk's file system is missing.
@@ -51,18 +52,30 @@ import socket, time
 s = socket.create_server(("10.99.0.1", 7777))
 time.sleep(1e9)
 """
+SYSLOG = "/usr/local/sbin/crk-test-syslog"
+SYSLOG_SOURCE = b"""#!/usr/bin/python3
+import syslog, time
+syslog.openlog("crk-test-syslog", syslog.LOG_NDELAY)
+n = 0
+while True:
+    syslog.syslog(f"said {n}")
+    n += 1
+    time.sleep(0.02)
+"""
 UNITS = {
     "crk-test-data": (PROGRAM, "WorkingDirectory=/srv/data"),
     "crk-test-box": (PROGRAM, "ProtectSystem=strict\nPrivateTmp=yes"),
     "crk-test-hidden": (PROGRAM, "InaccessiblePaths=/srv/late"),
     "crk-test-label": (PROGRAM, "AppArmorProfile=crk-test-label"),
+    "crk-test-syslog": (SYSLOG, ""),
     "crk-test-late": (PROGRAM, "WorkingDirectory=/srv/late"),
     "crk-test-open": (f"/bin/sh -c 'exec {PROGRAM} 5>>/srv/late/log'", ""),
     "crk-test-bound": (PROGRAM, "BindPaths=/srv/late/dir:/srv/bound"),
     "crk-test-address": (LISTENER, ""),
+    "crk-test-journal": (PROGRAM, "BindPaths=/run/systemd/journal/dev-log:/srv/bound-log"),
     "crk-test-part": (PROGRAM, "InaccessiblePaths=/srv/late/dir"),
 }
-FINE = list(UNITS)[:4]
+FINE = list(UNITS)[:5]
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +89,7 @@ def guest(image, payload, tmp_path_factory):
         vm.wait_idle()
         vm.run(SETUP)
         vm.put(LISTENER_SOURCE, LISTENER, 0o755)
+        vm.put(SYSLOG_SOURCE, SYSLOG, 0o755)
         upgrade_counter.install(vm, UNITS)
         yield vm
 
@@ -117,6 +131,7 @@ LATE = "/srv/late (ext4 on loop0, a kind of disk crkexec's initramfs does not kn
     ("crk-test-bound", f"its sandbox has /srv/bound, which takes {LATE}: that is mounted only later"),
     ("crk-test-address", ": fd 3: a socket on 10.99.0.1, an address of br-late, which only the new boot's network "
                          "service sets up"),
+    ("crk-test-journal", "its sandbox has journald's /systemd/journal/dev-log bound to /srv/bound-log"),
     ("crk-test-part", f"its sandbox has /srv/late/dir, which takes {LATE}: that is mounted only later"),
 ])
 def test_who_needs_it_is_refused_by_name(checked, unit, what):
@@ -149,6 +164,17 @@ def test_a_confined_service_is_confined_again(upgraded):
     for pid in unit["processes"]:
         label = upgraded.vm.run(f"cat /proc/{pid}/attr/current").out
         assert label == "crk-test-label (enforce)\n"
+
+
+def test_what_is_said_to_syslog_before_journald_runs_is_not_lost(upgraded):
+    vm = upgraded.vm
+    vm.run("journalctl --sync")
+    lines = vm.run("journalctl -u crk-test-syslog -o cat _TRANSPORT=syslog").out.splitlines()
+    said = [int(line.removeprefix("said ")) for line in lines if line.startswith("said ")]
+    assert said == list(range(len(said))) and len(said) > 100
+    here = vm.run("journalctl -b -u crk-test-syslog -o cat _TRANSPORT=syslog").out
+    assert here.count("said ") > 50
+    assert vm.run("pgrep -x crkexec-syslog", check=False).rc == 1
 
 
 def test_without_its_disk_a_service_does_not_come_back_and_the_report_says_why(missing):
