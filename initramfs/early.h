@@ -198,6 +198,8 @@ void early_restore_abandon(struct early *e);
 uint64_t early_restore_usec(const struct manifest_unit *u);
 
 /* early_outcome.c */
+/* The unit will not be restored; the first reason counts. */
+void early_mark_cold(struct manifest_unit *u, const char *fmt, ...) _printf_(2, 3);
 int early_outcome(struct early *e);
 int early_exec_init(struct early *e);
 

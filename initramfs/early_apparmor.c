@@ -39,11 +39,9 @@ static void load_unit(struct early *e, struct manifest_unit *u)
 	for (size_t i = 0; i < u->n_profiles && u->outcome != OUTCOME_COLD; i++) {
 		if (r == 0)
 			r = load_image(u->trees, &images, (unsigned int)i);
-		if (r == 0)
-			continue;
-		u->outcome = OUTCOME_COLD;
-		u->reason = str_fmt("cannot load the AppArmor profile %s: %s", u->profiles[i],
-				    *log_first_error() ? log_first_error() : strerror(-r));
+		if (r < 0)
+			early_mark_cold(u, "cannot load the AppArmor profile %s: %s", u->profiles[i],
+					*log_first_error() ? log_first_error() : strerror(-r));
 	}
 	early_images_close(&images);
 }

@@ -181,8 +181,7 @@ static void carry_unit(struct early *e, struct manifest_unit *u)
 
 		if (is_shared(e->manifest, u, c->path, false) || carry_one(&cy, c) == 0)
 			continue;
-		u->outcome = OUTCOME_COLD;
-		u->reason = str_fmt("cannot bring back %s: %s", c->path, log_first_error());
+		early_mark_cold(u, "cannot bring back %s: %s", c->path, log_first_error());
 	}
 	early_images_close(&cy.images);
 }

@@ -225,12 +225,9 @@ static void give_up_users(struct early *e, const char *target)
 	for (size_t i = 0; i < m->n_units; i++) {
 		struct manifest_unit *u = &m->units[i];
 
-		for (size_t k = 0; k < u->n_filesystems && u->outcome != OUTCOME_COLD; k++) {
-			if (strcmp(u->filesystems[k], target))
-				continue;
-			u->outcome = OUTCOME_COLD;
-			u->reason = str_fmt("its file system %s is missing: %s", target, log_first_error());
-		}
+		for (size_t k = 0; k < u->n_filesystems; k++)
+			if (!strcmp(u->filesystems[k], target))
+				early_mark_cold(u, "its file system %s is missing: %s", target, log_first_error());
 	}
 }
 

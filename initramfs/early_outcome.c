@@ -10,6 +10,7 @@
 #include <glob.h>
 #include <inttypes.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -221,11 +222,23 @@ static void keep_images(struct early *e, struct manifest_unit *u)
 	}
 }
 
+void early_mark_cold(struct manifest_unit *u, const char *fmt, ...)
+{
+	va_list ap;
+
+	u->outcome = OUTCOME_COLD;
+	if (u->reason)
+		return;
+	va_start(ap, fmt);
+	if (vasprintf(&u->reason, fmt, ap) < 0)
+		u->reason = NULL;
+	va_end(ap);
+}
+
 static void settle_unit(struct early *e, struct manifest_unit *u)
 {
 	if (u->outcome == OUTCOME_PENDING) {
-		u->outcome = OUTCOME_COLD;
-		u->reason = strdup(*e->reason ? e->reason : "the restore was never reached");
+		early_mark_cold(u, "%s", *e->reason ? e->reason : "the restore was never reached");
 		early_say("%s will start cold: %s", u->name, u->reason ? u->reason : "");
 	}
 	/* Streamed writes of a unit that is gone lead nowhere. */

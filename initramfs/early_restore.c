@@ -148,13 +148,6 @@ static void wait_for_all(struct early *e, struct early_job *jobs, size_t n)
 	}
 }
 
-static void mark_cold(struct manifest_unit *u, const char *reason)
-{
-	u->outcome = OUTCOME_COLD;
-	if (!u->reason)
-		u->reason = strdup(reason);
-}
-
 static void reap_dead(struct early *e)
 {
 	if (!e->initrd)
@@ -173,10 +166,10 @@ static void judge(struct early *e, struct manifest_unit *u, struct early_job *jo
 
 	for (size_t i = 0; i < n; i++)
 		if (jobs[i].unit == u && jobs[i].result.error < 0)
-			mark_cold(u, jobs[i].result.reason);
+			early_mark_cold(u, "%s", jobs[i].result.reason);
 	for (size_t i = 0; i < u->n_trees && u->outcome != OUTCOME_COLD; i++)
 		if (!is_alive(u->trees[i].root_pid))
-			mark_cold(u, "its process ended right after the restore");
+			early_mark_cold(u, "its process ended right after the restore");
 	if (u->outcome == OUTCOME_COLD) {
 		if (early_cgroup_kill(u->cgroup) < 0)
 			log_warn("%s will start beside what is left of it", u->name);
@@ -196,16 +189,16 @@ static void begin_unit(struct early *e, struct manifest_unit *u)
 	int r = early_cgroup_make(e, u->cgroup);
 
 	if (r < 0)
-		mark_cold(u, log_first_error());
+		early_mark_cold(u, "%s", log_first_error());
 	if (!u->n_trees)
-		mark_cold(u, "the manifest has no process of it");
+		early_mark_cold(u, "the manifest has no process of it");
 	for (size_t i = 0; i < u->n_trees && u->outcome != OUTCOME_COLD; i++) {
 		struct early_job *j = &e->jobs[e->n_jobs];
 
 		*j = (struct early_job){ .unit = u, .tree = &u->trees[i], .r.fd = -EBADF };
 		r = restorer_start(e, u, j->tree, &j->r);
 		if (r < 0)
-			mark_cold(u, strerror(-r));
+			early_mark_cold(u, "%s", strerror(-r));
 		else
 			e->n_jobs++;
 	}

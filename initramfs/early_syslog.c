@@ -103,7 +103,7 @@ static bool keep_one(struct keeper *k, size_t i)
 	if (n < 0)
 		return errno == EINTR;
 	take_control(&h, &head);
-	m = k->bytes + (size_t)n <= KEPT_BYTES ? malloc(sizeof(*m) + (size_t)n) : NULL;
+	m = k->bytes + sizeof(*m) + (size_t)n <= KEPT_BYTES ? malloc(sizeof(*m) + (size_t)n) : NULL;
 	if (!m) {
 		k->dropped++;
 		close_fdp(&head.fd);
@@ -182,6 +182,14 @@ static void give_all(struct keeper *k, size_t to)
 			  r < 0 ? strerror(-r) : "too many", k->dropped);
 }
 
+/* Nobody listens there any more, and nobody shall think so. */
+static void remove_places(const struct keeper *k)
+{
+	for (size_t i = 0; i < N_SOCKETS; i++)
+		if (k->sockets[i].fd >= 0)
+			unlink(places[i].path);
+}
+
 /* Shut first: what is sent from now on goes to the successor. */
 static void give_over(struct keeper *k, size_t i)
 {
@@ -222,12 +230,17 @@ static void __attribute__((noreturn)) run(struct keeper *k)
 			left--;
 		}
 	}
+	if (left) {
+		early_say("nobody has taken what services send to the log from %s in %llu s, it is lost",
+			  JOURNAL_DIR, KEEP_USEC / 1000000u);
+		remove_places(k);
+	}
 	_exit(left != 0);
 }
 
 int early_syslog(struct early *e _unused_)
 {
-	struct keeper k = { 0 };
+	struct keeper k = { .sockets = { { .fd = -EBADF }, { .fd = -EBADF } } };
 	pid_t pid;
 	int r = early_mkdirs(JOURNAL_DIR, 0755);
 
@@ -244,11 +257,12 @@ int early_syslog(struct early *e _unused_)
 			run(&k);
 		r = pid < 0 ? neg_errno() : 0;
 	}
-	for (size_t i = 0; i < N_SOCKETS; i++)
-		if (k.sockets[i].fd > 0)
-			close(k.sockets[i].fd);
 	/* The services can do without: what they send is lost then, as it was before. */
-	if (r < 0)
+	if (r < 0) {
 		log_err(r, "nobody keeps what services send to the log before journald runs");
+		remove_places(&k);
+	}
+	for (size_t i = 0; i < N_SOCKETS; i++)
+		close_fdp(&k.sockets[i].fd);
 	return 0;
 }

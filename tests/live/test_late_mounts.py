@@ -88,6 +88,12 @@ class Tree:
         self.restored = done.returncode == 0
         return done
 
+    def away(self, host):
+        """Dumped; the host's mount is gone when it is restored."""
+        self.dump()
+        host.umount()
+        return self.restore()
+
     def read(self, path):
         return sh("nsenter", "-m", "-t", str(self.p.pid), "cat", path)
 
@@ -122,9 +128,7 @@ def start(tmp_path):
 
 def test_it_comes_when_the_host_mounts_it(host, start):
     tree = start('mount("", "/", "", SLAVE)')
-    tree.dump()
-    host.umount()
-    done = tree.restore()
+    done = tree.away(host)
     assert done.returncode == 0, done.log[-2000:]
     assert f"mount {host.late}: the host has no such overlay now, left out" in done.log
     host.mount()
@@ -150,9 +154,7 @@ def test_what_covers_it_goes_on_covering_what_comes(host, start):
 mount("", "/", "", SLAVE)
 mount("cover", "{host.late}", "tmpfs")
 open("{host.late}/file", "w").write("of the cover")""")
-    tree.dump()
-    host.umount()
-    done = tree.restore()
+    done = tree.away(host)
     assert done.returncode == 0, done.log[-2000:]
     assert tree.read(host.late / "file") == "of the cover"
     host.mount()
@@ -173,9 +175,7 @@ os.close(fd)""",
 @pytest.mark.parametrize("what", FILES)
 def test_who_has_files_on_it_does_not_get_those_of_the_directory_below(host, start, what):
     tree = start('mount("", "/", "", SLAVE)\n' + FILES[what].format(late=host.late))
-    tree.dump()
-    host.umount()
-    done = tree.restore()
+    done = tree.away(host)
     assert done.returncode != 0
     assert f"cannot open {host.late}" in done.log, done.log[-2000:]
 
@@ -194,8 +194,6 @@ MISSED = {
 def test_what_would_be_another_sandbox_is_refused_by_name(host, start, how):
     text, why = (s.format(late=host.late, other=host.other) for s in MISSED[how])
     tree = start(text)
-    tree.dump()
-    host.umount()
-    done = tree.restore()
+    done = tree.away(host)
     assert done.returncode != 0
     assert why in done.log, done.log[-2000:]

@@ -168,3 +168,14 @@ TEST("where somebody listens already nobody takes the place")
 	to = connect_to(DIR_ "/dev-log");
 	ASSERT_EQ(send(to, "x", 1, 0), 1);
 }
+
+TEST("where only one place can be had none is held")
+{
+	struct early e = { .log_fd = -EBADF };
+
+	own_places();
+	ASSERT_OK(make_dirs(DIR_ "/socket"));
+	ASSERT_OK(early_syslog(&e));
+	ASSERT_EQ(waitpid(-1, NULL, WNOHANG), -1);
+	ASSERT_EQ(access(DIR_ "/dev-log", F_OK), -1);
+}
