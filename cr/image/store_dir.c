@@ -7,9 +7,11 @@
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 #include "image/store_dir.h"
 #include "util/io.h"
@@ -19,6 +21,8 @@
 #define BUF_BYTES_MIN	(16u << 10)
 /* Below this reading is cheaper than a mapping of its own. */
 #define MAP_BYTES_MIN	(128u << 10)
+/* And below this writing than a mapping for each piece. */
+#define FILL_MAPPED_MIN	(16u << 20)
 
 struct dir_writer {
 	struct image_writer w;
@@ -45,7 +49,7 @@ static int dir_writer_new(struct image_store *s _unused_, struct image_writer **
 
 static int file_make(int dirfd, const char *name)
 {
-	int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+	int flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
 	int fd = openat(dirfd, name, flags, 0600);
 
 	if (fd < 0 && errno == EEXIST && !unlinkat(dirfd, name, 0))
@@ -136,21 +140,53 @@ static int dir_append(struct image_writer *w, const void *p, size_t bytes)
 
 struct dir_fill {
 	int fd;
+	bool mapped;		/* see fill_mapped() */
 	off_t begin;
 	image_fill_fn fn;
 	void *arg;
 	uint8_t *buf[PARALLEL_WORKERS_MAX];
 };
 
+/*
+ * write(2) to one file is done by one thread at a time, on tmpfs with all the work of getting pages for it; faults
+ * are not. So one worker writes, and the others map their pieces. False: no memory, or who knows; then it is
+ * for write(2) to say why.
+ */
+static bool fill_mapped(struct dir_fill *f, unsigned int worker, uint64_t off, size_t n, int *ret)
+{
+	void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_SHARED, f->fd, f->begin + (off_t)off);
+	bool there;
+
+	if (p == MAP_FAILED)
+		return false;
+	/* Later it would be a SIGBUS. */
+	there = madvise(p, n, MADV_POPULATE_WRITE) == 0;
+	if (there)
+		*ret = f->fn(f->arg, worker, off, p, n);
+	munmap(p, n);
+	return there;
+}
+
 static int dir_fill_piece(void *arg, unsigned int worker, uint64_t off, size_t n)
 {
 	struct dir_fill *f = arg;
 	int r;
 
+	if (worker && f->mapped && fill_mapped(f, worker, off, n, &r))
+		return r;
 	if (!f->buf[worker] && !(f->buf[worker] = malloc(FILL_PIECE_BYTES)))
 		return -ENOMEM;
 	r = f->fn(f->arg, worker, off, f->buf[worker], n);
 	return r < 0 ? r : pwrite_full(f->fd, f->buf[worker], n, f->begin + (off_t)off);
+}
+
+/* A file that is as long as it will be, whatever of it is there. */
+static bool can_map(const struct dir_fill *f, uint64_t bytes)
+{
+	struct statfs fs;
+
+	return bytes >= FILL_MAPPED_MIN && f->begin % PAGE_BYTES == 0 && fstatfs(f->fd, &fs) == 0 &&
+	       fs.f_type == TMPFS_MAGIC && ftruncate(f->fd, f->begin + (off_t)bytes) == 0;
 }
 
 static int dir_fill(struct image_writer *w, uint64_t bytes, image_fill_fn fn, void *arg)
@@ -165,6 +201,7 @@ static int dir_fill(struct image_writer *w, uint64_t bytes, image_fill_fn fn, vo
 	f.begin = lseek(d->fd, 0, SEEK_CUR);
 	if (f.begin < 0)
 		return neg_errno();
+	f.mapped = can_map(&f, bytes);
 	r = parallel(bytes, FILL_PIECE_BYTES, dir_fill_piece, &f);
 	for (unsigned int i = 0; i < PARALLEL_WORKERS_MAX; i++)
 		free(f.buf[i]);
