@@ -3,8 +3,8 @@
  * tagged frame is none of IP.
  *
  * The traps: a bond takes slaves only while they are down; settings of other modes are refused even when they
- * are zero, so what is zero is left out; a VLAN's flags are told with a mask that is not taken back; VLANs come
- * up after what they are on.
+ * are those the bond has, so only what is not yet as it was is set, one by one; a VLAN's flags are told with a mask
+ * that is not taken back; VLANs come up after what they are on.
  */
 #include <net/if.h>	/* before the kernel's, which know it */
 
@@ -15,43 +15,34 @@
 #include <string.h>
 
 #include "initramfs/early_net.h"
+#include "kernel/link_settings.h"
 #include "kernel/netlink.h"
 #include "netlock/netlock.h"
 #include "util/io.h"
 #include "util/log.h"
 
 #define SETTINGS_BYTES	2048u
-#define SETTING_MAX	64u
 
-static const uint16_t vlan_settings[] = {
-	IFLA_VLAN_ID, IFLA_VLAN_EGRESS_QOS, IFLA_VLAN_INGRESS_QOS, IFLA_VLAN_PROTOCOL, 0
+static const uint16_t vlan_identity[] = {
+	IFLA_VLAN_ID, IFLA_VLAN_PROTOCOL, IFLA_VLAN_EGRESS_QOS, IFLA_VLAN_INGRESS_QOS, 0
 };
 #define VLAN_FLAGS	(VLAN_FLAG_REORDER_HDR | VLAN_FLAG_GVRP | VLAN_FLAG_LOOSE_BINDING | VLAN_FLAG_MVRP | \
 			 VLAN_FLAG_BRIDGE_BINDING)
-/* Not those that name other links, nor states. IFLA_BOND_PRIMARY: when its slaves are there. */
-static const uint16_t bond_settings[] = {
-	IFLA_BOND_MODE, IFLA_BOND_MIIMON, IFLA_BOND_UPDELAY, IFLA_BOND_DOWNDELAY, IFLA_BOND_ARP_INTERVAL,
-	IFLA_BOND_ARP_IP_TARGET, IFLA_BOND_ARP_VALIDATE, IFLA_BOND_ARP_ALL_TARGETS, IFLA_BOND_PRIMARY_RESELECT,
-	IFLA_BOND_FAIL_OVER_MAC, IFLA_BOND_XMIT_HASH_POLICY, IFLA_BOND_NUM_PEER_NOTIF,
-	IFLA_BOND_ALL_SLAVES_ACTIVE, IFLA_BOND_MIN_LINKS, IFLA_BOND_LP_INTERVAL, IFLA_BOND_PEER_NOTIF_DELAY, 0
-};
-static const uint16_t lacp_settings[] = { IFLA_BOND_AD_LACP_RATE, IFLA_BOND_AD_SELECT, 0 };
-static const uint16_t bridge_settings[] = {
-	IFLA_BR_FORWARD_DELAY, IFLA_BR_HELLO_TIME, IFLA_BR_MAX_AGE, IFLA_BR_AGEING_TIME, IFLA_BR_STP_STATE,
-	IFLA_BR_PRIORITY, IFLA_BR_GROUP_FWD_MASK, IFLA_BR_MCAST_ROUTER, IFLA_BR_MCAST_SNOOPING,
-	IFLA_BR_MCAST_QUERIER, 0
-};
+static const uint16_t bond_identity[] = { IFLA_BOND_MODE, 0 }, none[] = { 0 };
 
 static const struct link_kind {
 	const char *name;
-	const uint16_t *settings;
+	const uint16_t *identity;	/* it is made with these */
+	const uint16_t *settings;	/* and gets these */
 } kinds[] = {
-	{ "vlan", vlan_settings }, { "bond", bond_settings }, { "bridge", bridge_settings },
+	{ "vlan", vlan_identity, none },
+	{ "bond", bond_identity, link_settings_bond },
+	{ "bridge", none, link_settings_bridge },
 };
 
 struct settings {
 	uint8_t data[SETTINGS_BYTES];
-	const struct nlattr *tb[SETTING_MAX + 1];
+	const struct nlattr *tb[LINK_SETTING_MAX + 1];
 };
 
 static int parse(const struct manifest_link *l, struct settings *ret)
@@ -63,24 +54,7 @@ static int parse(const struct manifest_link *l, struct settings *ret)
 	for (size_t i = 0; i < n; i++)
 		if (sscanf(l->settings + 2 * i, "%2hhx", &ret->data[i]) != 1)
 			return -EBADMSG;
-	return netlink_attrs(ret->data, n, ret->tb, SETTING_MAX);
-}
-
-static bool is_zero(const struct nlattr *a)
-{
-	const uint8_t *b = nl_data(a);
-
-	for (size_t i = 0; i < nl_bytes(a); i++)
-		if (b[i])
-			return false;
-	return true;
-}
-
-static void put_settings(struct netlink_msg *m, const struct settings *s, const uint16_t *types)
-{
-	for (; *types; types++)
-		if (s->tb[*types] && !is_zero(s->tb[*types]))
-			netlink_put(m, *types, nl_data(s->tb[*types]), nl_bytes(s->tb[*types]));
+	return netlink_attrs(ret->data, n, ret->tb, LINK_SETTING_MAX);
 }
 
 static void put_vlan_flags(struct netlink_msg *m, const struct settings *s)
@@ -88,13 +62,6 @@ static void put_vlan_flags(struct netlink_msg *m, const struct settings *s)
 	struct ifla_vlan_flags flags = { .flags = nl_u32(s->tb[IFLA_VLAN_FLAGS]) & VLAN_FLAGS, .mask = VLAN_FLAGS };
 
 	netlink_put(m, IFLA_VLAN_FLAGS, &flags, sizeof(flags));
-}
-
-static bool is_lacp(const struct settings *s)
-{
-	const struct nlattr *mode = s->tb[IFLA_BOND_MODE];
-
-	return mode && nl_bytes(mode) && *(const uint8_t *)nl_data(mode) == 4;
 }
 
 static int make(struct netlink *nl, const struct manifest_link *l, const struct link_kind *kind)
@@ -117,15 +84,88 @@ static int make(struct netlink *nl, const struct manifest_link *l, const struct 
 	info = netlink_nest(&m, IFLA_LINKINFO);
 	netlink_put(&m, IFLA_INFO_KIND, l->kind, strlen(l->kind));
 	data = netlink_nest(&m, IFLA_INFO_DATA);
-	put_settings(&m, &s, kind->settings);
-	if (kind->settings == vlan_settings)
+	netlink_put_listed(&m, s.tb, kind->identity);
+	if (kind->identity == vlan_identity)
 		put_vlan_flags(&m, &s);
-	if (kind->settings == bond_settings && is_lacp(&s))
-		put_settings(&m, &s, lacp_settings);
 	netlink_nest_end(&m, data);
 	netlink_nest_end(&m, info);
 	r = netlink_send(nl, &m);
 	return r < 0 ? log_err(r, "cannot make interface %s (%s)%s", l->name, l->kind, nl->why) : 0;
+}
+
+struct search {
+	const char *name;
+	struct settings now;
+	bool found;
+};
+
+static int find_settings(void *arg, const struct nlmsghdr *h)
+{
+	const struct nlattr *tb[IFLA_LINKINFO + 1], *info[IFLA_INFO_DATA + 1];
+	struct search *s = arg;
+	const char *name;
+
+	if (h->nlmsg_type != RTM_NEWLINK ||
+	    netlink_msg_attrs(h, sizeof(struct ifinfomsg), tb, IFLA_LINKINFO) < 0 ||
+	    netlink_nested_attrs(tb[IFLA_LINKINFO], info, IFLA_INFO_DATA) < 0)
+		return -EBADMSG;
+	name = nl_text(tb[IFLA_IFNAME]);
+	if (!name || strcmp(name, s->name) || !info[IFLA_INFO_DATA])
+		return 0;
+	if (nl_bytes(info[IFLA_INFO_DATA]) > sizeof(s->now.data))
+		return -E2BIG;
+	s->found = true;
+	memcpy(s->now.data, nl_data(info[IFLA_INFO_DATA]), nl_bytes(info[IFLA_INFO_DATA]));
+	return netlink_attrs(s->now.data, nl_bytes(info[IFLA_INFO_DATA]), s->now.tb, LINK_SETTING_MAX);
+}
+
+static int set(struct netlink *nl, const struct manifest_link *l, uint16_t type, const void *value, size_t bytes)
+{
+	struct ifinfomsg ifi = { .ifi_index = (int)if_nametoindex(l->name) };
+	struct netlink_msg m;
+	size_t info, data;
+
+	netlink_begin(&m, RTM_NEWLINK, 0, &ifi, sizeof(ifi));
+	info = netlink_nest(&m, IFLA_LINKINFO);
+	netlink_put(&m, IFLA_INFO_KIND, l->kind, strlen(l->kind));
+	data = netlink_nest(&m, IFLA_INFO_DATA);
+	netlink_put(&m, type, value, bytes);
+	netlink_nest_end(&m, data);
+	netlink_nest_end(&m, info);
+	return netlink_send(nl, &m);
+}
+
+static bool is_same(const struct nlattr *a, const struct nlattr *b)
+{
+	return a && b && nl_bytes(a) == nl_bytes(b) && !memcmp(nl_data(a), nl_data(b), nl_bytes(a));
+}
+
+/* Without one of them it may still carry packets. */
+static int set_all(struct netlink *nl, const struct manifest_link *l, const struct link_kind *kind)
+{
+	struct ifinfomsg ifi = { .ifi_family = AF_UNSPEC };
+	struct search is = { .name = l->name };
+	struct settings was;
+	int r = parse(l, &was);
+
+	if (r == 0)
+		r = netlink_list(nl, RTM_GETLINK, &ifi, sizeof(ifi), find_settings, &is);
+	/* Drivers may have added theirs meanwhile; ours was there. */
+	if (r == -EAGAIN && is.found)
+		r = 0;
+	if (r < 0 || !is.found)
+		return log_err(r < 0 ? r : -ENODEV, "cannot read the settings of interface %s", l->name);
+	for (const uint16_t *type = kind->settings; *type; type++) {
+		const struct nlattr *to = was.tb[*type];
+
+		if (!to || is_same(to, is.now.tb[*type]))
+			continue;
+		r = set(nl, l, *type, nl_data(to), nl_bytes(to));
+		if (r < 0)
+			log_warn("interface %s goes without its setting %u of a %s: %s%s", l->name, *type, l->kind,
+				 strerror(-r), nl->why);
+	}
+	return 0;
 }
 
 static int enslave(struct netlink *nl, const struct manifest_link *l, int ifindex)
@@ -144,27 +184,17 @@ static int enslave(struct netlink *nl, const struct manifest_link *l, int ifinde
 /* The slave that is active as soon as it can be. */
 static int set_primary(struct early *e, struct netlink *nl, const struct manifest_link *l)
 {
-	struct ifinfomsg ifi = { .ifi_index = (int)if_nametoindex(l->name) };
 	const char *name = NULL;
-	struct netlink_msg m;
 	struct settings s;
-	size_t info, data;
+	uint32_t index;
 
 	if (parse(l, &s) < 0 || !nl_u32(s.tb[IFLA_BOND_PRIMARY]))
 		return 0;
 	for (size_t i = 0; i < e->manifest->n_links; i++)
 		if (e->manifest->links[i].index == nl_u32(s.tb[IFLA_BOND_PRIMARY]))
 			name = e->manifest->links[i].name;
-	if (!name)
-		return 0;
-	netlink_begin(&m, RTM_NEWLINK, 0, &ifi, sizeof(ifi));
-	info = netlink_nest(&m, IFLA_LINKINFO);
-	netlink_put(&m, IFLA_INFO_KIND, l->kind, strlen(l->kind));
-	data = netlink_nest(&m, IFLA_INFO_DATA);
-	netlink_put_u32(&m, IFLA_BOND_PRIMARY, if_nametoindex(name));
-	netlink_nest_end(&m, data);
-	netlink_nest_end(&m, info);
-	return netlink_send(nl, &m);
+	index = name ? if_nametoindex(name) : 0;
+	return index ? set(nl, l, IFLA_BOND_PRIMARY, &index, sizeof(index)) : 0;
 }
 
 static const struct link_kind *kind_of(const struct manifest_link *l)
@@ -186,13 +216,12 @@ static int make_all(struct early *e, struct netlink *nl)
 		if (!kind)
 			continue;
 		r = make(nl, &m->links[i], kind);
-		ret = r < 0 ? r : ret;
-		if (r < 0 || !e->lock)
-			continue;
-		r = netlock_lock_ifindex(e->lock, (int)if_nametoindex(m->links[i].name));
 		/* Without the lock nothing may come up. */
-		if (r < 0)
+		if (r == 0 && e->lock && netlock_lock_ifindex(e->lock, (int)if_nametoindex(m->links[i].name)) < 0)
 			return -EACCES;
+		if (r == 0 && *kind->settings)
+			r = set_all(nl, &m->links[i], kind);
+		ret = r < 0 ? r : ret;
 	}
 	return ret;
 }

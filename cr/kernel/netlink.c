@@ -227,6 +227,13 @@ void netlink_put(struct netlink_msg *m, uint16_t type, const void *data, size_t 
 		netlink_put_raw(m, data, bytes);
 }
 
+void netlink_put_listed(struct netlink_msg *m, const struct nlattr *const *tb, const uint16_t *types)
+{
+	for (; *types; types++)
+		if (tb[*types])
+			netlink_put(m, *types, nl_data(tb[*types]), nl_bytes(tb[*types]));
+}
+
 size_t netlink_nest(struct netlink_msg *m, uint16_t type)
 {
 	size_t at = NLMSG_ALIGN(m->u.h.nlmsg_len);

@@ -76,6 +76,8 @@ static inline void netlink_put_u32(struct netlink_msg *m, uint16_t type, uint32_
 {
 	netlink_put(m, type, &v, sizeof(v));
 }
+/* Those of tb whose types are listed, up to a 0. */
+void netlink_put_listed(struct netlink_msg *m, const struct nlattr *const *tb, const uint16_t *types);
 /* Returns where the nest begins, for netlink_nest_end(). */
 size_t netlink_nest(struct netlink_msg *m, uint16_t type);
 void netlink_nest_end(struct netlink_msg *m, size_t at);

@@ -12,6 +12,7 @@
 #include <linux/veth.h>
 #include <string.h>
 
+#include "kernel/link_settings.h"
 #include "ns/netns.h"
 
 #define LINKS_MAX	65536u
@@ -184,41 +185,25 @@ static const char *kind_name(const NetDeviceEntry *e)
 	return e->type == ND_TYPE__VETH ? "veth" : e->type == ND_TYPE__BRIDGE ? "bridge" : e->kind;
 }
 
-/* Of what the kernel tells of a bridge and its ports, what it also takes. */
-static const uint16_t bridge_settings[] = {
-	IFLA_BR_FORWARD_DELAY, IFLA_BR_HELLO_TIME, IFLA_BR_MAX_AGE, IFLA_BR_AGEING_TIME,
-	IFLA_BR_STP_STATE, IFLA_BR_PRIORITY, IFLA_BR_VLAN_PROTOCOL, IFLA_BR_GROUP_FWD_MASK,
-	IFLA_BR_MCAST_ROUTER, IFLA_BR_MCAST_SNOOPING, IFLA_BR_MCAST_QUERY_USE_IFADDR,
-	IFLA_BR_MCAST_QUERIER, IFLA_BR_MCAST_HASH_MAX, IFLA_BR_MCAST_LAST_MEMBER_CNT,
-	IFLA_BR_MCAST_STARTUP_QUERY_CNT, IFLA_BR_MCAST_LAST_MEMBER_INTVL,
-	IFLA_BR_MCAST_MEMBERSHIP_INTVL, IFLA_BR_MCAST_QUERIER_INTVL, IFLA_BR_MCAST_QUERY_INTVL,
-	IFLA_BR_MCAST_QUERY_RESPONSE_INTVL, IFLA_BR_MCAST_STARTUP_QUERY_INTVL,
-	IFLA_BR_NF_CALL_IPTABLES, IFLA_BR_NF_CALL_IP6TABLES, IFLA_BR_NF_CALL_ARPTABLES,
-	IFLA_BR_VLAN_STATS_ENABLED, IFLA_BR_MCAST_STATS_ENABLED, IFLA_BR_MCAST_IGMP_VERSION,
-	IFLA_BR_MCAST_MLD_VERSION,
-};
+/* Of what the kernel tells of a bridge's port, what it also takes. */
 static const uint16_t port_settings[] = {
 	IFLA_BRPORT_PRIORITY, IFLA_BRPORT_COST, IFLA_BRPORT_MODE, IFLA_BRPORT_GUARD,
 	IFLA_BRPORT_PROTECT, IFLA_BRPORT_FAST_LEAVE, IFLA_BRPORT_LEARNING,
 	IFLA_BRPORT_UNICAST_FLOOD, IFLA_BRPORT_PROXYARP, IFLA_BRPORT_PROXYARP_WIFI,
 	IFLA_BRPORT_MULTICAST_ROUTER, IFLA_BRPORT_MCAST_FLOOD, IFLA_BRPORT_MCAST_TO_UCAST,
 	IFLA_BRPORT_BCAST_FLOOD, IFLA_BRPORT_GROUP_FWD_MASK, IFLA_BRPORT_NEIGH_SUPPRESS,
-	IFLA_BRPORT_ISOLATED, IFLA_BRPORT_LOCKED,
+	IFLA_BRPORT_ISOLATED, IFLA_BRPORT_LOCKED, 0
 };
 
-#define SETTINGS_MAX	64u
-
 static int put_settings(struct netlink_msg *m, uint16_t nest_type, const ProtobufCBinaryData *d,
-			const uint16_t *types, size_t n)
+			const uint16_t *types)
 {
-	const struct nlattr *tb[SETTINGS_MAX + 1];
+	const struct nlattr *tb[LINK_SETTING_MAX + 1];
 	size_t nest = netlink_nest(m, nest_type);
 
-	if (netlink_attrs(d->data, d->len, tb, SETTINGS_MAX) < 0)
+	if (netlink_attrs(d->data, d->len, tb, LINK_SETTING_MAX) < 0)
 		return log_fail(-EBADMSG, "netdev: settings of a bridge are malformed");
-	for (size_t i = 0; i < n; i++)
-		if (tb[types[i]])
-			netlink_put(m, types[i], nl_data(tb[types[i]]), nl_bytes(tb[types[i]]));
+	netlink_put_listed(m, tb, types);
 	netlink_nest_end(m, nest);
 	return 0;
 }
@@ -242,8 +227,7 @@ static int make(struct restore_ctx *ctx, struct netlink *nl, const struct netns_
 		if (e->type == ND_TYPE__VETH)
 			r = put_veth(ctx, &m, l, e);
 		else if (e->has_kind_data)
-			r = put_settings(&m, IFLA_INFO_DATA, &e->kind_data, bridge_settings,
-					 ARRAY_SIZE(bridge_settings));
+			r = put_settings(&m, IFLA_INFO_DATA, &e->kind_data, link_settings_bridge);
 		netlink_nest_end(&m, info);
 	}
 	if (r < 0)
@@ -263,8 +247,7 @@ static int port_set(struct netlink *nl, const NetDeviceEntry *e)
 	netlink_begin(&m, RTM_NEWLINK, 0, &ifi, sizeof(ifi));
 	info = netlink_nest(&m, IFLA_LINKINFO);
 	netlink_put(&m, IFLA_INFO_SLAVE_KIND, "bridge", strlen("bridge"));
-	r = put_settings(&m, IFLA_INFO_SLAVE_DATA, &e->port_data, port_settings,
-			 ARRAY_SIZE(port_settings));
+	r = put_settings(&m, IFLA_INFO_SLAVE_DATA, &e->port_data, port_settings);
 	netlink_nest_end(&m, info);
 	return r < 0 ? r : netlink_send(nl, &m);
 }

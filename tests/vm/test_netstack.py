@@ -13,40 +13,72 @@ from clients import Load
 from upgrade import Upgrade, wait_for
 from vm import VM
 
+BONDS = {
+    "active-backup": "PrimaryReselectPolicy=better\nGratuitousARP=3\n",
+    # Without a partner one port goes on alone.
+    "802.3ad": "LACPTransmitRate=fast\nTransmitHashPolicy=layer3+4\nAdSelect=bandwidth\n"
+               "AdActorSystemPriority=777\nAdUserPortKey=7\nMinLinks=1\n",
+}
 FILES = {
-    "05-bond0.netdev": "[NetDev]\nName=bond0\nKind=bond\n[Bond]\nMode=active-backup\nMIIMonitorSec=100ms\n"
-                       "PrimaryReselectPolicy=better\nGratuitousARP=3\n",
+    "05-bond0.netdev": "[NetDev]\nName=bond0\nKind=bond\n[Bond]\nMode={mode}\nMIIMonitorSec=100ms\n{bond}",
     "05-vlan78.netdev": "[NetDev]\nName=vlan78\nKind=vlan\n[VLAN]\nId=78\n",
-    "05-br0.netdev": "[NetDev]\nName=br0\nKind=bridge\n[Bridge]\nSTP=no\nForwardDelaySec=4\nAgeingTimeSec=123\n",
-    "05-device.network": "[Match]\nDriver=virtio_net\n[Network]\nBond=bond0\nPrimarySlave=yes\n",
+    "05-br0.netdev": "[NetDev]\nName=br0\nKind=bridge\n[Bridge]\nSTP=no\nForwardDelaySec=4\nAgeingTimeSec=123\n"
+                     "MulticastSnooping=no\nMulticastQuerier=yes\n",
+    "05-device.network": "[Match]\nDriver=virtio_net\n[Network]\nBond=bond0\n{device}",
     "05-bond0.network": "[Match]\nName=bond0\n[Network]\nVLAN=vlan78\nBridge=br0\n",
     "05-vlan78.network": "[Match]\nName=vlan78\n[Network]\nAddress=10.78.0.2/24\nIPv6AcceptRA=no\n",
     "05-br0.network": "[Match]\nName=br0\n[Network]\nAddress=10.77.0.2/24\nAddress=fd77::2/64\n"
                       "Gateway=10.77.0.1\nLinkLocalAddressing=ipv6\nIPv6AcceptRA=no\n",
 }
 LINKS = ("bond0", "vlan78", "br0")
+OF_BOND = ("mode", "miimon", "primary", "primary_reselect", "num_grat_arp", "lacp_rate", "xmit_hash_policy", "ad_select",
+           "ad_actor_sys_prio", "ad_user_port_key", "min_links", "slaves")
+OF_BRIDGE = ("forward_delay", "ageing_time", "stp_state", "multicast_snooping", "multicast_querier")
+# {}: the name of the device.
+EXPECTED = {
+    "active-backup": {"mode": "active-backup 1", "miimon": "100", "primary": "{}", "primary_reselect": "better 1",
+                      "num_grat_arp": "3", "slaves": "{}"},
+    "802.3ad": {"mode": "802.3ad 4", "miimon": "100", "lacp_rate": "fast 1", "xmit_hash_policy": "layer3+4 1",
+                "ad_select": "bandwidth 1", "ad_actor_sys_prio": "777", "ad_user_port_key": "7", "min_links": "1",
+                "slaves": "{}"},
+}
+BRIDGE = {"forward_delay": "400", "ageing_time": "12300", "stp_state": "0", "multicast_snooping": "0",
+          "multicast_querier": "1"}
+
+
+def settings(vm, directory, names):
+    return {name: vm.run(f"cat /sys/class/net/{directory}/{name}").out.strip() for name in names}
 
 
 def details(vm):
     """Settings, as the kernel shows them one by one."""
-    words = [f"/sys/class/net/bond0/bonding/{name}"
-             for name in ("mode", "miimon", "primary", "primary_reselect", "num_grat_arp", "slaves")]
-    words += [f"/sys/class/net/br0/bridge/{name}" for name in ("forward_delay", "ageing_time", "stp_state")]
-    said = vm.run(f"cat {' '.join(words)}; ls /sys/class/net/br0/brif; ip -d -o link show vlan78").out.split("\n")
-    return said[:10] + re.findall(r"vlan protocol \S+ id \d+ <[A-Z_,]*>", said[10])
+    said = vm.run("ls /sys/class/net/br0/brif; ip -d -o link show vlan78").out.split("\n")
+    return {"bond": settings(vm, "bond0/bonding", OF_BOND), "bridge": settings(vm, "br0/bridge", OF_BRIDGE),
+            "ports": said[0], "vlan": re.findall(r"vlan protocol \S+ id \d+ <[A-Z_,]*>", said[1])}
 
 
-@pytest.fixture(scope="module")
-def up(image, payload):
-    with VM("test_netstack/shared", image=image, destdir=payload, memory=upgrade.MEMORY) as vm:
+def reaches(vm):
+    try:
+        vm.connect(6379).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="module", params=BONDS)
+def up(image, payload, request):
+    words = {"mode": request.param, "bond": BONDS[request.param],
+             "device": "PrimarySlave=yes\n" if request.param == "active-backup" else ""}
+    with VM(f"test_netstack/{request.param}", image=image, destdir=payload, memory=upgrade.MEMORY) as vm:
         vm.wait_idle()
         for name, text in FILES.items():
-            vm.put(text.encode(), f"/etc/systemd/network/{name}")
+            vm.put(text.format(**words).encode(), f"/etc/systemd/network/{name}")
         vm.run("systemctl restart systemd-networkd")
         wait_for(lambda: all(a in vm.run("ip -o address").out for a in (
             "br0    inet 10.77.0.2", "vlan78    inet 10.78.0.2")), 60, "addresses are on the new interfaces")
+        wait_for(lambda: reaches(vm), 60, "the guest is reached over them")
         up = Upgrade(vm, ["redis-server"], load=Load(vm, ["redis-server"]))
-        up.details = details(vm)
+        up.mode, up.details = request.param, details(vm)
         yield up.run()
 
 
@@ -55,15 +87,18 @@ def test_nothing_has_changed(up):
 
 
 def test_settings_are_those_of_before(up):
-    device = up.details[2]
-    assert up.details == ["active-backup 1", "100", device, "better 1", "3", device, "400", "12300", "0", "bond0",
-                          "vlan protocol 802.1Q id 78 <REORDER_HDR>"]
+    bond, expected = up.details["bond"], EXPECTED[up.mode]
+    assert {k: bond[k] for k in expected} == {k: v.format(bond["slaves"]) for k, v in expected.items()}
+    assert up.details["bridge"] == BRIDGE
+    assert up.details["ports"] == "bond0"
+    assert up.details["vlan"] == ["vlan protocol 802.1Q id 78 <REORDER_HDR>"]
     assert details(up.vm) == up.details
 
 
 def test_the_early_program_has_made_them(up):
     log = up.vm.run("cat /var/log/crkexec/*-early.log").out
     assert "cannot make" not in log and "cannot put" not in log and "no interface" not in log
+    assert "goes without" not in log and "cannot read" not in log
     assert not [w for w in up.report["warnings"] if "network service" in w]
     said = up.vm.run("journalctl -b -u systemd-networkd -o cat").out
     for link in LINKS:

@@ -222,7 +222,8 @@ class VM:
             "-drive", f"if=none,id=root,file={self.image.disk},format=raw,snapshot=on,cache=unsafe",
             "-device", "virtio-blk-pci,drive=root,serial=crk-root,addr=0x3",
             "-netdev", f"tap,id=net,ifname={TAP},script=no,downscript=no",
-            "-device", "virtio-net-pci,netdev=net,mac=52:54:00:77:00:02,romfile=,addr=0x6",
+            # A speed: 802.3ad takes no port of unknown speed.
+            "-device", "virtio-net-pci,netdev=net,mac=52:54:00:77:00:02,romfile=,addr=0x6,speed=1000,duplex=full",
             "-device", "virtio-rng-pci,addr=0x7",
             "-kernel", str(vmlinuz), "-initrd", str(initrd), "-append", self.append,
         ]
