@@ -38,7 +38,7 @@ static size_t process_reap(struct dump_process *p)
  */
 static void tree_reap(struct dump_ctx *ctx)
 {
-	uint64_t until = clock_usec(CLOCK_MONOTONIC) + SEIZE_TIMEOUT_USEC;
+	uint64_t until = clock_usec(CLOCK_MONOTONIC) + REAP_USEC;
 
 	for (;;) {
 		size_t left = 0;

@@ -78,9 +78,10 @@ int task_seize_begin(struct task *t, unsigned long options) _must_check_;
 /* Once more, for one that did not stop in time; or after task_seize_begin(). */
 int task_seize_wait(struct task *t, uint64_t timeout_usec) _must_check_;
 int task_detach(struct task *t) _must_check_;
-/* Of a killed task: has it ended, or is it nobody of ours? If not, ask again REAP_NSEC later. */
+/* Of a killed task: has it ended, or is it nobody of ours? If not, ask again REAP_NSEC later, for REAP_USEC. */
 bool task_reap(struct task *t);
 #define REAP_NSEC	50000
+#define REAP_USEC	(10ull * 1000000)
 /* Adopts a task that is traced and stopped already (born by clone in a batch). */
 void task_adopt(struct task *t, pid_t tid, struct remote *remote);
 /* Reads registers and mask of the stopped task into t. */

@@ -2,10 +2,10 @@
  * Interrupted system calls.
  *
  * Most calls that our stop interrupts return a restart code, and the kernel repeats them by
- * itself. Some return EINTR at once (epoll_wait, semtimedop, sigtimedwait: signal(7)) even
- * though no handler runs, both for ptrace's interrupt and for the cgroup freezer. No program
- * was ever shown that by a kernel upgrade it should not notice: they get the code of calls
- * that are repeated unless a handler runs.
+ * itself. Some return EINTR at once (epoll_wait, semtimedop, sigtimedwait, sockets with SO_RCVTIMEO or
+ * SO_SNDTIMEO: signal(7)) even though no handler runs, both for ptrace's interrupt and for the cgroup
+ * freezer. No program was ever shown that by a kernel upgrade it should not notice: they get the code of
+ * calls that are repeated unless a handler runs. (A socket's time then begins anew.)
  *
  * On restore the kernel's own restart logic must decide again: a signal that arrives before
  * the call is repeated has to end it (pause, sigsuspend, epoll_wait), or its wake-up is lost. So a
@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include "task/regs.h"
 
@@ -35,6 +36,37 @@ static bool returns_eintr_at_once(uint64_t nr)
 		return true;
 	}
 	return false;
+}
+
+/* Calls that return EINTR at once if their first argument is a socket with a time-out. */
+static bool is_for_sockets(uint64_t nr)
+{
+	switch (nr) {
+	case SYS_read:
+	case SYS_readv:
+	case SYS_write:
+	case SYS_writev:
+	case SYS_accept:
+	case SYS_accept4:
+	case SYS_connect:
+	case SYS_recvfrom:
+	case SYS_recvmsg:
+	case SYS_recvmmsg:
+	case SYS_sendto:
+	case SYS_sendmsg:
+	case SYS_sendmmsg:
+	case SYS_sendfile:
+		return true;
+	}
+	return false;
+}
+
+static bool is_socket(const struct task *t, uint64_t fd)
+{
+	char path[64], to[16] = "";
+
+	snprintf(path, sizeof(path), "/proc/%d/fd/%u", t->tid, (unsigned int)fd);
+	return readlink(path, to, sizeof(to) - 1) > 0 && str_starts(to, "socket:");
 }
 
 /* Is a signal waiting that the task will take as soon as it runs? Then EINTR is the truth. */
@@ -61,7 +93,9 @@ int restart_hide_interrupt(struct dump_thread *th)
 	int r;
 
 	if ((int64_t)regs->orig_rax < 0 || (int64_t)regs->rax != -EINTR ||
-	    !returns_eintr_at_once(regs->orig_rax) || signal_waits(&th->task))
+	    (!returns_eintr_at_once(regs->orig_rax) &&
+	     !(is_for_sockets(regs->orig_rax) && is_socket(&th->task, regs->rdi))) ||
+	    signal_waits(&th->task))
 		return 0;
 	/* Only if it sits right behind the instruction: then nothing ran since. */
 	r = remote_read(&th->task, regs->rip - 2, insn, 2);

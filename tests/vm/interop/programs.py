@@ -365,7 +365,7 @@ files_mntns files_regular files_unlinked fowns hugepages inotifies itimers locks
 memfds_huge memory memory_state mqueues multicast names netlinks ns_cgroup ns_cgroupns ns_clock
 ns_ipc ns_links ns_net ns_sandbox ns_tree nsfiles packets pidfds pipes posix_sems posix_timers prctl
 pty_session ptys ptys_own rlimits robust_list rseq sched seccomp seccomp_privileged seccomp_strict
-seccomp_tsync sigactions signalfds sigpending sk_cgroup stopped sysv_shm tcp_handshake tcp_listen
+seccomp_tsync sigactions signalfds sigpending sk_cgroup sock_timeouts stopped sysv_shm tcp_handshake tcp_listen
 tcp_peer tcp_states threads timerfds timers_late udp_sockets unix_external unix_named unix_pairs
 unix_peercred waits
 """.split()
@@ -395,6 +395,7 @@ PLAIN = {
     "ptys": "without speeds, TIOCEXCL, output processing, canonical input, packet mode, hung up ones",
     "sched": "without a thread's processors, which CRIU drops",
     "sigactions": "without an ignored SIGTRAP, which CRIU's dump resets",
+    "sock_timeouts": "calls may end with EINTR, without a connection that nobody has accepted",
     "tcp_listen": "without Multipath TCP, and options that CRIU drops (TCP_DEFER_ACCEPT, "
                   "TCP_FASTOPEN, TCP_USER_TIMEOUT, SO_LINGER, IPV6_TCLASS)",
     "tcp_states": "without the error of a reset connection, TCP_USER_TIMEOUT, TCP_MAXSEG",
