@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 
 #include "image/store.h"
 #include "task/mem_restore.h"
@@ -162,8 +163,10 @@ static int fill_pages(struct fill *f, const struct span *s, uint64_t skip, uint6
 {
 	const uint8_t *data;
 	int r = image_bytes(s->file, s->data + skip, n, room, &data);
+	struct iovec from = { (void *)data, n }, to = { (void *)(s->t_addr + skip), n };
 
-	if (r >= 0)
+	/* One copy, where /proc/PID/mem makes two; but not where the process itself may not write. */
+	if (r >= 0 && process_vm_writev((pid_t)f->p->pid, &from, 1, &to, 1, 0) != (ssize_t)n)
 		r = pwrite_full(f->p->remote->mem_fd, data, n, (off_t)(s->t_addr + skip));
 	if (r < 0)
 		f->failed_at = s->t_addr + skip;
