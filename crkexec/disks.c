@@ -12,6 +12,9 @@
 #include "crkexec/machine.h"
 #include "util/io.h"
 
+/* Of what lies on what: RAID, encryption, LVM, partitions. */
+#define DEPTH_MAX	8
+
 /* Kernel name, or its beginning, of disks that our own initramfs brings up by modules alone. */
 static const char *const plain_names[] = { "vd", "sd", "nvme", "xvd", "mmcblk", "hd", "pmem" };
 
@@ -26,10 +29,33 @@ static bool has_entries(const char *path)
 	return false;
 }
 
+/*
+ * A namespace that several NVMe controllers reach belongs to their subsystem, which is no device
+ * (nvme_core.multipath): what they are reached by they say themselves. path: .../nvme-subsys0/nvme0n1
+ */
+static bool subsystem_is_remote(const char *path)
+{
+	const char *at = strstr(path, "/nvme-subsys"), *end = at ? strchr(at + 1, '/') : NULL;
+	_cleanup_free_ char *pattern = end ? str_fmt("%.*s/nvme*/transport", (int)(end - path), path) : NULL;
+	_cleanup_(globfree) glob_t g = { 0 };
+	bool remote = false;
+
+	if (!pattern || glob(pattern, GLOB_NOSORT, NULL, &g))
+		return false;
+	for (size_t i = 0; i < g.gl_pathc; i++) {
+		_cleanup_free_ char *text = NULL;
+
+		if (read_file_at(AT_FDCWD, g.gl_pathv[i], 64, &text, NULL) == 0)
+			remote |= !str_starts(text, "pcie");
+	}
+	return remote;
+}
+
 /* iSCSI, Fibre Channel over Ethernet and the like pass through a session or a remote port. */
 static bool path_is_remote(const char *path)
 {
-	return strstr(path, "/session") || strstr(path, "/rport-") || strstr(path, "/nvme-fabrics");
+	return strstr(path, "/session") || strstr(path, "/rport-") || strstr(path, "/nvme-fabrics") ||
+	       subsystem_is_remote(path);
 }
 
 static bool is_known(const char *name)
@@ -70,7 +96,36 @@ static const char *why_not_plain(const char *real)
 		return "which is reached over a network";
 	if (!is_known(name))
 		return "a kind of disk crkexec's initramfs does not know";
+	/* Nothing on this path tells a driver that brings it up. */
+	if (str_starts(real, "/sys/devices/virtual/"))
+		return "which several controllers reach";
 	return is_one_of_many(name) ? "one of several disks of a btrfs" : NULL;
+}
+
+static bool is_remote(const char *link, int depth)
+{
+	_cleanup_free_ char *pattern = NULL;
+	_cleanup_(globfree) glob_t g = { 0 };
+	char real[PATH_MAX];
+	bool remote;
+
+	if (depth > DEPTH_MAX || !realpath(link, real))
+		return false;
+	remote = path_is_remote(real);
+	pattern = str_fmt("%s/slaves/*", real);
+	if (remote || !pattern || glob(pattern, GLOB_NOSORT, NULL, &g))
+		return remote;
+	for (size_t i = 0; i < g.gl_pathc && !remote; i++)
+		remote = is_remote(g.gl_pathv[i], depth + 1);
+	return remote;
+}
+
+bool disk_is_remote(dev_t dev)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u", major(dev), minor(dev));
+	return is_remote(path, 0);
 }
 
 int disk_is_plain(dev_t dev, char **ret_why)

@@ -21,12 +21,17 @@ struct host_mounts {
 	/*
 	 * Of each mount: NULL, or what makes the new boot mount it, not the early program: its type
 	 * (network, FUSE, stacked), its disk, or the mount it lies on. "ext4 on dm-1, which is LVM, RAID or encryption".
+	 * Or it cannot be made by what the mount table tells.
 	 */
 	const char **late;
 };
 /* Both the caller's to release, also after an error. */
 int host_mounts_read(struct host_mounts *h) _must_check_;
 void host_mounts_done(struct host_mounts *h);
+/* The file system (of btrfs: a subvolume) as mount(8) mounts it, for the first time; else it is bound. */
+bool mount_is_whole(const struct mount_table *t, const struct mount *mt);
+/* A path at which a mount before it shows the same directory, in the arena; NULL: none, or no memory. */
+char *mount_bind_source(struct arena *a, const struct mount_table *t, const struct mount *mt);
 /* The block device below; false: there is none. btrfs shows its own number, and has another below. */
 bool mount_block_device(const struct mount *mt, dev_t *ret);
 /*
@@ -36,8 +41,11 @@ bool mount_block_device(const struct mount *mt, dev_t *ret);
 const struct mount *host_mounts_late(const struct host_mounts *h, const struct mount *m, const char **ret_why);
 /* Is the root file system on a plain disk? 1, or 0 with *ret_why: "dm-0, which is LVM, RAID or encryption". */
 int root_is_on_plain_disk(char **ret_why) _must_check_;
+/* Does it come over a network, whatever lies between? */
+bool root_is_remote(void);
 
 /* mounts.c: the host's mounts that do not come late, parents first. */
+bool mount_is_skipped(const char *target);
 int mounts_read(struct upgrade *u, struct manifest *m) _must_check_;
 
 /* packet_filter.c: rules of nftables. Warns where they cannot be carried. */
@@ -58,5 +66,7 @@ int modules_find(struct upgrade *u, struct manifest *m) _must_check_;
  * "dm-0, which is LVM, RAID or encryption", the caller's to free.
  */
 int disk_is_plain(dev_t dev, char **ret_why) _must_check_;
+/* Is it, or what it is made of, reached over a network? */
+bool disk_is_remote(dev_t dev);
 
 #endif

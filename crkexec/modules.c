@@ -252,8 +252,9 @@ static int add_file_systems(struct finder *f)
 		r = add_fstype(f, mt->fstype);
 		if (r < 0)
 			return r;
-		path = str_starts(mt->source, "UUID=") ?
-		       str_fmt("/dev/disk/by-uuid/%s", mt->source + 5) : strdup(mt->source);
+		path = str_starts(mt->source, "UUID=") ? str_fmt("/dev/disk/by-uuid/%s", mt->source + 5) :
+		       str_starts(mt->source, "PARTUUID=") ?
+		       str_fmt("/dev/disk/by-partuuid/%s", mt->source + 9) : strdup(mt->source);
 		if (!path || stat(path, &st) < 0 || !S_ISBLK(st.st_mode))
 			continue;
 		free(path);

@@ -30,7 +30,7 @@ static bool is_others(const char *fstype)
 	return false;
 }
 
-static bool target_is_skipped(const char *target)
+bool mount_is_skipped(const char *target)
 {
 	static const char *const below[] = { "/run/user", "/run/credentials", CRKEXEC_RUN_DIR };
 
@@ -40,19 +40,44 @@ static bool target_is_skipped(const char *target)
 	return false;
 }
 
-/* "UUID=..." as udev found it, so that a disk may change its name; else the device's path. */
-static char *device_source(const struct mount *mt)
+/* The link in dir that leads to the device, with a word before it; NULL: none. */
+static char *source_by(const char *word, const char *dir, dev_t dev)
 {
-	_cleanup_closedir_ DIR *d = opendir("/dev/disk/by-uuid");
+	_cleanup_closedir_ DIR *d = opendir(dir);
 	struct dirent *e;
 	struct stat st;
-	dev_t dev;
 
-	while (d && mount_block_device(mt, &dev) && (e = readdir(d)))
+	while (d && (e = readdir(d)))
 		if (e->d_name[0] != '.' && fstatat(dirfd(d), e->d_name, &st, 0) == 0 &&
 		    S_ISBLK(st.st_mode) && st.st_rdev == dev)
-			return str_fmt("UUID=%s", e->d_name);
-	return strdup(mt->source);
+			return str_fmt("%s%s", word, e->d_name);
+	return NULL;
+}
+
+/* Whose UUID the early program finds on the disk (early_probe.c). */
+static bool has_known_uuid(const char *fstype)
+{
+	static const char *const known[] = { "ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "vfat" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(known); i++)
+		if (!strcmp(fstype, known[i]))
+			return true;
+	return false;
+}
+
+/* As udev found it, so that a disk may change its name: the file system, or its partition; else the device's path. */
+static char *device_source(const struct mount *mt)
+{
+	char *source = NULL;
+	dev_t dev;
+
+	if (mount_block_device(mt, &dev)) {
+		if (has_known_uuid(mt->fstype))
+			source = source_by("UUID=", "/dev/disk/by-uuid", dev);
+		if (!source)
+			source = source_by("PARTUUID=", "/dev/disk/by-partuuid", dev);
+	}
+	return source ? source : strdup(mt->source);
 }
 
 /* mountinfo shows what mount(2) does not take back. */
@@ -75,27 +100,6 @@ static char *mount_options(const char *options)
 	return out;
 }
 
-/* A bind mount's source: where an earlier mount shows the same directory. */
-static char *bind_source(struct arena *a, const struct mount_table *t, const struct mount *mt)
-{
-	for (const struct mount *m = t->mounts; m < t->mounts + t->n; m++) {
-		const char *rest = m == mt || m->dev != mt->dev ? NULL : path_below(mt->root, m->root);
-		char *path;
-
-		if (!rest || target_is_skipped(m->mountpoint))
-			continue;
-		path = path_join(a, m->mountpoint, rest);
-		return path ? strdup(path) : NULL;
-	}
-	return NULL;
-}
-
-static bool is_whole(const struct mount *mt)
-{
-	return !strcmp(mt->root, "/") || !strcmp(mt->fstype, "btrfs") ||
-	       !strcmp(mt->fstype, "cgroup2");
-}
-
 static int add_mount(struct manifest *m, struct arena *a, const struct mount_table *t,
 		     const struct mount *mt)
 {
@@ -106,10 +110,11 @@ static int add_mount(struct manifest *m, struct arena *a, const struct mount_tab
 	if (!v)
 		return -ENOMEM;
 	m->mounts = v;
-	if (!is_whole(mt)) {
-		source = bind_source(a, t, mt);
+	if (!mount_is_whole(t, mt)) {
+		source = mount_bind_source(a, t, mt);
 		if (!source)
-			return 0;	/* of a file system that is mounted nowhere else: another's */
+			return 0;	/* of the kernel's own, which no path leads to */
+		source = strdup(source);
 		flags = (mt->flags & KEEP_FLAGS) | MS_BIND;
 	} else {
 		source = str_starts(mt->source, "/dev/") ? device_source(mt) : strdup(mt->source);
@@ -130,7 +135,7 @@ int mounts_read(struct upgrade *u, struct manifest *m)
 	for (size_t i = 0; r == 0 && i < h.table.n; i++) {
 		const struct mount *mt = &h.table.mounts[i];
 
-		if (target_is_skipped(mt->mountpoint) || mt->deleted || is_others(mt->fstype))
+		if (mount_is_skipped(mt->mountpoint) || mt->deleted || is_others(mt->fstype))
 			continue;
 		if (h.late[i])
 			upgrade_warn(u, "%s (%s) is mounted only after the services are back",

@@ -8,6 +8,7 @@
 #include <sys/sysmacros.h>
 
 #include "crkexec/machine.h"
+#include "ns/state.h"
 #include "util/io.h"
 #include "util/log.h"
 
@@ -38,6 +39,46 @@ bool mount_block_device(const struct mount *mt, dev_t *ret)
 	return true;
 }
 
+/* btrfs: is it that subvolume, and not a directory of it? Options show the subvolume in both cases. */
+static bool is_subvolume(const struct mount *mt)
+{
+	size_t n = strlen(mt->root);
+
+	for (const char *s = mt->options; s; s = strchr(s, ',')) {
+		s += *s == ',';
+		if (str_starts(s, "subvol=") && !strncmp(s + 7, mt->root, n) && (!s[7 + n] || s[7 + n] == ','))
+			return true;
+	}
+	return false;
+}
+
+static bool is_stored(const struct mount *mt)
+{
+	return mt->dev >> 20 || !strcmp(mt->fstype, "btrfs");
+}
+
+bool mount_is_whole(const struct mount_table *t, const struct mount *mt)
+{
+	if (!strcmp(mt->fstype, "btrfs") ? !is_subvolume(mt) : strcmp(mt->root, "/") && strcmp(mt->fstype, "cgroup2"))
+		return false;
+	/* Memory would be another one, empty; a disk refuses other settings than it has. */
+	for (const struct mount *m = t->mounts; m < mt; m++)
+		if (m->dev == mt->dev && !strcmp(m->root, mt->root) && (is_stored(mt) || fs_is_volatile(mt->fstype)))
+			return false;
+	return true;
+}
+
+char *mount_bind_source(struct arena *a, const struct mount_table *t, const struct mount *mt)
+{
+	for (const struct mount *m = t->mounts; m < mt; m++) {
+		const char *rest = m->dev == mt->dev ? path_below(mt->root, m->root) : NULL;
+
+		if (rest && !mount_is_skipped(m->mountpoint))
+			return path_join(a, m->mountpoint, rest);
+	}
+	return NULL;
+}
+
 /* The one on top. */
 static const struct mount *root_of(const struct mount_table *t)
 {
@@ -57,11 +98,19 @@ static int own_reason(struct host_mounts *h, const struct mount *mt, const struc
 	int r;
 
 	*ret = NULL;
+	if (mt == root)
+		return 0;
+	if (is_stored(mt) && !mount_is_whole(&h->table, mt) && !mount_bind_source(&h->arena, &h->table, mt)) {
+		*ret = "a directory of a file system that is mounted nowhere else";
+		return 0;
+	}
+	if (root && mt->dev == root->dev)
+		return 0;
 	if (type_comes_late(mt->fstype)) {
 		*ret = mt->fstype;
 		return 0;
 	}
-	if (!mount_block_device(mt, &dev) || (root && mt->dev == root->dev))
+	if (!mount_block_device(mt, &dev))
 		return 0;
 	r = disk_is_plain(dev, &why);
 	if (r)
@@ -144,10 +193,29 @@ int root_is_on_plain_disk(char **ret_why)
 
 	*ret_why = NULL;
 	root = r < 0 ? NULL : root_of(&h.table);
-	if (root && mount_block_device(root, &dev))
+	if (root && !mount_is_whole(&h.table, root))
+		*ret_why = str_fmt("%s, a directory of a file system", root->root);
+	else if (root && mount_block_device(root, &dev))
 		r = disk_is_plain(dev, ret_why);
-	else if (r == 0 && !(*ret_why = strdup("no disk")))
+	else if (r == 0)
+		*ret_why = strdup("no disk");
+	if (r == 0 && !*ret_why)
 		r = -ENOMEM;
 	host_mounts_done(&h);
 	return r;
+}
+
+bool root_is_remote(void)
+{
+	const struct mount *root;
+	struct host_mounts h;
+	bool remote = false;
+	dev_t dev;
+
+	if (host_mounts_read(&h) == 0) {
+		root = root_of(&h.table);
+		remote = root && mount_block_device(root, &dev) && disk_is_remote(dev);
+	}
+	host_mounts_done(&h);
+	return remote;
 }

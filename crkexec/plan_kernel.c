@@ -164,6 +164,11 @@ int plan_carrier(struct upgrade *u)
 		return upgrade_problem(u, -ENOENT, NULL, "make one, or give it by --initrd",
 				       "%s, so the distribution's initrd of kernel %s is needed: "
 				       "none was found", why ? why : "--initrd", u->target.version);
+	/* The guard locks the network before the root could come over it. */
+	if (root_is_remote())
+		return upgrade_problem(u, -EOPNOTSUPP, NULL, "restart this machine by an ordinary reboot",
+				       "the root file system is reached over a network, which is locked until the "
+				       "services are back");
 	if (why)
 		log_info("%s: the distribution's initrd carries the early program", why);
 	return check_initrd(u);

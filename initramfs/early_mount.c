@@ -211,6 +211,12 @@ static int mount_other(struct early *e, const struct manifest_mount *m, uint64_t
 		return mount_device(e, m, m->target, usec);
 	if (mount(m->source, m->target, m->fstype, m->flags, m->options) < 0)
 		return log_err(neg_errno(), "cannot mount %s on %s", m->fstype, m->target);
+	/* The trap: bound, it has the flags of where it comes from (mount(2)). */
+	if (m->flags & MS_BIND && mount(NULL, m->target, NULL, MS_REMOUNT | m->flags, NULL) < 0) {
+		r = log_err(neg_errno(), "cannot restrict %s as it was", m->target);
+		umount2(m->target, MNT_DETACH);
+		return r;
+	}
 	return 0;
 }
 
@@ -231,11 +237,15 @@ static void give_up_users(struct early *e, const char *target)
 	}
 }
 
-/* Mounted on the directory below it would be hidden as soon as the other one is there. */
+/*
+ * Mounted on the directory below it would be hidden as soon as the other one is there; and what is bound
+ * from it is not what the directory below shows.
+ */
 static int check_below(const struct manifest_mount *m, const struct manifest_mount *const *missing, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		if (path_below(m->target, missing[i]->target))
+		if (path_below(m->target, missing[i]->target) ||
+		    (m->flags & MS_BIND && path_below(m->source, missing[i]->target)))
 			return log_fail(-ENOENT, "it lies on %s, which is missing", missing[i]->target);
 	return 0;
 }
