@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cr/cr.h"
+#include "crkexec/cmdline.h"
 #include "crkexec/dumpopts.h"
 #include "crkexec/load.h"
 #include "crkexec/phases.h"
@@ -21,29 +22,68 @@ static void keep_first(int *first, int r)
 		*first = r;
 }
 
-static int check_config(struct upgrade *u)
+/* Where its configuration is known. */
+static int check_needs(struct upgrade *u, const struct kconfig_need *needs)
 {
 	_cleanup_free_ char *text = NULL;
 	struct strv missing = { 0 };
 	int r, first = 0;
 
-	if (!u->target.config) {
-		upgrade_warn(u, "kernel %s: its configuration was not found, so its features could "
-			     "not be checked", u->target.version);
+	if (!u->target.config)
 		return 0;
-	}
 	r = read_file_at(AT_FDCWD, u->target.config, 4u << 20, &text, NULL);
 	if (r == 0)
-		r = kconfig_missing(text, kconfig_needs, &missing);
+		r = kconfig_missing(text, needs, &missing);
 	if (r < 0)
 		return log_err(r, "cannot read %s", u->target.config);
-	for (const struct kconfig_need *n = kconfig_needs; n->option; n++)
+	for (const struct kconfig_need *n = needs; n->option; n++)
 		if (strv_has(&missing, n->option))
 			keep_first(&first, upgrade_problem(u, -EOPNOTSUPP, NULL, "choose another kernel",
 				   "kernel %s was built without CONFIG_%s: %s", u->target.version,
 				   n->option, n->why));
 	strv_done(&missing);
 	return first;
+}
+
+static int check_config(struct upgrade *u)
+{
+	if (!u->target.config)
+		upgrade_warn(u, "kernel %s: its configuration was not found, so its features could "
+			     "not be checked", u->target.version);
+	return check_needs(u, kconfig_needs);
+}
+
+/* Words of --append by which the new kernel has no AppArmor. */
+static bool is_without_apparmor(const char *append)
+{
+	static const char *const lists[] = { "security", "lsm" };
+	_cleanup_free_ char *on = append ? cmdline_get(append, "apparmor") : NULL;
+	bool without = on && !strcmp(on, "0");
+
+	for (size_t i = 0; append && i < ARRAY_SIZE(lists); i++) {
+		_cleanup_free_ char *list = cmdline_get(append, lists[i]);
+
+		without |= list && !strstr(list, "apparmor");
+	}
+	return without;
+}
+
+/* Profiles come along (apparmor.c); the kernel must take them. */
+static int check_apparmor(struct upgrade *u)
+{
+	static const struct kconfig_need needs[] = {
+		{ "SECURITY_APPARMOR", "services are confined by its profiles" }, { NULL, NULL }
+	};
+
+	for (size_t i = 0; i < u->n_units; i++) {
+		if (!u->m->units[i].n_profiles)
+			continue;
+		if (is_without_apparmor(u->opt->append))
+			return upgrade_problem(u, -EOPNOTSUPP, u->units[i]->name, "leave that word out",
+					       "it is confined by AppArmor, which --append switches off");
+		return check_needs(u, needs);
+	}
+	return 0;
 }
 
 struct obstacles {
@@ -119,6 +159,7 @@ int upgrade_check(void *arg)
 	for (size_t i = 0; i < u->n_units; i++)
 		keep_first(&first, check_unit(u, i));
 	keep_first(&first, check_world(u));
+	keep_first(&first, check_apparmor(u));
 	keep_first(&first, check_target(u));
 	/* For those who decide whether there shall be an upgrade. */
 	if (u->opt->verb == VERB_CHECK || u->opt->dry_run)

@@ -271,3 +271,16 @@ int check_world(struct upgrade *u)
 	map_done(&w.said);
 	return r < 0 ? r : w.r;
 }
+
+/* In most machines nothing comes late, and the services are waiting. */
+int check_world_again(struct upgrade *u)
+{
+	bool late = u->late_addresses.n;
+	struct host_mounts h;
+	int r = host_mounts_read(&h);
+
+	for (size_t i = 0; r == 0 && i < h.table.n; i++)
+		late |= h.late[i] != NULL;
+	host_mounts_done(&h);
+	return r == 0 && late ? check_world(u) : r;
+}

@@ -92,7 +92,8 @@ int upgrade_freeze(void *arg)
 			upgrade_warn(u, "%s: %u connections were not accepted in time and are lost",
 				     u->units[i]->name, u->m->units[i].n_unaccepted);
 	}
-	return r;
+	/* Files, sockets: what the check has promised must hold for them, too. */
+	return r < 0 ? r : check_world_again(u);
 }
 
 int upgrade_thaw(void *arg)

@@ -36,6 +36,8 @@ int upgrade_needs(struct upgrade *u, struct store_need **ret) _must_check_;
 
 /* check_world.c: what trees share with PID 1 and with late file systems. Says problems. */
 int check_world(struct upgrade *u) _must_check_;
+/* When they have stopped: what they have taken into use since, if anything comes late here. */
+int check_world_again(struct upgrade *u) _must_check_;
 /* check_target.c: what trees have that the target kernel has not. Says problems. */
 int check_target(struct upgrade *u) _must_check_;
 /* From the text of /proc/PID/maps: areas of the process above 47 bits, and where the first is. */

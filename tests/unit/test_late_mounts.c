@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include "crkexec/machine.h"
 #include "crkexec/paths.h"
@@ -140,4 +141,82 @@ TEST("without its file system a unit starts cold and says why; what lies on that
 	ASSERT(st.st_dev != parent.st_dev);
 	free(units[0].reason);
 	free(units[1].reason);
+}
+
+static struct mount several[] = {
+	{ .id = 20, .dev = DISK, .root = "/@", .mountpoint = "/", .fstype = "btrfs", .options = "subvolid=256,subvol=/@" },
+	{ .id = 21, .dev = DISK, .root = "/@home", .mountpoint = "/home", .fstype = "btrfs",
+	  .options = "subvolid=257,subvol=/@home" },
+	{ .id = 22, .dev = DISK, .root = "/@/srv/data", .mountpoint = "/data", .fstype = "btrfs",
+	  .options = "subvolid=256,subvol=/@" },
+	{ .id = 23, .dev = DISK, .root = "/@home", .mountpoint = "/home2", .fstype = "btrfs",
+	  .options = "subvolid=257,subvol=/@home" },
+	{ .id = 24, .dev = MEMORY, .root = "/", .mountpoint = "/mem", .fstype = "tmpfs", .options = "" },
+	{ .id = 25, .dev = MEMORY, .root = "/", .mountpoint = "/mem2", .fstype = "tmpfs", .options = "" },
+	{ .id = 26, .dev = MEMORY + 1, .root = "/", .mountpoint = "/proc", .fstype = "proc", .options = "" },
+	{ .id = 27, .dev = MEMORY + 1, .root = "/", .mountpoint = "/chroot/proc", .fstype = "proc", .options = "" },
+	{ .id = 28, .dev = DM, .root = "/x/y", .mountpoint = "/y", .fstype = "ext4", .options = "" },
+	{ .id = 29, .dev = DM, .root = "/", .mountpoint = "/x", .fstype = "ext4", .options = "" },
+	{ .id = 30, .dev = DM, .root = "/x", .mountpoint = "/x2", .fstype = "ext4", .options = "" },
+};
+
+TEST("a mount is made whole once; a directory of it, or a second time, by a bind from where it is already")
+{
+	static const struct {
+		bool whole;
+		const char *from;
+	} expected[] = {
+		{ true, NULL }, { true, NULL }, { false, "/srv/data" }, { false, "/home" }, { true, NULL },
+		{ false, "/mem" }, { true, NULL }, { true, NULL }, { false, NULL }, { true, NULL }, { false, "/x/x" },
+	};
+	const struct mount_table t = { several, ARRAY_SIZE(several) };
+	struct arena a;
+
+	arena_init(&a);
+	for (size_t i = 0; i < t.n; i++) {
+		const char *from;
+
+		ASSERT_EQ(mount_is_whole(&t, &several[i]), expected[i].whole);
+		if (expected[i].whole)
+			continue;
+		from = mount_bind_source(&a, &t, &several[i]);
+		ASSERT_EQ(!from, !expected[i].from);
+		if (from)
+			ASSERT_STREQ(from, expected[i].from);
+	}
+	arena_done(&a);
+}
+
+TEST("what is bound has the restrictions it had; from a missing file system it is missing, too")
+{
+	_cleanup_free_ char *disk = str_fmt("%s/disk", unit_tmpdir()), *from = str_fmt("%s/disk/a", unit_tmpdir());
+	_cleanup_free_ char *of = str_fmt("%s/of", unit_tmpdir()), *bound = str_fmt("%s/bound", unit_tmpdir());
+	_cleanup_free_ char *file = str_fmt("%s/bound/file", unit_tmpdir());
+	static const char *const names[] = { "from" };
+	_cleanup_free_ char *source = str_fmt("%s/from", unit_tmpdir());
+	struct manifest_mount mounts[] = {
+		{ .source = (char *)"crk-unit", .target = disk, .fstype = (char *)"crk-none", .options = (char *)"" },
+		{ .source = from, .target = of, .fstype = (char *)"ext4", .options = (char *)"", .flags = MS_BIND },
+		{ .source = source, .target = bound, .fstype = (char *)"tmpfs", .options = (char *)"",
+		  .flags = MS_BIND | MS_RDONLY | MS_NOSUID | MS_NOEXEC },
+	};
+	struct manifest_unit units[] = { { .name = (char *)"of.service", .filesystems = (char **)&of, .n_filesystems = 1 } };
+	struct manifest m = { .mounts = mounts, .n_mounts = ARRAY_SIZE(mounts), .units = units, .n_units = 1 };
+	struct early e = { .manifest = &m, .uevent_fd = -EBADF, .log_fd = -EBADF };
+	struct statvfs fs;
+
+	own_mounts(names, 1);
+	ASSERT_OK(make_dirs(from));
+	ASSERT_OK(early_mount_others(&e));
+	ASSERT_EQ(units[0].outcome, OUTCOME_COLD);
+	ASSERT_CONTAINS(units[0].reason, "/of is missing: it lies on ");
+	ASSERT_EQ(access(of, F_OK), -1);
+	ASSERT_OK(statvfs(bound, &fs));
+	ASSERT_EQ(fs.f_flag & (ST_RDONLY | ST_NOSUID | ST_NOEXEC), ST_RDONLY | ST_NOSUID | ST_NOEXEC);
+	ASSERT_EQ(open(file, O_CREAT | O_WRONLY | O_CLOEXEC, 0600), -1);
+	ASSERT_EQ(errno, EROFS);
+	/* Only there: the other place is as it was. */
+	ASSERT_OK(statvfs(source, &fs));
+	ASSERT_EQ(fs.f_flag & ST_RDONLY, 0);
+	free(units[0].reason);
 }

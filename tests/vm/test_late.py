@@ -29,7 +29,10 @@ UUID=$(blkid -s UUID -o value /dev/disk/by-id/virtio-crk-data) /srv/data xfs nof
 EOF
 systemctl daemon-reload
 mount -a
-mkdir /srv/late/dir
+mkdir /srv/late/dir /srv/data/dir /srv/restricted
+echo '/srv/data/dir /srv/restricted none bind,ro,noexec,nofail 0 0' >>/etc/fstab
+systemctl daemon-reload
+mount /srv/restricted
 ip link add br-late type bridge
 ip address add 10.99.0.1/24 dev br-late
 ip link set br-late up
@@ -62,6 +65,13 @@ while True:
     n += 1
     time.sleep(0.02)
 """
+SUDDEN = "/usr/local/sbin/crk-test-sudden"
+# Opens a file when the check is over.
+SUDDEN_SOURCE = b"""#!/bin/bash
+until read -r loaded </sys/kernel/kexec_loaded && [ "$loaded" = 1 ]; do sleep 0.02; done
+exec 5>>/srv/late/log
+sleep infinity
+"""
 UNITS = {
     "crk-test-data": (PROGRAM, "WorkingDirectory=/srv/data"),
     "crk-test-box": (PROGRAM, "ProtectSystem=strict\nPrivateTmp=yes"),
@@ -90,7 +100,9 @@ def guest(image, payload, tmp_path_factory):
         vm.run(SETUP)
         vm.put(LISTENER_SOURCE, LISTENER, 0o755)
         vm.put(SYSLOG_SOURCE, SYSLOG, 0o755)
+        vm.put(SUDDEN_SOURCE, SUDDEN, 0o755)
         upgrade_counter.install(vm, UNITS)
+        upgrade_counter.install(vm, {"crk-test-sudden": (SUDDEN, "")})
         yield vm
 
 
@@ -100,16 +112,27 @@ def checked(guest):
     done = guest.run(f"crkexec check --json --services {','.join(UNITS)} "
                      f"--kernel {guest.image.versions['7.2']}", check=False)
     assert done.rc == 1
+    without = guest.run("crkexec check --json --services crk-test-label --append apparmor=0 "
+                        f"--kernel {guest.image.versions['7.2']}", check=False)
     guest.run(TAKE_AWAY)
     said = json.loads(done.out)
     obstacles = {}
     for o in said["obstacles"]:
         obstacles.setdefault((o["unit"] or "").removesuffix(".service"), []).append(o["what"])
-    return SimpleNamespace(obstacles=obstacles, warnings=said["warnings"])
+    return SimpleNamespace(obstacles=obstacles, warnings=said["warnings"], without=json.loads(without.out))
 
 
 @pytest.fixture(scope="module")
-def upgraded(guest, checked):
+def sudden(guest, checked):
+    """What crkexec says of a service that takes into use what comes late, after the check."""
+    done = guest.run(upgrade.command(guest, ["crk-test-sudden"]), check=False)
+    left = guest.run("cat /sys/kernel/kexec_loaded; systemctl is-active crk-test-sudden").out.split()
+    guest.run("systemctl disable -q --now crk-test-sudden")
+    return done, left
+
+
+@pytest.fixture(scope="module")
+def upgraded(guest, sudden):
     """Everything is there."""
     return Upgrade(guest, FINE, load=NoClients()).run()
 
@@ -146,6 +169,18 @@ def test_who_does_not_need_it_is_not_refused_and_the_operator_is_told(checked):
     assert "address 10.99.0.1/24 of br-late is set up only by the new boot's network service" in said
 
 
+def test_what_is_taken_into_use_after_the_check_is_noticed_before_the_jump(sudden):
+    done, left = sudden
+    assert done.rc != 0
+    assert f": fd 5 (/srv/late/log) is on {LATE}, which is mounted only later in the boot" in done.out + done.err
+    assert left == ["0", "active"]
+
+
+def test_a_kernel_without_apparmor_is_refused_for_the_confined(checked):
+    said = [o["what"] for o in checked.without["obstacles"]]
+    assert said == ["it is confined by AppArmor, which --append switches off"]
+
+
 def test_services_come_back_before_it(upgraded):
     assert upgraded.troubles() == []
 
@@ -157,6 +192,13 @@ def test_it_comes_into_the_sandboxes_when_the_host_mounts_it(upgraded):
         "dir", "log", "lost+found"]
     hidden = upgraded.vm.run(inside.format(pids["crk-test-hidden"]) + "stat -c %a /srv/late").out
     assert hidden.strip() == "0"
+
+
+def test_a_bind_mount_has_its_restrictions(upgraded):
+    options = upgraded.vm.run("findmnt -no OPTIONS /srv/restricted").out.strip().split(",")
+    assert {"ro", "noexec"} <= set(options)
+    log = upgraded.vm.run("cat /var/log/crkexec/*-early.log").out
+    assert "/srv/restricted" not in log
 
 
 def test_a_confined_service_is_confined_again(upgraded):
@@ -171,6 +213,8 @@ def test_what_is_said_to_syslog_before_journald_runs_is_not_lost(upgraded):
     vm.run("journalctl --sync")
     lines = vm.run("journalctl -u crk-test-syslog -o cat _TRANSPORT=syslog").out.splitlines()
     said = [int(line.removeprefix("said ")) for line in lines if line.startswith("said ")]
+    # The attempt before has stopped and started it.
+    said = said[len(said) - 1 - said[::-1].index(0):]
     assert said == list(range(len(said))) and len(said) > 100
     here = vm.run("journalctl -b -u crk-test-syslog -o cat _TRANSPORT=syslog").out
     assert here.count("said ") > 50
