@@ -78,4 +78,10 @@ struct initrd_info {
 int initrd_scan(const char *path, struct initrd_info *ret) _must_check_;
 void initrd_info_done(struct initrd_info *i);
 
+/*
+ * firmware.c: adds the paths ("/lib/firmware/...", below root) of installed files that a driver of kernel `version`
+ * may ask for by `name`, which may be a pattern.
+ */
+int firmware_find(const char *root, const char *version, const char *name, struct strv *ret) _must_check_;
+
 #endif

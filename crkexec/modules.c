@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include "crkexec/kernel.h"
 #include "crkexec/machine.h"
 #include "crkexec/upgrade.h"
 #include "util/io.h"
@@ -27,6 +28,22 @@ struct finder {
 	struct strv list;		/* paths of those to be loaded one after the other */
 };
 
+static int add_firmware(struct finder *f, struct kmod_module *mod)
+{
+	struct kmod_list *info = NULL, *l;
+	int r = 0;
+
+	/* A module that says nothing of itself wants nothing. */
+	if (kmod_module_get_info(mod, &info) < 0)
+		return 0;
+	kmod_list_foreach(l, info)
+		if (r == 0 && !strcmp(kmod_module_info_get_key(l), "firmware"))
+			r = firmware_find("", f->u->target.version, kmod_module_info_get_value(l),
+					  &f->u->firmware_paths);
+	kmod_module_info_free_list(info);
+	return r;
+}
+
 static int add_one(struct finder *f, struct kmod_module *mod)
 {
 	const char *path = kmod_module_get_path(mod);
@@ -37,7 +54,9 @@ static int add_one(struct finder *f, struct kmod_module *mod)
 	log_debug("module %s", path);
 	if (strv_add(&f->list, path) < 0)
 		return -ENOMEM;
-	return strv_add_once(&f->u->module_paths, path);
+	if (strv_has(&f->u->module_paths, path))
+		return 0;
+	return strv_add(&f->u->module_paths, path) < 0 ? -ENOMEM : add_firmware(f, mod);
 }
 
 /*

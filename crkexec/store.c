@@ -95,6 +95,7 @@ static int build_own(struct upgrade *u)
 	struct initramfs_spec spec = {
 		.early_path = early, .images_fd = -1, .base_fd = -1,
 		.modules = (const char *const *)u->module_paths.v, .n_modules = u->module_paths.n,
+		.firmware = (const char *const *)u->firmware_paths.v, .n_firmware = u->firmware_paths.n,
 	};
 	int r;
 

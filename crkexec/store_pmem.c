@@ -80,6 +80,8 @@ static uint64_t initramfs_bytes(const struct upgrade *u)
 		return bytes + file_bytes(u->target.initrd);
 	for (size_t i = 0; i < u->module_paths.n; i++)
 		bytes += file_bytes(u->module_paths.v[i]);
+	for (size_t i = 0; i < u->firmware_paths.n; i++)
+		bytes += file_bytes(u->firmware_paths.v[i]);
 	return bytes;
 }
 

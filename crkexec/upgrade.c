@@ -125,6 +125,7 @@ void upgrade_done(struct upgrade *u)
 	store_done(&u->store);
 	target_done(&u->target);
 	strv_done(&u->module_paths);
+	strv_done(&u->firmware_paths);
 	strv_done(&u->to_stop);
 	strv_done(&u->stopped);
 	strv_done(&u->kept);

@@ -49,6 +49,7 @@ struct upgrade {
 	size_t n_units;
 	struct target target;		/* kernel, initrd, config, modules */
 	struct strv module_paths;	/* for our own initramfs, in load order */
+	struct strv firmware_paths;	/* and what these ask for */
 	int initrd_fd;			/* what the images are appended to; negative: not open yet */
 	char *cmdline;
 	struct store store;

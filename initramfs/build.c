@@ -98,6 +98,36 @@ static int add_modules(struct cpio *c, const struct initramfs_spec *spec)
 	return r;
 }
 
+/* The directories of a name; the kernel takes those that are there already. */
+static int add_parents(struct cpio *c, const char *name)
+{
+	int r = 0;
+
+	for (const char *p = name; (p = strchr(p, '/')) && r == 0; p++) {
+		_cleanup_free_ char *dir = strndup(name, (size_t)(p - name));
+
+		r = dir ? cpio_add_dir(c, dir, 0755) : -ENOMEM;
+	}
+	return r;
+}
+
+static int add_firmware(struct cpio *c, const struct initramfs_spec *spec)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < spec->n_firmware && r == 0; i++) {
+		const char *name = spec->firmware[i] + 1;
+		_cleanup_close_ int fd = open(spec->firmware[i], O_RDONLY | O_CLOEXEC);
+
+		if (fd < 0)
+			return log_err(neg_errno(), "cannot open %s for the initramfs", spec->firmware[i]);
+		r = add_parents(c, name);
+		if (r == 0)
+			r = cpio_add_fd(c, name, 0644, fd);
+	}
+	return r;
+}
+
 static int add_tree(struct cpio *c, int dirfd, const char *prefix, int depth);
 
 static int add_entry(struct cpio *c, int dirfd, const char *entry, const char *name, int depth)
@@ -174,6 +204,8 @@ int initramfs_build(const struct initramfs_spec *spec, int out_fd)
 		r = cpio_add_dir(&c, "crkexec", DIR_MODE);
 	if (r == 0)
 		r = add_modules(&c, spec);
+	if (r == 0)
+		r = add_firmware(&c, spec);
 	if (r == 0 && spec->manifest)
 		r = cpio_add_data(&c, "crkexec/manifest.json", 0600, spec->manifest,
 				  spec->manifest_bytes);

@@ -14,6 +14,9 @@ struct initramfs_spec {
 	 * but unpacked; load order is the manifest's. Two of the same name are refused. */
 	const char *const *modules;
 	size_t n_modules;
+	/* Absolute paths of files that lie at the same place in it; links are followed. */
+	const char *const *firmware;
+	size_t n_firmware;
 	/* Text of manifest_to_text(): /crkexec/manifest.json. NULL: none. */
 	const char *manifest;
 	size_t manifest_bytes;

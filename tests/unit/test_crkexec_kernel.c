@@ -358,3 +358,27 @@ TEST("the last value of a key counts, what is for init does not")
 	ASSERT(!cmdline_get("xinit=/a initx=/b init", "init"));
 	ASSERT_STREQ(cmdline_get("a=\"b c\" d", "a"), "\"b c\"");
 }
+
+TEST("firmware is found where the kernel looks for it, packed or not, by name or pattern, and nowhere else")
+{
+	_cleanup_strv_ struct strv found = { 0 };
+
+	put_file("lib/firmware/nic/a.bin.xz", "x", 1);
+	put_file("lib/firmware/7.2.0/nic/b.bin", "x", 1);
+	put_file("lib/firmware/updates/nic/c-1.bin", "x", 1);
+	put_file("lib/firmware/updates/nic/c-2.bin.zst", "x", 1);
+	put_file("lib/firmware/6.12.1/nic/a.bin", "x", 1);
+	put_file("lib/other", "x", 1);
+	ASSERT_OK(firmware_find(unit_tmpdir(), "7.2.0", "nic/a.bin", &found));
+	ASSERT_OK(firmware_find(unit_tmpdir(), "7.2.0", "nic/a.bin", &found));
+	ASSERT_OK(firmware_find(unit_tmpdir(), "7.2.0", "nic/b.bin", &found));
+	ASSERT_OK(firmware_find(unit_tmpdir(), "7.2.0", "nic/c-*.bin", &found));
+	ASSERT_OK(firmware_find(unit_tmpdir(), "7.2.0", "nic/missing.bin", &found));
+	ASSERT_OK(firmware_find(unit_tmpdir(), "7.2.0", "../other", &found));
+	ASSERT_OK(firmware_find(unit_tmpdir(), "7.2.0", "nic", &found));
+	ASSERT_EQ(found.n, 4u);
+	ASSERT_STREQ(found.v[0], "/lib/firmware/nic/a.bin.xz");
+	ASSERT_STREQ(found.v[1], "/lib/firmware/7.2.0/nic/b.bin");
+	ASSERT_STREQ(found.v[2], "/lib/firmware/updates/nic/c-1.bin");
+	ASSERT_STREQ(found.v[3], "/lib/firmware/updates/nic/c-2.bin.zst");
+}

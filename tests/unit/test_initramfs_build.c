@@ -8,6 +8,7 @@
 #include "initramfs/build.h"
 #include "tests/unit/unit.h"
 #include "util/io.h"
+#include "util/log.h"
 
 struct entry {
 	char name[256];
@@ -142,6 +143,33 @@ TEST("an initramfs of our own has the early program as /init, modules, manifest 
 	e = find(list, n, "crkexec/a.service/0/parent");
 	ASSERT_EQ(e->mode & S_IFMT, S_IFLNK);
 	ASSERT(e->bytes == 4 && !memcmp(e->data, "../1", 4));
+}
+
+TEST("firmware lies where the kernel looks for it, behind its directories")
+{
+	const char *firmware[] = { make_file("intel.bin", "some code") };
+	struct initramfs_spec spec = {
+		.early_path = make_file("early", "\177ELF early"), .firmware = firmware, .n_firmware = 1,
+		.images_fd = -1, .base_fd = -1,
+	};
+	_cleanup_free_ char *dir = strdup(firmware[0] + 1);
+	struct entry list[32] = { 0 };
+	const struct entry *e, *of;
+	size_t bytes, n;
+	char *all;
+
+	*strrchr(dir, '/') = '\0';
+	ASSERT_OK(build_into(&spec, &all, &bytes));
+	n = parse(all, bytes, 0, list, 32);
+	e = find(list, n, firmware[0] + 1);
+	ASSERT(e->bytes == 9 && !memcmp(e->data, "some code", 9));
+	ASSERT_EQ(e->mode, S_IFREG | 0644);
+	of = find(list, n, dir);
+	ASSERT_EQ(of->mode, S_IFDIR | 0755);
+	ASSERT(of < e && find(list, n, "tmp") < of);
+	firmware[0] = "/tmp/crk-none/at/all";
+	ASSERT_EQ(build_into(&spec, &all, &bytes), -ENOENT);
+	ASSERT_CONTAINS(log_first_error(), "cannot open /tmp/crk-none/at/all");
 }
 
 static const char *make_packed(const char *name, const char *text, size_t cut)
