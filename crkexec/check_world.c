@@ -120,9 +120,15 @@ static int check_place(void *arg, const struct file_place *p)
 	struct world *w = arg;
 	const char *why;
 	const struct mount *m = host_mounts_late(&w->host, p->mount, &why);
+	bool first;
+	int r;
 
 	if (!m)
 		return note_place(w, p);
+	/* A hundred workers have the same files open. */
+	r = complain_once(w, hash_bytes(hash_bytes(HASH_BEGIN, &m->id, sizeof(m->id)), &w->unit, sizeof(w->unit)), &first);
+	if (r < 0 || !first)
+		return r;
 	w->r = upgrade_problem(w->u, -EOPNOTSUPP, w->unit->name,
 			       "move the file to the root's or another plain disk, or leave the service out",
 			       "pid %d: %s is on %s (%s), which is mounted only later in the boot", p->pid,

@@ -17,6 +17,9 @@
 			 MS_MANDLOCK | MS_DIRSYNC | MS_NOATIME | MS_NODIRATIME | MS_RELATIME |	\
 			 MS_STRICTATIME | MS_LAZYTIME)
 
+/* Containers' layers are many, and the chosen services' own are refused by name. */
+#define LATE_WARNED	8
+
 /* The trap: an autofs mount point belongs to a systemd that will not be there yet. */
 static bool is_others(const char *fstype)
 {
@@ -130,6 +133,7 @@ static int add_mount(struct manifest *m, struct arena *a, const struct mount_tab
 int mounts_read(struct upgrade *u, struct manifest *m)
 {
 	struct host_mounts h;
+	size_t n_late = 0;
 	int r = host_mounts_read(&h);
 
 	for (size_t i = 0; r == 0 && i < h.table.n; i++) {
@@ -137,12 +141,17 @@ int mounts_read(struct upgrade *u, struct manifest *m)
 
 		if (mount_is_skipped(mt->mountpoint) || mt->deleted || is_others(mt->fstype))
 			continue;
+		if (h.late[i] && n_late++ >= LATE_WARNED)
+			continue;
 		if (h.late[i])
 			upgrade_warn(u, "%s (%s) is mounted only after the services are back",
 				     mt->mountpoint, h.late[i]);
 		else
 			r = add_mount(m, &h.arena, &h.table, mt);
 	}
+	if (n_late > LATE_WARNED)
+		upgrade_warn(u, "%zu more file systems are mounted only after the services are back",
+			     n_late - LATE_WARNED);
 	host_mounts_done(&h);
 	return r;
 }

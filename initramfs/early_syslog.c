@@ -31,6 +31,7 @@
 #define KEEP_USEC	(300ull * 1000000u)
 /* journald itself starts after its sockets are there. */
 #define GIVE_SECONDS	30
+#define CATCH_UP_USEC	(2u * 1000000u)
 
 static const struct {
 	const char *path;
@@ -44,7 +45,7 @@ _Static_assert(N_SOCKETS == 2, "keep_sockets_only() knows two");
 
 struct message {
 	struct message *next;
-	size_t to, bytes;
+	size_t bytes;
 	struct ucred from;
 	int fd;			/* the journal's protocol passes long ones in a file; or -EBADF */
 	char data[];
@@ -53,7 +54,7 @@ struct message {
 struct keeper {
 	struct pollfd sockets[N_SOCKETS];	/* fd negative: given over */
 	ino_t inodes[N_SOCKETS];
-	struct message *first, **last;
+	struct message *first[N_SOCKETS], **last[N_SOCKETS];
 	size_t bytes, dropped;
 };
 
@@ -109,11 +110,11 @@ static bool keep_one(struct keeper *k, size_t i)
 		close_fdp(&head.fd);
 		return true;
 	}
-	*m = (struct message){ .to = i, .bytes = (size_t)n, .from = head.from, .fd = head.fd };
+	*m = (struct message){ .bytes = (size_t)n, .from = head.from, .fd = head.fd };
 	memcpy(m->data, buf, (size_t)n);
 	k->bytes += sizeof(*m) + (size_t)n;
-	*k->last = m;
-	k->last = &m->next;
+	*k->last[i] = m;
+	k->last[i] = &m->next;
 	return true;
 }
 
@@ -134,7 +135,7 @@ static bool has_successor(const struct keeper *k, size_t i)
 }
 
 /* In the name of the sender, or, if that has ended, in ours: better than not at all. */
-static int give_one(int fd, const struct message *m, bool ours)
+static int give_one(int fd, size_t to, const struct message *m, bool ours)
 {
 	const struct ucred me = { .pid = getpid() };
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };
@@ -144,7 +145,7 @@ static int give_one(int fd, const struct message *m, bool ours)
 			    .msg_control = &control, .msg_controllen = CMSG_SPACE(sizeof(struct ucred)) };
 	struct cmsghdr *c;
 
-	strcpy(sa.sun_path, places[m->to].reached_by);
+	strcpy(sa.sun_path, places[to].reached_by);
 	if (m->fd >= 0)
 		h.msg_controllen += CMSG_SPACE(sizeof(int));
 	c = CMSG_FIRSTHDR(&h);
@@ -162,24 +163,24 @@ static int give_one(int fd, const struct message *m, bool ours)
 	return sendmsg(fd, &h, MSG_NOSIGNAL) < 0 ? neg_errno() : 0;
 }
 
-/* In order. A successor that takes nothing for GIVE_SECONDS gets no more. */
-static void give_all(struct keeper *k, size_t to)
+/* In order, and what comes meanwhile. end: CLOCK_BOOTTIME; somebody may be sending faster than this. */
+static int give_all(struct keeper *k, size_t to, int fd, uint64_t end)
 {
-	const struct timeval limit = { .tv_sec = GIVE_SECONDS };
-	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	int r = fd < 0 ? neg_errno() : 0;
+	struct message *m;
+	int r = 0;
 
-	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
-	for (struct message *m = k->first; m && r >= 0; m = m->next) {
-		if (m->to != to)
-			continue;
-		r = give_one(fd, m, false);
+	for (; (m = k->first[to]) && r >= 0 && clock_usec(CLOCK_BOOTTIME) < end; keep_all(k)) {
+		r = give_one(fd, to, m, false);
 		if (r == -ESRCH || r == -EPERM)
-			r = give_one(fd, m, true);
+			r = give_one(fd, to, m, true);
+		k->first[to] = m->next;
+		if (!m->next)
+			k->last[to] = &k->first[to];
+		k->bytes -= sizeof(*m) + m->bytes;
+		close_fdp(&m->fd);
+		free(m);
 	}
-	if (r < 0 || k->dropped)
-		early_say("messages of restored services did not all reach the journal (%s; %zu dropped)",
-			  r < 0 ? strerror(-r) : "too many", k->dropped);
+	return r;
 }
 
 /* Nobody listens there any more, and nobody shall think so. */
@@ -190,12 +191,26 @@ static void remove_places(const struct keeper *k)
 			unlink(places[i].path);
 }
 
-/* Shut first: what is sent from now on goes to the successor. */
+/*
+ * Shut when there is nothing left: what is sent from then on goes to the successor, and should not overtake what
+ * was sent before. One that takes nothing for GIVE_SECONDS gets no more.
+ */
 static void give_over(struct keeper *k, size_t i)
 {
+	const struct timeval limit = { .tv_sec = GIVE_SECONDS };
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int r = fd < 0 ? neg_errno() : 0;
+
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+	if (r == 0)
+		r = give_all(k, i, fd, clock_usec(CLOCK_BOOTTIME) + CATCH_UP_USEC);
 	shutdown(k->sockets[i].fd, SHUT_RD);
 	keep_all(k);
-	give_all(k, i);
+	if (r == 0)
+		r = give_all(k, i, fd, UINT64_MAX);
+	if (r < 0 || k->dropped)
+		early_say("messages of restored services did not all reach the journal (%s; %zu dropped)",
+			  r < 0 ? strerror(-r) : "too many", k->dropped);
 	close(take_fd(&k->sockets[i].fd));
 }
 
@@ -244,8 +259,8 @@ int early_syslog(struct early *e _unused_)
 	pid_t pid;
 	int r = early_mkdirs(JOURNAL_DIR, 0755);
 
-	k.last = &k.first;
 	for (size_t i = 0; i < N_SOCKETS && r == 0; i++) {
+		k.last[i] = &k.first[i];
 		k.sockets[i] = (struct pollfd){ .fd = listen_at(places[i].path, &k.inodes[i]), .events = POLLIN };
 		r = MIN(k.sockets[i].fd, 0);
 	}

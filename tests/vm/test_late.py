@@ -215,7 +215,8 @@ def test_what_is_said_to_syslog_before_journald_runs_is_not_lost(upgraded):
     said = [int(line.removeprefix("said ")) for line in lines if line.startswith("said ")]
     # The attempt before has stopped and started it.
     said = said[len(said) - 1 - said[::-1].index(0):]
-    assert said == list(range(len(said))) and len(said) > 100
+    # Where journald takes over, the first that it gets itself may overtake the last that were kept.
+    assert sorted(said) == list(range(len(said))) and len(said) > 100
     here = vm.run("journalctl -b -u crk-test-syslog -o cat _TRANSPORT=syslog").out
     assert here.count("said ") > 50
     assert vm.run("pgrep -x crkexec-syslog", check=False).rc == 1
