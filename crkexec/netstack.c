@@ -14,6 +14,7 @@
 #include "crkexec/machine.h"
 #include "crkexec/manifest_desc.h"
 #include "kernel/netlink.h"
+#include "util/hex.h"
 #include "util/io.h"
 #include "util/log.h"
 
@@ -39,18 +40,6 @@ static void address_text(const struct nlattr *a, char text[20])
 		snprintf(text, 20, "%02x:%02x:%02x:%02x:%02x:%02x", b[0], b[1], b[2], b[3], b[4], b[5]);
 }
 
-static char *hex_of(const struct nlattr *a)
-{
-	size_t n = a ? nl_bytes(a) : 0;
-	char *text = malloc(2 * n + 1);
-
-	for (size_t i = 0; text && i < n; i++)
-		sprintf(text + 2 * i, "%02x", ((const uint8_t *)nl_data(a))[i]);
-	if (text)
-		text[2 * n] = '\0';
-	return text;
-}
-
 static bool filters_vlans(const struct nlattr *data)
 {
 	const struct nlattr *tb[IFLA_BR_VLAN_FILTERING + 1];
@@ -63,6 +52,7 @@ static int add_link(void *arg, const struct nlmsghdr *h)
 {
 	const struct nlattr *tb[IFLA_PERM_ADDRESS + 1], *info[IFLA_INFO_DATA + 1];
 	const struct ifinfomsg *ifi = NLMSG_DATA(h);
+	const struct nlattr *data;
 	struct seen *s = arg;
 	struct seen_link *l;
 	const char *name, *kind;
@@ -72,6 +62,7 @@ static int add_link(void *arg, const struct nlmsghdr *h)
 		return -EBADMSG;
 	name = nl_text(tb[IFLA_IFNAME]);
 	kind = nl_text(info[IFLA_INFO_KIND]);
+	data = info[IFLA_INFO_DATA];
 	l = reallocarray(s->v, s->n + 1, sizeof(*l));
 	if (!l || !name)
 		return l ? -EBADMSG : -ENOMEM;
@@ -79,7 +70,8 @@ static int add_link(void *arg, const struct nlmsghdr *h)
 	l += s->n;
 	*l = (struct seen_link){ .index = (uint32_t)ifi->ifi_index, .lower = nl_u32(tb[IFLA_LINK]),
 				 .master = nl_u32(tb[IFLA_MASTER]), .mtu = nl_u32(tb[IFLA_MTU]),
-				 .up = ifi->ifi_flags & IFF_UP, .settings = hex_of(info[IFLA_INFO_DATA]) };
+				 .up = ifi->ifi_flags & IFF_UP,
+				 .settings = data ? hex_text(nl_data(data), nl_bytes(data)) : strdup("") };
 	if (!l->settings)
 		return -ENOMEM;
 	s->n++;
@@ -87,7 +79,7 @@ static int add_link(void *arg, const struct nlmsghdr *h)
 	snprintf(l->kind, sizeof(l->kind), "%s", kind ? kind : "");
 	address_text(tb[IFLA_ADDRESS], l->address);
 	address_text(tb[IFLA_PERM_ADDRESS], l->permanent);
-	l->filters_vlans = !strcmp(l->kind, "bridge") && filters_vlans(info[IFLA_INFO_DATA]);
+	l->filters_vlans = !strcmp(l->kind, "bridge") && filters_vlans(data);
 	return 0;
 }
 

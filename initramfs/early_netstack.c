@@ -18,6 +18,7 @@
 #include "kernel/link_settings.h"
 #include "kernel/netlink.h"
 #include "netlock/netlock.h"
+#include "util/hex.h"
 #include "util/io.h"
 #include "util/log.h"
 
@@ -47,14 +48,10 @@ struct settings {
 
 static int parse(const struct manifest_link *l, struct settings *ret)
 {
-	size_t n = l->settings ? strlen(l->settings) / 2 : 0;
+	size_t n = 0;
+	int r = l->settings ? hex_bytes(l->settings, ret->data, sizeof(ret->data), &n) : 0;
 
-	if (n > sizeof(ret->data))
-		return -E2BIG;
-	for (size_t i = 0; i < n; i++)
-		if (sscanf(l->settings + 2 * i, "%2hhx", &ret->data[i]) != 1)
-			return -EBADMSG;
-	return netlink_attrs(ret->data, n, ret->tb, LINK_SETTING_MAX);
+	return r < 0 ? r : netlink_attrs(ret->data, n, ret->tb, LINK_SETTING_MAX);
 }
 
 static void put_vlan_flags(struct netlink_msg *m, const struct settings *s)
