@@ -18,6 +18,8 @@
 #include "util/io.h"
 #include "util/log.h"
 
+#define TRIES	3u
+
 struct seen_link {
 	uint32_t index, lower, master, mtu;
 	bool up, filters_vlans, carried;
@@ -191,23 +193,41 @@ static int carry_all(struct manifest *m, struct seen *s)
 	return r;
 }
 
-int netstack_read(struct manifest *m)
+static void forget(struct seen *s)
+{
+	for (size_t i = 0; i < s->n; i++)
+		free(s->v[i].settings);
+	free(s->v);
+	*s = (struct seen){ 0 };
+}
+
+/* Where containers come and go, others may do so while it is asked. */
+static int list_links(struct netlink *nl, struct seen *s)
 {
 	struct ifinfomsg ifi = { .ifi_family = AF_UNSPEC };
+	int r = -EAGAIN;
+
+	for (unsigned int i = 0; r == -EAGAIN && i < TRIES; i++) {
+		forget(s);
+		r = netlink_list(nl, RTM_GETLINK, &ifi, sizeof(ifi), add_link, s);
+	}
+	return r;
+}
+
+int netstack_read(struct manifest *m)
+{
 	_cleanup_netlink_ struct netlink nl = NETLINK_INIT;
 	struct seen s = { 0 };
 	int r = netlink_open(NETLINK_ROUTE, &nl);
 
 	if (r == 0)
-		r = netlink_list(&nl, RTM_GETLINK, &ifi, sizeof(ifi), add_link, &s);
+		r = list_links(&nl, &s);
 	if (r >= 0)
 		r = note_devices(m, &s);
 	if (r == 0)
 		r = carry_all(m, &s);
 	if (r == 0)
 		r = note_masters(m, &s);
-	for (size_t i = 0; i < s.n; i++)
-		free(s.v[i].settings);
-	free(s.v);
+	forget(&s);
 	return r < 0 ? log_err(r, "cannot read the network's interfaces") : 0;
 }
