@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "kernel/policy_rule.h"
 #include "ns/netns.h"
 
 /* ip-address(8), ip-route(8), ip-rule(8): "save" */
@@ -368,16 +369,16 @@ static int rules_restore_family(struct arena *a, struct netlink *nl, uint8_t fam
 			r = h ? netlink_do(nl, h) : -ENOMEM;
 	}
 	for (size_t i = 0; r >= 0 && i < saved->n; i++) {
-		struct nlmsghdr *h = copy_of(a, saved->msgs[i], RTM_NEWRULE, NLM_F_CREATE);
-		struct fib_rule_hdr *rule;
+		struct netlink_msg m;
 
-		if (!h)
-			return -ENOMEM;
-		rule = NLMSG_DATA(h);
-		if (rule->family != family || is_among(&fresh, saved->msgs[i]))
+		if (((const struct fib_rule_hdr *)NLMSG_DATA(saved->msgs[i]))->family != family ||
+		    is_among(&fresh, saved->msgs[i]))
 			continue;
-		rule->flags &= FIB_RULE_INVERT;
-		r = netlink_do(nl, h);
+		r = policy_rule_check(saved->msgs[i]);
+		if (r < 0)
+			return r;
+		policy_rule_to_add(saved->msgs[i], &m);
+		r = netlink_send(nl, &m);
 	}
 	return r;
 }
