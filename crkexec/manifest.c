@@ -142,6 +142,15 @@ static const struct field link_fields[] = {
 static const struct record link_record = { sizeof(S), link_fields };
 #undef S
 
+#define S struct manifest_metric
+static const struct field metric_fields[] = {
+	F_U32(S, type),
+	F_U32(S, value),
+	F_END
+};
+static const struct record metric_record = { sizeof(S), metric_fields };
+#undef S
+
 #define S struct manifest_route
 static const struct field route_fields[] = {
 	F_TEXT(S, dst, TEXT_ANY, 0),
@@ -154,6 +163,8 @@ static const struct field route_fields[] = {
 	F_U32(S, scope),
 	F_U32(S, protocol),
 	F_U32(S, type),
+	F_U32(S, flags),
+	F_LIST(S, metrics, n_metrics, metric_record),
 	F_END
 };
 static const struct record route_record = { sizeof(S), route_fields };

@@ -106,11 +106,18 @@ struct manifest_link {			/* what is on others comes after them */
 	size_t n_addresses;
 };
 
+struct manifest_metric {		/* of a route: its MTU and the like */
+	uint32_t type, value;		/* RTAX_* */
+};
+
 struct manifest_route {
 	char *dst;			/* "default" or prefix */
-	char *via, *dev, *src;		/* may be NULL */
+	char *via, *dev, *src;		/* may be NULL; via of another family than dst: RTA_VIA */
 	int family;
 	uint32_t table, metric, scope, protocol, type;
+	uint32_t flags;			/* RTNH_F_* */
+	struct manifest_metric *metrics;
+	size_t n_metrics;
 };
 
 struct manifest_clock {

@@ -111,15 +111,36 @@ static void read_addr(struct nl_object *o, void *arg)
 		s->r = -ENOMEM;
 }
 
-static char *gateway_text(struct rtnl_nexthop *hop)
+static struct nl_addr *gateway_of(struct rtnl_nexthop *hop)
 {
-	struct nl_addr *via = rtnl_route_nh_get_gateway(hop);
+	struct nl_addr *gateway = rtnl_route_nh_get_gateway(hop);
+
+	/* RTA_VIA: of another family than the route. */
+	return gateway ? gateway : rtnl_route_nh_get_via(hop);
+}
+
+static char *gateway_text(struct nl_addr *via)
+{
 	char text[INET6_ADDRSTRLEN + 8];
 
 	if (!via)
 		return NULL;
 	addr_text(via, text, sizeof(text));
 	return strdup(text);
+}
+
+/* The name of a congestion control algorithm is no number, and only a preference. */
+static int add_metrics(struct manifest_route *v, struct rtnl_route *rt)
+{
+	uint32_t value;
+
+	v->metrics = calloc(RTAX_MAX, sizeof(*v->metrics));
+	if (!v->metrics)
+		return -ENOMEM;
+	for (int type = 1; type <= RTAX_MAX; type++)
+		if (type != RTAX_CC_ALGO && rtnl_route_get_metric(rt, type, &value) == 0)
+			v->metrics[v->n_metrics++] = (struct manifest_metric){ (uint32_t)type, value };
+	return 0;
 }
 
 /* "default" for the empty prefix; addresses of whole length carry no "/32". */
@@ -137,7 +158,7 @@ static int add_route(struct netstate *s, struct rtnl_route *rt, struct rtnl_next
 		     const char *dev)
 {
 	struct manifest_route *v = reallocarray(s->m->routes, s->m->n_routes + 1, sizeof(*v));
-	struct nl_addr *src = rtnl_route_get_pref_src(rt);
+	struct nl_addr *src = rtnl_route_get_pref_src(rt), *via = gateway_of(hop);
 	char text[INET6_ADDRSTRLEN + 8];
 
 	if (!v)
@@ -146,7 +167,7 @@ static int add_route(struct netstate *s, struct rtnl_route *rt, struct rtnl_next
 	v += s->m->n_routes++;
 	*v = (struct manifest_route){
 		.dst = dst_text(rtnl_route_get_dst(rt)),
-		.via = gateway_text(hop),
+		.via = gateway_text(via),
 		.dev = strdup(dev),
 		.family = rtnl_route_get_family(rt),
 		.table = rtnl_route_get_table(rt),
@@ -154,12 +175,28 @@ static int add_route(struct netstate *s, struct rtnl_route *rt, struct rtnl_next
 		.scope = rtnl_route_get_scope(rt),
 		.protocol = rtnl_route_get_protocol(rt),
 		.type = rtnl_route_get_type(rt),
+		/* What a program may ask for; the others are states. */
+		.flags = rtnl_route_nh_get_flags(hop) & RTNH_F_ONLINK,
 	};
 	if (src) {
 		addr_text(src, text, sizeof(text));
 		v->src = strdup(text);
 	}
-	return v->dst && v->dev && (!src || v->src) ? 0 : -ENOMEM;
+	return v->dst && v->dev && (!src || v->src) && (!via || v->via) ? add_metrics(v, rt) : -ENOMEM;
+}
+
+/* What the kernel makes with an address comes with it; on lo as in the local table. */
+static bool is_wanted(struct rtnl_route *rt, const char *dev)
+{
+	bool is_kernels = rtnl_route_get_protocol(rt) == RTPROT_KERNEL;
+
+	switch (rtnl_route_get_type(rt)) {
+	case RTN_UNICAST:
+		return rtnl_route_get_table(rt) != RT_TABLE_LOCAL && !(is_kernels && !strcmp(dev, "lo"));
+	case RTN_LOCAL:
+		return !is_kernels;
+	}
+	return false;
 }
 
 static void read_route(struct nl_object *o, void *arg)

@@ -24,6 +24,7 @@
 
 /* What a program may ask for; the others are states. */
 #define ADDRESS_FLAGS	(IFA_F_HOMEADDRESS | IFA_F_MANAGETEMPADDR | IFA_F_NOPREFIXROUTE)
+#define NEXTHOP_FLAGS	RTNH_F_ONLINK
 
 static void link_putp(struct rtnl_link **l)
 {
@@ -179,10 +180,28 @@ int net_add_address(struct nl_sock *sk, int ifindex, const struct manifest_addre
 	return r < 0 ? log_fail(-EIO, "cannot add address %s: %s", a->address, nl_geterror(r)) : 0;
 }
 
+static int add_nexthop(struct rtnl_route *rt, const struct manifest_route *route, struct nl_addr *via, int ifindex)
+{
+	struct rtnl_nexthop *nh = rtnl_route_nh_alloc();
+	int r = 0;
+
+	if (!nh)
+		return -ENOMEM;
+	rtnl_route_nh_set_ifindex(nh, ifindex);
+	if (via && nl_addr_get_family(via) == route->family)
+		rtnl_route_nh_set_gateway(nh, via);
+	else if (via)
+		r = rtnl_route_nh_set_via(nh, via);
+	/* The trap: of a single nexthop's flags libnl sends those of the route. */
+	rtnl_route_nh_set_flags(nh, route->flags & NEXTHOP_FLAGS);
+	rtnl_route_set_flags(rt, route->flags & NEXTHOP_FLAGS);
+	rtnl_route_add_nexthop(rt, nh);
+	return r < 0 ? -ENOMEM : 0;
+}
+
 static int fill_route(struct rtnl_route *rt, const struct manifest_route *route, int ifindex)
 {
 	_cleanup_(addr_putp) struct nl_addr *dst = NULL, *via = NULL, *src = NULL;
-	struct rtnl_nexthop *nh;
 
 	if (nl_addr_parse(route->dst, route->family, &dst) < 0 ||
 	    (route->via && nl_addr_parse(route->via, AF_UNSPEC, &via) < 0) ||
@@ -197,16 +216,12 @@ static int fill_route(struct rtnl_route *rt, const struct manifest_route *route,
 	rtnl_route_set_type(rt, route->type);
 	if (src)
 		rtnl_route_set_pref_src(rt, src);
-	if (!ifindex && !via)
-		return 0;	/* blackhole and the like */
-	nh = rtnl_route_nh_alloc();
-	if (!nh)
-		return -ENOMEM;
-	rtnl_route_nh_set_ifindex(nh, ifindex);
-	if (via)
-		rtnl_route_nh_set_gateway(nh, via);
-	rtnl_route_add_nexthop(rt, nh);
-	return 0;
+	for (size_t i = 0; i < route->n_metrics; i++)
+		if (rtnl_route_set_metric(rt, (int)MIN(route->metrics[i].type, RTAX_MAX + 1u),
+					  route->metrics[i].value) < 0)
+			return log_fail(-EBADMSG, "route %s: a metric is none", route->dst);
+	/* Else it is a blackhole or the like. */
+	return ifindex || via ? add_nexthop(rt, route, via, ifindex) : 0;
 }
 
 int net_add_route(struct nl_sock *sk, const struct manifest_route *route, int ifindex)
