@@ -71,9 +71,11 @@ static struct manifest_link *find_link(struct netstate *s, const char *name)
 	return NULL;
 }
 
-static int add_late(struct netstate *s, const char *text, const char *name)
+/* What each interface has by itself (fe80::) is worth no words. */
+static int add_late(struct netstate *s, struct rtnl_addr *a, const char *text, const char *name)
 {
-	upgrade_warn(s->u, "address %s of %s is set up only by the new boot's network service", text, name);
+	if (rtnl_addr_get_scope(a) != RT_SCOPE_LINK)
+		upgrade_warn(s->u, "address %s of %s is set up only by the new boot's network service", text, name);
 	return strv_add_take(&s->u->late_addresses, str_fmt("%.*s %s", (int)strcspn(text, "/"), text, name));
 }
 
@@ -94,7 +96,7 @@ static void read_addr(struct nl_object *o, void *arg)
 	addr_text(local, text, sizeof(text));
 	if (!l) {
 		if (strcmp(name, "lo"))
-			s->r = add_late(s, text, name);
+			s->r = add_late(s, a, text, name);
 		return;
 	}
 	v = reallocarray(l->addresses, l->n_addresses + 1, sizeof(*v));
