@@ -1,8 +1,9 @@
 /*
  * Part of phase "check": what the trees share with things that will not be there, or not yet,
- * when they come back: PID 1's own sockets (units activated by a socket), file systems that are
- * mounted only later in the boot. Those that will be there are noted in the manifest: a unit does not
- * come back without them. And security labels, whose policy the new boot loads.
+ * when they come back: PID 1's own sockets (units activated by a socket), addresses and interfaces that only the new
+ * boot's network service makes, file systems that are mounted only later in the boot. File systems that will be there
+ * are noted in the manifest: a unit does not come back without them. And security labels, whose policy the new boot
+ * loads.
  */
 #include <fcntl.h>
 #include <string.h>
@@ -25,6 +26,7 @@ struct world {
 	struct map init_sockets;	/* inodes that PID 1 holds */
 	struct map said;		/* inodes, hashes of labels that have been complained about */
 	struct host_mounts host;
+	uint64_t netns;			/* the host's network namespace; 0: not known */
 	int r;
 };
 
@@ -71,23 +73,42 @@ static const char *late_interface(const struct strv *late, const char *address)
 	return NULL;
 }
 
-static int check_address(struct world *w, pid_t pid, int fd, uint64_t ino)
+/* An address, an interface of another network namespace may have the name of one of the host's. */
+static bool is_hosts(const struct world *w, const struct socket_place *p)
 {
-	char address[INET6_ADDRSTRLEN];
+	return !p->netns || !w->netns || p->netns == w->netns;
+}
+
+static int check_place_of_socket(struct world *w, pid_t pid, int fd, uint64_t ino)
+{
+	struct socket_place p;
 	const char *interface;
-	bool first;
+	bool bound, first;
 	int r;
 
-	if (!w->u->late_addresses.n || socket_address(pid, fd, address) < 0)
+	if (!w->u->late_interfaces.n || socket_place(pid, fd, &p) < 0 || !is_hosts(w, &p))
 		return 0;
-	interface = late_interface(&w->u->late_addresses, address);
-	r = interface ? complain_once(w, ino, &first) : 0;
-	if (r == 0 && interface && first)
+	bound = *p.interface && strv_has(&w->u->late_interfaces, p.interface);
+	interface = late_interface(&w->u->late_addresses, p.address);
+	/* Interfaces over one another have the same link-local address, and a socket on it is bound to its own. */
+	if (*p.interface && !bound && str_starts(p.address, "fe80:"))
+		interface = NULL;
+	if (!bound && !interface)
+		return 0;
+	r = complain_once(w, ino, &first);
+	if (r < 0 || !first)
+		return r;
+	if (bound)
+		w->r = upgrade_problem(w->u, -EOPNOTSUPP, w->unit->name,
+			"have it use an interface with a device of its own, or leave the service out",
+			"pid %d: fd %d: a socket bound to the interface %s, which only the new boot's network "
+			"service sets up", pid, fd, p.interface);
+	else
 		w->r = upgrade_problem(w->u, -EOPNOTSUPP, w->unit->name,
 			"have its clients use an interface with a device of its own, or leave the service out",
 			"pid %d: fd %d: a socket on %s, an address of %s, which only the new boot's network service "
-			"sets up", pid, fd, address, interface);
-	return r;
+			"sets up", pid, fd, p.address, interface);
+	return 0;
 }
 
 static int check_fd(void *arg, pid_t pid, int fd, const char *link)
@@ -98,7 +119,7 @@ static int check_fd(void *arg, pid_t pid, int fd, const char *link)
 	if (socket_inode(link, &ino) < 0)
 		return 0;
 	r = check_socket(arg, pid, fd, ino);
-	return r < 0 ? r : check_address(arg, pid, fd, ino);
+	return r < 0 ? r : check_place_of_socket(arg, pid, fd, ino);
 }
 
 /* The engine itself misses mounts of a namespace of the tree's own, not those of the host. */
@@ -260,7 +281,7 @@ static int check_unit(struct world *w)
 
 int check_world(struct upgrade *u)
 {
-	struct world w = { .u = u };
+	struct world w = { .u = u, .netns = socket_netns() };
 	int r = host_mounts_read(&w.host);
 
 	if (r == 0)

@@ -241,6 +241,15 @@ static int add_stack(struct netstate *s)
 	return r;
 }
 
+static void note_late(struct nl_object *o, void *arg)
+{
+	const char *name = rtnl_link_get_name((struct rtnl_link *)o);
+	struct netstate *s = arg;
+
+	if (s->r == 0 && name && !strv_has(&s->names, name))
+		s->r = strv_add(&s->u->late_interfaces, name);
+}
+
 static int netstate_open(struct netstate *s)
 {
 	int e;
@@ -269,6 +278,10 @@ int netstate_read(struct upgrade *u, struct manifest *m)
 		s.r = add_stack(&s);
 	if (s.r == 0)
 		nl_cache_foreach(s.addrs, read_addr, &s);
+	if (s.r == 0)
+		s.r = strv_add(&s.names, "lo");
+	if (s.r == 0)
+		nl_cache_foreach(s.links, note_late, &s);
 	if (s.r == 0)
 		nl_cache_foreach(s.routes, read_route, &s);
 	if (s.r == 0 && m->n_routes)

@@ -4,8 +4,10 @@
  * queues drain, so that asking again costs one call.
  */
 #include <arpa/inet.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <netpacket/packet.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -19,6 +21,10 @@
 #include "util/map.h"
 
 #define JOURNAL_STREAM	"/run/systemd/journal/stdout"
+
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE	71
+#endif
 
 int socket_inode(const char *link, uint64_t *ret)
 {
@@ -137,24 +143,68 @@ static int find_one(void *arg, pid_t pid, int t_fd, const char *link)
 	return r;
 }
 
-int socket_address(pid_t pid, int t_fd, char ret[INET6_ADDRSTRLEN])
+static uint64_t netns_of(int fd)
+{
+	uint64_t cookie = 0;
+	socklen_t n = sizeof(cookie);
+
+	return getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &n) < 0 ? 0 : cookie;
+}
+
+static void address_of(const struct sockaddr_in6 *sa, char ret[INET6_ADDRSTRLEN])
+{
+	const struct sockaddr_in *v4 = (const void *)sa;
+	const void *addr = NULL;
+	int family = AF_INET;
+
+	if (sa->sin6_family == AF_INET && v4->sin_addr.s_addr != htonl(INADDR_ANY)) {
+		addr = &v4->sin_addr;
+	} else if (sa->sin6_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&sa->sin6_addr)) {
+		addr = &sa->sin6_addr.s6_addr[12];
+	} else if (sa->sin6_family == AF_INET6 && !IN6_IS_ADDR_UNSPECIFIED(&sa->sin6_addr)) {
+		addr = &sa->sin6_addr;
+		family = AF_INET6;
+	}
+	if (!addr || !inet_ntop(family, addr, ret, INET6_ADDRSTRLEN))
+		ret[0] = '\0';
+}
+
+void socket_place_of(int fd, struct socket_place *ret)
+{
+	union {
+		struct sockaddr any;
+		struct sockaddr_in6 in;
+		struct sockaddr_ll packet;
+	} sa = { 0 };
+	socklen_t n = sizeof(sa), bytes = sizeof(ret->interface);
+
+	*ret = (struct socket_place){ .netns = netns_of(fd) };
+	if (getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, ret->interface, &bytes) < 0)
+		ret->interface[0] = '\0';
+	if (getsockname(fd, &sa.any, &n) < 0)
+		return;
+	address_of(&sa.in, ret->address);
+	if (sa.any.sa_family == AF_PACKET && sa.packet.sll_ifindex && !if_indextoname(
+			(unsigned int)sa.packet.sll_ifindex, ret->interface))
+		ret->interface[0] = '\0';
+}
+
+int socket_place(pid_t pid, int t_fd, struct socket_place *ret)
 {
 	_cleanup_close_ int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	_cleanup_close_ int fd = pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, t_fd, 0);
-	struct sockaddr_in6 sa = { 0 };
-	const struct sockaddr_in *v4 = (const void *)&sa;
-	socklen_t n = sizeof(sa);
-	const void *addr = NULL;
 
-	if (fd < 0 || getsockname(fd, (struct sockaddr *)&sa, &n) < 0)
+	if (fd < 0)
 		return -ENOENT;
-	if (sa.sin6_family == AF_INET && v4->sin_addr.s_addr != htonl(INADDR_ANY))
-		addr = &v4->sin_addr;
-	else if (sa.sin6_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&sa.sin6_addr))
-		addr = &sa.sin6_addr.s6_addr[12];
-	else if (sa.sin6_family == AF_INET6 && !IN6_IS_ADDR_UNSPECIFIED(&sa.sin6_addr))
-		return inet_ntop(AF_INET6, &sa.sin6_addr, ret, INET6_ADDRSTRLEN) ? 0 : neg_errno();
-	return addr && inet_ntop(AF_INET, addr, ret, INET6_ADDRSTRLEN) ? 0 : -ENOENT;
+	socket_place_of(fd, ret);
+	return 0;
+}
+
+uint64_t socket_netns(void)
+{
+	_cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	return fd < 0 ? 0 : netns_of(fd);
 }
 
 int sockets_find(const struct unit *un, struct socket_list *ret)

@@ -2,6 +2,7 @@
 #ifndef CRKEXEC_SOCKETS_H
 #define CRKEXEC_SOCKETS_H
 
+#include <net/if.h>
 #include <netinet/in.h>
 
 #include "crkexec/unit.h"
@@ -20,11 +21,19 @@ struct socket_list {
 /* Of a descriptor's link, "socket:[INO]"; -ENOENT: it is another. */
 int socket_inode(const char *link, uint64_t *ret) _must_check_;
 
-/*
- * Where the socket behind fd of pid is bound, as inet_ntop(3) writes it; IPv4 in IPv6 as IPv4. -ENOENT: not
- * bound to one IP address, or gone.
- */
-int socket_address(pid_t pid, int fd, char ret[INET6_ADDRSTRLEN]) _must_check_;
+/* What a socket of the network stands on. */
+struct socket_place {
+	uint64_t netns;			/* SO_NETNS_COOKIE; 0: the kernel does not tell (before Linux 5.14) */
+	/* The one IP address it is bound to, as inet_ntop(3) writes it; IPv4 in IPv6 as IPv4. "": none */
+	char address[INET6_ADDRSTRLEN];
+	char interface[IF_NAMESIZE];	/* that it is bound to; "": none, or none of our namespace's */
+};
+/* Of the socket behind fd of pid. -ENOENT: it is gone. */
+int socket_place(pid_t pid, int fd, struct socket_place *ret) _must_check_;
+/* The same of a descriptor of ours. */
+void socket_place_of(int fd, struct socket_place *ret);
+/* The caller's own network namespace, as in socket_place. */
+uint64_t socket_netns(void);
 
 /*
  * TCP sockets that listen or have a connection, and streams to journald. Each inode once,

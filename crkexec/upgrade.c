@@ -126,6 +126,8 @@ void upgrade_done(struct upgrade *u)
 	target_done(&u->target);
 	strv_done(&u->module_paths);
 	strv_done(&u->firmware_paths);
+	strv_done(&u->late_addresses);
+	strv_done(&u->late_interfaces);
 	strv_done(&u->to_stop);
 	strv_done(&u->stopped);
 	strv_done(&u->kept);

@@ -59,6 +59,7 @@ struct upgrade {
 	size_t n_obstacles;
 	struct progress progress;
 	struct strv late_addresses;	/* "10.0.0.1 bond0": set up by the new boot's network service only */
+	struct strv late_interfaces;	/* all that are made, or get their names, only by the new boot */
 	struct strv to_stop;		/* units, when that was asked for: check, dry run */
 	bool to_stop_known;
 	struct strv stopped, kept;	/* services: quiesce */

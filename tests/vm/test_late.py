@@ -48,11 +48,25 @@ profile crk-test-label {
 EOF
 """
 # What does not outlive a kernel, and who would fail without it.
-TAKE_AWAY = "systemctl disable -q --now crk-test-address; ip link del br-late"
+TAKE_AWAY = ("systemctl disable -q --now crk-test-address crk-test-interface crk-test-packets crk-test-elsewhere; "
+             "ip link del br-late")
 LISTENER = "/usr/local/sbin/crk-test-listener"
 LISTENER_SOURCE = b"""#!/usr/bin/python3
 import socket, time
 s = socket.create_server(("10.99.0.1", 7777))
+time.sleep(1e9)
+"""
+BOUND = "/usr/local/sbin/crk-test-interface"
+BOUND_SOURCE = b"""#!/usr/bin/python3
+import socket, sys, time
+if sys.argv[1] == "packets":
+    s = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM)
+    s.bind(("br-late", 0))
+else:
+    s = socket.socket()
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"br-late")
+    s.bind(("", 7778))
+    s.listen()
 time.sleep(1e9)
 """
 SYSLOG = "/usr/local/sbin/crk-test-syslog"
@@ -72,6 +86,8 @@ until read -r loaded </sys/kernel/kexec_loaded && [ "$loaded" = 1 ]; do sleep 0.
 exec 5>>/srv/late/log
 sleep infinity
 """
+ELSEWHERE = ("ip link add br-late type bridge && ip address add 10.99.0.1/24 dev br-late && "
+             "ip link set br-late up")
 UNITS = {
     "crk-test-data": (PROGRAM, "WorkingDirectory=/srv/data"),
     "crk-test-box": (PROGRAM, "ProtectSystem=strict\nPrivateTmp=yes"),
@@ -82,6 +98,10 @@ UNITS = {
     "crk-test-open": (f"/bin/sh -c 'exec {PROGRAM} 5>>/srv/late/log'", ""),
     "crk-test-bound": (PROGRAM, "BindPaths=/srv/late/dir:/srv/bound"),
     "crk-test-address": (LISTENER, ""),
+    "crk-test-interface": (f"{BOUND} connections", ""),
+    "crk-test-packets": (f"{BOUND} packets", ""),
+    # What has the same names in a network namespace of its own is another address and another interface.
+    "crk-test-elsewhere": (f"/bin/sh -c '{ELSEWHERE}; {BOUND} connections & exec {LISTENER}'", "PrivateNetwork=yes"),
     "crk-test-journal": (PROGRAM, "BindPaths=/run/systemd/journal/dev-log:/srv/bound-log"),
     "crk-test-part": (PROGRAM, "InaccessiblePaths=/srv/late/dir"),
 }
@@ -99,6 +119,7 @@ def guest(image, payload, tmp_path_factory):
         vm.wait_idle()
         vm.run(SETUP)
         vm.put(LISTENER_SOURCE, LISTENER, 0o755)
+        vm.put(BOUND_SOURCE, BOUND, 0o755)
         vm.put(SYSLOG_SOURCE, SYSLOG, 0o755)
         vm.put(SUDDEN_SOURCE, SUDDEN, 0o755)
         upgrade_counter.install(vm, UNITS)
@@ -154,6 +175,9 @@ LATE = "/srv/late (ext4 on loop0, a kind of disk crkexec's initramfs does not kn
     ("crk-test-bound", f"its sandbox has /srv/bound, which takes {LATE}: that is mounted only later"),
     ("crk-test-address", ": fd 3: a socket on 10.99.0.1, an address of br-late, which only the new boot's network "
                          "service sets up"),
+    ("crk-test-interface", ": fd 3: a socket bound to the interface br-late, which only the new boot's network service "
+                           "sets up"),
+    ("crk-test-packets", ": fd 3: a socket bound to the interface br-late, which only"),
     ("crk-test-journal", "its sandbox has journald's /systemd/journal/dev-log bound to /srv/bound-log"),
     ("crk-test-part", f"its sandbox has /srv/late/dir, which takes {LATE}: that is mounted only later"),
 ])
@@ -163,7 +187,7 @@ def test_who_needs_it_is_refused_by_name(checked, unit, what):
 
 
 def test_who_does_not_need_it_is_not_refused_and_the_operator_is_told(checked):
-    assert not set(FINE) & set(checked.obstacles)
+    assert not {*FINE, "crk-test-elsewhere"} & set(checked.obstacles)
     said = "\n".join(checked.warnings)
     assert f"{LATE} is mounted only after the services are back" in said
     assert "address 10.99.0.1/24 of br-late is set up only by the new boot's network service" in said
