@@ -214,6 +214,7 @@ static const struct field manifest_fields[] = {
 	F_LIST(S, units, n_units, unit_record),
 	F_LIST(S, mounts, n_mounts, mount_record),
 	F_LIST(S, links, n_links, link_record),
+	F_LIST(S, lo_addresses, n_lo_addresses, address_record),
 	F_LIST(S, routes, n_routes, route_record),
 	F_STRINGS(S, network_modules, n_network_modules, TEXT_MODULE),
 	F_STRINGS(S, modules, n_modules, TEXT_MODULE),

@@ -152,6 +152,8 @@ struct manifest {
 	size_t n_mounts;
 	struct manifest_link *links;
 	size_t n_links;
+	struct manifest_address *lo_addresses;	/* besides those that lo always has */
+	size_t n_lo_addresses;
 	struct manifest_route *routes;
 	size_t n_routes;
 	/* For our own initramfs: file names, and options behind a blank, in load order. Both lists have all they need. */

@@ -5,7 +5,7 @@
  * Carried are links with a device behind them, and in our own initramfs, which has the modules, bonds, VLANs and
  * bridges over those (netstack.c). Others (tunnels, what containers have) are the work of the machine's own services.
  * Their addresses are not carried; the upgrade warns, and refuses services with sockets on them (check_world.c):
- * connections would not find a route at the restore.
+ * connections would not find a route at the restore. lo is there always, but not all of its addresses.
  */
 #include <arpa/inet.h>
 #include <linux/if.h>
@@ -79,12 +79,33 @@ static int add_late(struct netstate *s, struct rtnl_addr *a, const char *text, c
 	return strv_add_take(&s->u->late_addresses, str_fmt("%.*s %s", (int)strcspn(text, "/"), text, name));
 }
 
+/* 127.0.0.0/8 and ::1 come with the kernel. */
+static bool is_loopback(const struct nl_addr *a)
+{
+	const uint8_t *b = nl_addr_get_binary_addr(a);
+
+	return nl_addr_get_family(a) == AF_INET ? b[0] == 127 : IN6_IS_ADDR_LOOPBACK((const struct in6_addr *)b);
+}
+
+static int add_address(struct manifest_address **list, size_t *n, struct rtnl_addr *a, const char *text)
+{
+	struct manifest_address *v = reallocarray(*list, *n + 1, sizeof(*v));
+
+	if (!v)
+		return -ENOMEM;
+	*list = v;
+	v += (*n)++;
+	*v = (struct manifest_address){ .address = strdup(text), .family = rtnl_addr_get_family(a),
+					.flags = rtnl_addr_get_flags(a),
+					.scope = (uint32_t)rtnl_addr_get_scope(a) };
+	return v->address ? 0 : -ENOMEM;
+}
+
 static void read_addr(struct nl_object *o, void *arg)
 {
 	struct netstate *s = arg;
 	struct rtnl_addr *a = (struct rtnl_addr *)o;
 	struct nl_addr *local = rtnl_addr_get_local(a);
-	struct manifest_address *v;
 	struct manifest_link *l;
 	char name[64], text[INET6_ADDRSTRLEN + 8];
 
@@ -94,23 +115,12 @@ static void read_addr(struct nl_object *o, void *arg)
 	l = find_link(s, name);
 	nl_addr_set_prefixlen(local, rtnl_addr_get_prefixlen(a));
 	addr_text(local, text, sizeof(text));
-	if (!l) {
-		if (strcmp(name, "lo"))
-			s->r = add_late(s, a, text, name);
-		return;
-	}
-	v = reallocarray(l->addresses, l->n_addresses + 1, sizeof(*v));
-	if (!v) {
-		s->r = -ENOMEM;
-		return;
-	}
-	l->addresses = v;
-	v += l->n_addresses++;
-	*v = (struct manifest_address){ .address = strdup(text), .family = rtnl_addr_get_family(a),
-					.flags = rtnl_addr_get_flags(a),
-					.scope = (uint32_t)rtnl_addr_get_scope(a) };
-	if (!v->address)
-		s->r = -ENOMEM;
+	if (l)
+		s->r = add_address(&l->addresses, &l->n_addresses, a, text);
+	else if (strcmp(name, "lo"))
+		s->r = add_late(s, a, text, name);
+	else if (!is_loopback(local))
+		s->r = add_address(&s->m->lo_addresses, &s->m->n_lo_addresses, a, text);
 }
 
 static struct nl_addr *gateway_of(struct rtnl_nexthop *hop)
@@ -208,14 +218,13 @@ static void read_route(struct nl_object *o, void *arg)
 	struct rtnl_nexthop *hop;
 	char name[64];
 
-	if (s->r < 0 || rtnl_route_get_table(rt) == RT_TABLE_LOCAL ||
-	    rtnl_route_get_type(rt) != RTN_UNICAST || (rtnl_route_get_flags(rt) & RTM_F_CLONED) ||
+	if (s->r < 0 || (rtnl_route_get_flags(rt) & RTM_F_CLONED) ||
 	    (rtnl_route_get_family(rt) != AF_INET && rtnl_route_get_family(rt) != AF_INET6) ||
 	    rtnl_route_get_nnexthops(rt) < 1)
 		return;
 	hop = rtnl_route_nexthop_n(rt, 0);
 	if (!hop || !rtnl_link_i2name(s->links, rtnl_route_nh_get_ifindex(hop), name,
-				      sizeof(name)) || !strv_has(&s->names, name))
+				      sizeof(name)) || !strv_has(&s->names, name) || !is_wanted(rt, name))
 		return;
 	if (rtnl_route_get_nnexthops(rt) > 1)
 		upgrade_warn(s->u, "a route over several gateways: only the one over %s is set up "

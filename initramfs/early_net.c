@@ -125,6 +125,16 @@ static void configure_link(struct early *e, struct nl_sock *sk, const struct man
 			log_warn("interface %s is without %s", l->name, l->addresses[i].address);
 }
 
+/* It has its name, and waits for nobody. The kernel gives it its own addresses. */
+static void configure_lo(struct nl_sock *sk, const struct manifest *m)
+{
+	if (net_up(sk, NET_LO, 0) < 0)
+		log_warn("the loopback interface may not be up");
+	for (size_t i = 0; i < m->n_lo_addresses; i++)
+		if (net_add_address(sk, NET_LO, &m->lo_addresses[i]) < 0)
+			log_warn("the loopback interface is without %s", m->lo_addresses[i].address);
+}
+
 /* Under udev it may not have its name yet. */
 static int ifindex_of(struct early *e, struct nl_sock *sk, const char *name)
 {
@@ -151,13 +161,11 @@ int early_net_configure(struct early *e)
 {
 	_cleanup_(sock_freep) struct nl_sock *sk = net_open();
 	const struct manifest *m = e->manifest;
-	unsigned int lo = if_nametoindex("lo");
 	int r;
 
 	if (!sk)
 		return log_fail(-EIO, "no rtnetlink socket");
-	if (lo && net_up(sk, lo, 0) < 0)
-		log_warn("the loopback interface may not be up");
+	configure_lo(sk, m);
 	for (size_t i = 0; i < m->n_links && !e->initrd; i++)
 		if (!m->links[i].kind)
 			name_link(sk, &m->links[i]);

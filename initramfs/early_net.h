@@ -6,6 +6,8 @@
 
 #include "initramfs/early.h"
 
+#define NET_LO	1	/* lo's index, in every namespace */
+
 struct nl_sock *net_open(void);
 /* Interface index of a real device (not VLAN, bridge, …) by its address; 0: not there. */
 int net_find_mac(struct nl_sock *sk, const char *mac) _must_check_;

@@ -170,7 +170,8 @@ int net_add_address(struct nl_sock *sk, int ifindex, const struct manifest_addre
 	rtnl_addr_set_scope(addr, a->scope);
 	rtnl_addr_set_flags(addr, (a->flags & ADDRESS_FLAGS) |
 				  (a->family == AF_INET6 ? IFA_F_NODAD : 0));
-	broadcast = broadcast_of(local);
+	/* On lo all of a prefix is local. */
+	broadcast = ifindex == NET_LO ? NULL : broadcast_of(local);
 	if (broadcast)
 		rtnl_addr_set_broadcast(addr, broadcast);
 	r = rtnl_addr_add(sk, addr, NLM_F_REPLACE);
@@ -233,8 +234,7 @@ int net_add_route(struct nl_sock *sk, const struct manifest_route *route, int if
 	 * The kernel makes these itself, with the address. The trap: a link-local one comes when the link has its
 	 * carrier, and its route beside ours.
 	 */
-	if (route->table == RT_TABLE_LOCAL ||
-	    (route->protocol == RTPROT_KERNEL && str_starts(route->dst, "fe80::/")))
+	if (route->protocol == RTPROT_KERNEL && (route->table == RT_TABLE_LOCAL || str_starts(route->dst, "fe80::/")))
 		return 0;
 	rt = rtnl_route_alloc();
 	if (!rt)
