@@ -11,7 +11,10 @@ struct upgrade;
 /* netstack.c: after the devices in m->links the bonds, VLANs and bridges over them that can be made again. */
 int netstack_read(struct manifest *m) _must_check_;
 
-/* netstate.c: links that are carried, their addresses, all routes over them. */
+/* policy_rules.c: those of routing, besides the kernel's own. */
+int policy_rules_read(struct manifest *m) _must_check_;
+
+/* netstate.c: links that are carried, their addresses and lo's, all routes over them, policy rules. */
 int netstate_read(struct upgrade *u, struct manifest *m) _must_check_;
 
 /* mounts_host.c: the host's mounts, and which of them are not there yet when the trees come back. */

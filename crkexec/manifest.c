@@ -216,6 +216,7 @@ static const struct field manifest_fields[] = {
 	F_LIST(S, links, n_links, link_record),
 	F_LIST(S, lo_addresses, n_lo_addresses, address_record),
 	F_LIST(S, routes, n_routes, route_record),
+	F_STRINGS(S, policy_rules, n_policy_rules, TEXT_ANY),
 	F_STRINGS(S, network_modules, n_network_modules, TEXT_MODULE),
 	F_STRINGS(S, modules, n_modules, TEXT_MODULE),
 	F_STRINGS(S, sysctls, n_sysctls, TEXT_ANY),

@@ -156,6 +156,8 @@ struct manifest {
 	size_t n_lo_addresses;
 	struct manifest_route *routes;
 	size_t n_routes;
+	char **policy_rules;		/* RTM_NEWRULE as the kernel listed it, in hex */
+	size_t n_policy_rules;
 	/* For our own initramfs: file names, and options behind a blank, in load order. Both lists have all they need. */
 	char **network_modules;
 	size_t n_network_modules;

@@ -293,6 +293,8 @@ int netstate_read(struct upgrade *u, struct manifest *m)
 		nl_cache_foreach(s.links, note_late, &s);
 	if (s.r == 0)
 		nl_cache_foreach(s.routes, read_route, &s);
+	if (s.r == 0)
+		s.r = policy_rules_read(m);
 	if (s.r == 0 && m->n_routes)
 		qsort(m->routes, m->n_routes, sizeof(*m->routes), compare_routes);
 	nl_cache_free(s.routes);

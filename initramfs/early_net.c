@@ -182,6 +182,8 @@ int early_net_configure(struct early *e)
 		for (size_t i = 0; i < m->n_routes; i++)
 			if (!!m->routes[i].via == with_gateway)
 				add_route(e, sk, &m->routes[i]);
+	/* Gateways are looked up by the rules that are there: the kernel's own know the main table. */
+	early_policy_rules_add(m);
 	return 0;
 }
 

@@ -21,6 +21,8 @@ int net_add_address(struct nl_sock *sk, int ifindex, const struct manifest_addre
  * could not be locked, nothing may come up; other errors: some are missing.
  */
 int early_netstack_make(struct early *e) _must_check_;
+/* early_policy_rules.c: what cannot be added is said. */
+void early_policy_rules_add(const struct manifest *m);
 /* ifindex is that of route->dev, 0 if it has none. */
 int net_add_route(struct nl_sock *sk, const struct manifest_route *route, int ifindex)
 	_must_check_;

@@ -71,6 +71,14 @@ static void fill_machine(struct manifest *m)
 	NEW_ARRAY(m->routes, m->n_routes, 1);
 	m->routes[0].dst = dup_or_die("default");
 	m->routes[0].dev = dup_or_die("ens6");
+	m->routes[0].flags = 4;
+	NEW_ARRAY(m->routes[0].metrics, m->routes[0].n_metrics, 1);
+	m->routes[0].metrics[0].type = 2;
+	m->routes[0].metrics[0].value = UINT32_MAX;
+	NEW_ARRAY(m->lo_addresses, m->n_lo_addresses, 1);
+	m->lo_addresses[0].address = dup_or_die("10.66.0.1/32");
+	NEW_ARRAY(m->policy_rules, m->n_policy_rules, 1);
+	m->policy_rules[0] = dup_or_die("20000000");
 	NEW_ARRAY(m->network_modules, m->n_network_modules, 1);
 	m->network_modules[0] = dup_or_die("virtio_net.ko.xz napi_tx=0 path=/a/../b");
 	NEW_ARRAY(m->modules, m->n_modules, 1);
@@ -121,6 +129,11 @@ static void check_sample(const struct manifest *m)
 	ASSERT_EQ(m->units[0].streams[0].socket_ino, 4711u);
 	ASSERT_STREQ(m->links[0].addresses[0].address, "10.77.0.2/24");
 	ASSERT(m->routes[0].via == NULL);
+	ASSERT_EQ(m->routes[0].flags, 4u);
+	ASSERT_EQ(m->routes[0].n_metrics, 1u);
+	ASSERT_EQ(m->routes[0].metrics[0].value, UINT32_MAX);
+	ASSERT_STREQ(m->lo_addresses[0].address, "10.66.0.1/32");
+	ASSERT_STREQ(m->policy_rules[0], "20000000");
 	ASSERT(m->ranges[0].addr == 0xffffffff00000000ull);
 	ASSERT_STREQ(m->phases[0].name, "freeze");
 	ASSERT_STREQ(m->warnings[0], "mind!");
@@ -201,6 +214,7 @@ TEST("the least a manifest may hold is accepted, unknown keys are passed over")
 	ASSERT_EQ(load_json("{" HEAD ",\"colour\":{\"x\":[1,2]}}"), 0);
 	ASSERT_EQ(load_json(UNIT("")), 0);
 	ASSERT_EQ(load_json(UNIT(",\"trees\":[{\"root_pid\":5,\"dir\":\"a.service/0\"}]")), 0);
+	ASSERT_EQ(load_json("{" HEAD ",\"routes\":[{\"dst\":\"default\",\"dev\":\"eth0\"}]}"), 0);
 }
 
 TEST("hostile values in a manifest are refused")
@@ -219,6 +233,9 @@ TEST("hostile values in a manifest are refused")
 		"{" HEAD ",\"modules\":[\" x=1\"]}", "{" HEAD ",\"modules\":[\"a/b x=1\"]}",
 		"{" HEAD ",\"modules\":[\"a\\u0000b\"]}", "{" HEAD ",\"modules\":[null]}",
 		"{" HEAD ",\"ranges\":[{\"addr\":\"xyz\"}]}",
+		"{" HEAD ",\"routes\":[{\"dst\":\"default\",\"flags\":-1}]}",
+		"{" HEAD ",\"routes\":[{\"dst\":\"default\",\"metrics\":[{\"type\":\"2\"}]}]}",
+		"{" HEAD ",\"policy_rules\":[32]}",
 		"{" HEAD ",\"ranges\":[{\"addr\":\"12345678901234567\"}]}",
 		"{" HEAD ",\"root_init\":\"sbin/init\"}",
 		"{" HEAD ",\"units\":[{\"name\":\"a.socket\",\"cgroup\":\"/a\",\"type\":\"simple\"}]}",

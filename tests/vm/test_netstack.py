@@ -1,5 +1,6 @@
 """A machine whose addresses are on a bridge over a bond, with a VLAN beside it: all are there again before the
-services are, and the new boot's network service takes them over.
+services are, and the new boot's network service takes them over. So are routes, policy rules and an address of lo that
+no network service knows of.
 
 The VLAN has no other end: the kernel that runs the tests may know none.
 """
@@ -30,6 +31,18 @@ FILES = {
     "05-br0.network": "[Match]\nName=br0\n[Network]\nAddress=10.77.0.2/24\nAddress=fd77::2/64\n"
                       "Gateway=10.77.0.1\nLinkLocalAddressing=ipv6\nIPv6AcceptRA=no\n",
 }
+# Without it networkd takes away what it has not made itself.
+LENIENT = "[Network]\nManageForeignRoutes=no\nManageForeignRoutingPolicyRules=no\n"
+BY_HAND = """set -e
+ip address add 10.66.0.1/32 dev lo
+ip route add 10.88.0.0/16 via 172.31.1.1 dev br0 onlink mtu 1400 advmss 1300
+ip route add 10.89.0.0/16 via inet6 fe80::1 dev br0
+ip route add default via 10.77.0.1 dev br0 table 100
+ip rule add from 10.66.0.1 lookup 100 priority 555
+ip -6 rule add from 2001:db8::/32 prohibit priority 556
+"""
+SHOW_BY_HAND = ("ip -o address show dev lo scope global; ip route show 10.88.0.0/16; ip route show 10.89.0.0/16; "
+                "ip route show table 100; ip rule; ip -6 rule")
 LINKS = ("bond0", "vlan78", "br0")
 OF_BOND = ("mode", "miimon", "primary", "primary_reselect", "num_grat_arp", "lacp_rate", "xmit_hash_policy", "ad_select",
            "ad_actor_sys_prio", "ad_user_port_key", "min_links", "slaves")
@@ -73,12 +86,15 @@ def up(image, payload, request):
         vm.wait_idle()
         for name, text in FILES.items():
             vm.put(text.format(**words).encode(), f"/etc/systemd/network/{name}")
+        vm.put(LENIENT.encode(), "/etc/systemd/networkd.conf.d/50-test.conf")
         vm.run("systemctl restart systemd-networkd")
         wait_for(lambda: all(a in vm.run("ip -o address").out for a in (
             "br0    inet 10.77.0.2", "vlan78    inet 10.78.0.2")), 60, "addresses are on the new interfaces")
         wait_for(lambda: reaches(vm), 60, "the guest is reached over them")
+        vm.run(BY_HAND)
+        by_hand = vm.run(SHOW_BY_HAND).out
         up = Upgrade(vm, ["redis-server"], load=Load(vm, ["redis-server"]))
-        up.mode, up.details = request.param, details(vm)
+        up.mode, up.details, up.by_hand = request.param, details(vm), by_hand
         yield up.run()
 
 
@@ -95,10 +111,16 @@ def test_settings_are_those_of_before(up):
     assert details(up.vm) == up.details
 
 
+def test_routes_rules_and_addresses_that_nobody_sets_up_are_there(up):
+    assert "10.88.0.0/16 via 172.31.1.1 dev br0 onlink mtu 1400 advmss 1300" in up.by_hand
+    assert "10.89.0.0/16 via inet6 fe80::1 dev br0" in up.by_hand
+    assert up.vm.run(SHOW_BY_HAND).out == up.by_hand
+
+
 def test_the_early_program_has_made_them(up):
     log = up.vm.run("cat /var/log/crkexec/*-early.log").out
     assert "cannot make" not in log and "cannot put" not in log and "no interface" not in log
-    assert "goes without" not in log and "cannot read" not in log
+    assert "goes without" not in log and "going on without" not in log and "cannot read" not in log
     assert not [w for w in up.report["warnings"] if "network service" in w]
     said = up.vm.run("journalctl -b -u systemd-networkd -o cat").out
     for link in LINKS:
