@@ -19,6 +19,8 @@
 #include "util/log.h"
 
 #define RULES_MAX	(64u << 20)
+/* Whoever bans addresses changes rules now and then, not all the time. */
+#define LOOKS_MAX	4
 
 const char *const nft_legacy_files[NFT_LEGACY_FILES] = {
 	"ip_tables_names", "ip6_tables_names", "arp_tables_names",
@@ -86,19 +88,31 @@ static int look_at(struct netlink *nl, uint8_t what, netlink_fn fn, struct nft_s
 	return netlink_list(nl, NFNL_SUBSYS_NFTABLES << 8 | what, &any, sizeof(any), fn, seen);
 }
 
+static int look(struct netlink *nl, struct nft_seen *ret)
+{
+	int r;
+
+	*ret = (struct nft_seen){ 0 };
+	r = look_at(nl, NFT_MSG_GETTABLE, count_table, ret);
+	/* A kernel without nftables. */
+	if (r == -EPROTONOSUPPORT || r == -EINVAL || r == -EOPNOTSUPP)
+		return 0;
+	return r >= 0 && ret->tables ? look_at(nl, NFT_MSG_GETRULE, look_at_rule, ret) : r;
+}
+
 int nft_look(struct nft_seen *ret)
 {
 	_cleanup_netlink_ struct netlink nl = NETLINK_INIT;
 	int r = netlink_open(NETLINK_NETFILTER, &nl);
 
 	*ret = (struct nft_seen){ 0 };
-	if (r >= 0)
-		r = look_at(&nl, NFT_MSG_GETTABLE, count_table, ret);
-	/* A kernel without nftables. */
-	if (r == -EPROTONOSUPPORT || r == -EINVAL || r == -EOPNOTSUPP)
+	if (r == -EPROTONOSUPPORT)
 		return 0;
-	if (r >= 0 && ret->tables)
-		r = look_at(&nl, NFT_MSG_GETRULE, look_at_rule, ret);
+	if (r >= 0)
+		r = look(&nl, ret);
+	/* Somebody changed them meanwhile. */
+	for (int i = 1; i < LOOKS_MAX && r == -EAGAIN; i++)
+		r = look(&nl, ret);
 	return r < 0 ? log_err(r, "cannot list the packet filter of the network namespace") : 0;
 }
 
