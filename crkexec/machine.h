@@ -53,6 +53,8 @@ int mounts_read(struct upgrade *u, struct manifest *m) _must_check_;
 
 /* packet_filter.c: rules of nftables. Warns where they cannot be carried. */
 int packet_filter_read(struct upgrade *u, struct manifest *m) _must_check_;
+/* In the new boot: deletes the tables that were carried. A failure is a warning in m. */
+void packet_filter_remove(struct manifest *m);
 
 /* sysctls.c: settings that a restore depends on, as they are now. */
 int sysctls_read(struct manifest *m) _must_check_;

@@ -11,6 +11,7 @@
 #include "crkexec/commands.h"
 #include "crkexec/lock.h"
 #include "crkexec/logs.h"
+#include "crkexec/machine.h"
 #include "crkexec/paths.h"
 #include "crkexec/report.h"
 #include "crkexec/store_pmem.h"
@@ -179,8 +180,10 @@ int command_finish(void)
 		fprintf(stderr, "crkexec: there is no upgrade to finish\n");
 		return EXIT_FAILURE;
 	}
-	if (r == 0)
+	if (r == 0) {
 		check_memory(m);
+		packet_filter_remove(m);
+	}
 	if (r == 0)
 		r = make_dirs(CRKEXEC_STATE_DIR);
 	if (r == 0) {

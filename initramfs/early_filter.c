@@ -1,6 +1,8 @@
 /*
- * The packet filter's rules, as they were, before the first packet comes in; the real system's service
- * replaces them later. nft(8) and modprobe(8) are the root filesystem's.
+ * The packet filter's rules, as they were, before the first packet comes in. Their tables have names of our own
+ * (packet_filter_text.c), so what the real system's services set up comes beside them, whatever they flush or not;
+ * `crkexec finish` deletes ours when the boot has reached multi-user.target. Until then a packet must pass both.
+ * nft(8) and modprobe(8) are the root filesystem's.
  *
  * The trap: not before the sockets are there, for some come to their state by segments that we make
  * ourselves (tcp_forge.c), which hardly any rules would let in. Only the modules are loaded beside the restore.
@@ -49,20 +51,12 @@ static int load_modules(struct early *e)
 static int load_rules(struct early *e)
 {
 	const struct manifest *m = e->manifest;
-	_cleanup_free_ char *text = NULL;
-	size_t bytes = 0;
-	char *end;
+	size_t bytes;
+	_cleanup_free_ char *text = nft_join(m->packet_filter, m->n_packet_filter, &bytes);
 	int r;
 
-	for (size_t i = 0; i < m->n_packet_filter; i++)
-		bytes += strlen(m->packet_filter[i]) + 1;
-	text = end = malloc(bytes + 1);
 	if (!text)
 		return -ENOMEM;
-	for (size_t i = 0; i < m->n_packet_filter; i++) {
-		end = stpcpy(end, m->packet_filter[i]);
-		*end++ = '\n';
-	}
 	r = nft_load(text, bytes);
 	return r < 0 ? log_err(r, "nft does not load the rules") : 0;
 }

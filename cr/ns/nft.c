@@ -152,11 +152,8 @@ static int rules_file(void)
 	return fd < 0 ? neg_errno() : fd;
 }
 
-/* -y, -n: numbers where names would depend on the system that reads them. */
-int nft_list(char **ret)
+static int nft_text(char *const argv[], char **ret)
 {
-	static char *const argv[] = { (char *)"nft", (char *)"-nny", (char *)"list",
-				      (char *)"ruleset", NULL };
 	_cleanup_close_ int file = rules_file();
 	_cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	char path[40];
@@ -167,6 +164,22 @@ int nft_list(char **ret)
 	r = run_nft(argv, null, file);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
 	return r < 0 ? r : read_file_at(AT_FDCWD, path, RULES_MAX, ret, NULL);
+}
+
+/* -y, -n: numbers where names would depend on the system that reads them. */
+int nft_list(char **ret)
+{
+	static char *const argv[] = { (char *)"nft", (char *)"-nny", (char *)"list",
+				      (char *)"ruleset", NULL };
+
+	return nft_text(argv, ret);
+}
+
+int nft_list_tables(char **ret)
+{
+	static char *const argv[] = { (char *)"nft", (char *)"list", (char *)"tables", NULL };
+
+	return nft_text(argv, ret);
 }
 
 int nft_load(const void *rules, size_t bytes)
@@ -180,4 +193,22 @@ int nft_load(const void *rules, size_t bytes)
 		return file < 0 ? file : neg_errno();
 	r = pwrite_full(file, rules, bytes, 0);
 	return r < 0 ? r : run_nft(argv, file, null);
+}
+
+char *nft_join(char *const *lines, size_t n, size_t *ret_bytes)
+{
+	char *text, *end;
+	size_t bytes = 0;
+
+	for (size_t i = 0; i < n; i++)
+		bytes += strlen(lines[i]) + 1;
+	text = end = malloc(bytes + 1);
+	for (size_t i = 0; text && i < n; i++) {
+		end = stpcpy(end, lines[i]);
+		*end++ = '\n';
+	}
+	if (text)
+		*end = '\0';
+	*ret_bytes = bytes;
+	return text;
 }

@@ -21,7 +21,11 @@ int nft_legacy_table(const char *file, char **ret) _must_check_;
 
 /* The whole ruleset as text, the caller's to free. -ENOPKG: there is no nft(8). */
 int nft_list(char **ret) _must_check_;
+/* The tables' names: lines "table inet NAME". */
+int nft_list_tables(char **ret) _must_check_;
 /* Adds these rules to those there are. */
 int nft_load(const void *rules, size_t bytes) _must_check_;
+/* Lines as the text that nft_load() takes, the caller's to free. NULL: no memory. */
+char *nft_join(char *const *lines, size_t n, size_t *ret_bytes);
 
 #endif

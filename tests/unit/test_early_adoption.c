@@ -105,6 +105,22 @@ TEST("the last unit waits for all, and pulls in those that were restored")
 	keep(text);
 	ASSERT(strstr(text, "Wants=a.service\n") && !strstr(text, "Wants=b.service\n"));
 	ASSERT(strstr(text, "After=a.service\n") && strstr(text, "After=b.service\n"));
+	ASSERT(!strstr(text, "multi-user.target"));
+}
+
+TEST("where packet filter rules came along, the last unit waits for all that the boot starts")
+{
+	char *line = (char *)"table inet crkexec_a {";
+	struct manifest m = { .packet_filter = &line, .n_packet_filter = 1 };
+	char *text = NULL;
+	size_t bytes;
+	FILE *f = open_memstream(&text, &bytes);
+
+	ASSERT(f);
+	generator_write_finish(f, &m);
+	fclose(f);
+	keep(text);
+	ASSERT(strstr(text, "\nAfter=multi-user.target\n"));
 }
 
 TEST("every descriptor that leads to a file is found, with its close-on-exec flag")

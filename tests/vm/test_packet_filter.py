@@ -1,6 +1,7 @@
 """A machine whose packet filter lets in little: its rules are there again before the first packet, in both
-carriers, though nothing in the new boot loads them; so connections from inside go on, too, whose answers only
-come in because tracking knows them.
+carriers, long before the new boot's nftables.service loads them; so connections from inside go on, too, whose
+answers only come in because tracking knows them. In the end there is what that service has loaded, once, though its
+rules do not begin with a flush.
 """
 
 import sys
@@ -50,6 +51,18 @@ RULES = b"""table inet crk-filter {
     }
 }
 """
+# Nobody's: some service would have removed it, had it been stopped.
+STALE = b"""table ip crk-stale {
+    chain forward {
+        type filter hook forward priority filter; policy accept;
+    }
+}
+"""
+# What the new boot's service finds: the carried tables, and nothing else.
+SEEN = "/run/crk-test-tables"
+DROPIN = f"""[Service]
+ExecStartPre=sh -c 'nft list tables >{SEEN}'
+""".encode()
 SERVICES = ["redis-server", "crk-test-reader"]
 
 
@@ -66,11 +79,14 @@ def up(request, image, payload):
         server = vm.net.popen([sys.executable, "-c", SERVER], stdout=-1)
         try:
             assert server.stdout.readline() == b"ready\n"
-            vm.run("nft -f -", stdin=RULES)
+            vm.put(RULES, "/etc/nftables.conf")
+            vm.put(DROPIN, "/etc/systemd/system/nftables.service.d/crk-test.conf")
+            vm.run("systemctl daemon-reload && systemctl enable --now nftables")
             vm.put(READER_SOURCE, READER, 0o755)
             upgrade_counter.install(vm, {"crk-test-reader": (READER, "")})
             up = Upgrade(vm, SERVICES, options)
             up.rules = vm.run("nft list ruleset").out
+            vm.run("nft -f -", stdin=STALE)
             yield up.run()
         finally:
             server.kill()
@@ -79,12 +95,19 @@ def up(request, image, payload):
 
 
 def test_nothing_else_has_changed(up):
-    assert [t for t in up.troubles() if not t.startswith("left over, nft: ")] == []
+    # These rules are the machine's own; no other may be left.
+    assert up.after["nft"] == up.rules.strip()
+    assert up.troubles() == [f"left over, nft: {up.rules.strip()}"]
 
 
-def test_rules_are_those_of_before(up):
+def test_rules_are_those_of_the_new_boot_and_there_once(up):
     assert up.rules.count("\n") > 10
     assert up.vm.run("nft list ruleset").out == up.rules
+    assert up.vm.run("systemctl is-active nftables").out == "active\n"
+
+
+def test_rules_came_along_under_names_that_do_not_meet_those_of_the_boot(up):
+    assert up.vm.run(f"cat {SEEN}").out.splitlines() == ["table inet crkexec_crk-filter", "table ip crkexec_crk-stale"]
 
 
 def test_rules_were_there_before_the_first_packet(up):
