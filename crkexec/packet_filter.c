@@ -45,8 +45,9 @@ static int read_modules(struct strv *names)
 }
 
 /* 1: they can be carried; 0: they cannot, and a warning says so. */
-static int take_rules(struct upgrade *u, char *rules, struct strv *lines)
+static int take_rules(struct upgrade *u, const struct manifest *m, char *rules, struct strv *lines)
 {
+	_cleanup_free_ char *why = NULL, *text = NULL;
 	int r = packet_filter_rename(rules, lines);
 
 	if (r == -E2BIG || r == -EBADMSG) {
@@ -54,7 +55,15 @@ static int take_rules(struct upgrade *u, char *rules, struct strv *lines)
 			  "nft shows a table whose name it cannot read again");
 		return 0;
 	}
-	return r < 0 ? r : 1;
+	if (r == 0)
+		r = packet_filter_check(lines->v, lines->n, m, &why);
+	if (r <= 0)
+		return r < 0 ? r : 1;
+	text = str_fmt("nft refuses its rules: %s", why);
+	if (!text)
+		return -ENOMEM;
+	warn_late(u, text);
+	return 0;
 }
 
 static int read_rules(struct upgrade *u, struct manifest *m)
@@ -67,7 +76,7 @@ static int read_rules(struct upgrade *u, struct manifest *m)
 		warn_late(u, r == -ENOPKG ? "there is no nft program to read it" : "\"nft list ruleset\" fails");
 		return 0;
 	}
-	r = take_rules(u, rules, &lines);
+	r = take_rules(u, m, rules, &lines);
 	if (r <= 0)
 		return r;
 	r = read_modules(&modules);

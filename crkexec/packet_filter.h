@@ -17,4 +17,11 @@ int packet_filter_rename(char *rules, struct strv *lines) _must_check_;
 /* Of these lines the tables of our own, "inet crkexec_NAME". */
 int packet_filter_ours(char *const *lines, size_t n, struct strv *ret) _must_check_;
 
+/* packet_filter_check.c */
+/*
+ * 1: nft does not load them where only the links of m are, *ret_why in its words, the caller's to free. 0: it does,
+ * or that cannot be found out.
+ */
+int packet_filter_check(char *const *lines, size_t n, const struct manifest *m, char **ret_why) _must_check_;
+
 #endif

@@ -116,24 +116,26 @@ int nft_look(struct nft_seen *ret)
 	return r < 0 ? log_err(r, "cannot list the packet filter of the network namespace") : 0;
 }
 
-static void __attribute__((noreturn)) nft_main(char *const argv[], int in, int out)
+static void __attribute__((noreturn)) nft_main(char *const argv[], int in, int out, int err)
 {
 	signal(SIGPIPE, SIG_DFL);
 	dup2(in, STDIN_FILENO);
 	dup2(out, STDOUT_FILENO);
+	if (err >= 0)
+		dup2(err, STDERR_FILENO);
 	execvp(argv[0], argv);
 	execv("/usr/sbin/nft", argv);	/* without a PATH, early in a boot */
 	_exit(127);
 }
 
-/* Runs nft(8) in the namespace we are in. -ENOPKG: it is not there. */
-static int run_nft(char *const argv[], int in, int out)
+/* Runs nft(8) in the namespace we are in; err negative: it complains where we do. -ENOPKG: it is not there. */
+static int run_nft(char *const argv[], int in, int out, int err)
 {
 	pid_t child = fork();
 	int status;
 
 	if (!child)
-		nft_main(argv, in, out);
+		nft_main(argv, in, out, err);
 	if (child < 0)
 		return neg_errno();
 	while (waitpid(child, &status, 0) < 0)
@@ -161,7 +163,7 @@ static int nft_text(char *const argv[], char **ret)
 
 	if (file < 0 || null < 0)
 		return file < 0 ? file : neg_errno();
-	r = run_nft(argv, null, file);
+	r = run_nft(argv, null, file, -EBADF);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
 	return r < 0 ? r : read_file_at(AT_FDCWD, path, RULES_MAX, ret, NULL);
 }
@@ -182,9 +184,8 @@ int nft_list_tables(char **ret)
 	return nft_text(argv, ret);
 }
 
-int nft_load(const void *rules, size_t bytes)
+static int give(char *const argv[], const void *rules, size_t bytes, int err)
 {
-	static char *const argv[] = { (char *)"nft", (char *)"-f", (char *)"-", NULL };
 	_cleanup_close_ int file = rules_file();
 	_cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	int r;
@@ -192,7 +193,21 @@ int nft_load(const void *rules, size_t bytes)
 	if (file < 0 || null < 0)
 		return file < 0 ? file : neg_errno();
 	r = pwrite_full(file, rules, bytes, 0);
-	return r < 0 ? r : run_nft(argv, file, null);
+	return r < 0 ? r : run_nft(argv, file, null, err);
+}
+
+int nft_load(const void *rules, size_t bytes)
+{
+	static char *const argv[] = { (char *)"nft", (char *)"-f", (char *)"-", NULL };
+
+	return give(argv, rules, bytes, -EBADF);
+}
+
+int nft_check(const void *rules, size_t bytes, int err_fd)
+{
+	static char *const argv[] = { (char *)"nft", (char *)"-c", (char *)"-f", (char *)"-", NULL };
+
+	return give(argv, rules, bytes, err_fd);
 }
 
 char *nft_join(char *const *lines, size_t n, size_t *ret_bytes)

@@ -25,7 +25,9 @@ int nft_list(char **ret) _must_check_;
 int nft_list_tables(char **ret) _must_check_;
 /* Adds these rules to those there are. */
 int nft_load(const void *rules, size_t bytes) _must_check_;
-/* Lines as the text that nft_load() takes, the caller's to free. NULL: no memory. */
+/* Would nft_load() take them? -EIO: it would not, and err_fd holds why, in nft's words. */
+int nft_check(const void *rules, size_t bytes, int err_fd) _must_check_;
+/* Lines as the text that the two take, the caller's to free. NULL: no memory. */
 char *nft_join(char *const *lines, size_t n, size_t *ret_bytes);
 
 #endif

@@ -248,6 +248,66 @@ TEST("a table whose name is too long for ours, or cannot be told, is not taken")
 	ASSERT_OK(renamed("}\n}\n", &text));
 }
 
+static void add_link(struct manifest *m, const char *name)
+{
+	m->links = reallocarray(m->links, m->n_links + 1, sizeof(*m->links));
+	ASSERT(m->links);
+	m->links[m->n_links++] = (struct manifest_link){ .name = strdup(name) };
+}
+
+TEST("rules for an interface that is not there in time are found out before the jump, and not carried")
+{
+	_cleanup_(manifest_freep) struct manifest *m = manifest_new();
+	static const char late[] = "table ip a {\n\tchain c {\n\t\tiif \"crk-late0\" accept\n\t}\n}\n";
+	struct upgrade u = { .m = m };
+
+	own_network();
+	ASSERT_OK(system("ip link add crk-late0 type veth") ? -1 : 0);
+	ASSERT_OK(nft_load(late, strlen(late)));
+	ASSERT_OK(packet_filter_read(&u, m));
+	ASSERT_EQ(m->n_packet_filter, 0);
+	ASSERT_EQ(m->n_warnings, 1);
+	ASSERT_CONTAINS(m->warnings[0], "is loaded only by the new boot, ");
+	ASSERT_CONTAINS(m->warnings[0], ": nft refuses its rules: Interface does not exist: iif \"crk-late0\" accept");
+	/* With the link they are taken; the check leaves nothing here. */
+	add_link(m, "crk-late0");
+	ASSERT_OK(packet_filter_read(&u, m));
+	ASSERT(m->n_packet_filter > 3);
+	ASSERT_EQ(m->n_warnings, 1);
+	assert_lists(late);
+}
+
+TEST("where the links cannot be made for a try, or no rule is about them, there is no false warning")
+{
+	_cleanup_(manifest_freep) struct manifest *m = manifest_new();
+	char *lines[] = { (char *)"table ip a {", (char *)" chain c {", (char *)"  iif \"no/name\" accept",
+			  (char *)" }", (char *)"}" };
+	char *why = NULL;
+
+	own_network();
+	add_link(m, "no/name");
+	ASSERT_EQ(packet_filter_check(lines, ARRAY_SIZE(lines), m, &why), 0);
+	lines[2] = (char *)"  iif \"lo\" accept";
+	ASSERT_EQ(packet_filter_check(lines, ARRAY_SIZE(lines), m, &why), 0);
+	lines[2] = (char *)"  \x01 \x7f";
+	ASSERT_EQ(packet_filter_check(lines, ARRAY_SIZE(lines), m, &why), 1);
+	ASSERT(why && !strpbrk(why, "\x01\x7f\n\t"));
+	free(why);
+}
+
+TEST("what the hardware is to do is tried without it")
+{
+	_cleanup_(manifest_freep) struct manifest *m = manifest_new();
+	char *lines[] = { (char *)"table netdev crkexec_a {", (char *)" chain c {",
+			  (char *)"  type filter hook ingress device \"crk-dev0\" priority 0; policy accept;",
+			  (char *)"  flags offload", (char *)" }", (char *)"}" };
+	char *why = NULL;
+
+	own_network();
+	add_link(m, "crk-dev0");
+	ASSERT_EQ(packet_filter_check(lines, ARRAY_SIZE(lines), m, &why), 0);
+}
+
 TEST("without rules nothing is carried, and nothing is started for it")
 {
 	_cleanup_(manifest_freep) struct manifest *m = manifest_new();
