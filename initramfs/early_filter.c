@@ -1,7 +1,7 @@
 /*
  * The packet filter's rules, as they were, before the first packet comes in. Their tables have names of our own
  * (packet_filter_text.c), so what the real system's services set up comes beside them, whatever they flush or not;
- * `crkexec finish` deletes ours when the boot has reached multi-user.target. Until then a packet must pass both.
+ * `crkexec finish` deletes ours when the boot has reached its default target. Until then a packet must pass both.
  * nft(8) and modprobe(8) are the root filesystem's.
  *
  * The trap: not before the sockets are there, for some come to their state by segments that we make

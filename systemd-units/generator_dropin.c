@@ -83,10 +83,11 @@ void generator_write_finish(FILE *f, const struct manifest *m)
 	}
 	/*
 	 * It deletes the packet filter's tables that came along. All that the boot starts must have set up its own:
-	 * not only nftables.service, but also what adds rules as it starts (containers, fail2ban). That target is
-	 * ordered after all of them, whether they succeed or not. Not awaited without such tables: one
-	 * service that takes long to start would hold up the report and the units' own settings.
+	 * not only nftables.service, but also what adds rules as it starts (containers, fail2ban), some of which
+	 * belongs to default.target only. Targets are ordered after all that they want, whether that succeeds or
+	 * not. Not awaited without such tables: one service that takes long to start would hold up the
+	 * report and the units' own settings.
 	 */
 	if (m->n_packet_filter)
-		fputs("After=multi-user.target\n", f);
+		fputs("After=multi-user.target default.target\n", f);
 }

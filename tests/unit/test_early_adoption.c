@@ -120,7 +120,7 @@ TEST("where packet filter rules came along, the last unit waits for all that the
 	generator_write_finish(f, &m);
 	fclose(f);
 	keep(text);
-	ASSERT(strstr(text, "\nAfter=multi-user.target\n"));
+	ASSERT(strstr(text, "\nAfter=multi-user.target default.target\n"));
 }
 
 TEST("every descriptor that leads to a file is found, with its close-on-exec flag")
