@@ -165,7 +165,7 @@ struct manifest {
 	size_t n_modules;
 	char **sysctls;			/* "net.ipv4.tcp_timestamps=1": set before the restore */
 	size_t n_sysctls;
-	char **packet_filter;		/* lines for nft(8), loaded before the first packet comes in */
+	char **packet_filter;		/* lines for nft(8): tables "crkexec_NAME", there before the first packet */
 	size_t n_packet_filter;
 	char **packet_filter_modules;	/* names of what it needs */
 	size_t n_packet_filter_modules;
