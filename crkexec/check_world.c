@@ -302,7 +302,7 @@ int check_world(struct upgrade *u)
 /* In most machines nothing comes late, and the services are waiting. */
 int check_world_again(struct upgrade *u)
 {
-	bool late = u->late_addresses.n;
+	bool late = u->late_addresses.n || u->late_interfaces.n;
 	struct host_mounts h;
 	int r = host_mounts_read(&h);
 
