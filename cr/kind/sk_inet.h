@@ -73,6 +73,7 @@ void tcp_dump_done(struct dump_ctx *ctx);
 struct tcp_stream {
 	TcpStreamEntry e;
 	uint8_t *inq, *outq;		/* heap */
+	bool marked;			/* by an urgent byte, not in inq */
 };
 int tcp_stream_get(int fd, struct tcp_stream *s) _must_check_;
 void tcp_stream_done(struct tcp_stream *s);

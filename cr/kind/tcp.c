@@ -4,6 +4,9 @@
  *   dump     TCP_REPAIR on through a duplicate of the descriptor; lengths and sequence numbers
  *            of both queues, their bytes by MSG_PEEK, options, timestamp, window; off again
  *
+ * An urgent byte that was read by MSG_OOB stays in the queue as a hole with a mark. SIOCINQ counts,
+ * and a read stops, at the mark. What is saved are the bytes that the program would read.
+ *
  * Leaving repair mode clears SO_REUSEADDR, so that is read first and put back. Segments may
  * arrive while we read where nothing locks the network (loopback): the numbers are read
  * again after the bytes, and everything anew if they moved.
@@ -67,6 +70,8 @@ static void repair_end(struct repair *rp)
 struct numbers {
 	uint32_t state, inq, outq, unsent;
 	uint32_t inq_seq, outq_seq;
+	uint32_t before_mark;		/* of inq; all of it if there is no mark behind it */
+	uint32_t marked;
 };
 
 static int queue_seq(int fd, int queue, uint32_t *ret)
@@ -80,17 +85,48 @@ static int queue_seq(int fd, int queue, uint32_t *ret)
 	return r;
 }
 
+/*
+ * Inline, SIOCINQ counts all; else up to the mark, whose byte the program will not see. The
+ * few instructions between are all that a killed engine could leave the option on in.
+ */
+static int read_inq(int fd, struct numbers *n)
+{
+	int in_line, all = 0, at_mark = 0, r = sk_get_int(fd, SOL_SOCKET, SO_OOBINLINE, &in_line), bad;
+	int up_to_mark = 0;
+
+	if (!r && ioctl(fd, SIOCINQ, &up_to_mark) < 0)
+		r = neg_errno();
+	if (!r && !in_line)
+		r = sk_set_int(fd, SOL_SOCKET, SO_OOBINLINE, 1);
+	if (r < 0)
+		return r;
+	bad = ioctl(fd, SIOCINQ, &all) < 0 ? neg_errno() : 0;
+	if (!in_line)
+		r = sk_set_int(fd, SOL_SOCKET, SO_OOBINLINE, 0);
+	if (!r && ioctl(fd, SIOCATMARK, &at_mark) < 0)
+		r = neg_errno();
+	if (bad < 0 || r < 0)
+		return bad < 0 ? bad : r;
+	if (up_to_mark < 0 || all < 0 || all > (int)QUEUE_MAX)
+		return -EOVERFLOW;
+	if (all < up_to_mark)		/* the first bytes of a mark came in between */
+		return -EAGAIN;
+	n->marked = at_mark || all > up_to_mark;
+	n->inq = (uint32_t)(all - (all > up_to_mark));
+	n->before_mark = (uint32_t)up_to_mark;
+	return 0;
+}
+
 static int read_numbers(int fd, struct numbers *n, struct tcp_info *info)
 {
-	int inq = 0, outq = 0, unsent = 0, r;
+	int outq = 0, unsent = 0, r;
 
 	memset(n, 0, sizeof(*n));	/* compared as bytes */
 	r = tcp_get_info(fd, info);
 	if (r < 0)
 		return r;
 	n->state = info->tcpi_state;
-	if (ioctl(fd, SIOCINQ, &inq) < 0 || ioctl(fd, SIOCOUTQ, &outq) < 0 ||
-	    ioctl(fd, SIOCOUTQNSD, &unsent) < 0)
+	if (ioctl(fd, SIOCOUTQ, &outq) < 0 || ioctl(fd, SIOCOUTQNSD, &unsent) < 0)
 		return neg_errno();
 	/* Our FIN counts as a byte until it is acknowledged. */
 	if (tcp_has_sent_fin(n->state) && outq > 0)
@@ -99,13 +135,28 @@ static int read_numbers(int fd, struct numbers *n, struct tcp_info *info)
 		unsent--;
 	if (n->state == TCP_CLOSE)
 		outq = unsent = 0;
-	if (inq < 0 || outq < 0 || unsent < 0 || inq > (int)QUEUE_MAX || outq > (int)QUEUE_MAX)
+	if (outq < 0 || unsent < 0 || outq > (int)QUEUE_MAX)
 		return -EOVERFLOW;
-	n->inq = (uint32_t)inq;
 	n->outq = (uint32_t)outq;
 	n->unsent = MIN((uint32_t)unsent, n->outq);
-	r = queue_seq(fd, REPAIR_RECV_QUEUE, &n->inq_seq);
+	r = read_inq(fd, n);
+	if (!r)
+		r = queue_seq(fd, REPAIR_RECV_QUEUE, &n->inq_seq);
 	return r < 0 ? r : queue_seq(fd, REPAIR_SEND_QUEUE, &n->outq_seq);
+}
+
+/* A look at the receive queue ends before a mark that it does not begin at. */
+static ssize_t peek_behind_mark(int fd, uint8_t *buf, size_t room, int mark)
+{
+	int r = sk_set_int(fd, SOL_SOCKET, SO_PEEK_OFF, mark), back;
+	ssize_t n;
+
+	if (r < 0)
+		return -ENOTRECOVERABLE;	/* TCP has it since 6.9 */
+	n = recv(fd, buf, room, MSG_PEEK | MSG_DONTWAIT);
+	n = n < 0 ? neg_errno() : n;
+	back = sk_set_int(fd, SOL_SOCKET, SO_PEEK_OFF, -1);
+	return back < 0 ? back : n;
 }
 
 /*
@@ -113,11 +164,11 @@ static int read_numbers(int fd, struct numbers *n, struct tcp_info *info)
  * the first may hold bytes that are acknowledged already. So: more room than needed, and the
  * last bytes count.
  */
-static int peek_queue(int fd, int queue, uint32_t bytes, uint8_t **ret)
+static int peek_queue(int fd, int queue, uint32_t bytes, const struct numbers *nu, uint8_t **ret)
 {
 	size_t room = (size_t)bytes + (queue == REPAIR_SEND_QUEUE ? 256u << 10 : 0);
 	_cleanup_free_ uint8_t *buf = NULL;
-	ssize_t n;
+	ssize_t n, more;
 	int r;
 
 	if (!bytes)
@@ -131,7 +182,13 @@ static int peek_queue(int fd, int queue, uint32_t bytes, uint8_t **ret)
 	n = recv(fd, buf, room, MSG_PEEK | MSG_DONTWAIT);
 	if (n < 0)
 		return neg_errno();
-	if ((size_t)n < bytes)
+	if (queue == REPAIR_RECV_QUEUE && nu->before_mark && (size_t)n < bytes) {
+		more = peek_behind_mark(fd, buf + n, room - (size_t)n, (int)n);
+		if (more < 0)
+			return (int)more;
+		n += more;
+	}
+	if ((size_t)n < bytes || (queue == REPAIR_RECV_QUEUE && (size_t)n != bytes))
 		return -EAGAIN;
 	memmove(buf, buf + ((size_t)n - bytes), bytes);
 	*ret = take_ptr(buf);
@@ -212,14 +269,16 @@ static int snapshot(int fd, struct tcp_stream *s)
 			r = read_options(fd, &s->e, &info);
 	}
 	if (!r)
-		r = peek_queue(fd, REPAIR_RECV_QUEUE, before.inq, &s->inq);
+		r = peek_queue(fd, REPAIR_RECV_QUEUE, before.inq, &before, &s->inq);
 	if (!r)
-		r = peek_queue(fd, REPAIR_SEND_QUEUE, before.outq, &s->outq);
+		r = peek_queue(fd, REPAIR_SEND_QUEUE, before.outq, &before,
+			       &s->outq);
 	if (r < 0)
 		return r;
 	r = read_numbers(fd, &after, &info);
 	if (r < 0)
 		return r;
+	s->marked = before.marked;
 	return memcmp(&before, &after, sizeof(before)) ? -EAGAIN : 0;
 }
 
@@ -385,10 +444,17 @@ int tcp_dump_stream(struct dump_ctx *ctx, struct dump_file *f, InetSkEntry *e)
 	if (r == -EAGAIN)
 		return log_fail(r, "the TCP connection changes all the time; is the network "
 				"locked?");
+	if (r == -ENOTRECOVERABLE)
+		return log_obstacle("try again when the service has read it, or on Linux 6.9 or newer",
+				    "TCP connection with a mark of urgent data in the middle of "
+				    "unread data");
 	if (r == -EPERM)
 		return log_err(r, "cannot read the TCP connection (needs CAP_NET_ADMIN)");
 	if (r < 0)
 		return log_err(r, "cannot read the TCP connection");
+	if (s.marked)
+		log_warn("the mark of urgent data that has been read (SIOCATMARK) is lost; the data "
+			 "are not");
 	s.e.has_cork = s.e.has_nodelay = false;
 	r = image_create(ctx->store, &image_tcp_stream, &w, e->ino);
 	if (!r)
