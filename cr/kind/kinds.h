@@ -47,6 +47,9 @@ int remap_open(struct restore_ctx *ctx, struct remap *m, const RegFileEntry *e, 
 bool remap_is_ghost(const struct remap *m);
 void remap_done(struct restore_ctx *ctx);
 
+/* netlink.c. 1 and *ret: the queue or log group that port id has in that /proc file; for tests, too. */
+int netlink_find_bound(const char *text, uint32_t portid, unsigned int *ret) _must_check_;
+
 /* pipe_data.c: what is queued in a pipe or fifo. */
 struct pipe_buf {
 	uint32_t pipe_id, bytes, size;

@@ -4,10 +4,14 @@
  *   dump     port id and groups by getsockname(2), all groups by NETLINK_LIST_MEMBERSHIPS
  *   restore  bind with the same port id, groups, connect
  *
- * Messages that wait to be read cannot be put back: the kernel alone sends them.
+ * Messages that wait to be read cannot be put back: the kernel alone sends them. What a socket has
+ * told the kernel to send it goes with the socket: packets of a queue or a log group, which end of
+ * process events it listens at.
  */
+#include <linux/connector.h>
 #include <linux/netlink.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "kind/kinds.h"
@@ -18,6 +22,75 @@ enum { NETLINK_CONNECTED_STATE = 1, NETLINK_UNCONNECTED_STATE = 7 };
 static bool netlink_match(const struct dump_file *f)
 {
 	return sk_family(f) == AF_NETLINK;
+}
+
+/*
+ * /proc/net/netfilter/nfnetlink_queue and nfnetlink_log begin each line with the number of the queue
+ * or group and the port id of the socket that has it.
+ */
+int netlink_find_bound(const char *text, uint32_t portid, unsigned int *ret)
+{
+	for (const char *line = text; line && *line; line = strchr(line, '\n')) {
+		unsigned int number, port;
+
+		line += strspn(line, "\n");
+		if (sscanf(line, "%u %u", &number, &port) == 2 && port == portid) {
+			*ret = number;
+			return 1;
+		}
+	}
+	return 0;
+}
+
+/* file: of the namespace the engine is in, which is the socket's. */
+static int find_bound(const char *file, uint32_t portid, unsigned int *ret)
+{
+	_cleanup_free_ char *text = NULL;
+	int r = read_file_at(-1, file, READ_FILE_MAX, &text, NULL);
+
+	/* Without its module nothing can be bound. */
+	if (r == -ENOENT)
+		return 0;
+	return r < 0 ? log_err(r, "cannot read %s", file) : netlink_find_bound(text, portid, ret);
+}
+
+static int check_netfilter(uint32_t portid)
+{
+	unsigned int number;
+	int r = find_bound("/proc/thread-self/net/netfilter/nfnetlink_queue", portid, &number);
+
+	if (r > 0)
+		return log_obstacle("stop the service before",
+				    "netlink socket that packets are queued to (NFQUEUE %u)", number);
+	if (r < 0)
+		return r;
+	r = find_bound("/proc/thread-self/net/netfilter/nfnetlink_log", portid, &number);
+	if (r > 0)
+		return log_obstacle("stop the service before",
+				    "netlink socket that packets are logged to (NFLOG group %u)", number);
+	return r;
+}
+
+/* The kernel notes per socket who listens (6.6) and to which events, or only how many do; it tells neither. */
+static int check_connector(const NetlinkSkEntry *e)
+{
+	if (!e->n_groups || !(e->groups[0] >> (CN_IDX_PROC - 1) & 1))
+		return 0;
+	return log_obstacle("stop the service before",
+			    "netlink socket that gets process events (proc connector)");
+}
+
+/* What the kernel keeps about the socket beside groups and port. */
+static int check_bound(const NetlinkSkEntry *e)
+{
+	switch (e->protocol) {
+	case NETLINK_NETFILTER:
+		return e->portid ? check_netfilter(e->portid) : 0;
+	case NETLINK_CONNECTOR:
+		return check_connector(e);
+	default:
+		return 0;
+	}
 }
 
 static int check(struct dump_ctx *ctx, const struct dump_file *f)
@@ -76,9 +149,11 @@ static int netlink_dump(struct dump_ctx *ctx, struct dump_file *f)
 	e->ns_id = sk_ns_id(f);
 	e->has_ns_id = e->ns_id != 0;
 	f->fe->nlsk = e;
-	r = check(ctx, f);
+	r = dump_groups(ctx, f, e);
 	if (!r)
-		r = dump_groups(ctx, f, e);
+		r = check_bound(e);
+	if (!r)
+		r = check(ctx, f);
 	if (!r)
 		r = dump_fown(ctx, f, &e->fown);
 	return r < 0 ? r : sk_opts_dump(ctx, f, &e->opts);

@@ -8,6 +8,14 @@ LOOPBACK_PAIR = """
 l = socket.create_server(("127.0.0.1", 0), family=socket.AF_INET)
 c = socket.create_connection(l.getsockname()); s, _ = l.accept()
 """
+# Tells netfilter by a message of that type, for that number, with the attribute (length, type, contents).
+NETFILTER = """
+s = socket.socket(16, socket.SOCK_RAW, 12); s.bind((0, 0))
+message = struct.pack("=HHIIBBH", %s, 5, 1, 0, 0, 0, socket.htons(4711)) + struct.pack(%s)
+s.send(struct.pack("=I", 4 + len(message)) + message)
+failed = -struct.unpack_from("=i", s.recv(200), 16)[0]
+if failed: raise OSError(failed, "netfilter")
+"""
 # What makes it; what the refusal must say.
 REFUSED = {
     "vsock": ("s = socket.socket(40, socket.SOCK_STREAM)", "a vsock socket"),
@@ -40,6 +48,15 @@ s.setsockopt(263, 18, 4711)
 s = socket.socket(16, socket.SOCK_RAW, 0); s.bind((0, 0))
 s.send(struct.pack("IHHIIBxxx", 20, 18, 0x301, 1, 0, 0)); select.select([s], [], [], 5)
 """, "netlink socket with unread messages"),
+    "packet queue": (NETFILTER % ("3 << 8 | 2", '"=HHBBH", 8, 1, 1, 0, socket.htons(2)'),
+                     "netlink socket that packets are queued to (NFQUEUE 4711)"),
+    "packet log": (NETFILTER % ("4 << 8 | 1", '"=HHBxxx", 5, 1, 1'),
+                   "netlink socket that packets are logged to (NFLOG group 4711)"),
+    "process events": (
+        """
+s = socket.socket(16, socket.SOCK_DGRAM, 11); s.bind((0, 1))
+s.send(struct.pack("=IHHIIIIIIHHI", 40, 3, 0, 0, 0, 1, 1, 0, 0, 4, 0, 1))
+""", "netlink socket that gets process events (proc connector)"),
     "corked UDP": (
         """
 s = socket.socket(2, 2); s.connect(("127.0.0.1", 9)); s.setsockopt(17, 1, 1); s.send(b"half")
@@ -66,6 +83,9 @@ LACKING = {
     "MPTCP connection": (errno.EPROTONOSUPPORT, "CONFIG_MPTCP"),
     "packet ring": (errno.EAFNOSUPPORT, "CONFIG_PACKET"),
     "packet fanout": (errno.EAFNOSUPPORT, "CONFIG_PACKET"),
+    "packet queue": (errno.EINVAL, "CONFIG_NETFILTER_NETLINK_QUEUE"),
+    "packet log": (errno.EINVAL, "CONFIG_NETFILTER_NETLINK_LOG"),
+    "process events": (errno.EPROTONOSUPPORT, "CONFIG_CONNECTOR"),
     "kernel TLS": (errno.ENOENT, "CONFIG_TLS"),
     "SCTP": (errno.EPROTONOSUPPORT, "CONFIG_IP_SCTP"),
 }

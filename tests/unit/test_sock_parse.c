@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "kernel/sockdiag.h"
+#include "kind/kinds.h"
 #include "kind/sk_inet.h"
 #include "kind/sk_unix.h"
 #include "netlock/hostlock.h"
@@ -359,6 +360,21 @@ TEST("multicast memberships that cannot be are refused")
 	ASSERT_EQ(mcast_with(AF_INET, 4, 0, 0, too_long), -EBADMSG);
 	ASSERT_EQ(mcast_with(AF_INET, 4, 0, 0, none), -ENODEV);
 	ASSERT_EQ(mcast_with(AF_INET, 4, 4, 1, lo), -EBADF);
+}
+
+TEST("who has a packet queue is read from /proc, whatever the lines are like")
+{
+	const char *queues = "   55  23531     0 0 65531     0     0        0  1\n"
+			     "65535 4294967295     0 2 65531     0     0        0  1\n";
+	unsigned int n = 0;
+
+	ASSERT_EQ(netlink_find_bound(queues, 23531, &n), 1);
+	ASSERT_EQ(n, 55);
+	ASSERT_EQ(netlink_find_bound(queues, 4294967295u, &n), 1);
+	ASSERT_EQ(n, 65535);
+	ASSERT_EQ(netlink_find_bound(queues, 55, &n), 0);
+	ASSERT_EQ(netlink_find_bound("", 1, &n), 0);
+	ASSERT_EQ(netlink_find_bound("\n\nnonsense\n1\n", 1, &n), 0);
 }
 
 static const char raw[] =
