@@ -76,6 +76,19 @@ static inline bool usk_same_name(const UnixSkEntry *a, const UnixSkEntry *b)
 	       (!a->name.len || !memcmp(a->name.data, b->name.data, a->name.len));
 }
 
+/* The name may fill the address, without a NUL. */
+struct unix_path {
+	char s[sizeof(((struct sockaddr_un *)NULL)->sun_path) + 1];
+};
+
+static inline struct unix_path usk_path_of(const struct sockaddr_un *sa)
+{
+	struct unix_path p = { "" };
+
+	memcpy(p.s, sa->sun_path, sizeof(sa->sun_path));
+	return p;
+}
+
 static inline bool usk_is_stream(const struct usk *u)
 {
 	return u->e->type == SOCK_STREAM || u->e->type == SOCK_SEQPACKET;
@@ -104,7 +117,15 @@ int usk_connect(struct restore_ctx *ctx, const struct usk *u, int fd, const stru
 int usk_sockaddr(const UnixSkEntry *e, struct sockaddr_un *ret, socklen_t *ret_len)
 	_must_check_;
 
+/* unix_bind.c: removes a stale socket's file; owner and mode. */
+int usk_make_way(const char *path) _must_check_;
+int usk_set_perms(struct restore_ctx *ctx, const UnixSkEntry *e, const char *path) _must_check_;
+/* unix_apart.c: where the name does not lead to the file (path_now, deleted). Logged. */
+int usk_bind_apart(struct restore_ctx *ctx, struct usk *u, int fd, const struct sockaddr_un *sa,
+		   socklen_t len) _must_check_;
+
 /* unix_pairs.c: what was accepted, and who connected to it. */
+int usk_make_dirs(const char *dir) _must_check_;	/* like mkdir -p */
 int usk_connections(struct restore_ctx *ctx, struct unix_restore *s) _must_check_;
 /* unix_begin.c: every call of which the kernel notes the caller. */
 int unix_begin(struct restore_ctx *ctx) _must_check_;

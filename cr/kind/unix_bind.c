@@ -3,10 +3,12 @@
  *
  * The address must be the very bytes the program gave: a relative name is bound from its
  * directory. A stale socket file of that name (the dumped process left it) is replaced; one
- * that somebody listens on is not.
+ * that somebody listens on is not. Where the name does not lead to the file: unix_apart.c.
  */
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
@@ -87,7 +89,7 @@ static bool is_in_use(const struct stat *st)
 	return found;
 }
 
-static int make_way(const char *path)
+int usk_make_way(const char *path)
 {
 	struct stat st;
 
@@ -102,7 +104,7 @@ static int make_way(const char *path)
 	return 0;
 }
 
-static int set_perms(struct restore_ctx *ctx, const UnixSkEntry *e, const char *path)
+int usk_set_perms(struct restore_ctx *ctx, const UnixSkEntry *e, const char *path)
 {
 	const FilePermsEntry *p = e->file_perms;
 
@@ -114,30 +116,17 @@ static int set_perms(struct restore_ctx *ctx, const UnixSkEntry *e, const char *
 	return 0;
 }
 
-/* The name may fill the address, without a NUL. */
-struct unix_path {
-	char s[sizeof(((struct sockaddr_un *)NULL)->sun_path) + 1];
-};
-
-static struct unix_path path_of(const struct sockaddr_un *sa)
-{
-	struct unix_path p = { "" };
-
-	memcpy(p.s, sa->sun_path, sizeof(sa->sun_path));
-	return p;
-}
-
 static int bind_path(struct restore_ctx *ctx, struct usk *u, int fd, const struct sockaddr_un *sa,
 		     socklen_t len)
 {
-	const struct unix_path p = path_of(sa);
+	const struct unix_path p = usk_path_of(sa);
 	const char *path = p.s;
 	const UnixSkEntry *e = u->e;
 	struct stat st;
 	mode_t before;
 	int r;
 
-	r = make_way(path);
+	r = usk_make_way(path);
 	if (r < 0)
 		return r;
 	/* Nobody connects before owner and mode are right. */
@@ -148,16 +137,11 @@ static int bind_path(struct restore_ctx *ctx, struct usk *u, int fd, const struc
 		return log_err(r, "cannot bind to %s: its directory is missing", path);
 	if (r < 0)
 		return log_err(r, "cannot bind to %s", path);
-	if (e->deleted) {
-		if (unlink(path) < 0)
-			return log_err(neg_errno(), "cannot remove %s again", path);
-		return 0;
-	}
 	if (lstat(path, &st) < 0)
 		return log_err(neg_errno(), "cannot look at %s", path);
 	u->file_dev = st.st_dev;
 	u->file_ino = st.st_ino;
-	return set_perms(ctx, e, path);
+	return usk_set_perms(ctx, e, path);
 }
 
 int usk_bind(struct restore_ctx *ctx, struct usk *u, int fd)
@@ -173,6 +157,8 @@ int usk_bind(struct restore_ctx *ctx, struct usk *u, int fd)
 	r = place_enter(ctx, u, u->e, &place);
 	if (r < 0)
 		return r;
+	if (sa.sun_path[0] && (u->e->deleted || u->e->path_now))
+		return usk_bind_apart(ctx, u, fd, &sa, len);
 	if (sa.sun_path[0])
 		return bind_path(ctx, u, fd, &sa, len);
 	if (bind(fd, (struct sockaddr *)&sa, len) < 0)
@@ -188,14 +174,31 @@ void usk_unbind(struct restore_ctx *ctx, const struct usk *u)
 	_cleanup_(place_leave) struct place place = { .cwd = -EBADF };
 	struct unix_path p;
 	struct sockaddr_un sa;
+	const char *path;
 	struct stat st;
 	socklen_t len;
 
 	if (!u->file_ino || usk_sockaddr(u->e, &sa, &len) < 0 || place_enter(ctx, u, u->e, &place) < 0)
 		return;
-	p = path_of(&sa);
-	if (!lstat(p.s, &st) && st.st_dev == u->file_dev && st.st_ino == u->file_ino && unlink(p.s) < 0)
-		log_warn("cannot remove %s, made for this restore: %s", p.s, strerror(errno));
+	p = usk_path_of(&sa);
+	path = u->e->path_now ? u->e->path_now : p.s;
+	if (!lstat(path, &st) && st.st_dev == u->file_dev && st.st_ino == u->file_ino && unlink(path) < 0)
+		log_warn("cannot remove %s, made for this restore: %s", path, strerror(errno));
+}
+
+/* The file itself, wherever it is: 1, or 0 if it has to be found by its name. */
+static int connect_to_file(int fd, const struct usk *to)
+{
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	_cleanup_close_ int file = -EBADF;
+
+	if (!to->e->deleted && !to->e->path_now)
+		return 0;
+	file = usk_fd(to) < 0 ? -EBADF : ioctl(usk_fd(to), SIOCUNIXFILE);
+	if (file < 0)
+		return 0;
+	snprintf(sa.sun_path, sizeof(sa.sun_path), "/proc/thread-self/fd/%d", file);
+	return connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 ? neg_errno() : 1;
 }
 
 /* Silent but for what keeps us from trying. */
@@ -206,8 +209,10 @@ int usk_connect(struct restore_ctx *ctx, const struct usk *u, int fd, const stru
 	socklen_t len;
 	int r = usk_sockaddr(to->e, &sa, &len);
 
-	if (r < 0)
-		return r;
+	if (!r)
+		r = connect_to_file(fd, to);
+	if (r)
+		return MIN(r, 0);
 	r = place_enter(ctx, u, to->e, &place);
 	if (r < 0)
 		return r;

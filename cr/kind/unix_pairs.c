@@ -43,7 +43,7 @@ static bool is_path(const UnixSkEntry *e)
 	return e->name.len && e->name.data[0];
 }
 
-static int make_dirs(const char *dir)
+int usk_make_dirs(const char *dir)
 {
 	_cleanup_free_ char *path = strdup(dir);
 
@@ -70,7 +70,7 @@ static int prepare_name(const UnixSkEntry *e)
 		return 0;
 	memcpy(path, e->name.data, MIN(e->name.len, sizeof(path) - 1));
 	if (path[0] != '/' && e->name_dir) {
-		r = make_dirs(e->name_dir);
+		r = usk_make_dirs(e->name_dir);
 		if (!r && chdir(e->name_dir) < 0)
 			r = neg_errno();
 	}
@@ -78,7 +78,7 @@ static int prepare_name(const UnixSkEntry *e)
 	if (r < 0 || !slash || slash == path)
 		return r;
 	*slash = '\0';
-	r = make_dirs(path);
+	r = usk_make_dirs(path);
 	*slash = '/';
 	return r;
 }

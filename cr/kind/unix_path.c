@@ -4,6 +4,7 @@
  * SIOCUNIXFILE (4.20) opens that inode wherever it is now: deleted, renamed, hidden by a
  * mount. The name in the socket is what was given to bind(2), relative ones included.
  */
+#include <dirent.h>
 #include <fcntl.h>
 #include <linux/sockios.h>
 #include <string.h>
@@ -28,24 +29,17 @@ int unix_name_put(struct dump_ctx *ctx, const struct sockdiag *d, UnixSkEntry *e
 	return 0;
 }
 
-/* The directory in which a relative name was bound: the file's path without that name. */
+/* The directory in which a relative name was bound: the file's path without that name. 0: it is not. */
 static int dump_dir(struct dump_ctx *ctx, const char *path, UnixSkEntry *e)
 {
 	size_t path_len = strlen(path);
 	size_t name_len = strnlen((const char *)e->name.data, e->name.len);
 
-	if (e->name.data[0] == '/')
-		return 0;
 	if (path_len <= name_len + 1 || path[path_len - name_len - 1] != '/' ||
-	    memcmp(path + path_len - name_len, e->name.data, name_len)) {
-		char text[UNIX_NAME_TEXT];
-
-		log_warn("the directory of the relative socket name %s is not known; its file "
-			 "is now %s", unix_name_text(e->name.data, name_len, text), path);
+	    memcmp(path + path_len - name_len, e->name.data, name_len))
 		return 0;
-	}
 	e->name_dir = arena_strndup(&ctx->arena, path, MAX(path_len - name_len - 1, (size_t)1));
-	return e->name_dir ? 0 : -ENOMEM;
+	return e->name_dir ? 1 : -ENOMEM;
 }
 
 static int dump_perms(struct dump_ctx *ctx, const struct stat *st, UnixSkEntry *e)
@@ -61,14 +55,85 @@ static int dump_perms(struct dump_ctx *ctx, const struct stat *st, UnixSkEntry *
 	return 0;
 }
 
-static void check_renamed(struct dump_file *f, const struct stat *st, const char *path,
-			  const UnixSkEntry *e)
+#define DELETED	" (deleted)"
+
+/* By link(2) and unlink(2) a file gets another name, too; of that one a directory alone tells. */
+static int search_dir(struct dump_file *f, const UnixSkEntry *e, const struct stat *st, char **path)
+{
+	_cleanup_close_ int dir = -EBADF;
+	_cleanup_closedir_ DIR *d = NULL;
+	char *slash = strrchr(*path, '/');
+	struct dirent *de;
+	int fd, r;
+
+	*slash = '\0';
+	r = dump_open_dir(f->owner, **path ? *path : "/", e->mnt_id, &dir);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	d = fd < 0 ? NULL : fdopendir(fd);
+	if (!d) {
+		r = neg_errno();
+		close_fdp(&fd);
+		return r;
+	}
+	while ((de = readdir(d))) {
+		struct stat now;
+
+		if ((de->d_type != DT_SOCK && de->d_type != DT_UNKNOWN) ||
+		    fstatat(dir, de->d_name, &now, AT_SYMLINK_NOFOLLOW) < 0 ||
+		    now.st_ino != st->st_ino || now.st_dev != st->st_dev)
+			continue;
+		slash = str_fmt("%s/%s", *path, de->d_name);
+		if (!slash)
+			return -ENOMEM;
+		free(*path);
+		*path = slash;
+		return 1;
+	}
+	return 0;
+}
+
+/* Where a file is that the name does not lead to. 0: it cannot be found. */
+static int find_file(struct dump_file *f, const UnixSkEntry *e, const struct stat *st, char **path)
+{
+	size_t len = strlen(*path), cut = strlen(DELETED);
+	int r = (*path)[0] == '/' ? dump_path_names(f->owner, *path, e->mnt_id, st) : 0;
+
+	if (r || len <= cut || (*path)[0] != '/' || strcmp(*path + len - cut, DELETED))
+		return r;
+	return search_dir(f, e, st, path);
+}
+
+static int dump_place(struct dump_ctx *ctx, struct dump_file *f, const struct stat *st, char **path,
+		      UnixSkEntry *e)
 {
 	_cleanup_free_ char *name = strndup((const char *)e->name.data, e->name.len);
+	int r;
 
-	if (!name || name[0] != '/' || dump_path_names(f->owner, name, -1, st) != 0)
-		return;
-	log_warn("the socket bound as %s is now %s; it comes back as %s", name, path, name);
+	if (!name)
+		return -ENOMEM;
+	if (st->st_nlink > 1)
+		return log_obstacle("remove the others",
+				    "socket bound as %s whose file has %lu names (hard links)", name,
+				    (unsigned long)st->st_nlink);
+	r = name[0] == '/' ? dump_path_names(f->owner, name, -1, st) : dump_dir(ctx, *path, e);
+	if (r)
+		return MIN(r, 0);
+	r = find_file(f, e, st, path);
+	if (r < 0)
+		return r;
+	/* Hidden by a mount, or in another namespace than the process. */
+	if (!r && !strcmp(name, *path)) {
+		log_warn("the file of the socket %s is not there for the process; it comes back "
+			 "there", name);
+		return 0;
+	}
+	if (!r)
+		return log_obstacle("restart the service, or move the file back",
+				    "socket bound as %s whose file is now %s, out of reach", name, *path);
+	e->path_now = arena_strdup(&ctx->arena, *path);
+	return e->path_now ? 0 : -ENOMEM;
 }
 
 static int dump_file(struct dump_ctx *ctx, struct dump_file *f, UnixSkEntry *e, int file)
@@ -91,12 +156,13 @@ static int dump_file(struct dump_ctx *ctx, struct dump_file *f, UnixSkEntry *e, 
 		e->mnt_id = (int32_t)sx.stx_mnt_id;
 	}
 	r = dump_perms(ctx, &st, e);
-	/* An accepted socket shows its listener's file; only who binds needs to know more. */
-	if (r < 0 || e->deleted || e->state == UNIX_ESTABLISHED)
-		return r < 0 ? log_err(r, "socket's file") : 0;
-	check_renamed(f, &st, path, e);
-	r = dump_dir(ctx, path, e);
-	return r < 0 ? log_err(r, "socket's file") : 0;
+	/*
+	 * An accepted socket shows its listener's file, a connected stream's leads nowhere; only of who is
+	 * bound again more needs to be known. (A receiver of datagrams may be established.)
+	 */
+	if (!r && !e->deleted && (e->type == SOCK_DGRAM || e->state != UNIX_ESTABLISHED))
+		r = dump_place(ctx, f, &st, &path, e);
+	return r < 0 && r != -EOPNOTSUPP ? log_err(r, "socket's file") : r;
 }
 
 int unix_path_dump(struct dump_ctx *ctx, struct dump_file *f, const struct sockdiag *d,

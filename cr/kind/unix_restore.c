@@ -32,6 +32,8 @@ static int check_entry(const UnixSkEntry *e)
 		return log_fail(-EBADMSG, "unix socket %u: NUL in its path", e->ino);
 	if (e->name_dir && e->name_dir[0] != '/')
 		return log_fail(-EBADMSG, "unix socket %u: relative directory", e->ino);
+	if (e->path_now && e->path_now[0] != '/')
+		return log_fail(-EBADMSG, "unix socket %u: its file has a relative path", e->ino);
 	return 0;
 }
 

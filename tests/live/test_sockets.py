@@ -387,6 +387,31 @@ def test_a_stream_gets_the_replacement_that_is_handed_in(target, tmp_path):
     wait_for(lambda: b"tick" in (tmp_path / "output").read_bytes(), 10, "no output")
 
 
+MOVED = """
+import os, socket, sys, time
+l = socket.socket(socket.AF_UNIX); l.bind("bound"); l.listen()
+os.mkdir("elsewhere"); HOW
+print("ready", flush=True)
+time.sleep(3600)
+"""
+
+
+@pytest.mark.parametrize("how, words", [
+    ("os.link('bound', 'other')", "whose file has 2 names"),
+    ("os.link('bound', 'elsewhere/other'); os.unlink('bound')", "out of reach"),
+])
+def test_a_socket_whose_clients_would_find_nobody_is_refused(target, tmp_path, how, words):
+    images = tmp_path / "images"
+    images.mkdir()
+    p = target(f"import os; os.chdir({str(tmp_path)!r})" + MOVED.replace("HOW", how), stdout=subprocess.PIPE)
+    assert p.stdout.readline() == b"ready\n"
+    p.stdout.close()
+    done = cr("dump", images, "-t", str(p.pid))
+    assert done.returncode == 1
+    assert "socket bound as bound" in done.stderr and words in done.stderr
+    assert p.poll() is None
+
+
 @pytest.mark.may_lack
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_saved_is_refused_by_name_and_lives_on(tmp_path, name):
