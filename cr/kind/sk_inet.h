@@ -117,10 +117,15 @@ int tcp_kick(const struct tcp_put *p) _must_check_;
 
 /*
  * tcp_dead.c. A socket whose connection is over (state CLOSE after both FINs or a reset) but
- * whose last data may be unread: replays that end over loopback. reset: the peer reset it.
+ * whose last data may be unread: replays that end over loopback.
  */
+enum tcp_end {
+	TCP_END_CLOSED,
+	TCP_END_RESET,			/* by the peer */
+	TCP_END_REFUSED,		/* idem, before it began */
+};
 int tcp_dead_make(int fd, uint32_t family, const union inet_addr *src, const uint8_t *inq,
-		  size_t inq_bytes, bool reset) _must_check_;
+		  size_t inq_bytes, enum tcp_end end) _must_check_;
 
 /* inet_restore.c */
 int inet_begin(struct restore_ctx *ctx) _must_check_;

@@ -435,6 +435,27 @@ void tcp_dump_done(struct dump_ctx *ctx)
 		h->n = 0;
 }
 
+/*
+ * An error that nobody has read cannot be looked at. If nothing ever came (the first number of what is
+ * received is not known) a connect failed: by a reset, which counts as a segment, or in a way not told.
+ */
+static void judge_failure(int fd, const struct tcp_stream *s, InetSkEntry *e)
+{
+	enum { SEGS_IN = 140 };		/* in struct tcp_info of linux/tcp.h, which clashes */
+	uint8_t info[SEGS_IN + 4] = { 0 };
+	socklen_t len = sizeof(info);
+	uint32_t segs_in = 0;
+
+	if (e->state != TCP_CLOSE || !e->reset || s->e.inq_seq)
+		return;
+	e->has_refused = e->refused = true;
+	if (getsockopt(fd, SOL_TCP, TCP_INFO, info, &len) < 0 || len < sizeof(info))
+		return;
+	memcpy(&segs_in, info + SEGS_IN, sizeof(segs_in));
+	if (!segs_in)
+		log_warn("why the connect failed is lost: it comes back as refused");
+}
+
 int tcp_dump_stream(struct dump_ctx *ctx, struct dump_file *f, InetSkEntry *e)
 {
 	_cleanup_image_writer_ struct image_writer *w = NULL;
@@ -455,6 +476,7 @@ int tcp_dump_stream(struct dump_ctx *ctx, struct dump_file *f, InetSkEntry *e)
 	if (s.marked)
 		log_warn("the mark of urgent data that has been read (SIOCATMARK) is lost; the data "
 			 "are not");
+	judge_failure(f->fd, &s, e);
 	s.e.has_cork = s.e.has_nodelay = false;
 	r = image_create(ctx->store, &image_tcp_stream, &w, e->ino);
 	if (!r)

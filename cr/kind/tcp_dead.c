@@ -8,6 +8,7 @@
  * stand-in peer is a socket of ours, in repair mode too: it takes the ACKs, which would otherwise
  * be answered by resets.
  */
+#include <fcntl.h>
 #include <string.h>
 
 #include "kind/sk_inet.h"
@@ -101,6 +102,38 @@ static int replay(int fd, struct tcp_segment *s, bool reset)
 	return r < 0 ? r : tcp_wait_state(fd, TCP_CLOSE, &last);
 }
 
+/* Nobody listens there. A network lock may keep that answer away: then it is forged. */
+static int refuse(int fd, uint32_t family, const union inet_addr *src)
+{
+	_cleanup_close_ int peer_fd = -EBADF;
+	struct tcp_segment s = { .to = *src, .rst = true };
+	socklen_t len = sizeof(s.to);
+	uint32_t last;
+	int seq, r = make_peer(family, src, &s.from, &peer_fd);
+
+	if (!r)
+		r = sk_set_int(fd, SOL_TCP, TCP_REPAIR, TCP_REPAIR_OFF_NO_WP);
+	if (!r && fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
+		r = neg_errno();
+	if (!r && connect(fd, &s.from.sa, inet_addr_len(&s.from)) < 0 && errno != EINPROGRESS)
+		r = neg_errno();
+	if (!r && getsockname(fd, &s.to.sa, &len) < 0)
+		r = neg_errno();
+	if (!r)
+		r = sk_set_int(fd, SOL_TCP, TCP_REPAIR, 1);
+	if (!r)
+		r = sk_set_int(fd, SOL_TCP, TCP_REPAIR_QUEUE, REPAIR_SEND_QUEUE);
+	if (!r)
+		r = sk_get_int(fd, SOL_TCP, TCP_QUEUE_SEQ, &seq);
+	if (r < 0)
+		return r;
+	s.ack = (uint32_t)seq;
+	r = tcp_forge(&s);
+	if (!r)
+		r = tcp_wait_state(fd, TCP_CLOSE, &last);
+	return r < 0 ? r : sk_set_int(fd, SOL_TCP, TCP_REPAIR, TCP_REPAIR_OFF_NO_WP);
+}
+
 static int make(int fd, uint32_t family, union inet_addr *src, const uint8_t *inq, size_t bytes,
 		bool reset)
 {
@@ -127,7 +160,7 @@ static int make(int fd, uint32_t family, union inet_addr *src, const uint8_t *in
 }
 
 int tcp_dead_make(int fd, uint32_t family, const union inet_addr *src, const uint8_t *inq,
-		  size_t inq_bytes, bool reset)
+		  size_t inq_bytes, enum tcp_end end)
 {
 	union inet_addr own = *src;
 	int r = sk_buffers_for(fd, inq_bytes + 1, 1);
@@ -139,6 +172,7 @@ int tcp_dead_make(int fd, uint32_t family, const union inet_addr *src, const uin
 		r = inet_bind(fd, &own);
 	if (r < 0)
 		return r;
-	r = make(fd, family, &own, inq, inq_bytes, reset);
+	r = end == TCP_END_REFUSED ? refuse(fd, family, &own)
+				   : make(fd, family, &own, inq, inq_bytes, end == TCP_END_RESET);
 	return r < 0 ? log_err(r, "cannot replay the end of a connection over lo") : 0;
 }

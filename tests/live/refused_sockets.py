@@ -26,6 +26,14 @@ s = socket.create_server(("127.0.0.1", 0))
 key = struct.pack("=HH4s120xBBHi80s", 2, 0, bytes([127, 0, 0, 9]), 0, 0, 3, 0, b"key")
 s.setsockopt(6, 14, key)
 """, "TCP socket with MD5 signatures (TCP_MD5SIG)"),
+    # struct tcp_ao_add of <linux/tcp.h>, to TCP_AO_ADD_KEY.
+    "authentication option keys": (
+        """
+s = socket.create_server(("127.0.0.1", 0))
+key = struct.pack("=HH4s120x64siIHBBBBBB80s", 2, 0, bytes([127, 0, 0, 9]), b"hmac(sha1)", 0, 0, 0,
+                  32, 100, 100, 0, 0, 3, b"key")
+s.setsockopt(6, 38, key)
+""", "TCP socket with authentication option (TCP-AO)"),
     "urgent data": (LOOPBACK_PAIR + "c.send(b'!', socket.MSG_OOB); select.select([], [], [s], 5)",
                     "TCP connection with unread urgent data"),
     "MPTCP connection": (
@@ -80,6 +88,7 @@ LACKING = {
     "vsock": (errno.EAFNOSUPPORT, "CONFIG_VSOCKETS"),
     "kernel crypto": (errno.EAFNOSUPPORT, "CONFIG_CRYPTO_USER_API"),
     "MD5 keys of a listener": (errno.ENOPROTOOPT, "CONFIG_TCP_MD5SIG"),
+    "authentication option keys": (errno.ENOPROTOOPT, "CONFIG_TCP_AO"),
     "MPTCP connection": (errno.EPROTONOSUPPORT, "CONFIG_MPTCP"),
     "packet ring": (errno.EAFNOSUPPORT, "CONFIG_PACKET"),
     "packet fanout": (errno.EAFNOSUPPORT, "CONFIG_PACKET"),

@@ -128,6 +128,23 @@ static int reset_errno(int fd)
 }
 
 static struct pair *dead, *rst;
+static int refused;
+
+/* Nobody listens there; the error is not read yet. */
+static void make_refused(void)
+{
+	int port = socket(AF_INET, SOCK_STREAM, 0);
+	struct sockaddr_in a;
+	socklen_t len = sizeof(a);
+
+	sock_in(&a, "127.0.0.1", 0);
+	MAKER_MUST(!bind(port, (struct sockaddr *)&a, sizeof(a)));
+	MAKER_MUST(!getsockname(port, (struct sockaddr *)&a, &len));
+	refused = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	MAKER_MUST(connect(refused, (struct sockaddr *)&a, len) < 0 && errno == EINPROGRESS);
+	expect_state("refused", refused, TCP_CLOSE);
+	close(port);
+}
 
 static void make_dead(void)
 {
@@ -147,6 +164,7 @@ static void make_dead(void)
 	MAKER_MUST(!setsockopt(rst->c, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once)));
 	close(rst->c);
 	expect_state("reset server", rst->s, TCP_CLOSE);
+	make_refused();
 }
 
 static void check_dead(void)
@@ -159,6 +177,8 @@ static void check_dead(void)
 		return;
 	MAKER_SAME("reset", reset_errno(rst->s), ECONNRESET);
 	sock_eof("reset", rst->s);
+	MAKER_SAME("refused", sock_int(refused, SOL_SOCKET, SO_ERROR), ECONNREFUSED);
+	MAKER_SAME("O_NONBLOCK", fcntl(refused, F_GETFL) & O_NONBLOCK, O_NONBLOCK);
 }
 
 int main(int argc, char **argv)

@@ -398,7 +398,7 @@ PLAIN = {
     "sock_timeouts": "calls may end with EINTR, without a connection that nobody has accepted",
     "tcp_listen": "without Multipath TCP, and options that CRIU drops (TCP_DEFER_ACCEPT, "
                   "TCP_FASTOPEN, TCP_USER_TIMEOUT, SO_LINGER, IPV6_TCLASS)",
-    "tcp_states": "without the error of a reset connection, TCP_USER_TIMEOUT, TCP_MAXSEG",
+    "tcp_states": "without the errors of reset and refused connections, TCP_USER_TIMEOUT, TCP_MAXSEG",
     "threads": "poll and epoll_wait may end with EINTR, a sleep may begin anew",
     "timerfds": "of a periodic timer's unread ticks CRIU sees one",
     "udp_sockets": "without connected raw sockets, SO_PEEK_OFF, IP_RECVERR, IP_MULTICAST_TTL, "
