@@ -132,6 +132,19 @@ static int timerfd_restore(struct restore_ctx *ctx _unused_, struct restore_file
 	return 0;
 }
 
+/* Without a real-time clock the alarm clocks cannot be read, but timers on them run (until a suspend). */
+static clockid_t clock_readable(uint32_t clock)
+{
+	switch (clock) {
+	case CLOCK_REALTIME_ALARM:
+		return CLOCK_REALTIME;
+	case CLOCK_BOOTTIME_ALARM:
+		return CLOCK_BOOTTIME;
+	default:
+		return (clockid_t)clock;
+	}
+}
+
 static int timerfd_arm(int fd, const TimerfdEntry *e, uint64_t value, uint64_t interval)
 {
 	struct itimerspec its = { .it_interval = timer_timespec(interval) };
@@ -139,7 +152,7 @@ static int timerfd_arm(int fd, const TimerfdEntry *e, uint64_t value, uint64_t i
 	uint64_t now_nsec;
 
 	if (e->settime_flags & TFD_TIMER_ABSTIME) {
-		if (clock_gettime((clockid_t)e->clockid, &now) < 0)
+		if (clock_gettime(clock_readable(e->clockid), &now) < 0)
 			return neg_errno();
 		now_nsec = (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
 		value = MIN(value, (uint64_t)INT64_MAX - now_nsec) + now_nsec;

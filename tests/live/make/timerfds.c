@@ -1,5 +1,5 @@
 /*
- * timerfd: one-shot, periodic, absolute, run out and unread, disarmed, ticks of a periodic one.
+ * timerfd: one-shot, periodic, absolute, on alarm clocks, run out and unread, disarmed, ticks of a periodic one.
  */
 #include "files_common.h"
 
@@ -20,7 +20,9 @@ static int timer(int clock, int flags, long long value_ms, long long interval_ms
 
 	MAKER_MUST(fd >= 0);
 	if (flags & TFD_TIMER_ABSTIME) {
-		MAKER_MUST(!clock_gettime(clock, &now));
+		/* An alarm clock can be read only where there is a real-time clock. */
+		MAKER_MUST(!clock_gettime(clock == CLOCK_REALTIME_ALARM ? CLOCK_REALTIME :
+					  clock == CLOCK_BOOTTIME_ALARM ? CLOCK_BOOTTIME : clock, &now));
 		its.it_value.tv_sec += now.tv_sec;
 	}
 	MAKER_MUST(!timerfd_settime(fd, flags, &its, NULL));
@@ -51,7 +53,7 @@ static void about(const char *what, long long is, long long low, long long high)
 
 int main(int argc, char **argv)
 {
-	int soon, hour, absolute, wall, periodic, over, off, boot, count;
+	int soon, hour, absolute, wall, periodic, over, off, boot, count, alarm = -1, boot_alarm, alarm_left = -1;
 	struct pollfd p;
 	struct itimerspec its;
 
@@ -63,6 +65,11 @@ int main(int argc, char **argv)
 	wall = timer(CLOCK_REALTIME, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, 1800000, 0);
 	boot = timer(CLOCK_BOOTTIME, 0, 900000, 0);
 	off = timer(CLOCK_MONOTONIC, 0, 0, 0);
+	if (!maker_is_plain()) {
+		alarm = timer(CLOCK_REALTIME_ALARM, TFD_TIMER_ABSTIME, 1800000, 0);
+		boot_alarm = timer(CLOCK_BOOTTIME_ALARM, TFD_TIMER_ABSTIME, 1800000, 0);
+		alarm_left = timer(CLOCK_BOOTTIME_ALARM, 0, 900000, 0);
+	}
 	usleep(350000);
 	soon = timer(CLOCK_MONOTONIC, 0, 1500, 0);
 	count = fd_count();
@@ -77,6 +84,11 @@ int main(int argc, char **argv)
 	about("absolute", left_ms(absolute), 1800000 - 600000, 1800000);
 	about("wall clock", left_ms(wall), 1800000 - 600000, 1800000);
 	about("boot clock", left_ms(boot), 900000 - 600000, 900000);
+	if (alarm >= 0) {
+		about("wall clock's alarm", left_ms(alarm), 1800000 - 600000, 1800000);
+		about("boot clock's alarm", left_ms(boot_alarm), 1800000 - 600000, 1800000);
+		about("boot clock's relative alarm", left_ms(alarm_left), 900000 - 600000, 900000);
+	}
 	MAKER_SAME("run out", ticks(over), 1);
 	MAKER_SAME("run out again", ticks(over), -1);
 	MAKER_SAME("off", left_ms(off), 0);
