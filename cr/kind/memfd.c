@@ -4,8 +4,12 @@
  *
  *   dump     one memfd_inode_entry an inode (memfd.img), the data that is present as
  *            pagemap-shmem-N (shmem.c); one memfd_file_entry a struct file
- *   restore  shmem.c makes and fills the inode; each struct file is opened from it
+ *   restore  shmem.c makes and fills the inode; the first struct file for reading and writing is
+ *            the one that made it, the others are opened from it
  *   finish   seals, when every mapping exists
+ *
+ * The file that memfd_create(2) returns does not count as a writer of its inode, as one that is
+ * opened does: a program may be executed, and set as executable, only where nobody writes.
  *
  * A file on hugetlbfs whose name was removed is saved as a memfd with huge pages.
  *
@@ -81,7 +85,11 @@ static int memfd_restore(struct restore_ctx *ctx, struct restore_file *f, int *r
 	r = shmem_restore_inode(ctx, e->inode_id, &inode_fd);
 	if (r < 0)
 		return r;
-	r = reopen_fd(inode_fd, (int)(e->flags & O_ACCMODE) | O_LARGEFILE, &fd);
+	r = 0;
+	if ((e->flags & O_ACCMODE) == O_RDWR)
+		r = shmem_take_file(ctx, e->inode_id, &fd);
+	if (!r)
+		r = reopen_fd(inode_fd, (int)(e->flags & O_ACCMODE) | O_LARGEFILE, &fd);
 	if (r < 0)
 		return log_err(r, "cannot open memfd inode %u with flags %o", e->inode_id,
 			       e->flags);

@@ -31,7 +31,7 @@
 struct shmem_inode {
 	const MemfdInodeEntry *e;
 	int fd;
-	bool sealed;
+	bool sealed, is_taken;
 	struct shmem_inode *next;
 };
 
@@ -97,7 +97,7 @@ int shmem_prepare(struct restore_ctx *ctx)
 			return log_fail(-EBADMSG, "memfd.img: inode %llu is there twice",
 					(unsigned long long)e->inode_id);
 		if (n)
-			*n = (struct shmem_inode){ e, -EBADF, false, s->inodes };
+			*n = (struct shmem_inode){ e, -EBADF, false, false, s->inodes };
 		r = n ? map_put(&s->by_id, e->inode_id, n) : -ENOMEM;
 		if (r < 0)
 			return log_err(r, "memfd.img");
@@ -234,6 +234,20 @@ int shmem_restore_inode(struct restore_ctx *ctx, uint32_t inode_id, int *ret_fd)
 	}
 	*ret_fd = n->fd;
 	return 0;
+}
+
+int shmem_take_file(struct restore_ctx *ctx, uint32_t inode_id, int *ret_fd)
+{
+	struct shmem_restore_state *s = shmem_state(ctx);
+	struct shmem_inode *n = map_get(&s->by_id, inode_id);
+
+	if (n->is_taken)
+		return 0;
+	*ret_fd = fcntl(n->fd, F_DUPFD_CLOEXEC, 3);
+	if (*ret_fd < 0)
+		return neg_errno();
+	n->is_taken = true;
+	return 1;
 }
 
 int shmem_seal(struct restore_ctx *ctx, uint32_t inode_id)

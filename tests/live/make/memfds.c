@@ -1,21 +1,69 @@
 /*
  * memfd and shared anonymous memory: contents and holes, seals, positions, several struct files
- * of one inode, mappings that stay shared with a child and with a descriptor.
+ * of one inode, mappings that stay shared with a child and with a descriptor, a program that runs
+ * from a memfd which is open for writing.
  */
 #include "files_common.h"
 
+#include <sys/sendfile.h>
+
 #define BIG (32l << 20)
+
+/* From its memfd: until the other end of the pipe is closed. */
+static int run_from_memfd(void)
+{
+	char exe[64] = "", c;
+
+	if (readlink("/proc/self/exe", exe, sizeof(exe) - 1) < 0 || !strstr(exe, "memfd:program") ||
+	    write(STDOUT_FILENO, "x", 1) != 1 || read(STDIN_FILENO, &c, 1))
+		return 5;
+	return readlink("/proc/self/exe", exe, sizeof(exe) - 1) > 0 && strstr(exe, "memfd:program") ? 0 : 6;
+}
+
+static pid_t program_start(char **argv, int *ret_end)
+{
+	int in[2], out[2], exe, memfd;
+	struct stat st;
+	pid_t child;
+	char c;
+
+	MAKER_MUST(!pipe2(in, O_CLOEXEC) && !pipe2(out, O_CLOEXEC));
+	child = fork();
+	MAKER_MUST(child >= 0);
+	if (!child) {
+		char *args[] = { argv[0], argv[1], "program", NULL };
+
+		exe = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+		memfd = memfd_create("program", 0);
+		if (fstat(exe, &st) < 0 || sendfile(memfd, exe, NULL, (size_t)st.st_size) != st.st_size)
+			_exit(3);
+		dup2(in[0], STDIN_FILENO);
+		dup2(out[1], STDOUT_FILENO);
+		fexecve(memfd, args, environ);
+		_exit(4);
+	}
+	close(in[0]);
+	close(out[1]);
+	MAKER_MUST(read(out[0], &c, 1) == 1);
+	close(out[0]);
+	*ret_end = in[1];
+	return child;
+}
 
 int main(int argc, char **argv)
 {
-	int sealed, plain, rdonly, unsealable, count;
+	int program_end = -1, sealed, plain, rdonly, unsealable, count;
 	struct fd_look was[4];
 	char path[64], buf[16] = "";
 	char *anon, *map;
 	struct stat st;
-	pid_t child;
+	pid_t child, program = -1;
 
+	if (argc > 2)
+		return run_from_memfd();
 	maker_begin(argc, argv);
+	if (!maker_is_plain())
+		program = program_start(argv, &program_end);
 	MAKER_MUST((plain = memfd_create("plain", MFD_CLOEXEC | MFD_ALLOW_SEALING)) >= 0);
 	MAKER_MUST(!ftruncate(plain, BIG) && !fchmod(plain, 0640) && !fchown(plain, 5, 6));
 	MAKER_MUST(pwrite(plain, "head", 4, 0) == 4 && pwrite(plain, "tail", 4, BIG - 4) == 4);
@@ -77,5 +125,10 @@ int main(int argc, char **argv)
 	child_ok(child, "shared memory");
 	if (strcmp(map, "by the child"))
 		maker_fail("the child wrote elsewhere: %s", map);
+	/* The child had its pipe, too. */
+	if (program >= 0) {
+		close(program_end);
+		child_ok(program, "a program in a memfd");
+	}
 	maker_ok();
 }
