@@ -26,6 +26,9 @@ int reg_open(struct restore_ctx *ctx, const RegFileEntry *e, uint32_t flags, int
 int reg_entry(struct dump_ctx *ctx, struct dump_file *f, uint32_t id, RegFileEntry **ret)
 	_must_check_;
 
+/* reg_state.c. What f, which has a name, holds or is that its path does not bring back is an obstacle. */
+int reg_judge(const struct dump_file *f) _must_check_;
+
 /* build_id.c. The GNU build id of an ELF file: its length, 0 without one, or -errno. */
 #define BUILD_ID_MAX 64
 int build_id_read(int fd, uint8_t ret[BUILD_ID_MAX]) _must_check_;

@@ -83,6 +83,18 @@ static int build_id_put(struct dump_ctx *ctx, const struct dump_file *f, RegFile
 	return e->build_id ? 0 : log_err(-ENOMEM, "%s", f->link);
 }
 
+/* The process or thread has ended and was waited for; its number may be another one's now. */
+static bool proc_is_gone(const struct dump_file *f)
+{
+	_cleanup_close_ int own = -EBADF;
+	int r = reopen_for_read(f->fd, &own);
+	char c;
+
+	if (r < 0)
+		return r == -ESRCH || r == -EINVAL /* mountinfo and its like */;
+	return read(own, &c, 1) < 0 && errno == ESRCH;
+}
+
 /*
  * A file of another process's /proc directory needs that process to be there again, under the number
  * that this /proc shows.
@@ -95,6 +107,8 @@ static int proc_check(struct dump_ctx *ctx, const struct dump_file *f, const cha
 
 	if (sscanf(path, "/proc/%d/", &pid) != 1 || fs_magic(f->fd) != PROC_SUPER_MAGIC)
 		return 0;
+	if (!(f->flags & O_PATH) && S_ISREG(f->st.st_mode) && proc_is_gone(f))
+		return log_obstacle("close it before", "%s: what it showed is gone", path);
 	ours = !stat("/proc", &st) && st.st_dev == f->st.st_dev;
 	if (ours && ctx->pid_level && dump_process_find(ctx, pid))
 		return log_obstacle("mount a /proc of its own for the tree",
@@ -229,7 +243,9 @@ int reg_entry(struct dump_ctx *ctx, struct dump_file *f, uint32_t id, RegFileEnt
 	r = proc_check(ctx, f, path);
 	if (r >= 0)
 		r = identity_put(ctx, f, e);
-	return r < 0 || !nameless ? r : nameless_dump(ctx, f, id, path);
+	if (r < 0)
+		return r;
+	return nameless ? nameless_dump(ctx, f, id, path) : reg_judge(f);
 }
 
 static int reg_dump(struct dump_ctx *ctx, struct dump_file *f)

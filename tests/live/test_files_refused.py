@@ -56,6 +56,21 @@ def group(flags, mask):
     call(301, fd, 1, mask, -100, b"x")
     return fd
 """
+TRIGGER = """
+def opened(path):
+    try:
+        return os.open(path, os.O_RDWR | os.O_NONBLOCK)
+    except OSError as e:
+        print("SKIP", path, e, flush=True); sys.exit(0)
+"""
+CHATTR = """
+def open_with(flags, attribute):
+    fd = os.open("attr", os.O_CREAT | flags)
+    try:
+        fcntl.ioctl(fd, 0x40086602, struct.pack("l", attribute))
+    except OSError as e:
+        print("SKIP", e, flush=True); sys.exit(0)
+"""
 PERF = 'struct.pack("II120x", 1, 128)'
 
 # name: (program, what the message must say, what the remedy must say, options)
@@ -135,6 +150,19 @@ CASES = {
         "import termios\ntry:\n    t = os.open('/dev/tty62', os.O_RDWR | os.O_NOCTTY)\n"
         "except FileNotFoundError as e:\n    print('SKIP', e, flush=True); sys.exit(0)\n"
         "fcntl.ioctl(t, termios.TIOCSTI, b'\\n')", "1 bytes of input are unread", "again", []),
+    "pressure trigger": (
+        TRIGGER + "fd = opened('/proc/pressure/memory'); os.write(fd, b'some 200000 2000000\\0')",
+        "/proc/pressure/memory: a pressure trigger was written", "MemoryPressureWatch=off", []),
+    "pressure trigger of a group": (
+        TRIGGER + "group = next((m.split()[1] for m in open('/proc/mounts') if m.split()[2] == 'cgroup2'), '/')\n"
+        "fd = opened(group + '/memory.pressure'); os.write(fd, b'some 200000 2000000\\0')",
+        "memory.pressure: a pressure trigger was written", "MemoryPressureWatch=off", []),
+    "immutable file": (CHATTR + "open_with(os.O_RDWR, 0x10)", "attr: immutable now", "chattr -i", []),
+    "append-only file": (CHATTR + "open_with(os.O_WRONLY, 0x20)", "attr: append-only now", "chattr -a", []),
+    "status of a process that has ended": (
+        "pid = os.fork()\nif pid == 0:\n    signal.pause()\n"
+        "fd = os.open(f'/proc/{pid}/status', os.O_RDONLY); os.kill(pid, 9); os.waitpid(pid, 0)",
+        "status: what it showed is gone", "close it", []),
     "misc device": ("os.open('/dev/fuse', os.O_RDWR)", "FUSE", "unmount", []),
 }
 
@@ -182,6 +210,8 @@ class Process:
         except ProcessLookupError:
             self.popen.kill()
         self.popen.wait(timeout=20)
+        if (self.images.parent / "attr").exists():  # else it could not be removed
+            subprocess.run(["chattr", "-i", "-a", self.images.parent / "attr"], check=True)
 
 
 @pytest.fixture

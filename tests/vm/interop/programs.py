@@ -384,6 +384,7 @@ PLAIN = {
     "fowns": "without threads as owners",
     "hugepages": "without a removed file on hugetlbfs",
     "inotifies": "without IN_ONESHOT, which CRIU drops",
+    "memfds": "without a program that runs from one",
     "netlinks": "without NETLINK_EXT_ACK, which CRIU drops",
     "ns_cgroupns": "without a mount of cgroup2 inside",
     "ns_ipc": "without a mount of mqueue inside, POSIX message queues, segments of huge pages and SHM_LOCK",
@@ -400,7 +401,7 @@ PLAIN = {
                   "TCP_FASTOPEN, TCP_USER_TIMEOUT, SO_LINGER, IPV6_TCLASS)",
     "tcp_states": "without the errors of reset and refused connections, TCP_USER_TIMEOUT, TCP_MAXSEG",
     "threads": "poll and epoll_wait may end with EINTR, a sleep may begin anew",
-    "timerfds": "of a periodic timer's unread ticks CRIU sees one",
+    "timerfds": "of a periodic timer's unread ticks CRIU sees one; without alarm clocks",
     "udp_sockets": "without connected raw sockets, SO_PEEK_OFF, IP_RECVERR, IP_MULTICAST_TTL, "
                    "IPV6_UNICAST_HOPS",
     "unix_named": "without the names of connected sockets, which CRIU drops",
