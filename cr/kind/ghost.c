@@ -146,8 +146,10 @@ static int ghost_attributes(struct dump_ctx *ctx, const struct dump_file *f, Gho
 		if (r < 0)
 			return log_err(r, "cannot read the removed link %s", f->link);
 		e->symlnk_target = arena_strdup(&ctx->arena, target);
+		return 0;
 	}
-	return 0;
+	r = ghost_xattrs_dump(ctx, f, e);
+	return r < 0 ? log_err(r, "cannot read the extended attributes of %s", f->link) : 0;
 }
 
 static int ghost_write(struct dump_ctx *ctx, struct dump_file *f, uint32_t ghost_id)

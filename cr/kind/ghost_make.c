@@ -123,13 +123,20 @@ static int node_create(const GhostFileEntry *g, int dir, const char *name)
 	}
 }
 
-/* Created, opened, unlinked. */
-static int node_make(const GhostFileEntry *g, const struct place *p, uint32_t id, int *ret_fd)
+/* Created, opened, unlinked; or never linked, which is what can be given a name later. */
+static int node_make(const GhostFileEntry *g, const struct place *p, uint32_t id, int tmpfile_flags,
+		     int *ret_fd)
 {
 	const char *name = p->base;
 	char other[NAME_MAX + 1];
 	int dir = p->dirs[p->n - 1], r, fd;
 
+	if (tmpfile_flags && S_ISREG(g->mode)) {
+		*ret_fd = openat(dir, ".", tmpfile_flags, 0600);
+		if (*ret_fd >= 0)
+			return 0;
+		/* Not every file system can. */
+	}
 	r = node_create(g, dir, name);
 	if (r == -EEXIST) {
 		snprintf(other, sizeof(other), "%.200s.cr.%x.ghost", p->base, id);
@@ -151,14 +158,14 @@ static int node_make(const GhostFileEntry *g, const struct place *p, uint32_t id
 }
 
 static int node_place(struct restore_ctx *ctx, const RegFileEntry *e, const GhostFileEntry *g,
-		      uint32_t id, bool in_host, int *ret_fd)
+		      uint32_t id, int tmpfile_flags, bool in_host, int *ret_fd)
 {
 	struct place p;
 	int r;
 
 	r = place_enter(ctx, e, in_host, &p);
 	if (r >= 0)
-		r = node_make(g, &p, id, ret_fd);
+		r = node_make(g, &p, id, tmpfile_flags, ret_fd);
 	place_leave(&p);
 	return r;
 }
@@ -210,7 +217,7 @@ static int contents_read(struct restore_ctx *ctx, struct image_reader *rd,
 	return r < 0 ? log_err(r, "cannot write a ghost file") : 0;
 }
 
-static int attributes_set(struct restore_ctx *ctx, const GhostFileEntry *g, int fd)
+static int attributes_set(struct restore_ctx *ctx, const RegFileEntry *e, const GhostFileEntry *g, int fd)
 {
 	uint32_t uid = ns_restore_uid(ctx, g->uid), gid = ns_restore_gid(ctx, g->gid);
 	struct timespec ts[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_nsec = UTIME_OMIT } };
@@ -224,6 +231,8 @@ static int attributes_set(struct restore_ctx *ctx, const GhostFileEntry *g, int 
 	/* After the owner, which clears set-id bits. */
 	if (chmod(self, g->mode & 07777) < 0)
 		return log_err(neg_errno(), "cannot set the mode of a ghost file");
+	/* An access control list shows in the mode, and a change of owner takes capabilities away. */
+	ghost_xattrs_set(e, g, fd);
 	if (g->atim)
 		ts[0] = (struct timespec){ (time_t)g->atim->tv_sec,
 					   (long)(g->atim->tv_usec % 1000000 * 1000) };
@@ -235,7 +244,8 @@ static int attributes_set(struct restore_ctx *ctx, const GhostFileEntry *g, int 
 	return 0;
 }
 
-int ghost_make(struct restore_ctx *ctx, const RegFileEntry *e, uint32_t id, int *ret_fd)
+int ghost_make(struct restore_ctx *ctx, const RegFileEntry *e, uint32_t id, int tmpfile_flags,
+	       int *ret_fd)
 {
 	_cleanup_image_reader_ struct image_reader rd = { 0 };
 	_cleanup_close_ int fd = -EBADF;
@@ -249,9 +259,9 @@ int ghost_make(struct restore_ctx *ctx, const RegFileEntry *e, uint32_t id, int 
 	r = image_get(&rd, &ctx->arena, ghost_file_entry, &g);
 	if (r <= 0)
 		return r < 0 ? r : log_fail(-EBADMSG, "%s is empty", rd.name);
-	r = node_place(ctx, e, g, id, false, &fd);
+	r = node_place(ctx, e, g, id, tmpfile_flags, false, &fd);
 	if (r == -EROFS || r == -EACCES || r == -ENOENT || r == -EPERM)
-		r = node_place(ctx, e, g, id, true, &fd);
+		r = node_place(ctx, e, g, id, tmpfile_flags, true, &fd);
 	if (r < 0 && S_ISREG(g->mode)) {
 		log_warn("%s: no place for the removed file (error %d): it lives in memory now",
 			 e->name, -r);
@@ -263,7 +273,7 @@ int ghost_make(struct restore_ctx *ctx, const RegFileEntry *e, uint32_t id, int 
 		return log_err(r, "cannot make the removed file %s", e->name);
 	r = S_ISREG(g->mode) ? contents_read(ctx, &rd, g, fd) : 0;
 	if (r >= 0)
-		r = attributes_set(ctx, g, fd);
+		r = attributes_set(ctx, e, g, fd);
 	if (r < 0)
 		return r;
 	*ret_fd = take_fd(&fd);

@@ -4,7 +4,8 @@
  * A ghost is created under the name it had (or beside it, when that is taken), opened and
  * unlinked at once, then filled: a crash leaves at most an empty file for microseconds. Every
  * user then opens it through /proc/self/fd with its own flags, and sees the old name with
- * " (deleted)" as before. Where the file system is read-only in the tree's view (a library
+ * " (deleted)" as before. One from O_TMPFILE is made so again, for only such a one can be given a
+ * name by linkat(2); it cannot be opened like that twice, so the file that made it is its user's, too. Where the file system is read-only in the tree's view (a library
  * that a package upgrade replaced), the host's view is tried, then memory.
  */
 #include <fcntl.h>
@@ -21,7 +22,8 @@
 struct ghost {
 	struct ghost *next;
 	uint32_t id;
-	int fd;			/* O_PATH of the unlinked file, -EBADF before it is made */
+	int fd;			/* the unlinked file, O_PATH or by O_TMPFILE; -EBADF before it is made */
+	const RegFileEntry *tmpfile;	/* the one of its files that comes from O_TMPFILE */
 };
 
 struct remap {
@@ -56,7 +58,7 @@ static int ghost_note(struct restore_ctx *ctx, struct remap_state *s, struct rem
 		g = ARENA_NEW(&ctx->arena, struct ghost);
 		if (!g)
 			return -ENOMEM;
-		*g = (struct ghost){ s->ghost_list, id, -EBADF };
+		*g = (struct ghost){ s->ghost_list, id, -EBADF, NULL };
 		s->ghost_list = g;
 		/* Ids from 1 are common, 0 is none's: map keys may be anything. */
 		r = map_put(&s->ghosts, id, g);
@@ -92,6 +94,9 @@ static int remap_note(struct restore_ctx *ctx, struct remap_state *s, const Rema
 	switch (type) {
 	case REMAP_TYPE__GHOST:
 		r = ghost_note(ctx, s, m, id);
+		if (r >= 0 && orig->fe->type == FD_TYPES__REG &&
+		    (orig->fe->reg->flags & O_TMPFILE) == O_TMPFILE)
+			m->ghost->tmpfile = orig->fe->reg;
 		break;
 	case REMAP_TYPE__LINKED:
 		helper = restore_file_find(ctx, id);
@@ -153,6 +158,42 @@ bool remap_is_ghost(const struct remap *m)
 	return m && m->ghost;
 }
 
+/* What of a file's flags open(2) takes beside O_TMPFILE; 0: it comes from somewhere else. */
+static int tmpfile_flags(const RegFileEntry *e)
+{
+	uint32_t known = O_ACCMODE | O_APPEND | O_DIRECT | O_DSYNC | O_SYNC | O_NOATIME | O_LARGEFILE |
+			 O_NOFOLLOW | O_NONBLOCK;
+
+	if (!e || (e->flags & O_ACCMODE) == O_RDONLY)
+		return 0;
+	return (int)(e->flags & known) | O_TMPFILE | O_CLOEXEC;
+}
+
+static int ghost_get(struct restore_ctx *ctx, struct ghost *g, const RegFileEntry *e)
+{
+	return g->fd >= 0 ? 0 : ghost_make(ctx, e, g->id, tmpfile_flags(g->tmpfile), &g->fd);
+}
+
+static bool is_tmpfile(const struct ghost *g)
+{
+	int flags = fcntl(g->fd, F_GETFL);
+
+	return flags >= 0 && (flags & O_TMPFILE) == O_TMPFILE;
+}
+
+int remap_take_tmpfile(struct restore_ctx *ctx, struct remap *m, const RegFileEntry *e, int *ret_fd)
+{
+	int r;
+
+	if (!m || !m->ghost || m->ghost->tmpfile != e)
+		return 0;
+	r = ghost_get(ctx, m->ghost, e);
+	if (r < 0 || !is_tmpfile(m->ghost))
+		return r;
+	*ret_fd = fcntl(m->ghost->fd, F_DUPFD_CLOEXEC, 3);
+	return *ret_fd < 0 ? log_err(neg_errno(), "cannot take %s", e->name) : 1;
+}
+
 int remap_open(struct restore_ctx *ctx, struct remap *m, const RegFileEntry *e, int flags,
 	       int *ret_fd)
 {
@@ -160,13 +201,13 @@ int remap_open(struct restore_ctx *ctx, struct remap *m, const RegFileEntry *e, 
 
 	if (m->link)
 		return linked_open(ctx, m, flags, ret_fd);
-	if (m->ghost->fd < 0) {
-		r = ghost_make(ctx, e, m->ghost->id, &m->ghost->fd);
-		if (r < 0)
-			return r;
-	}
+	r = ghost_get(ctx, m->ghost, e);
+	if (r < 0)
+		return r;
 	/* A removed symbolic link cannot be opened again: the O_PATH descriptor itself. */
-	if (flags & O_NOFOLLOW) {
+	if (is_tmpfile(m->ghost)) {
+		r = reopen_fd(m->ghost->fd, flags & ~O_NOFOLLOW, ret_fd);
+	} else if (flags & O_NOFOLLOW) {
 		*ret_fd = fcntl(m->ghost->fd, F_DUPFD_CLOEXEC, 3);
 		r = *ret_fd < 0 ? neg_errno() : 0;
 	} else {

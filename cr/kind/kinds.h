@@ -36,6 +36,9 @@ int build_id_read(int fd, uint8_t ret[BUILD_ID_MAX]) _must_check_;
 /* ghost.c: files without a name. */
 /* The contents of f, which is file id in files.img, go to a ghost-file image (once an inode). */
 int ghost_dump(struct dump_ctx *ctx, struct dump_file *f, uint32_t id) _must_check_;
+/* ghost_xattr.c. The extended attributes of f, which is no symbolic link, go to e. */
+int ghost_xattrs_dump(struct dump_ctx *ctx, const struct dump_file *f, GhostFileEntry *e)
+	_must_check_;
 /* --link-remap: gives the nameless file a temporary name beside path. */
 int link_remap_dump(struct dump_ctx *ctx, struct dump_file *f, uint32_t id, const char *path)
 	_must_check_;
@@ -47,6 +50,12 @@ struct remap *remap_find(struct restore_ctx *ctx, uint32_t id);
 /* Opens the remapped file; flags: O_PATH and what goes with it. */
 int remap_open(struct restore_ctx *ctx, struct remap *m, const RegFileEntry *e, int flags,
 	       int *ret_fd) _must_check_;
+/*
+ * 1: e's file was made by O_TMPFILE, and is so again: *ret_fd is the file from that open(2), with e's flags;
+ * 0: it is to be opened.
+ */
+int remap_take_tmpfile(struct restore_ctx *ctx, struct remap *m, const RegFileEntry *e,
+		       int *ret_fd) _must_check_;
 bool remap_is_ghost(const struct remap *m);
 void remap_done(struct restore_ctx *ctx);
 

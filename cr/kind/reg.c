@@ -370,6 +370,9 @@ int reg_open(struct restore_ctx *ctx, const RegFileEntry *e, uint32_t flags, int
 
 	if (!path_is_normal(e->name))
 		return log_fail(-EBADMSG, "\"%s\" is not a path", e->name);
+	r = flags == e->flags ? remap_take_tmpfile(ctx, m, e, ret_fd) : 0;
+	if (r)
+		return r < 0 ? r : 0;
 	r = reg_path_fd(ctx, e, m, how, &pfd);
 	if (r >= 0 && !remap_is_ghost(m))
 		r = reg_compare(ctx->opts, pfd, e);

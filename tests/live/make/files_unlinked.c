@@ -1,6 +1,7 @@
 /*
  * Files whose name is gone while they are open or mapped: contents, holes, attributes, several
- * struct files of one inode, another file under the old name, a removed directory and fifo.
+ * struct files of one inode, another file under the old name, a removed directory, extended
+ * attributes, a file that never had a name and gets one now.
  */
 #include "files_common.h"
 
@@ -13,7 +14,8 @@ static const char small[] = "a few bytes that have no name";
 int main(int argc, char **argv)
 {
 	struct fd_look was[7];
-	int a, b, big, dir, tmp, sub, replaced, map_fd, n = 0;
+	int a, b, big, dir, tmp, tmp_again, sub, replaced, map_fd, n = 0;
+	bool has_xattr;
 	struct timespec old[2] = { { .tv_sec = 1000000000 }, { .tv_sec = 1100000000 } };
 	const char *in_gone;
 	char *map, buf[64] = "";
@@ -25,6 +27,9 @@ int main(int argc, char **argv)
 	MAKER_MUST((b = open("small", O_RDONLY | O_CLOEXEC)) >= 0);
 	MAKER_MUST(!fchown(a, 12, 34) && !fchmod(a, 0640) && !futimens(a, old));
 	MAKER_MUST(lseek(b, 5, SEEK_SET) == 5);
+	has_xattr = !fsetxattr(a, "user.short", "value", 5, 0) &&
+		    !fsetxattr(a, "user.empty", "", 0, 0);
+	MAKER_MUST(has_xattr || errno == ENOTSUP);
 	/* Data at both ends, a hole between. */
 	MAKER_MUST((big = open("big", O_RDWR | O_CREAT | O_TRUNC, 0600)) >= 0);
 	MAKER_MUST(pwrite(big, "begin", 5, 0) == 5 && pwrite(big, "end", 3, BIG - 3) == 3);
@@ -35,6 +40,10 @@ int main(int argc, char **argv)
 	MAKER_MUST(write(sub, "deep", 4) == 4);
 	MAKER_MUST((tmp = open(".", O_TMPFILE | O_RDWR, 0600)) >= 0);
 	MAKER_MUST(write(tmp, "never named", 11) == 11);
+	/* Another struct file of it comes first. */
+	MAKER_MUST(dup2(tmp, 100) == 100 && !close(tmp));
+	tmp = 100;
+	MAKER_MUST((tmp_again = open("/proc/self/fd/100", O_RDONLY)) >= 0 && tmp_again < tmp);
 	replaced = file_with("replaced", "old", 0);
 	map_fd = file_with("mapped", "mapped bytes", 0);
 	map = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, map_fd, 0);
@@ -48,8 +57,11 @@ int main(int argc, char **argv)
 	was[n++] = fd_look(sub);
 	was[n++] = fd_look(dir);
 	was[n] = fd_look(tmp);
-	/* O_TMPFILE is no flag to open with again. */
-	was[n++].fl &= ~O_TMPFILE;
+	/* Its name is the inode's number, which is another one then. */
+	was[n].link[0] = '\0';
+	if (maker_is_plain())
+		was[n].fl &= ~O_TMPFILE;
+	n++;
 
 	maker_ready();
 	maker_wait();
@@ -58,7 +70,7 @@ int main(int argc, char **argv)
 		char what[32];
 
 		snprintf(what, sizeof(what), "case %d", i);
-		if (was[i].fd == tmp && (fcntl(tmp, F_GETFL) & O_TMPFILE) == O_TMPFILE)
+		if (was[i].fd == tmp && maker_is_plain() && (fcntl(tmp, F_GETFL) & O_TMPFILE) == O_TMPFILE)
 			was[i].fl |= O_TMPFILE;	/* the dump left it running */
 		fd_same(what, &was[i]);
 	}
@@ -90,6 +102,21 @@ int main(int argc, char **argv)
 	MAKER_SAME("the new file", st.st_size, 12);
 	MAKER_SAME("read", pread(sub, buf, 4, 0), 4);
 	MAKER_SAME("read", pread(tmp, buf, sizeof(buf), 0), 11);
+	MAKER_SAME("read", pread(tmp_again, buf, sizeof(buf), 0), 11);
+	if (!maker_is_plain()) {
+		unlink("named");
+		if (linkat(AT_FDCWD, "/proc/self/fd/100", AT_FDCWD, "named", AT_SYMLINK_FOLLOW) < 0)
+			maker_fail("a file from O_TMPFILE gets no name: %s", strerror(errno));
+		MAKER_SAME("write by the new name", truncate("named", 5), 0);
+		MAKER_SAME("read by the other", pread(tmp_again, buf, sizeof(buf), 0), 5);
+		MAKER_MUST(!unlink("named"));
+	}
+	if (has_xattr && !maker_is_plain()) {
+		MAKER_SAME("extended attribute", fgetxattr(a, "user.short", buf, sizeof(buf)), 5);
+		if (memcmp(buf, "value", 5))
+			maker_fail("the extended attribute is \"%.5s\"", buf);
+		MAKER_SAME("empty one", fgetxattr(a, "user.empty", buf, sizeof(buf)), 0);
+	}
 	MAKER_SAME("no directory left", access("gone", F_OK), -1);
 	MAKER_SAME("no file left", access("small", F_OK), -1);
 	MAKER_MUST(!fstat(dir, &st));

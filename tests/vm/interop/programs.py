@@ -380,7 +380,7 @@ PLAIN = {
     "creds_no_new_privs": "without SECBIT_NO_CAP_AMBIENT_RAISE",
     "eventfds": "without EFD_SEMAPHORE and counters beyond 32 bits",
     "files_regular": "without O_DIRECTORY, which CRIU drops",
-    "files_unlinked": "without files in a removed directory",
+    "files_unlinked": "without files in a removed directory, extended attributes, O_TMPFILE",
     "fowns": "without threads as owners",
     "hugepages": "without a removed file on hugetlbfs",
     "inotifies": "without IN_ONESHOT, which CRIU drops",
