@@ -29,6 +29,11 @@ int reg_entry(struct dump_ctx *ctx, struct dump_file *f, uint32_t id, RegFileEnt
 /* reg_state.c. What f, which has a name, holds or is that its path does not bring back is an obstacle. */
 int reg_judge(const struct dump_file *f) _must_check_;
 
+/* reg_kmsg.c. Where in the kernel's log f is, if that can be told. */
+int reg_kmsg_dump(struct dump_ctx *ctx, const struct dump_file *f, RegFileEntry *e) _must_check_;
+/* Goes to e->kmsg; leaves O_NONBLOCK set. */
+int reg_kmsg_seek(int fd, const RegFileEntry *e) _must_check_;
+
 /* build_id.c. The GNU build id of an ELF file: its length, 0 without one, or -errno. */
 #define BUILD_ID_MAX 64
 int build_id_read(int fd, uint8_t ret[BUILD_ID_MAX]) _must_check_;

@@ -227,6 +227,8 @@ int reg_entry(struct dump_ctx *ctx, struct dump_file *f, uint32_t id, RegFileEnt
 	r = dump_fown(ctx, f, &e->fown);
 	if (r < 0)
 		return r;
+	if (is_kmsg(&f->st) && reg_kmsg_dump(ctx, f, e) < 0)
+		log_warn("%s: its place in the kernel's log is not known", f->link);
 	nameless = name_find(ctx, f, &path);
 	/* /proc's inodes are made anew now and then. */
 	if (nameless == -ESTALE && fs_is_pseudo(fs_magic(f->fd)))
@@ -407,6 +409,16 @@ static int reg_inherited(struct restore_ctx *ctx, const RegFileEntry *e, int *re
 
 static int reg_seek(int fd, const RegFileEntry *e)
 {
+	struct stat st;
+	int r;
+
+	if (e->kmsg && !(e->flags & O_PATH) && (e->flags & O_ACCMODE) != O_WRONLY && !fstat(fd, &st) &&
+	    is_kmsg(&st)) {
+		r = reg_kmsg_seek(fd, e);
+		if (r < 0)
+			log_warn("%s: cannot find the record that is read next (error %d)", e->name, -r);
+		return 0;
+	}
 	if (!e->pos || e->pos == POS_NONE || e->flags & O_PATH)
 		return 0;
 	if (lseek(fd, (off_t)e->pos, SEEK_SET) >= 0)
