@@ -1,18 +1,18 @@
 /*
  * /dev/kmsg: which record of the kernel's log is read next.
  *
- *   dump     no file of the kernel shows it. Whoever has read all there is, as readers of the log do,
- *            comes behind the last record: poll(2) tells the former, a file of our own the latter
+ *   dump     no file of the kernel shows it: from its own structure (kernel/peek.h). Where that cannot be
+ *            read: who has read all there is comes behind the last record, which a file of our own finds
  *   restore  in the same boot records are read up to that place, for lseek(2) knows only the ends
  *
- * A record that comes between the reading and the poll is unread then, and the place not known: the
- * reader of such a log, and that of another boot's, begins at the first record, which is twice rather than
- * never. The order of the two matters.
+ * Where the place is not known, and in another boot, a reader begins at the first record: twice rather
+ * than never.
  */
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 
+#include "kernel/peek.h"
 #include "kind/kinds.h"
 
 /* A record with what belongs to it is 8 KiB at most; a shorter buffer is EINVAL. */
@@ -55,31 +55,61 @@ static bool has_read_all(int fd)
 	return !poll(&p, 1, 0);
 }
 
-int reg_kmsg_dump(struct dump_ctx *ctx, const struct dump_file *f, RegFileEntry *e)
+static int next_peek(struct dump_ctx *ctx, int fd, uint64_t *ret)
 {
-	KmsgPlaceEntry *place = ARENA_MSG(&ctx->arena, KmsgPlaceEntry, kmsg_place_entry);
-	_cleanup_free_ char *boot_id = NULL;
+	uint64_t file, user, at;
+	struct peek *pk;
+	int r = dump_peek(ctx, &pk);
+
+	if (r >= 0)
+		r = peek_file(pk, getpid(), fd, &file);
+	if (r >= 0)
+		r = peek_member(pk, file, "file", "private_data", 8, &user);
+	if (r >= 0)
+		r = peek_inside(pk, user, "devkmsg_user", "seq", &at);
+	return r < 0 ? r : peek_word(pk, at, ret);
+}
+
+/*
+ * 1, or 0: there is more to read. First to the end, then the poll: whose next record is none yet after that
+ * had no other before.
+ */
+static int next_find(const struct dump_file *f, uint64_t *ret)
+{
 	_cleanup_close_ int own = -EBADF;
 	uint64_t last = UINT64_MAX;
 	int r;
 
-	if (!place)
-		return -ENOMEM;
-	if (f->flags & O_PATH || (f->flags & O_ACCMODE) == O_WRONLY || !has_read_all(f->fd))
+	if (!has_read_all(f->fd))
 		return 0;
-	r = boot_id_read(&boot_id);
-	if (r >= 0)
-		r = reopen_fd(f->fd, O_RDONLY | O_NONBLOCK, &own);
+	r = reopen_fd(f->fd, O_RDONLY | O_NONBLOCK, &own);
 	if (r < 0)
 		return r;
 	while ((r = record_read(own, &last)) > 0)
 		;
+	*ret = last + 1;
+	return r < 0 ? r : last != UINT64_MAX && has_read_all(f->fd);
+}
+
+int reg_kmsg_dump(struct dump_ctx *ctx, const struct dump_file *f, RegFileEntry *e)
+{
+	KmsgPlaceEntry *place = ARENA_MSG(&ctx->arena, KmsgPlaceEntry, kmsg_place_entry);
+	_cleanup_free_ char *boot_id = NULL;
+	int r;
+
+	if (!place)
+		return -ENOMEM;
+	if (f->flags & O_PATH || (f->flags & O_ACCMODE) == O_WRONLY)
+		return 0;
+	r = boot_id_read(&boot_id);
 	if (r < 0)
 		return r;
-	if (last == UINT64_MAX || !has_read_all(f->fd))
-		return 0;
+	if (next_peek(ctx, f->fd, &place->next) < 0) {
+		r = next_find(f, &place->next);
+		if (r <= 0)
+			return r;
+	}
 	place->boot_id = arena_strdup(&ctx->arena, boot_id);
-	place->next = last + 1;
 	e->kmsg = place;
 	return place->boot_id ? 0 : -ENOMEM;
 }
