@@ -4,9 +4,11 @@
  * A ghost is created under the name it had (or beside it, when that is taken), opened and
  * unlinked at once, then filled: a crash leaves at most an empty file for microseconds. Every
  * user then opens it through /proc/self/fd with its own flags, and sees the old name with
- * " (deleted)" as before. One from O_TMPFILE is made so again, for only such a one can be given a
- * name by linkat(2); it cannot be opened like that twice, so the file that made it is its user's, too. Where the file system is read-only in the tree's view (a library
+ * " (deleted)" as before. Where the file system is read-only in the tree's view (a library
  * that a package upgrade replaced), the host's view is tried, then memory.
+ *
+ * One from O_TMPFILE is made so again, for only such a one can be given a name by linkat(2). It cannot
+ * be opened like that twice: the file that made it is its user's, too.
  */
 #include <fcntl.h>
 #include <string.h>
