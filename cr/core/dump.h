@@ -44,6 +44,7 @@ struct dump_process {
 	int tty_pgrp;			/* and that one's foreground group */
 	enum task_life life;
 	uint32_t exit_code;		/* kernel/stat.h */
+	int exit_signal;		/* idem; a root's is SIGCHLD */
 	uint64_t start_ticks;		/* idem */
 	/* [0] is the main thread, or any that lives: it speaks for the process. */
 	struct dump_thread *threads;

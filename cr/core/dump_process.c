@@ -151,6 +151,12 @@ static int process_dump_inside(struct dump_ctx *ctx, struct dump_process *p)
 	return r < 0 ? log_err(r, "cannot take the call zone away") : refused;
 }
 
+static void exit_signal_dump(const struct dump_process *p, TaskCoreEntry *tc)
+{
+	tc->has_exit_signal = p->exit_signal != SIGCHLD;
+	tc->exit_signal = (uint32_t)p->exit_signal;
+}
+
 static int process_dump_state(struct dump_ctx *ctx, struct dump_process *p)
 {
 	TaskCoreEntry *tc;
@@ -169,6 +175,7 @@ static int process_dump_state(struct dump_ctx *ctx, struct dump_process *p)
 		return -ENOMEM;
 	tc->task_state = p->life;
 	tc->blk_sigset = p->threads[0].task.sigmask;
+	exit_signal_dump(p, tc);
 	if (p->life == TASK_STOPPED) {
 		tc->has_stop_signo = true;
 		tc->stop_signo = (uint32_t)p->threads[0].task.group_stop_signal;
@@ -241,6 +248,7 @@ static int dump_zombie(struct dump_ctx *ctx, struct dump_process *p)
 
 	tc.task_state = TASK_DEAD;
 	tc.exit_code = p->exit_code;
+	exit_signal_dump(p, &tc);
 	tc.comm = p->comm;
 	core.mtype = CORE_ENTRY__MARCH__X86_64;
 	core.tc = &tc;

@@ -1,4 +1,6 @@
 /* See lineage.h. */
+#include <signal.h>
+
 #include "core/lineage.h"
 
 #define NO_LEADER	"the leader of its session is below it, or in another session"
@@ -56,7 +58,7 @@ static void list_add(struct kin_list *list, struct kin *k)
 
 static int helper_add(struct lineage *l, struct kin *maker, uint32_t pid, uint32_t sid)
 {
-	struct kin helper = { .pid = pid, .sid = sid, .pgid = pid, .helper = true,
+	struct kin helper = { .pid = pid, .sid = sid, .pgid = pid, .helper = true, .exit_signal = SIGCHLD,
 			      .maker = maker, .place = maker ? maker->place : l->kin[0]->place };
 	struct kin *k;
 
@@ -278,6 +280,14 @@ static int make_all_steps(struct lineage *l)
 	return 0;
 }
 
+/* With CLONE_PARENT it is the maker's own, and the kernel gives orphans SIGCHLD. */
+static void check_exit_signal(struct kin *k)
+{
+	if (!k->problem && k->maker && k->maker != k->parent &&
+	    k->exit_signal != (k->maker->parent == k->parent ? k->maker->exit_signal : SIGCHLD))
+		k->problem = "its exit signal is not that of the process of its session that has to make it";
+}
+
 int lineage_plan(struct lineage *l)
 {
 	int r;
@@ -299,8 +309,10 @@ int lineage_plan(struct lineage *l)
 	}
 	if (r >= 0)
 		lineage_check_places(l);
-	for (size_t i = 0; i < l->n && r >= 0; i++)
+	for (size_t i = 0; i < l->n && r >= 0; i++) {
+		check_exit_signal(l->kin[i]);
 		if (l->kin[i]->problem)
 			r = -EOPNOTSUPP;
+	}
 	return r;
 }

@@ -30,6 +30,7 @@ struct kin {
 	uint32_t pid, sid, pgid;
 	struct kin *parent;		/* NULL: a root, or a helper beside the roots */
 	bool dead;			/* a zombie */
+	uint32_t exit_signal;
 	bool helper;			/* its leader is gone; pid is that of its session or group */
 	void *process;			/* the caller's */
 	struct pid_place {

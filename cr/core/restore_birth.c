@@ -26,8 +26,17 @@ struct remote *restore_remote(struct restore_ctx *ctx)
 	return r;
 }
 
+/* A root's parent is another one than it was, and what it expects is SIGCHLD. */
+uint32_t restore_exit_signal(const struct restore_process *p)
+{
+	const TaskCoreEntry *tc = p->core ? p->core->tc : NULL;
+
+	return p->parent && tc && tc->has_exit_signal ? tc->exit_signal : SIGCHLD;
+}
+
 struct birth {
 	uint64_t flags;
+	uint32_t exit_signal;
 	struct set_tid want;
 	int ns_fds[2];			/* of the PID namespace it is born into, and of its maker's; -EBADF: the same */
 };
@@ -53,7 +62,7 @@ static int clone_call(struct restore_ctx *ctx, struct task *maker, const struct 
 	struct clone_args args = {
 		.flags = birth->flags,
 		/* With CLONE_PARENT the signal is the maker's own. */
-		.exit_signal = birth->flags & CLONE_PARENT ? 0 : SIGCHLD,
+		.exit_signal = birth->flags & CLONE_PARENT ? 0 : birth->exit_signal,
 		.set_tid_size = birth->want.n,
 	};
 	bool enters = birth->ns_fds[0] >= 0;
@@ -114,12 +123,16 @@ static int close_copies(struct restore_ctx *ctx, struct task *t, uint64_t flags)
 /* maker: a task in the PID namespace of k's maker. */
 static int process_clone(struct restore_ctx *ctx, struct kin *k, struct task *maker, uint64_t flags)
 {
-	struct birth birth = { flags, restore_set_tid(k->process, 0), { -EBADF, -EBADF } };
+	struct birth birth = { flags, restore_exit_signal(k->process), restore_set_tid(k->process, 0),
+			       { -EBADF, -EBADF } };
 	bool first = k->place.ns && k->place.first;
 	struct restore_process *p = k->process;
 	pid_t pid;
 	int r;
 
+	/* A zombie's parent has been told. With no signal it is waited for by __WCLONE as with any other. */
+	if (k->dead && birth.exit_signal != SIGCHLD)
+		birth.exit_signal = 0;
 	if (first)
 		birth.flags |= CLONE_NEWPID;
 	if (!first && k->place.ns != k->maker->place.ns) {
@@ -200,7 +213,7 @@ static bool is_in_the_way(pid_t tid, const struct kin *k)
  */
 static int orphan_create(struct restore_ctx *ctx, struct kin *k)
 {
-	const struct birth any = { .ns_fds = { -EBADF, -EBADF } };
+	const struct birth any = { .exit_signal = SIGCHLD, .ns_fds = { -EBADF, -EBADF } };
 	struct restore_process *maker = k->maker->process;
 	const uint64_t none[6] = { 0 };
 	struct task between;

@@ -31,7 +31,7 @@ static int kin_add(struct restore_ctx *ctx, struct restore_process *p)
 {
 	const PstreeEntry *e = p->pst, *root = ctx->procs[0].pst;
 	struct kin kin = { .pid = e->pid, .sid = e->sid, .pgid = e->pgid, .dead = !p->alive,
-			   .process = p, .place = restore_place(p) };
+			   .exit_signal = restore_exit_signal(p), .process = p, .place = restore_place(p) };
 	struct kin *k;
 
 	if (ctx->lineage.own_numbers) {

@@ -19,6 +19,7 @@
 #include "task/vma.h"
 
 #define THREADS_MAX	(1u << 20)
+#define SIGNAL_LAST	64
 
 struct restore_process *restore_process_find(struct restore_ctx *ctx, uint32_t pid)
 {
@@ -178,6 +179,8 @@ static int load_process(struct restore_ctx *ctx, struct restore_process *p)
 		return r;
 	if (!p->core->tc)
 		return log_fail(-EBADMSG, "core-%u.img has no task state", pid);
+	if (p->core->tc->exit_signal > SIGNAL_LAST)
+		return log_fail(-EBADMSG, "core-%u.img: exit signal %u", pid, p->core->tc->exit_signal);
 	if (p->core->tc->task_state == TASK_DEAD)
 		return check_zombie(p);
 	p->alive = true;

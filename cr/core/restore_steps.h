@@ -17,6 +17,8 @@ void restore_huge_pages_end(struct restore_ctx *ctx, bool failed);
 /* restore_seed.c: p's task, made by the engine; p->remote and threads are there. */
 int restore_seed(struct restore_ctx *ctx, struct restore_process *p) _must_check_;
 
+/* restore_birth.c: what its parent is told its end by. */
+uint32_t restore_exit_signal(const struct restore_process *p);
 /* restore_birth.c: k's task, made by its maker; its process has remote and threads. */
 int restore_birth(struct restore_ctx *ctx, struct kin *k) _must_check_;
 /* For one that shares the engine's zone. NULL: out of memory. */

@@ -84,7 +84,7 @@ static int tell_parent(struct restore_ctx *ctx, struct restore_process *p)
 	if (!p->parent)
 		return 0;
 	batch_begin(b, &p->parent->threads[0].task);
-	call = batch_call(b, SYS_wait4, p->pst->pid, 0, WUNTRACED | WNOHANG, 0);
+	call = batch_call(b, SYS_wait4, p->pst->pid, 0, WUNTRACED | WNOHANG | __WALL, 0);
 	r = batch_run(b);
 	if (r >= 0 && batch_ret(b, call) != p->pst->pid)
 		r = log_fail(-EIO, "its parent does not see that it is stopped");

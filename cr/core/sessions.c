@@ -15,7 +15,8 @@
 static int kin_add(struct lineage *l, struct dump_process *p)
 {
 	struct kin kin = { .pid = p->pid_virtual, .sid = p->sid, .pgid = p->pgid,
-			   .dead = p->life == TASK_DEAD, .process = p };
+			   .dead = p->life == TASK_DEAD, .exit_signal = (uint32_t)p->exit_signal,
+			   .process = p };
 	struct kin *k;
 	int r = pids_place(p, &kin.place);
 

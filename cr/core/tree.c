@@ -10,6 +10,7 @@
  * when the group thaws. None of them gets back to its program.
  */
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/syscall.h>
 
@@ -66,6 +67,7 @@ static int process_open(struct dump_ctx *ctx, struct dump_process *parent, pid_t
 	if (st.state == 'D' && !ctx->stop_on_thaw && cgroup_is_frozen(p))
 		return task_frozen_obstacle(pid);
 	p->exit_code = st.exit_code;
+	p->exit_signal = parent ? st.exit_signal : SIGCHLD;
 	p->start_ticks = st.start_ticks;
 	*ret = p;
 	r = parent || ctx->pid_level ? 0 : pids_find_level(ctx, pid, p->proc_fd);

@@ -10,7 +10,7 @@
 
 /* Numbers of fields as the manual counts them. */
 enum { FIELD_STATE = 3, FIELD_PPID, FIELD_PGRP, FIELD_SESSION, FIELD_TTY, FIELD_TTY_PGRP,
-       FIELD_FLAGS, FIELD_THREADS = 20, FIELD_START = 22, FIELD_EXIT_CODE = 52 };
+       FIELD_FLAGS, FIELD_THREADS = 20, FIELD_START = 22, FIELD_EXIT_SIGNAL = 38, FIELD_EXIT_CODE = 52 };
 
 dev_t dev_of_kernel(uint32_t nr)
 {
@@ -39,6 +39,7 @@ int proc_stat_parse(const char *text, struct proc_stat *ret)
 		case FIELD_FLAGS:	ret->flags = (unsigned int)strtoul(s, NULL, 10); break;
 		case FIELD_THREADS:	ret->n_threads = (unsigned int)strtoul(s, NULL, 10); break;
 		case FIELD_START:	ret->start_ticks = strtoull(s, NULL, 10); break;
+		case FIELD_EXIT_SIGNAL:	ret->exit_signal = (int)strtol(s, NULL, 10); break;
 		case FIELD_EXIT_CODE:	ret->exit_code = (uint32_t)strtoul(s, NULL, 10); break;
 		}
 	}

@@ -19,6 +19,7 @@ struct proc_stat {
 	 * has been told by wait. 0 for those who may not ptrace the process.
 	 */
 	uint32_t exit_code;
+	int exit_signal;		/* what its parent is told its end by; 0: nothing */
 	uint64_t start_ticks;		/* since boot, of _SC_CLK_TCK to a second */
 };
 

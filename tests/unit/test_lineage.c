@@ -2,6 +2,8 @@
  * cr/core/lineage: plans are followed in a model of fork, setsid and setpgid, for trees that a
  * model of their life has left behind, and for ones that no life could.
  */
+#include <signal.h>
+
 #include "core/lineage.h"
 #include "unit.h"
 
@@ -100,7 +102,8 @@ static struct kin *add(struct lineage *l, uint32_t pid, struct kin *parent, uint
 {
 	struct kin *k;
 
-	ASSERT_OK(lineage_add(l, parent, &(struct kin){ .pid = pid, .sid = sid, .pgid = pgid }, &k));
+	ASSERT_OK(lineage_add(l, parent, &(struct kin){ .pid = pid, .sid = sid, .pgid = pgid,
+							      .exit_signal = SIGCHLD }, &k));
 	return k;
 }
 
@@ -397,6 +400,27 @@ TEST("the first process of a PID namespace is made first and by nobody in it")
 		ASSERT_EQ(lineage_find(&l, 21)->early, sid == 1);
 		/* Outside of one, 16 would be somebody's of the shell. */
 		ASSERT(lineage_find(&l, 16)->helper && lineage_find(&l, 16)->leads_group);
+		lineage_done(&l);
+		arena_done(&arena);
+	}
+}
+
+TEST("a child whose end is told by another signal comes from its parent, or is refused")
+{
+	for (uint32_t sid = 10; sid <= 15; sid += 5) {
+		struct arena arena;
+		struct lineage l;
+		struct kin *root, *k;
+
+		arena_init(&arena);
+		lineage_init(&l, &arena);
+		root = add(&l, 10, NULL, 10, 10);
+		/* The root can have been in one of two sessions before its own; of 15 a stand-in makes it. */
+		add(&l, 19, root, 16, 16);
+		k = add(&l, 20, root, sid, sid);
+		k->exit_signal = SIGUSR2;
+		ASSERT_EQ(lineage_plan(&l), sid == 10 ? 0 : -EOPNOTSUPP);
+		ASSERT_EQ(!!k->problem, sid != 10);
 		lineage_done(&l);
 		arena_done(&arena);
 	}

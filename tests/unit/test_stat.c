@@ -22,6 +22,7 @@ TEST("a stat line is read field by field, behind any name")
 	ASSERT_EQ(st.tty_pgrp, 9017);
 	ASSERT_EQ(st.flags, 4228428u);
 	ASSERT_EQ(st.n_threads, 3u);
+	ASSERT_EQ(st.exit_signal, 17);
 	ASSERT_EQ(st.exit_code, 1280u);
 	ASSERT_OK(proc_stat_parse("1 (a name that is far too long)" RECORDED, &st));
 	ASSERT_STREQ(st.comm, "a name that is ");
