@@ -54,6 +54,8 @@ static int thread_settle(struct dump_ctx *ctx, struct dump_process *p, struct du
 	LOG_SCOPE("thread %d", th->task.tid);
 	r = regs_are_64_bit(th);
 	if (r >= 0)
+		r = dispatch_dump(ctx, th);
+	if (r >= 0)
 		r = timeout_dump(ctx, th);
 	if (r < 0)
 		return r;

@@ -33,7 +33,7 @@ static int inherit_caps(struct task_inherit *in)
 
 static int inherit_scores(struct task_inherit *in)
 {
-	_cleanup_free_ char *oom = NULL, *loginuid = NULL;
+	_cleanup_free_ char *oom = NULL, *loginuid = NULL, *filter = NULL;
 	int r;
 
 	r = read_file_at(AT_FDCWD, "/proc/self/oom_score_adj", 64, &oom, NULL);
@@ -43,6 +43,13 @@ static int inherit_scores(struct task_inherit *in)
 	r = parse_int(oom, &in->oom_score_adj);
 	if (r < 0)
 		return log_err(r, "/proc/self/oom_score_adj");
+	r = read_file_at(AT_FDCWD, "/proc/self/coredump_filter", 64, &filter, NULL);
+	if (r >= 0) {
+		filter[strcspn(filter, "\n")] = '\0';
+		r = parse_u32(filter, 16, &in->coredump_filter);
+	}
+	if (r < 0 && r != -ENOENT)
+		return log_err(r, "/proc/self/coredump_filter");
 	r = read_file_at(AT_FDCWD, "/proc/self/loginuid", 64, &loginuid, NULL);
 	if (r == -ENOENT)
 		return 0;
@@ -78,6 +85,7 @@ const struct task_inherit *task_inherit(struct restore_ctx *ctx)
 		return NULL;
 	in->timers_by_id = prctl(PR_TIMER_CREATE_RESTORE_IDS, PR_TIMER_CREATE_RESTORE_IDS_GET_, 0,
 				 0, 0) >= 0;
+	traits_inherit(in);
 	inherit_lsm(in);
 	ctx->inherit = in;
 	return in;

@@ -18,7 +18,7 @@ extern const struct task_part part_names, part_tid_address, part_robust_list, pa
 	part_sched, part_cpus, part_rlimits, part_prctl, part_membarrier, part_pdeath_dumpable,
 	part_proc_scores, part_umask, part_creds, part_seccomp_early, part_seccomp_last, part_aio,
 	part_area_state, part_lock_future, part_pkeys, part_mempolicy, part_mdwe,
-	part_io_uring;
+	part_io_uring, part_thread_traits, part_ldt, part_dispatch;
 
 /*
  * /proc/PID/task/TID/status, read on first use and kept in th->status. The thread must be
@@ -38,6 +38,7 @@ TaskCoreEntry *part_tc(struct dump_ctx *ctx, struct dump_thread *th);
 ThreadCoreEntry *part_thread_core(struct dump_ctx *ctx, struct dump_thread *th);
 ThreadInfoX86 *part_thread_info(struct dump_ctx *ctx, struct dump_thread *th);
 TaskTimersEntry *part_timers(struct dump_ctx *ctx, struct dump_thread *th);
+ThreadTraitsEntry *part_traits(struct dump_ctx *ctx, struct dump_thread *th);
 MmEntry *part_mm(struct dump_ctx *ctx, struct dump_process *p);
 
 /*
@@ -74,10 +75,15 @@ struct task_inherit {
 	uint32_t loginuid;		/* 4294967295: unset */
 	bool has_loginuid;		/* the kernel has it at all */
 	bool timers_by_id;		/* PR_TIMER_CREATE_RESTORE_IDS */
+	uint32_t io_priority, personality;
+	uint64_t timer_slack_nsec;
+	uint32_t coredump_filter;
 	enum { LSM_NONE, LSM_APPARMOR, LSM_SELINUX } lsm;
 };
 /* Read once per restore. NULL: failed, logged. */
 const struct task_inherit *task_inherit(struct restore_ctx *ctx);
+/* traits.c, for that. */
+void traits_inherit(struct task_inherit *in);
 
 /*
  * The engine and so all tasks on one processor, until the tasks get theirs; unpin is for the
@@ -129,6 +135,9 @@ int mempolicy_bind_call(struct batch *b, const VmaEntry *v);
 /* by_id: PR_TIMER_CREATE_RESTORE_IDS works; list is ascending. */
 int posix_timers_restore(struct restore_ctx *ctx, struct batch *b, PosixTimerEntry *const *list,
 			 size_t n, bool by_id) _must_check_;
+
+/* dispatch.c. Before anything runs in the thread: it may not be let. */
+int dispatch_dump(struct dump_ctx *ctx, struct dump_thread *th) _must_check_;
 
 /* A damaged image, named: returns -EBADMSG. */
 #define part_bad(...) log_fail(-EBADMSG, __VA_ARGS__)

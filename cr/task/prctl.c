@@ -1,12 +1,11 @@
 /*
- * Small things behind prctl(2), personality(2), membarrier(2) and umask(2).
+ * Small things of a process behind prctl(2), membarrier(2) and umask(2).
  *
  *   dump     the "get" calls in the batch; the umask from /proc/PID/status
  *   restore  the "set" calls. Every change of credentials clears the parent-death signal and
  *            resets dumpable, so both come after them, in each thread.
  *
- * personality is written for information: CRIU stores its hexadecimal text read as decimal, so
- * nobody can restore what an image says.
+ * personality is written here for information: what is restored is each thread's own (traits.c).
  */
 #include <linux/membarrier.h>
 #include <signal.h>

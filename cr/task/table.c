@@ -5,6 +5,7 @@
  *  - handlers before pending signals: setting one to SIG_IGN flushes its signal;
  *  - timers while CAP_WAKE_ALARM is still there, scheduling while CAP_SYS_NICE is;
  *  - limits after everything they could limit;
+ *  - personality after everything that is mapped;
  *  - filters that need privileges, credentials, what credentials reset, other filters.
  */
 #include "task/parts.h"
@@ -15,6 +16,7 @@ const struct task_part *const task_parts[] = {
 	&part_robust_list,
 	&part_altstack,
 	&part_prctl,
+	&part_ldt,
 	&part_membarrier,
 	&part_umask,
 	&part_aio,
@@ -34,9 +36,11 @@ const struct task_part *const task_parts[] = {
 	&part_rlimits,
 	&part_lock_future,
 	&part_mdwe,
+	&part_thread_traits,
 	&part_seccomp_early,
 	&part_creds,
 	&part_pdeath_dumpable,
 	&part_seccomp_last,
+	&part_dispatch,
 	NULL,
 };

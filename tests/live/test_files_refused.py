@@ -241,12 +241,24 @@ def test_it_is_refused_by_name_and_nothing_changes(start, case):
 
 
 # name: (program, what the message must say, the remedy)
+DISPATCH = """
+if libc.ptrace(0x4211, os.getppid(), 32, room) < 0 and ctypes.get_errno() == errno.EIO:
+    print("SKIP no PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG (Linux 6.4)", flush=True)
+    sys.exit(0)
+selector = ctypes.create_string_buffer(b"\\1")
+vdso = next(int(x.split("-")[0], 16) for x in open("/proc/self/maps") if "[vdso]" in x)
+call(157, 59, 1, ctypes.c_long(4096), ctypes.c_long(vdso - 4096), selector)
+"""
 STATE = {
     "deadline scheduling": (
         'call(314, 0, ctypes.create_string_buffer(struct.pack("IIQiIQQQII", 56, 6, 0, 0, 0, 10**7, 3 * 10**7,'
         " 3 * 10**7, 0, 0)), 0)", "SCHED_DEADLINE", "chrt"),
     "many timers": ("for _ in range(1025):\n    call(222, 0, None, room)",
                     "1025 POSIX timers, more than 1024", "delete timers"),
+    "a segment of its own": ('call(154, 1, struct.pack("4I", 3, 0x1000, 0xfffff, 0x51), 16)',
+                             "has a local descriptor table", "64-bit build"),
+    # Calls from below the vDSO pass by their place, so the program goes on.
+    "dispatched system calls": (DISPATCH, "does not let system calls through", "try again"),
 }
 
 

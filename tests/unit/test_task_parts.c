@@ -154,6 +154,38 @@ TEST("names that are too long, policies and priorities out of range are refused"
 	ASSERT_OK(restore(&part_sched));
 }
 
+TEST("what a thread cannot have set for itself is refused")
+{
+	ThreadTraitsEntry e = THREAD_TRAITS_ENTRY__INIT;
+
+	fixture();
+	f.thc.traits = &e;
+	ASSERT_OK(restore(&part_thread_traits));
+	e.has_io_priority = true;
+	e.io_priority = 1 << 16;
+	ASSERT_EQ(restore(&part_thread_traits), -EBADMSG);
+	e.has_io_priority = false;
+	e.io_priority = 0;
+	e.timer_slack_nsec = 1ull << 63;
+	ASSERT_EQ(restore(&part_thread_traits), -EBADMSG);
+	e.timer_slack_nsec = 0;
+	e.has_tsc = true;
+	ASSERT_EQ(restore(&part_thread_traits), -EBADMSG);
+	e.has_tsc = false;
+	e.has_mce_kill = true;
+	e.mce_kill = 3;
+	ASSERT_EQ(restore(&part_thread_traits), -EBADMSG);
+	e.has_mce_kill = false;
+	e.spec_store_bypass = 3;
+	ASSERT_EQ(restore(&part_thread_traits), -EBADMSG);
+	e.spec_store_bypass = 0;
+	e.has_personality = true;
+	e.personality = UINT32_MAX;
+	ASSERT_EQ(restore(&part_thread_traits), -EBADMSG);
+	e.personality = 0x0400000;
+	ASSERT_OK(restore(&part_thread_traits));
+}
+
 TEST("signal actions are 62 or none")
 {
 	SaEntry sa = SA_ENTRY__INIT, *list[64];

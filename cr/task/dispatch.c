@@ -1,0 +1,74 @@
+/*
+ * Syscall user dispatch (prctl PR_SET_SYSCALL_USER_DISPATCH): system calls that become SIGSYS, as
+ * emulators want it. Of each thread.
+ *
+ *   dump     PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG (Linux 6.4) before anything runs in the thread
+ *   restore  PTRACE_SET_..., when nothing of ours runs in it any more
+ *
+ * The trap: our calls would be dispatched as well, and to switch it off meanwhile would not
+ * survive an engine that is killed. So the selector must allow calls at that moment, as it does wherever a
+ * thread waits in one.
+ */
+#include <sys/ptrace.h>
+
+#include "task/parts.h"
+
+#define SET_DISPATCH_CONFIG	0x4210
+#define GET_DISPATCH_CONFIG	0x4211
+#define DISPATCH_ALLOWS		0		/* SYSCALL_DISPATCH_FILTER_ALLOW */
+
+/* struct ptrace_sud_config */
+struct dispatch_config {
+	uint64_t mode, selector, offset, len;
+};
+
+int dispatch_dump(struct dump_ctx *ctx, struct dump_thread *th)
+{
+	struct dispatch_config c = { 0 };
+	SyscallDispatchEntry *e;
+	uint8_t selector = DISPATCH_ALLOWS;
+	int r;
+
+	/* Before Linux 6.4 nothing tells. */
+	if (ptrace(GET_DISPATCH_CONFIG, th->task.tid, sizeof(c), &c) < 0 || !c.mode)
+		return 0;
+	r = c.selector ? remote_read(&th->task, c.selector, &selector, sizeof(selector)) : 0;
+	if (r < 0)
+		return log_err(r, "cannot read the selector of its syscall user dispatch");
+	if (!c.selector || selector != DISPATCH_ALLOWS)
+		return log_obstacle("try again when the thread waits in a system call",
+				    "thread %d does not let system calls through just now (syscall user dispatch)",
+				    th->task.tid);
+	if (!part_traits(ctx, th))
+		return -ENOMEM;
+	e = part_traits(ctx, th)->dispatch = ARENA_MSG(&ctx->arena, SyscallDispatchEntry, syscall_dispatch_entry);
+	if (!e)
+		return -ENOMEM;
+	e->mode = (uint32_t)c.mode;
+	e->selector = c.selector;
+	e->offset = c.offset;
+	e->len = c.len;
+	return 0;
+}
+
+static int dispatch_finish(struct restore_ctx *ctx _unused_, struct restore_process *p _unused_,
+			   struct restore_thread *th)
+{
+	const ThreadCoreEntry *tc = th->core->thread_core;
+	const SyscallDispatchEntry *e = tc && tc->traits ? tc->traits->dispatch : NULL;
+	struct dispatch_config c;
+
+	if (!e)
+		return 0;
+	c = (struct dispatch_config){ e->mode, e->selector, e->offset, e->len };
+	if (ptrace(SET_DISPATCH_CONFIG, th->task.tid, sizeof(c), &c) < 0)
+		return log_err(neg_errno(), "cannot set syscall user dispatch of thread %d (it takes Linux 6.4)",
+			       th->task.tid);
+	return 0;
+}
+
+const struct task_part part_dispatch = {
+	.name		= "syscall user dispatch",
+	.stage		= STAGE_LATE,
+	.finish		= dispatch_finish,
+};
