@@ -1,14 +1,16 @@
 /*
- * Scheduling: policy, real-time priority, nice value of a thread.
+ * Scheduling: policy, real-time priority, nice value, clamps of utilization of a thread.
  *
- *   dump     sched_getscheduler(2), sched_getparam(2), getpriority(2) on the thread
- *   restore  the same "set" calls, late: a task of low priority should not slow its own restore
+ *   dump     sched_getscheduler(2), sched_getparam(2), getpriority(2), sched_getattr(2) on the thread
+ *   restore  the same "set" calls, late: a task of low priority should not slow its own restore;
+ *            clamps from outside
  *
  * SCHED_DEADLINE's three times have no place in the image format.
  */
 #include <sched.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include "task/parts.h"
 
@@ -16,6 +18,69 @@
 #define SCHED_EXT 7
 #endif
 #define SCHED_DEADLINE_ 6
+/* Linux 5.3 with CONFIG_UCLAMP_TASK. */
+#define UTIL_MAX		1024u
+#define FLAGS_KEEP_UTIL_CLAMP	(0x08 | 0x10 | 0x20 | 0x40)	/* SCHED_FLAG_KEEP_ALL, _UTIL_CLAMP */
+#define UCLAMP_SYSCTL		"/proc/sys/kernel/sched_util_clamp_min"
+
+/* struct sched_attr, of which some C libraries have no or another one. */
+struct clamp_attr {
+	uint32_t size, policy;
+	uint64_t flags;
+	int32_t nice;
+	uint32_t prio;
+	uint64_t runtime, deadline, period;
+	uint32_t util_min, util_max;
+};
+
+static bool is_real_time(uint32_t policy)
+{
+	policy &= ~(uint32_t)SCHED_RESET_ON_FORK;
+	return policy == SCHED_FIFO || policy == SCHED_RR;
+}
+
+/* Saved if they are not what such a thread has anyway; without them the kernel says 0 and 0. */
+static int clamps_dump(struct dump_ctx *ctx, struct dump_thread *th, uint32_t policy)
+{
+	struct clamp_attr attr = { 0 };
+	ThreadTraitsEntry *e;
+
+	if (access(UCLAMP_SYSCTL, F_OK) < 0)
+		return 0;
+	if (syscall(SYS_sched_getattr, th->task.tid, &attr, sizeof(attr), 0) < 0)
+		return log_err(neg_errno(), "cannot read the scheduling attributes of thread %d", th->task.tid);
+	if (attr.util_max == UTIL_MAX && (!attr.util_min || (is_real_time(policy) && attr.util_min == UTIL_MAX)))
+		return 0;
+	e = part_traits(ctx, th);
+	if (!e)
+		return -ENOMEM;
+	e->has_util_min = e->has_util_max = true;
+	e->util_min = attr.util_min;
+	e->util_max = attr.util_max;
+	return 0;
+}
+
+static int clamps_finish(struct restore_ctx *ctx _unused_, struct restore_process *p _unused_,
+			 struct restore_thread *th)
+{
+	const ThreadCoreEntry *tc = th->core->thread_core;
+	const ThreadTraitsEntry *e = tc ? tc->traits : NULL;
+	struct clamp_attr attr = { .size = sizeof(attr), .flags = FLAGS_KEEP_UTIL_CLAMP };
+
+	if (!e || !e->has_util_min || !e->has_util_max)
+		return 0;
+	attr.util_min = e->util_min;
+	attr.util_max = e->util_max;
+	if (!syscall(SYS_sched_setattr, th->task.tid, &attr, 0))
+		return 0;
+	if (errno == EOPNOTSUPP || access(UCLAMP_SYSCTL, F_OK) < 0) {
+		log_warn("thread %d loses its clamps of utilization (%u to %u): this kernel has none", th->task.tid,
+			 e->util_min, e->util_max);
+		return 0;
+	}
+	return log_err(neg_errno(), "cannot clamp the utilization of thread %d to %u to %u", th->task.tid,
+		       e->util_min, e->util_max);
+}
 
 static int sched_dump(struct dump_ctx *ctx, struct dump_process *p, struct dump_thread *th)
 {
@@ -48,7 +113,7 @@ static int sched_dump(struct dump_ctx *ctx, struct dump_process *p, struct dump_
 		tc->has_sched_prio = true;
 		tc->sched_prio = (uint32_t)param.sched_priority;
 	}
-	return 0;
+	return clamps_dump(ctx, th, (uint32_t)policy);
 }
 
 static int sched_restore_calls(struct restore_ctx *ctx, struct restore_process *p,
@@ -93,4 +158,5 @@ const struct task_part part_sched = {
 	.stage		= STAGE_LATE,
 	.dump		= sched_dump,
 	.restore_calls	= sched_restore_calls,
+	.finish		= clamps_finish,
 };
