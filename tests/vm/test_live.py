@@ -32,8 +32,12 @@ UNTOLD = "this kernel does not tell what is in flight"
 LACKED = "the kernel lacks it: SKIP system call 300"
 # A group knows its user namespace since 6.16: before, there is nothing to refuse.
 SAVED = "assert done.returncode != 0"
+# Built without, in one of the kernels.
+TCP_AO = "test_sockets.py::test_what_cannot_be_saved_is_refused_by_name_and_lives_on[authentication option keys]"
 # What these end with, in one of the kernels.
 OTHERWISE = {
+    ("6.12", f"{IN_PIDNS}[uclamp]"): "CONFIG_UCLAMP_TASK",
+    ("6.12", TCP_AO): "CONFIG_TCP_AO",
     ("6.12", "test_io_uring.py::test_many_rings_of_many_threads_are_looked_at_once"): UNTOLD,
     ("6.12", "test_io_uring.py::test_a_ring_that_its_only_user_has_closed_is_refused"): UNTOLD,
     ("6.12", f"{IN_PIDNS}[io_urings]"): UNTOLD,
