@@ -284,6 +284,28 @@ def waiting(port):
     return 0
 
 
+TIME_WAIT = """
+import socket, sys, time
+l = socket.socket(); l.bind(("127.0.0.1", 0)); l.listen()
+c = socket.create_connection(l.getsockname()); s, _ = l.accept()
+s.close(); c.recv(1); c.close()
+print("ready", flush=True)
+time.sleep(3600)
+"""
+
+
+def test_a_port_that_a_connection_in_time_wait_has_is_named_as_such(target, tmp_path):
+    """Of a listener without SO_REUSEADDR, on the kernel that it was dumped on."""
+    p = target(TIME_WAIT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert p.stdout.readline() == b"ready\n"
+    check(cr("dump", tmp_path, "-t", str(p.pid), "--external", "pipe[*]"), "dump")
+    p.wait()
+    p.stdout.close()
+    done = cr("restore", tmp_path, "-d")
+    assert done.returncode == 1
+    assert "a connection in TIME-WAIT has it, try again in a minute" in done.log
+
+
 # A socket of the host's network namespace and of a group that its process is not in.
 HANDED_IN = """
 import ctypes, os, signal, socket
