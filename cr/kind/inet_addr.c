@@ -90,7 +90,8 @@ int inet_freebind_set(int fd, uint32_t family, bool on)
 /* A socket of that port that nobody holds is in the way, and nobody who listens there. */
 static bool is_time_wait(uint16_t port)
 {
-	static const char *const files[] = { "/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6" };
+	static const char *const files[] = { "/proc/thread-self/net/tcp",
+					     "/proc/thread-self/net/tcp6" };
 	bool waits = false;
 
 	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
@@ -101,7 +102,8 @@ static bool is_time_wait(uint16_t port)
 		for (const char *line = strchr(text, '\n'); line; line = strchr(line + 1, '\n')) {
 			unsigned int at, state;
 
-			if (sscanf(line, " %*d: %*[0-9A-F]:%x %*s %x", &at, &state) != 2 || at != port)
+			if (sscanf(line, " %*d: %*[0-9A-F]:%x %*s %x", &at, &state) != 2 ||
+			    at != port)
 				continue;
 			if (state == TCP_LISTEN)
 				return false;
@@ -121,8 +123,8 @@ int inet_bind(int fd, const union inet_addr *a)
 		return 0;
 	if (errno == EADDRINUSE)
 		return log_err(-EADDRINUSE, "cannot bind to %s: %s", inet_addr_text(a, text),
-			       is_time_wait(inet_addr_port(a)) ? "a connection in TIME-WAIT has it, try "
-								 "again in a minute"
-							       : "another process uses it");
+			       is_time_wait(inet_addr_port(a))
+			       ? "a connection in TIME-WAIT has it, try again in a minute"
+			       : "another process uses it");
 	return log_err(neg_errno(), "cannot bind to %s", inet_addr_text(a, text));
 }

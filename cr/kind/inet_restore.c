@@ -152,7 +152,8 @@ static int make_dead(struct restore_ctx *ctx, const InetSkEntry *e, int fd)
 	if (r < 0)
 		return r;
 	return tcp_dead_make(fd, e->family, &src, p.inq, p.e->inq_len,
-			     e->refused ? TCP_END_REFUSED : e->reset ? TCP_END_RESET : TCP_END_CLOSED);
+			     e->refused ? TCP_END_REFUSED :
+			     e->reset ? TCP_END_RESET : TCP_END_CLOSED);
 }
 
 static int make_plain(const InetSkEntry *e, int fd)

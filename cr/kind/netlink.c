@@ -25,8 +25,8 @@ static bool netlink_match(const struct dump_file *f)
 }
 
 /*
- * /proc/net/netfilter/nfnetlink_queue and nfnetlink_log begin each line with the number of the queue
- * or group and the port id of the socket that has it.
+ * /proc/net/netfilter/nfnetlink_queue and nfnetlink_log begin each line with the number of the
+ * queue or group and the port id of the socket that has it.
  */
 int netlink_find_bound(const char *text, uint32_t portid, unsigned int *ret)
 {
@@ -61,17 +61,22 @@ static int check_netfilter(uint32_t portid)
 
 	if (r > 0)
 		return log_obstacle("stop the service before",
-				    "netlink socket that packets are queued to (NFQUEUE %u)", number);
+				    "netlink socket that packets are queued to (NFQUEUE %u)",
+				    number);
 	if (r < 0)
 		return r;
 	r = find_bound("/proc/thread-self/net/netfilter/nfnetlink_log", portid, &number);
 	if (r > 0)
 		return log_obstacle("stop the service before",
-				    "netlink socket that packets are logged to (NFLOG group %u)", number);
+				    "netlink socket that packets are logged to (NFLOG group %u)",
+				    number);
 	return r;
 }
 
-/* The kernel notes per socket who listens (6.6) and to which events, or only how many do; it tells neither. */
+/*
+ * The kernel notes per socket who listens (since 6.6) and to which events, or only how many do. It
+ * tells neither.
+ */
 static int check_connector(const NetlinkSkEntry *e)
 {
 	if (!e->n_groups || !(e->groups[0] >> (CN_IDX_PROC - 1) & 1))

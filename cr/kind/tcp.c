@@ -91,9 +91,9 @@ static int queue_seq(int fd, int queue, uint32_t *ret)
  */
 static int read_inq(int fd, struct numbers *n)
 {
-	int in_line, all = 0, at_mark = 0, r = sk_get_int(fd, SOL_SOCKET, SO_OOBINLINE, &in_line), bad;
-	int up_to_mark = 0;
+	int r, bad, in_line, all = 0, at_mark = 0, up_to_mark = 0;
 
+	r = sk_get_int(fd, SOL_SOCKET, SO_OOBINLINE, &in_line);
 	if (!r && ioctl(fd, SIOCINQ, &up_to_mark) < 0)
 		r = neg_errno();
 	if (!r && !in_line)
@@ -436,8 +436,9 @@ void tcp_dump_done(struct dump_ctx *ctx)
 }
 
 /*
- * An error that nobody has read cannot be looked at. If nothing ever came (the first number of what is
- * received is not known) a connect failed: by a reset, which counts as a segment, or in a way not told.
+ * An error that nobody has read cannot be looked at. If nothing ever came (the first number of what
+ * is received is not known) a connect failed: by a reset, which counts as a segment, or in a way
+ * not told.
  */
 static void judge_failure(int fd, const struct tcp_stream *s, InetSkEntry *e)
 {
@@ -466,7 +467,7 @@ int tcp_dump_stream(struct dump_ctx *ctx, struct dump_file *f, InetSkEntry *e)
 		return log_fail(r, "the TCP connection changes all the time; is the network "
 				"locked?");
 	if (r == -ENOTRECOVERABLE)
-		return log_obstacle("try again when the service has read it, or on Linux 6.9 or newer",
+		return log_obstacle("try again when the service has read it, or on Linux >= 6.9",
 				    "TCP connection with a mark of urgent data in the middle of "
 				    "unread data");
 	if (r == -EPERM)
@@ -474,8 +475,8 @@ int tcp_dump_stream(struct dump_ctx *ctx, struct dump_file *f, InetSkEntry *e)
 	if (r < 0)
 		return log_err(r, "cannot read the TCP connection");
 	if (s.marked)
-		log_warn("the mark of urgent data that has been read (SIOCATMARK) is lost; the data "
-			 "are not");
+		log_warn("the mark of urgent data that has been read (SIOCATMARK) is lost; the "
+			 "data are not");
 	judge_failure(f->fd, &s, e);
 	s.e.has_cork = s.e.has_nodelay = false;
 	r = image_create(ctx->store, &image_tcp_stream, &w, e->ino);

@@ -1,10 +1,10 @@
 /*
- * bind(2) of a socket whose file is not where its name says: it was renamed (the usual way to publish
- * a socket that is ready), its directory was, a chroot(2) is in between, or it was removed.
+ * bind(2) of a socket whose file is not where its name says: it was renamed (the usual way to
+ * publish a socket that is ready), its directory was, a chroot(2) is in between, or it was removed.
  *
- * The kernel makes the file where the name leads, and remembers the name's bytes. So the name is bound
- * in an empty directory that is the root of one thread for that moment, and the file moved to its
- * place. What has the name by now is not touched.
+ * The kernel makes the file where the name leads, and remembers the name's bytes. So the name is
+ * bound in an empty directory that is the root of one thread for that moment, and the file moved to
+ * its place. What has the name by now is not touched.
  */
 #include <fcntl.h>
 #include <pthread.h>

@@ -29,7 +29,7 @@ int unix_name_put(struct dump_ctx *ctx, const struct sockdiag *d, UnixSkEntry *e
 	return 0;
 }
 
-/* The directory in which a relative name was bound: the file's path without that name. 0: it is not. */
+/* The directory in which a relative name was bound: the file's path without it. 0: that is not so. */
 static int dump_dir(struct dump_ctx *ctx, const char *path, UnixSkEntry *e)
 {
 	size_t path_len = strlen(path);
@@ -105,8 +105,8 @@ static int find_file(struct dump_file *f, const UnixSkEntry *e, const struct sta
 	return search_dir(f, e, st, path);
 }
 
-static int dump_place(struct dump_ctx *ctx, struct dump_file *f, const struct stat *st, char **path,
-		      UnixSkEntry *e)
+static int dump_place(struct dump_ctx *ctx, struct dump_file *f, const struct stat *st,
+		      char **path, UnixSkEntry *e)
 {
 	_cleanup_free_ char *name = strndup((const char *)e->name.data, e->name.len);
 	int r;
@@ -118,8 +118,10 @@ static int dump_place(struct dump_ctx *ctx, struct dump_file *f, const struct st
 				    "socket bound as %s whose file has %lu names (hard links)", name,
 				    (unsigned long)st->st_nlink);
 	r = name[0] == '/' ? dump_path_names(f->owner, name, -1, st) : dump_dir(ctx, *path, e);
+	if (r < 0 && name[0] == '/')
+		log_warn("cannot see whether %s still leads to its socket: %s", name, strerror(-r));
 	if (r)
-		return MIN(r, 0);
+		return name[0] == '/' ? 0 : MIN(r, 0);
 	r = find_file(f, e, st, path);
 	if (r < 0)
 		return r;
@@ -131,7 +133,8 @@ static int dump_place(struct dump_ctx *ctx, struct dump_file *f, const struct st
 	}
 	if (!r)
 		return log_obstacle("restart the service, or move the file back",
-				    "socket bound as %s whose file is now %s, out of reach", name, *path);
+				    "socket bound as %s whose file is now %s, out of reach", name,
+				    *path);
 	e->path_now = arena_strdup(&ctx->arena, *path);
 	return e->path_now ? 0 : -ENOMEM;
 }
@@ -157,8 +160,8 @@ static int dump_file(struct dump_ctx *ctx, struct dump_file *f, UnixSkEntry *e, 
 	}
 	r = dump_perms(ctx, &st, e);
 	/*
-	 * An accepted socket shows its listener's file, a connected stream's leads nowhere; only of who is
-	 * bound again more needs to be known. (A receiver of datagrams may be established.)
+	 * An accepted socket shows its listener's file, a connected stream's leads nowhere; only of
+	 * who is bound again more needs to be known. (A receiver of datagrams may be established.)
 	 */
 	if (!r && !e->deleted && (e->type == SOCK_DGRAM || e->state != UNIX_ESTABLISHED))
 		r = dump_place(ctx, f, &st, &path, e);
