@@ -303,7 +303,7 @@ int dump_peek(struct dump_ctx *ctx, struct peek **ret)
 	return r;
 }
 
-/* Threads' time-outs ask for it. To find one's way in the kernel takes milliseconds: while the tree runs. */
+/* Threads' time-outs and namespaces ask for it. To find one's way in the kernel takes milliseconds: while the tree runs. */
 static void peek_early(struct dump_ctx *ctx)
 {
 	struct peek *pk;
@@ -366,7 +366,7 @@ static int dump_or_check(const struct cr_opts *opts, bool check, struct cr_stats
 		r = dump_begin_images(&ctx);
 		begun = r >= 0;
 	}
-	if (r >= 0 && !check)
+	if (r >= 0)
 		peek_early(&ctx);
 	if (r >= 0)
 		r = dump_run(&ctx, check);

@@ -27,6 +27,9 @@ struct dump_thread {
 	uint32_t tid_virtual;		/* as the tree's PID namespace shows it */
 	CoreEntry *core;
 	struct proc_status *status;	/* read once by task_status(), task/parts.h */
+	/* core/thread_shares.c; never set for the one that speaks for the process. */
+	bool shares_ns;			/* all namespaces are the process's, its children's, too */
+	bool own_fs;			/* working directory, root and umask are its own */
 };
 
 enum task_life { TASK_ALIVE = 1, TASK_DEAD = 2, TASK_STOPPED = 3 };	/* task_core_entry.task_state */

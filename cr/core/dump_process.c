@@ -21,9 +21,6 @@
 #include "task/regs.h"
 #include "task/vma.h"
 
-#define KCMP_VM		1
-#define KCMP_FILES	2
-
 static const struct vma *vma_named(const struct dump_process *p, const char *name)
 {
 	for (size_t i = 0; i < p->n_vmas; i++)
@@ -197,49 +194,77 @@ static int process_dump_state(struct dump_ctx *ctx, struct dump_process *p)
 	return r < 0 ? r : refused;
 }
 
-static long sys_kcmp(pid_t a, pid_t b, int type)
-{
-	return syscall(SYS_kcmp, a, b, type, 0, 0);
-}
-
 /* vm, files, fs, sighand: unique numbers, except a descriptor table shared with the parent. */
-static int process_ids(struct dump_process *p)
+static int process_ids(struct dump_ctx *ctx, struct dump_process *p)
 {
 	TaskKobjIdsEntry *ids = p->ids;
-	pid_t tid, parent;
+	int r, refused;
 
 	/* 1 is the dumper. */
 	ids->vm_id = ids->fs_id = ids->sighand_id = ids->files_id = p->number + 1;
-	if (!p->parent || p->parent->life == TASK_DEAD)
-		return 0;
-	tid = p->threads[0].task.tid;
-	parent = p->parent->threads[0].task.tid;
-	if (sys_kcmp(tid, parent, KCMP_VM) == 0)
-		return log_obstacle("wait until its vfork() or clone(CLONE_VM) child has ended",
-				    "it shares its memory with process %d", p->parent->pid);
-	if (sys_kcmp(tid, parent, KCMP_FILES) == 0)
-		ids->files_id = p->parent->ids->files_id;
+	refused = process_check_shares(p);
+	r = refused < 0 && refused != -EOPNOTSUPP ? 0 : threads_check_shares(ctx, p);
+	return r < 0 ? r : refused;
+}
+
+/* Below the process's directory in /proc. */
+static int fs_dump(struct dump_ctx *ctx, struct dump_process *p, struct dump_thread *th, const char *cwd_link,
+		   const char *root_link, FsEntry *fs)
+{
+	const struct proc_status *status;
+	struct dump_file *cwd, *root;
+	int r;
+
+	r = dump_file_get_link(ctx, p, cwd_link, 0, &cwd);
+	if (r >= 0)
+		r = dump_file_get_link(ctx, p, root_link, 0, &root);
+	if (r >= 0)
+		r = task_status(ctx, p, th, &status);
+	if (r < 0)
+		return r;
+	if (!status->has_umask)
+		return log_fail(-ENODATA, "no umask in its status");
+	fs->cwd_id = cwd->id;
+	fs->root_id = root->id;
+	fs->has_umask = true;
+	fs->umask = status->umask;
+	return 0;
+}
+
+static int threads_dump_fs(struct dump_ctx *ctx, struct dump_process *p)
+{
+	for (size_t i = 1; i < p->n_threads; i++) {
+		struct dump_thread *th = &p->threads[i];
+		ThreadCoreEntry *tc;
+		char cwd[32], root[32];
+		int r;
+
+		if (!th->own_fs)
+			continue;
+		tc = part_thread_core(ctx, th);
+		if (tc)
+			tc->own_fs = ARENA_MSG(&ctx->arena, FsEntry, fs_entry);
+		if (!tc || !tc->own_fs)
+			return -ENOMEM;
+		snprintf(cwd, sizeof(cwd), "task/%d/cwd", th->task.tid);
+		snprintf(root, sizeof(root), "task/%d/root", th->task.tid);
+		r = fs_dump(ctx, p, th, cwd, root, tc->own_fs);
+		if (r < 0)
+			return r;
+	}
 	return 0;
 }
 
 static int process_dump_fs(struct dump_ctx *ctx, struct dump_process *p)
 {
 	FsEntry fs = FS_ENTRY__INIT;
-	struct dump_file *cwd, *root;
 	int r;
 
-	r = dump_file_get_link(ctx, p, "cwd", 0, &cwd);
+	r = fs_dump(ctx, p, &p->threads[0], "cwd", "root", &fs);
 	if (r >= 0)
-		r = dump_file_get_link(ctx, p, "root", 0, &root);
-	if (r >= 0)
-		r = task_umask(ctx, p, &fs.umask);
-	if (r < 0)
+		r = threads_dump_fs(ctx, p);
+	if (r < 0 || ctx->opts->log_obstacles_only)
 		return r;
-	fs.cwd_id = cwd->id;
-	fs.root_id = root->id;
-	fs.has_umask = true;
-	if (ctx->opts->log_obstacles_only)
-		return 0;
 	return image_write_one(ctx->store, &image_fs, &fs.base, p->pid_virtual);
 }
 
@@ -265,7 +290,7 @@ int dump_process_collect(struct dump_ctx *ctx, struct dump_process *p)
 
 	LOG_SCOPE("process %d (%s)", p->pid, p->comm);
 	r = ns_dump_ids(ctx, p);
-	return r < 0 || p->life == TASK_DEAD ? r : process_ids(p);
+	return r < 0 || p->life == TASK_DEAD ? r : process_ids(ctx, p);
 }
 
 int dump_process_track(struct dump_ctx *ctx, struct dump_process *p)

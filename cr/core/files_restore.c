@@ -303,6 +303,13 @@ static void directories_close(struct restore_ctx *ctx)
 			continue;
 		directory_close(ctx, fs->cwd_id);
 		directory_close(ctx, fs->root_id);
+		for (size_t k = 1; k < ctx->procs[i].n_threads; k++) {
+			fs = ctx->procs[i].threads[k].core->thread_core->own_fs;
+			if (!fs)
+				continue;
+			directory_close(ctx, fs->cwd_id);
+			directory_close(ctx, fs->root_id);
+		}
 	}
 }
 

@@ -33,6 +33,7 @@ struct restore_thread {
 	CoreEntry *core;
 	int64_t result;			/* task/timeout.c: of the call that it waits in, made again */
 	bool has_result;
+	int t_cwd, t_root;		/* core/restore_fs.c: on their way into an fs of its own; -1: the process's */
 };
 
 struct restore_process {

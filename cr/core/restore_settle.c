@@ -1,6 +1,6 @@
 /*
  * Restore, third part: every task exists and has its memory. Descriptors, namespaces, working
- * directory, threads, the parts' state; then what runs by the clock; then the end of remote
+ * directories, threads, the parts' state; then what runs by the clock; then the end of remote
  * control.
  */
 #include <fcntl.h>
@@ -23,60 +23,6 @@
 #include "task/regs.h"
 
 #define END_TRIES	10000u	/* of 1 ms */
-
-/* A descriptor of the engine in the task, wherever it lands. Run before a user namespace. */
-static int fetch_fd(struct restore_ctx *ctx, struct restore_process *p, uint32_t file_id, int *ret)
-{
-	struct batch *b = &ctx->batch;
-	int fd, call, r;
-
-	r = restore_file_get(ctx, file_id, &fd);
-	if (r < 0)
-		return r;
-	batch_begin(b, &p->threads[0].task);
-	call = batch_call(b, SYS_pidfd_getfd, ctx->pidfd_t_fd, fd, 0);
-	r = batch_run(b);
-	*ret = (int)batch_ret(b, call);
-	return r;
-}
-
-static bool root_is_plain(struct restore_ctx *ctx, const struct restore_process *p)
-{
-	const struct restore_file *f = restore_file_find(ctx, p->fs->root_id);
-
-	return f && f->fe->reg && !strcmp(f->fe->reg->name, "/");
-}
-
-/*
- * Working directory and root, around the change of namespaces: setns() of a mount namespace
- * resets both, and inside a user namespace the engine's descriptors cannot be fetched.
- */
-static int settle_fs(struct restore_ctx *ctx, struct restore_process *p)
-{
-	struct batch *b = &ctx->batch;
-	int cwd, root = -1, r;
-
-	r = fetch_fd(ctx, p, p->fs->cwd_id, &cwd);
-	if (r >= 0 && !root_is_plain(ctx, p))
-		r = fetch_fd(ctx, p, p->fs->root_id, &root);
-	if (r < 0)
-		return log_err(r, "cannot open its working or root directory");
-	batch_begin(b, &p->threads[0].task);
-	r = ns_restore_enter_calls(ctx, p, b);
-	if (r < 0)
-		return r;
-	r = batch_make_room(b, 8, 64);
-	if (r < 0)
-		return r;
-	if (root >= 0) {
-		batch_call(b, SYS_fchdir, root);
-		batch_call(b, SYS_chroot, batch_str(b, "."));
-		batch_call(b, SYS_close, root);
-	}
-	batch_call(b, SYS_fchdir, cwd);
-	batch_call(b, SYS_close, cwd);
-	return batch_run(b);
-}
 
 static int parts_restore(struct restore_ctx *ctx, struct restore_process *p, size_t i,
 			 enum part_stage stage)
@@ -136,9 +82,11 @@ static int settle_process(struct restore_ctx *ctx, struct restore_process *p)
 	LOG_SCOPE("process %u", p->pst->pid);
 	r = p->shares_fds ? 0 : restore_fds_install(ctx, p);
 	if (r >= 0)
-		r = settle_fs(ctx, p);
+		r = restore_fs(ctx, p);
 	if (r >= 0)
 		r = restore_threads(ctx, p);
+	if (r >= 0)
+		r = restore_fs_threads(ctx, p);
 	for (size_t i = 0; r >= 0 && i < p->n_threads; i++)
 		r = parts_restore(ctx, p, i, STAGE_STATE);
 	return r < 0 ? r : children_elsewhere(ctx, p);

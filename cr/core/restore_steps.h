@@ -23,6 +23,9 @@ uint32_t restore_exit_signal(const struct restore_process *p);
 int restore_birth(struct restore_ctx *ctx, struct kin *k) _must_check_;
 /* For one that shares the engine's zone. NULL: out of memory. */
 struct remote *restore_remote(struct restore_ctx *ctx) _must_check_;
+/* restore_fs.c: working directory and root, with its namespaces; when they exist, those of threads that have their own. */
+int restore_fs(struct restore_ctx *ctx, struct restore_process *p) _must_check_;
+int restore_fs_threads(struct restore_ctx *ctx, struct restore_process *p) _must_check_;
 /* restore_threads.c: all but the main one. */
 int restore_threads(struct restore_ctx *ctx, struct restore_process *p) _must_check_;
 

@@ -123,7 +123,7 @@ static int check_children(struct dump_ctx *ctx, struct dump_process *p)
 	int refused = 0;
 
 	for (size_t i = 0; i < p->n_threads; i++) {
-		int r = check_thread(ctx, p, p->threads[i].task.tid);
+		int r = p->threads[i].shares_ns ? 0 : check_thread(ctx, p, p->threads[i].task.tid);
 
 		refused = r < 0 ? r : refused;
 	}

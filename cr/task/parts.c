@@ -28,20 +28,6 @@ int task_status(struct dump_ctx *ctx, struct dump_process *p, struct dump_thread
 	return 0;
 }
 
-int task_umask(struct dump_ctx *ctx, struct dump_process *p, uint32_t *ret)
-{
-	const struct proc_status *st;
-	int r;
-
-	r = task_status(ctx, p, &p->threads[0], &st);
-	if (r < 0)
-		return r;
-	if (!st->has_umask)
-		return log_fail(-ENODATA, "no umask in status of process %d", p->pid);
-	*ret = st->umask;
-	return 0;
-}
-
 static CoreEntry *part_core(struct dump_ctx *ctx, struct dump_thread *th)
 {
 	if (!th->core) {

@@ -27,8 +27,6 @@ extern const struct task_part part_names, part_tid_address, part_robust_list, pa
  */
 int task_status(struct dump_ctx *ctx, struct dump_process *p, struct dump_thread *th,
 		const struct proc_status **ret) _must_check_;
-/* The leader's umask, for fs_entry. */
-int task_umask(struct dump_ctx *ctx, struct dump_process *p, uint32_t *ret) _must_check_;
 
 /*
  * The thread's messages, made on first use with every required sub-message that the parts own;
