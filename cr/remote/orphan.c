@@ -9,7 +9,6 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/auxv.h>
-#include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -98,9 +97,6 @@ static int stub_put(struct remote *r, struct task *leader, uint64_t start, uint6
 int remote_map_private(struct remote *r, struct task *leader, uint64_t vdso_start,
 		       uint64_t vdso_end)
 {
-	/* Never writable and executable at once: PR_SET_MDWE would refuse that. */
-	const uint64_t map[6] = { 0, ZONE_BYTES, PROT_READ | PROT_WRITE,
-				  MAP_PRIVATE | MAP_ANONYMOUS, (uint64_t)-1, 0 };
 	int64_t res;
 	int e;
 
@@ -109,7 +105,7 @@ int remote_map_private(struct remote *r, struct task *leader, uint64_t vdso_star
 		return -ENOMEM;
 	e = stub_put(r, leader, vdso_start, vdso_end);
 	if (e >= 0)
-		e = orphan_call(leader, &res, SYS_mmap, map);
+		e = orphan_map_zone(leader, &res);
 	if (e < 0)
 		return e;
 	/* mlockall(MCL_FUTURE), and no CAP_IPC_LOCK. */

@@ -48,6 +48,8 @@ uint64_t orphan_mask_asking(const struct remote *r);
 uint64_t orphan_mask_all(const struct remote *r);
 /* One call, its arguments in registers. Idem. */
 int orphan_call(struct task *t, int64_t *ret_result, uint64_t nr, const uint64_t arg[6]) _must_check_;
+/* orphan_zone.c: mmap() for the zone, past RLIMIT_DATA and RLIMIT_AS. *ret_result as of that call. Obstacles are logged. */
+int orphan_map_zone(struct task *leader, int64_t *ret_result) _must_check_;
 
 /* Architecture: registers as a return to user mode would load them; where a result is. */
 void arch_orphan_save(struct orphan_save *s, const struct user_regs_struct *regs);

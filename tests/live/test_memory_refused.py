@@ -1,7 +1,10 @@
 """Memory that cannot be saved is refused by name, with a remedy, and nothing of it changes."""
+import ctypes
+import subprocess
+
 import pytest
 
-from live import cr
+from live import CR, cr, start_python, stop_python
 from test_files_refused import start  # noqa: F401  (a fixture)
 
 pytestmark = pytest.mark.may_lack
@@ -65,3 +68,26 @@ def test_it_is_refused_by_name_and_nothing_changes(start, case, verb):  # noqa: 
     assert "python3" in line and "0x" in line, line
     assert remedy in text, text
     p.is_as(before)
+
+
+TIGHT = """
+import resource
+room = int(open("/proc/self/statm").read().split()[0]) * 4096 + 65536
+resource.setrlimit(resource.RLIMIT_AS, (room, room))
+print(os.getpid(), room, flush=True)
+time.sleep(1e6)
+"""
+
+
+def test_a_hard_limit_without_room_is_named_by_who_may_not_raise_it():
+    p, (pid, room) = start_python(TIGHT)
+    try:
+        # PR_CAPBSET_DROP, CAP_SYS_RESOURCE
+        done = subprocess.run([CR, "check", "-t", str(pid)], capture_output=True, text=True, check=False,
+                              preexec_fn=lambda: ctypes.CDLL(None).prctl(24, 24, 0, 0, 0))
+        assert done.returncode == 1, done.stderr
+        assert f"RLIMIT_AS, {room} bytes, leaves no room" in done.stdout and "--as=" in done.stdout
+        with open(f"/proc/{pid}/limits") as f:
+            assert f"Max address space {room} {room} bytes" in " ".join(f.read().split())
+    finally:
+        stop_python(p)
