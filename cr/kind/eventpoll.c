@@ -2,8 +2,9 @@
  * epoll(7): a set of (file, number) keys with an event mask and a datum each.
  *
  *   dump     fdinfo "tfd:" lines; each number is proved to be the watched file's by its socket
- *            inode or by kcmp(KCMP_EPOLL_TFD), else another number of that file is looked for
- *   restore  epoll_create1(); EPOLL_CTL_ADD by the task itself (attach)
+ *            inode or by kcmp(KCMP_EPOLL_TFD), else another number of that file is looked for;
+ *            EPIOCGPARAMS (Linux 6.9)
+ *   restore  epoll_create1(), EPIOCSPARAMS; EPOLL_CTL_ADD by the task itself (attach)
  *
  * The key holds the number under which the *caller* of EPOLL_CTL_ADD knew the file, and a
  * signalfd is bound to the caller's signals: adding from the engine would do neither. The
@@ -14,11 +15,21 @@
 #include <linux/kcmp.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 
 #include "core/files_dump.h"
 #include "kernel/mountinfo.h"
 #include "kind/kinds.h"
+
+/* include/uapi/linux/eventpoll.h, which is younger than the headers of some that build this. */
+struct busy_poll {
+	uint32_t usec;
+	uint16_t budget;
+	uint8_t prefer, pad;
+};
+#define BUSY_POLL_SET	_IOW(0x8a, 0x01, struct busy_poll)
+#define BUSY_POLL_GET	_IOR(0x8a, 0x02, struct busy_poll)
 
 static bool eventpoll_match(const struct dump_file *f)
 {
@@ -121,6 +132,27 @@ static int target_dump(struct dump_ctx *ctx, const struct dump_file *f, Eventpol
 	return 0;
 }
 
+static void busy_poll_dump(const struct dump_file *f, EventpollFileEntry *e)
+{
+	struct busy_poll b;
+
+	if (ioctl(f->fd, BUSY_POLL_GET, &b) < 0 || (!b.usec && !b.budget && !b.prefer))
+		return;
+	e->has_busy_poll_usec = e->has_busy_poll_budget = e->has_prefer_busy_poll = true;
+	e->busy_poll_usec = b.usec;
+	e->busy_poll_budget = b.budget;
+	e->prefer_busy_poll = b.prefer;
+}
+
+/* It is about latency only. */
+static void busy_poll_restore(int fd, const EventpollFileEntry *e)
+{
+	const struct busy_poll b = { e->busy_poll_usec, (uint16_t)e->busy_poll_budget, e->prefer_busy_poll, 0 };
+
+	if (e->has_busy_poll_usec && ioctl(fd, BUSY_POLL_SET, &b) < 0)
+		log_warn("this kernel does not take the epoll's parameters of busy polling: %m");
+}
+
 static int eventpoll_dump(struct dump_ctx *ctx, struct dump_file *f)
 {
 	EventpollFileEntry *e = ARENA_MSG(&ctx->arena, EventpollFileEntry, eventpoll_file_entry);
@@ -137,6 +169,7 @@ static int eventpoll_dump(struct dump_ctx *ctx, struct dump_file *f)
 	f->fe->epfd = e;
 	if (f->t_fd < 0)
 		return log_obstacle("have it received before", "an epoll in a socket's queue");
+	busy_poll_dump(f, e);
 	while ((line = strstr(line, "\ntfd:"))) {
 		line++;
 		r = epoll_line_parse(line, &l);
@@ -166,6 +199,7 @@ static int eventpoll_restore(struct restore_ctx *ctx _unused_, struct restore_fi
 	r = restore_flags_fown(fd, e->flags, e->fown);
 	if (r < 0)
 		return log_err(r, "cannot set flags %o or owner", e->flags);
+	busy_poll_restore(fd, e);
 	*ret_fd = take_fd(&fd);
 	return 0;
 }
