@@ -22,6 +22,7 @@ static int dedup_all(int images_fd, struct image_store *s, uint64_t *pages)
 {
 	_cleanup_closedir_ DIR *dir = dir_open_at(images_fd, ".");
 	struct dirent *e;
+	bool any = false;
 	int r = 0;
 
 	if (!dir)
@@ -32,8 +33,9 @@ static int dedup_all(int images_fd, struct image_store *s, uint64_t *pages)
 
 		if (t)
 			r = pages_dedup(s, t, id, pages);
+		any |= t != NULL;
 	}
-	return r;
+	return r < 0 || any ? r : log_fail(-ENOENT, "there are no images with pages in it");
 }
 
 int cmd_dedup(struct cmd_opts *o)

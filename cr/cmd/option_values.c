@@ -121,6 +121,21 @@ static int add_external(struct cmd_opts *o, const char *key, int fd)
 	return 0;
 }
 
+/* What nothing would ever ask for is a slip of the pen, and the resource would be saved as the tree's own. */
+static int parse_external(struct cmd_opts *o, const char *s)
+{
+	static const char *const kinds[] = {
+		"file[", "tty[", "unix[", "socket:[", "pipe[", "pipe:[", "dev[", "mnt[", "net[", "pid[",
+		"uts[", "ipc[", "user[", "cgroup[", "time[", "netdev[", "veth[", "macvlan[",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
+		if (!strncmp(s, kinds[i], strlen(kinds[i])) && strchr(s, ']'))
+			return add_external(o, s, -1);
+	return option_wrong(o, -EINVAL, "--external %s: not a resource; those are file[], tty[], unix[], pipe[], dev[], "
+			    "mnt[], net[], pid[], netdev[], veth[], macvlan[]", s);
+}
+
 /* fd[N]:RES. What was inherited has no FD_CLOEXEC; all that we have opened does. */
 static int parse_inherit(struct cmd_opts *o, const char *s)
 {
@@ -366,7 +381,7 @@ int option_take(struct cmd_opts *o, int number, const char *name, const char *ar
 	case OPT_GHOST_LIMIT:
 		return parse_size(arg, &o->cr.ghost_limit_bytes) < 0 ?
 			       bad_value(o, "--ghost-limit", arg) : 0;
-	case OPT_EXTERNAL: return add_external(o, arg, -1);
+	case OPT_EXTERNAL: return parse_external(o, arg);
 	case OPT_INHERIT_FD: return parse_inherit(o, arg);
 	case OPT_VETH_PAIR: return parse_veth(o, arg);
 	case OPT_MANAGE_CGROUPS: return parse_cgroup_mode(o, arg, &o->cr.cgroup_mode);

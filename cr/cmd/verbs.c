@@ -14,10 +14,12 @@
 /* What the log has, the user at the terminal needs too: the first error. */
 static int failed(const struct cmd_opts *o, const char *what, int r)
 {
+	const char *dir = o->work_dir ? o->work_dir : o->images_dir;
+
 	if (o->log_file)
-		fprintf(stderr, "cr: %s failed: %s (log: %s/%s)\n", what,
+		fprintf(stderr, "cr: %s failed: %s (log: %s%s%s)\n", what,
 			log_first_error()[0] ? log_first_error() : strerror(-r),
-			o->work_dir ? o->work_dir : o->images_dir, o->log_file);
+			o->log_file[0] == '/' ? "" : dir, o->log_file[0] == '/' ? "" : "/", o->log_file);
 	return 1;
 }
 

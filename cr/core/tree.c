@@ -106,6 +106,8 @@ static int process_add(struct dump_ctx *ctx, struct dump_process *parent, pid_t 
 		close_fdp(&p->pidfd);
 		return r;
 	}
+	if (r == -EACCES || r == -EPERM)
+		return task_forbidden_obstacle(pid, r);
 	return log_err(r, "cannot look at process %d", pid);
 }
 
@@ -298,11 +300,37 @@ static int add_roots(struct dump_ctx *ctx)
 	return r;
 }
 
+static bool is_root(const struct dump_ctx *ctx, pid_t pid)
+{
+	bool ret = pid == ctx->opts->pid;
+
+	for (size_t i = 0; i < ctx->opts->n_more_pids; i++)
+		ret |= pid == ctx->opts->more_pids[i];
+	return ret;
+}
+
+/* Whoever stops the tree must not be in it. */
+static int check_outside(const struct dump_ctx *ctx)
+{
+	struct proc_stat st;
+
+	for (pid_t pid = getpid(); pid > 0; pid = st.ppid) {
+		if (is_root(ctx, pid))
+			return log_obstacle("run it from elsewhere: another session, or systemd-run",
+					    "cr itself is in the tree of process %d", pid);
+		if (proc_stat_of(pid, &st) < 0)
+			break;
+	}
+	return 0;
+}
+
 int tree_seize(struct dump_ctx *ctx)
 {
 	const char *cg = ctx->opts->freeze_cgroup;
-	int r = freeze_begin(ctx), thawed, stopped;
+	int r = check_outside(ctx), thawed, stopped;
 
+	if (r >= 0)
+		r = freeze_begin(ctx);
 	if (r < 0)
 		return r;
 	r = add_roots(ctx);

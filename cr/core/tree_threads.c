@@ -74,6 +74,13 @@ int task_frozen_obstacle(pid_t tid)
 			    "task %d does not stop: its control group is frozen (freezer of cgroup v1)", tid);
 }
 
+int task_forbidden_obstacle(pid_t tid, int r)
+{
+	return log_obstacle("run cr as root, with CAP_SYS_PTRACE and CAP_CHECKPOINT_RESTORE, outside of containers; "
+			    "a security module may forbid it, too",
+			    "task %d may not be looked at or stopped: %s", tid, strerror(-r));
+}
+
 bool task_waits_for_vfork(const struct dump_process *p, pid_t tid)
 {
 	_cleanup_free_ char *text = NULL;
@@ -133,6 +140,8 @@ static int seize_failed(struct dump_process *p, pid_t tid, int r)
 	if (tracer && tracer[11] != '0')
 		return log_obstacle("end the tracer (debugger, strace)", "task %d is traced by process %d",
 				    tid, atoi(tracer + 11));
+	if (r == -EPERM)
+		return task_forbidden_obstacle(tid, r);
 	return log_err(r, "cannot stop task %d", tid);
 }
 

@@ -33,5 +33,7 @@ int process_lost(struct dump_process *p) _must_check_;
 bool task_waits_for_vfork(const struct dump_process *p, pid_t tid);
 /* Says that it stands in a frozen v1 group that was not given. */
 int task_frozen_obstacle(pid_t tid);
+/* Says that r (EPERM, EACCES) is all that the kernel tells of it. */
+int task_forbidden_obstacle(pid_t tid, int r);
 
 #endif

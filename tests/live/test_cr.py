@@ -57,6 +57,8 @@ def snapshot(pid):
     (["dump", "-t", "1", "--ghost-limit", "5Q"], "not a valid value"),
     (["dump", "-t", "1", "--network-lock", "prayer"], "not a valid value"),
     (["dump", "-t", "1", "--lazy-pages"], "not supported"),
+    (["dump", "-t", "1", "--external", "foo"], "--external foo: not a resource"),
+    (["dedup"], "there are no images with pages"),
     (["restore", "-S"], "restore-detached"),
     (["dump", "-t", "1", "extra"], "unexpected argument"),
 ])
@@ -86,6 +88,22 @@ def test_a_process_that_is_not_there_is_named(tmp_path):
     done = run("dump", "-t", "4194000", "-D", tmp_path, "-o", "log")
     assert done.returncode == 1
     assert "4194000" in done.stderr and "log" in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["dump", "pre-dump", "check"])
+@pytest.mark.parametrize("root", ["1", "$$"])
+def test_a_tree_that_cr_itself_is_in_is_refused_by_saying_so(verb, root, tmp_path):
+    done = subprocess.run(["sh", "-c", f"{CR} {verb} -t {root} -D {tmp_path} -o {tmp_path}/log; exit $?"],
+                          capture_output=True, text=True, check=False, timeout=60)
+    said = done.stdout + done.stderr
+    assert done.returncode == 1 and "cr itself is in the tree of process" in said and "systemd-run" in said
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+def test_the_log_that_is_named_exists(absolute, tmp_path):
+    log = f"{tmp_path}/x.log" if absolute else "x.log"
+    done = run("dump", "-t", "4194000", "-D", tmp_path, "-o", log)
+    assert f"(log: {tmp_path}/x.log)" in done.stderr and (tmp_path / "x.log").exists()
 
 
 def test_restore_from_an_empty_directory_says_so(tmp_path):
