@@ -121,7 +121,10 @@ static int add_external(struct cmd_opts *o, const char *key, int fd)
 	return 0;
 }
 
-/* What nothing would ever ask for is a slip of the pen, and the resource would be saved as the tree's own. */
+/*
+ * What nothing would ever ask for is a slip of the pen, and the resource would be saved as the tree's own. Programs
+ * that ask by RPC may know of more kinds than we do.
+ */
 static int parse_external(struct cmd_opts *o, const char *s)
 {
 	static const char *const kinds[] = {
@@ -130,7 +133,7 @@ static int parse_external(struct cmd_opts *o, const char *s)
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
-		if (!strncmp(s, kinds[i], strlen(kinds[i])) && strchr(s, ']'))
+		if (o->rpc || (!strncmp(s, kinds[i], strlen(kinds[i])) && strchr(s, ']')))
 			return add_external(o, s, -1);
 	return option_wrong(o, -EINVAL, "--external %s: not a resource; those are file[], tty[], unix[], pipe[], dev[], "
 			    "mnt[], net[], pid[], netdev[], veth[], macvlan[]", s);
