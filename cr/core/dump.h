@@ -118,6 +118,11 @@ struct dump_ctx {
 	uint64_t frozen_since_usec;	/* CLOCK_MONOTONIC */
 	uint64_t uptime_usec;		/* CLOCK_BOOTTIME, when the tree stood */
 	struct peek *peek;		/* dump_peek(); borrowed, if it is opts->peek */
+	struct landlock_seen {		/* task/landlock.c */
+		bool looked;
+		uint64_t offset;	/* of a domain in the security modules' part of credentials */
+		uint64_t free;		/* credentials without one, the last that were seen */
+	} landlock;
 	bool timeouts_lost;		/* task/timeout.c has said so */
 	struct cr_stats stats;
 	uint32_t next_file_id, next_pages_id, next_ghost_id;

@@ -18,7 +18,7 @@ extern const struct task_part part_names, part_tid_address, part_robust_list, pa
 	part_sched, part_cpus, part_rlimits, part_prctl, part_membarrier, part_pdeath_dumpable,
 	part_proc_scores, part_umask, part_creds, part_seccomp_early, part_seccomp_last, part_aio,
 	part_area_state, part_lock_future, part_pkeys, part_mempolicy, part_mdwe,
-	part_io_uring, part_thread_traits, part_ldt, part_dispatch;
+	part_io_uring, part_thread_traits, part_ldt, part_landlock, part_dispatch;
 
 /*
  * /proc/PID/task/TID/status, read on first use and kept in th->status. The thread must be

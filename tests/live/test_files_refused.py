@@ -249,7 +249,22 @@ selector = ctypes.create_string_buffer(b"\\1")
 vdso = next(int(x.split("-")[0], 16) for x in open("/proc/self/maps") if "[vdso]" in x)
 call(157, 59, 1, ctypes.c_long(4096), ctypes.c_long(vdso - 4096), selector)
 """
+# Of a thread that is not the main one; that goes on without.
+LANDLOCK = """
+import threading, time
+if not os.path.exists("/sys/kernel/btf/vmlinux"):
+    print("SKIP no CONFIG_DEBUG_INFO_BTF", flush=True); sys.exit(0)
+if libc.syscall(444, None, 0, 1) < 0:
+    print("SKIP no Landlock (CONFIG_SECURITY_LANDLOCK, lsm=)", flush=True); sys.exit(0)
+entered = threading.Event()
+def confined():
+    fd = call(444, ctypes.byref(ctypes.c_uint64(1)), 8, 0)
+    call(157, 38, 1, 0, 0, 0); call(446, fd, 0)
+    os.close(fd); entered.set(); time.sleep(1e6)
+threading.Thread(target=confined, daemon=True).start(); entered.wait()
+"""
 STATE = {
+    "Landlock domain": (LANDLOCK, "is in a Landlock domain", "let it run without"),
     "deadline scheduling": (
         'call(314, 0, ctypes.create_string_buffer(struct.pack("IIQiIQQQII", 56, 6, 0, 0, 0, 10**7, 3 * 10**7,'
         " 3 * 10**7, 0, 0)), 0)", "SCHED_DEADLINE", "chrt"),
