@@ -122,8 +122,7 @@ def guest(image, payload, tmp_path_factory):
         vm.put(BOUND_SOURCE, BOUND, 0o755)
         vm.put(SYSLOG_SOURCE, SYSLOG, 0o755)
         vm.put(SUDDEN_SOURCE, SUDDEN, 0o755)
-        upgrade_counter.install(vm, UNITS)
-        upgrade_counter.install(vm, {"crk-test-sudden": (SUDDEN, "")})
+        upgrade_counter.install(vm, {**UNITS, "crk-test-sudden": (SUDDEN, "")})
         yield vm
 
 
