@@ -88,6 +88,18 @@ TEST("a per cent sign in an identifier stays one")
 	ASSERT(strstr(dropin_of(&u), "\nSyslogIdentifier=50%%n\n"));
 }
 
+static char *finish_unit_of(const struct manifest *m)
+{
+	char *text = NULL;
+	size_t bytes;
+	FILE *f = open_memstream(&text, &bytes);
+
+	ASSERT(f);
+	generator_write_finish(f, m);
+	fclose(f);
+	return keep(text);
+}
+
 TEST("the last unit waits for all, and pulls in those that were restored")
 {
 	struct manifest_unit units[] = {
@@ -95,14 +107,8 @@ TEST("the last unit waits for all, and pulls in those that were restored")
 		{ .name = (char *)"b.service", .outcome = OUTCOME_COLD },
 	};
 	struct manifest m = { .units = units, .n_units = 2 };
-	char *text = NULL;
-	size_t bytes;
-	FILE *f = open_memstream(&text, &bytes);
+	char *text = finish_unit_of(&m);
 
-	ASSERT(f);
-	generator_write_finish(f, &m);
-	fclose(f);
-	keep(text);
 	ASSERT(strstr(text, "Wants=a.service\n") && !strstr(text, "Wants=b.service\n"));
 	ASSERT(strstr(text, "After=a.service\n") && strstr(text, "After=b.service\n"));
 	ASSERT(!strstr(text, "multi-user.target"));
@@ -112,15 +118,8 @@ TEST("where packet filter rules came along, the last unit waits for all that the
 {
 	char *line = (char *)"table inet crkexec_a {";
 	struct manifest m = { .packet_filter = &line, .n_packet_filter = 1 };
-	char *text = NULL;
-	size_t bytes;
-	FILE *f = open_memstream(&text, &bytes);
 
-	ASSERT(f);
-	generator_write_finish(f, &m);
-	fclose(f);
-	keep(text);
-	ASSERT(strstr(text, "\nAfter=multi-user.target default.target\n"));
+	ASSERT(strstr(finish_unit_of(&m), "\nAfter=multi-user.target default.target\n"));
 }
 
 TEST("every descriptor that leads to a file is found, with its close-on-exec flag")

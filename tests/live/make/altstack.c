@@ -1,10 +1,8 @@
 /* Alternate signal stacks: the leader is stopped while it runs on its own. */
-#include <pthread.h>
 
-#include "maker.h"
+#include "second_common.h"
 
 static char stack1[65536], stack2[32768];
-static pthread_barrier_t before, after;
 static bool on_stack;
 
 static void *second(void *arg)
@@ -14,8 +12,7 @@ static void *second(void *arg)
 	(void)arg;
 	if (maker_sets_up())
 		MAKER_MUST(!sigaltstack(&ss, NULL));
-	pthread_barrier_wait(&before);
-	pthread_barrier_wait(&after);
+	second_wait();
 	MAKER_MUST(!sigaltstack(NULL, &ss));
 	MAKER_SAME("base of the thread's stack", ss.ss_sp, stack2);
 	MAKER_SAME("size of the thread's stack", ss.ss_size, sizeof(stack2));
@@ -37,19 +34,14 @@ int main(int argc, char **argv)
 {
 	stack_t ss = { .ss_sp = stack1, .ss_size = sizeof(stack1) };
 	struct sigaction sa = { .sa_handler = on_alternate, .sa_flags = SA_ONSTACK };
-	pthread_t t;
 
 	maker_begin(argc, argv);
-	pthread_barrier_init(&before, NULL, 2);
-	pthread_barrier_init(&after, NULL, 2);
-	MAKER_MUST(!pthread_create(&t, NULL, second, NULL));
-	pthread_barrier_wait(&before);
+	second_begin(second);
 	if (maker_sets_up())
 		MAKER_MUST(!sigaltstack(&ss, NULL));
 	MAKER_MUST(!sigaction(SIGUSR2, &sa, NULL));
 	raise(SIGUSR2);
-	pthread_barrier_wait(&after);
-	pthread_join(t, NULL);
+	second_end();
 	if (maker_sets_up() && !on_stack)
 		maker_fail("the handler was not on its stack");
 	MAKER_MUST(!sigaltstack(NULL, &ss));

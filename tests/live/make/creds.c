@@ -1,11 +1,10 @@
 /* Ids, groups, five capability sets, securebits, no_new_privs; a second thread with others. */
 #include <linux/capability.h>
 #include <linux/securebits.h>
-#include <pthread.h>
 #include <sys/fsuid.h>
 #include <sys/prctl.h>
 
-#include "maker.h"
+#include "second_common.h"
 
 #ifndef CREDS_MAKER_NNP
 #define CREDS_MAKER_NNP false
@@ -13,7 +12,6 @@
 
 #define N_GROUPS 5
 static const gid_t groups[N_GROUPS] = { 7, 1000, 1001, 65533, 4000000000u };
-static pthread_barrier_t before, after;
 static const bool no_new_privs = CREDS_MAKER_NNP;
 
 #define CAP(c) (1ull << (c))
@@ -98,8 +96,7 @@ static void *second(void *arg)
 	(void)arg;
 	if (maker_sets_up())
 		MAKER_MUST(!syscall(SYS_setresuid, 0, 31, 0));
-	pthread_barrier_wait(&before);
-	pthread_barrier_wait(&after);
+	second_wait();
 	syscall(SYS_getresuid, &r, &e, &s);
 	MAKER_SAME("uid of the thread", r * 10000 + e * 100 + s, 3100);
 	MAKER_SAME("effective set of the thread", cap_now("CapEff"), 0);
@@ -111,19 +108,14 @@ static void *second(void *arg)
 
 int main(int argc, char **argv)
 {
-	pthread_t t;
 
 	maker_begin(argc, argv);
-	pthread_barrier_init(&before, NULL, 2);
-	pthread_barrier_init(&after, NULL, 2);
-	MAKER_MUST(!pthread_create(&t, NULL, second, NULL));
-	pthread_barrier_wait(&before);
+	second_begin(second);
 	if (maker_sets_up())
 		leader_set_up();
 	maker_ready();
 	maker_wait();
-	pthread_barrier_wait(&after);
-	pthread_join(t, NULL);
+	second_end();
 	leader_verify();
 	maker_ok();
 }

@@ -1,11 +1,9 @@
 /* Policy, real-time priority, nice value, reset-on-fork, processors; a second thread with others. */
-#include <pthread.h>
 #include <sched.h>
 #include <sys/resource.h>
 
-#include "maker.h"
+#include "second_common.h"
 
-static pthread_barrier_t before, after;
 static bool rt;
 
 static cpu_set_t processors(void)
@@ -37,8 +35,7 @@ static void *second(void *arg)
 				MAKER_MUST(!sched_setaffinity(0, sizeof(mine), &mine));
 				break;
 			}
-	pthread_barrier_wait(&before);
-	pthread_barrier_wait(&after);
+	second_wait();
 	if (memcmp(&mine, &(cpu_set_t[]){ processors() }, sizeof(mine)))
 		maker_fail("the thread has other processors");
 	MAKER_SAME("nice of the thread", getpriority(PRIO_PROCESS, (id_t)maker_tid()), -3);
@@ -55,13 +52,9 @@ int main(int argc, char **argv)
 {
 	struct sched_param sp = { 0 };
 	cpu_set_t all = processors();
-	pthread_t t;
 
 	maker_begin(argc, argv);
-	pthread_barrier_init(&before, NULL, 2);
-	pthread_barrier_init(&after, NULL, 2);
-	MAKER_MUST(!pthread_create(&t, NULL, second, NULL));
-	pthread_barrier_wait(&before);
+	second_begin(second);
 	if (maker_sets_up()) {
 		MAKER_MUST(!setpriority(PRIO_PROCESS, 0, 7));
 		MAKER_MUST(!sched_setscheduler(0, SCHED_BATCH, &sp));
@@ -72,7 +65,6 @@ int main(int argc, char **argv)
 		maker_fail("the process has other processors");
 	MAKER_SAME("policy", sched_getscheduler(0), SCHED_BATCH);
 	MAKER_SAME("nice", getpriority(PRIO_PROCESS, 0), 7);
-	pthread_barrier_wait(&after);
-	pthread_join(t, NULL);
+	second_end();
 	maker_ok();
 }

@@ -1,12 +1,10 @@
 /* Pending signals: shared and private, standard and real-time, with codes and values, in order. */
-#include <pthread.h>
 #include <time.h>
 
-#include "maker.h"
+#include "second_common.h"
 
 #define N_RT 40
 
-static pthread_barrier_t before, after;
 
 static void queue(int tid, int sig, int code, int value)
 {
@@ -66,8 +64,7 @@ static void *second(void *arg)
 		for (int i = 0; i < N_RT; i++)
 			queue(maker_tid(), SIGRTMIN + 3, SI_MESGQ, i);
 	}
-	pthread_barrier_wait(&before);
-	pthread_barrier_wait(&after);
+	second_wait();
 	expect(SIGUSR2, SI_QUEUE, 1);
 	for (int i = 0; i < N_RT; i++)
 		expect(SIGRTMIN + 3, SI_MESGQ, i);
@@ -78,15 +75,11 @@ static void *second(void *arg)
 int main(int argc, char **argv)
 {
 	sigset_t all;
-	pthread_t t;
 
 	maker_begin(argc, argv);
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
-	pthread_barrier_init(&before, NULL, 2);
-	pthread_barrier_init(&after, NULL, 2);
-	MAKER_MUST(!pthread_create(&t, NULL, second, NULL));
-	pthread_barrier_wait(&before);
+	second_begin(second);
 	/* Ignored but blocked: pending all the same. */
 	signal(SIGHUP, SIG_IGN);
 	if (maker_sets_up()) {
@@ -97,8 +90,7 @@ int main(int argc, char **argv)
 	}
 	maker_ready();
 	maker_wait();
-	pthread_barrier_wait(&after);
-	pthread_join(t, NULL);
+	second_end();
 	expect(SIGHUP, SI_USER, 0);
 	expect_none(SIGHUP);
 	expect(SIGTERM, SI_TKILL, 0);

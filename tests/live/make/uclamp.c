@@ -1,9 +1,9 @@
 /* Clamps of utilization (sched_setattr(2)), of the process and of another thread. */
-#include <pthread.h>
 #include <sched.h>
 
-#include "maker.h"
+#include "second_common.h"
 
+/* Not the engine's own definition: a mistake in that one shall show. */
 struct attr {
 	uint32_t size, policy;
 	uint64_t flags;
@@ -13,7 +13,6 @@ struct attr {
 	uint32_t util_min, util_max;
 };
 
-static pthread_barrier_t before, after;
 
 static void set(uint32_t min, uint32_t max)
 {
@@ -37,27 +36,21 @@ static void *second(void *arg)
 {
 	if (maker_sets_up())
 		set(100, 1024);
-	pthread_barrier_wait(&before);
-	pthread_barrier_wait(&after);
+	second_wait();
 	check(100, 1024);
 	return arg;
 }
 
 int main(int argc, char **argv)
 {
-	pthread_t t;
 
 	maker_begin(argc, argv);
-	pthread_barrier_init(&before, NULL, 2);
-	pthread_barrier_init(&after, NULL, 2);
-	MAKER_MUST(!pthread_create(&t, NULL, second, NULL));
-	pthread_barrier_wait(&before);
+	second_begin(second);
 	if (maker_sets_up())
 		set(0, 512);
 	maker_ready();
 	maker_wait();
 	check(0, 512);
-	pthread_barrier_wait(&after);
-	pthread_join(t, NULL);
+	second_end();
 	maker_ok();
 }
