@@ -279,18 +279,34 @@ static int check_unit(struct world *w)
 	return r < 0 ? r : check_sandbox(w);
 }
 
-int check_world(struct upgrade *u)
+static bool has_late(const struct world *w)
+{
+	bool late = w->u->late_addresses.n || w->u->late_interfaces.n;
+
+	for (size_t i = 0; i < w->host.table.n; i++)
+		late |= w->host.late[i] != NULL;
+	return late;
+}
+
+static int check_units(struct world *w)
+{
+	int r = pid_each_fd(1, add_init_socket, w);
+
+	for (size_t i = 0; i < w->u->n_units && r == 0; i++) {
+		w->unit = w->u->units[i];
+		w->mu = &w->u->m->units[i];
+		r = check_unit(w);
+	}
+	return r;
+}
+
+static int check_all(struct upgrade *u, bool (*is_worth)(const struct world *w))
 {
 	struct world w = { .u = u, .netns = socket_netns() };
 	int r = host_mounts_read(&w.host);
 
-	if (r == 0)
-		r = pid_each_fd(1, add_init_socket, &w);
-	for (size_t i = 0; i < u->n_units && r == 0; i++) {
-		w.unit = u->units[i];
-		w.mu = &u->m->units[i];
-		r = check_unit(&w);
-	}
+	if (r == 0 && (!is_worth || is_worth(&w)))
+		r = check_units(&w);
 	if (r < 0)
 		log_err(r, "cannot look through the files of %s", w.unit ? w.unit->name : "PID 1");
 	host_mounts_done(&w.host);
@@ -299,15 +315,13 @@ int check_world(struct upgrade *u)
 	return r < 0 ? r : w.r;
 }
 
+int check_world(struct upgrade *u)
+{
+	return check_all(u, NULL);
+}
+
 /* In most machines nothing comes late, and the services are waiting. */
 int check_world_again(struct upgrade *u)
 {
-	bool late = u->late_addresses.n || u->late_interfaces.n;
-	struct host_mounts h;
-	int r = host_mounts_read(&h);
-
-	for (size_t i = 0; r == 0 && i < h.table.n; i++)
-		late |= h.late[i] != NULL;
-	host_mounts_done(&h);
-	return r == 0 && late ? check_world(u) : r;
+	return check_all(u, has_late);
 }
