@@ -15,6 +15,9 @@
 #include "kind/sk_unix.h"
 #include "ns/ns.h"
 
+/* Of the empty directory (mkdtemp(3)). */
+#define ROOT_NAME	".cr-XXXXXX"
+
 struct apart {
 	struct restore_ctx *ctx;
 	const UnixSkEntry *e;
@@ -110,7 +113,7 @@ static int bind_anywhere(struct apart *a)
 	for (size_t i = 0; i < ARRAY_SIZE(dirs); i++) {
 		char root[40];
 
-		snprintf(root, sizeof(root), "%s/.cr-XXXXXX", dirs[i]);
+		snprintf(root, sizeof(root), "%s/" ROOT_NAME, dirs[i]);
 		r = bind_in(a, root);
 		if (!r)
 			return a->r;
@@ -124,7 +127,7 @@ static int bind_beside(struct apart *a, const char *place)
 	_cleanup_free_ char *root = NULL;
 	int at = (int)(strrchr(place, '/') - place), r;
 
-	root = str_fmt("%.*s/.cr-XXXXXX", at, place);
+	root = str_fmt("%.*s/" ROOT_NAME, at, place);
 	if (!root)
 		return log_err(-ENOMEM, "unix socket");
 	root[at] = '\0';
