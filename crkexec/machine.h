@@ -45,6 +45,7 @@ const struct mount *host_mounts_late(const struct host_mounts *h, const struct m
 /* Is the root file system on a plain disk? 1, or 0 with *ret_why: "dm-0, which is LVM, RAID or encryption". */
 int root_is_on_plain_disk(char **ret_why) _must_check_;
 /* Does it come over a network, whatever lies between? */
+bool mount_is_remote(const struct mount *mt);
 bool root_is_remote(void);
 
 /* mounts.c: the host's mounts that do not come late, parents first. */

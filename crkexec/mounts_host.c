@@ -12,17 +12,23 @@
 #include "util/io.h"
 #include "util/log.h"
 
-/* They want a network, a daemon, a pool or a lower layer that the early program does not have. */
+static const char *const remote_types[] = { "nfs", "nfs4", "cifs", "smb3", "ceph", "glusterfs" };
+/* They want a daemon, a pool or a lower layer that the early program does not have. */
+static const char *const late_types[] = { "9p", "overlay", "squashfs", "zfs" };
+
+static bool is_among(const char *const *types, size_t n, const char *fstype)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!strcmp(fstype, types[i]))
+			return true;
+	return false;
+}
+
 static bool type_comes_late(const char *fstype)
 {
-	static const char *const late[] = {
-		"nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "glusterfs", "overlay", "squashfs", "zfs",
-	};
-
-	for (size_t i = 0; i < ARRAY_SIZE(late); i++)
-		if (!strcmp(fstype, late[i]))
-			return true;
-	return str_starts(fstype, "fuse") && strcmp(fstype, "fusectl");
+	return is_among(remote_types, ARRAY_SIZE(remote_types), fstype) ||
+	       is_among(late_types, ARRAY_SIZE(late_types), fstype) ||
+	       (str_starts(fstype, "fuse") && strcmp(fstype, "fusectl"));
 }
 
 bool mount_block_device(const struct mount *mt, dev_t *ret)
@@ -205,16 +211,23 @@ int root_is_on_plain_disk(char **ret_why)
 	return r;
 }
 
+bool mount_is_remote(const struct mount *mt)
+{
+	dev_t dev;
+
+	return is_among(remote_types, ARRAY_SIZE(remote_types), mt->fstype) ||
+	       (mount_block_device(mt, &dev) && disk_is_remote(dev));
+}
+
 bool root_is_remote(void)
 {
 	const struct mount *root;
 	struct host_mounts h;
 	bool remote = false;
-	dev_t dev;
 
 	if (host_mounts_read(&h) == 0) {
 		root = root_of(&h.table);
-		remote = root && mount_block_device(root, &dev) && disk_is_remote(dev);
+		remote = root && mount_is_remote(root);
 	}
 	host_mounts_done(&h);
 	return remote;

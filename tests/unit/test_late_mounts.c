@@ -50,6 +50,21 @@ TEST("a mount comes late by its disk, or by what it lies on, and only that one o
 	ASSERT(!late_at(MEMORY + 2, "/none/of/the/hosts"));
 }
 
+static bool is_remote(const char *fstype, const char *source)
+{
+	const struct mount m = { .dev = MEMORY, .root = "/", .mountpoint = "/", .fstype = fstype, .source = source };
+
+	return mount_is_remote(&m);
+}
+
+TEST("a file system of the network has no disk, and still comes over it")
+{
+	ASSERT(is_remote("nfs4", "server:/export"));
+	ASSERT(is_remote("ceph", "10.0.0.1:/"));
+	ASSERT(!is_remote("overlay", "overlay"));
+	ASSERT(!is_remote("tmpfs", "tmpfs"));
+}
+
 /* A tmpfs of its own for every name, in a mount namespace of our own that only this process is in. */
 static void own_mounts(const char *const *names, size_t n)
 {
