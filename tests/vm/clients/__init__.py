@@ -39,7 +39,8 @@ class Load:
                 RedisSender(vm, "redis sender v6", V6),
                 RedisIdle(vm, "redis idle"),
                 RedisIdle(vm, "redis idle v6", V6),
-                RedisBlocked(vm, "redis BLPOP 30"),
+                RedisBlocked(vm, "redis BLPOP 30", 30),
+                RedisBlocked(vm, "redis BLPOP 25", 25),
                 NewConnections(vm, "redis new", "redis"),
             ]
         if "postgresql" in services:

@@ -212,16 +212,17 @@ class RedisIdle(RedisClient):
 
 class RedisBlocked(RedisClient):
     """Waits in BLPOP with a time limit, again and again: the one that was under way over the
-    jump must end when its time is over, by the clock of redis that goes on."""
+    jump must end when its time is over, by the clock of redis that goes on. Of one such client
+    the jump may come just between two rounds."""
 
-    limit = 30
     # redis counts by the wall clock, which an emulated machine without an invariant TSC sets from
     # its RTC: whole seconds.
     early = 1.3
     late = 6.0          # redis looks ten times a second; busy machines are slow
 
-    def __init__(self, *args):
-        super().__init__(*args)
+    def __init__(self, vm, name, limit):
+        super().__init__(vm, name)
+        self.limit = limit      # seconds
         self.rounds = []        # (begin, end), monotonic
 
     def work(self):
