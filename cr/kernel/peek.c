@@ -6,12 +6,14 @@
 #include "util/io.h"
 
 #define MEMBERS_MAX			64u	/* more than are asked for */
+#define SHARES_ROOM			65536u	/* twice what one read gives */
 
 struct peek {
 	char *text;	/* of BTF */
 	struct btf btf;
 	int map_fd, read_fd, task_fd, percpu_fd;
 	int format_fd, symbol_fd;
+	int shares_fd;	/* a link */
 	uint64_t map_ptr;	/* the per-CPU pointer of the map's only element */
 	/* Members that were asked for: finding one among all types takes up to 25 µs. */
 	struct {
@@ -20,6 +22,13 @@ struct peek {
 	} members[MEMBERS_MAX];
 	size_t n_members;
 };
+
+static int link_shares(const struct btf *btf)
+{
+	_cleanup_close_ int prog_fd = peek_load_shares(btf);
+
+	return peek_link_iter(prog_fd);
+}
 
 static int peek_init(struct peek *pk)
 {
@@ -46,8 +55,9 @@ static int peek_init(struct peek *pk)
 		r = peek_inside(pk, (uint64_t)c.err, "bpf_array", "pptrs", &at);
 	if (r >= 0)
 		r = peek_word(pk, at, &pk->map_ptr);
-	/* Most do without names. */
+	/* Most do without these. */
 	if (r >= 0) {
+		pk->shares_fd = link_shares(&pk->btf);
 		pk->format_fd = peek_format_make();
 		pk->symbol_fd = peek_load_symbol(pk->format_fd);
 	}
@@ -72,7 +82,7 @@ int peek_open(struct peek **ret)
 	if (!pk)
 		return -ENOMEM;
 	pk->map_fd = pk->read_fd = pk->task_fd = pk->percpu_fd = -EBADF;
-	pk->format_fd = pk->symbol_fd = -EBADF;
+	pk->format_fd = pk->symbol_fd = pk->shares_fd = -EBADF;
 	r = peek_init(pk);
 	if (r < 0)
 		peek_close(pk);
@@ -91,6 +101,7 @@ void peek_close(struct peek *pk)
 	close_fdp(&pk->percpu_fd);
 	close_fdp(&pk->format_fd);
 	close_fdp(&pk->symbol_fd);
+	close_fdp(&pk->shares_fd);
 	btf_done(&pk->btf);
 	free(pk->text);
 	free(pk);
@@ -208,4 +219,34 @@ int peek_file(struct peek *pk, pid_t pid, int fd, uint64_t *ret_addr)
 	if (r < 0 || fd < 0 || (uint64_t)fd >= n)
 		return r;
 	return peek_word(pk, table + (uint64_t)fd * 8, ret_addr);
+}
+
+int peek_shares(struct peek *pk, struct peek_task_shares **ret, size_t *ret_n)
+{
+	_cleanup_close_ int fd = pk->shares_fd < 0 ? -EOPNOTSUPP : peek_iter_begin(pk->shares_fd);
+	_cleanup_free_ char *buf = NULL;
+	size_t room = 0, have = 0;
+
+	if (fd < 0)
+		return fd;
+	for (;;) {
+		ssize_t n;
+
+		if (room - have < SHARES_ROOM) {
+			char *more = realloc(buf, room += room / 2 + SHARES_ROOM);
+
+			if (!more)
+				return -ENOMEM;
+			buf = more;
+		}
+		n = read(fd, buf + have, room - have);
+		if (!n)
+			break;
+		if (n < 0 && errno != EINTR)
+			return neg_errno();
+		have += n < 0 ? 0 : (size_t)n;
+	}
+	*ret_n = have / sizeof(**ret);
+	*ret = (struct peek_task_shares *)(void *)take_ptr(buf);
+	return 0;
 }

@@ -45,4 +45,24 @@ int peek_inside(struct peek *pk, uint64_t addr, const char *structure, const cha
 /* The address on one processor of a per-CPU pointer; -ENXIO: there is no such processor. */
 int peek_percpu(struct peek *pk, uint64_t ptr, unsigned int cpu, uint64_t *ret_addr) _must_check_;
 
+/* What clone(2) lets tasks share. Of kernel structures, where they are: equal addresses are one and the same. */
+enum task_share {
+	SHARE_VM,
+	SHARE_FILES,
+	SHARE_FS,
+	SHARE_IO,		/* CLONE_IO: I/O priority, accounting */
+	SHARE_UNDO,		/* CLONE_SYSVSEM: what semaphores get back */
+	SHARE_NS,		/* namespaces, but the PID namespace */
+	TASK_SHARES,
+};
+
+struct peek_task_shares {
+	uint32_t tid, pid;		/* of the initial PID namespace */
+	uint64_t flags;			/* PF_* */
+	uint64_t at[TASK_SHARES];	/* 0: it has none */
+};
+
+/* Of all tasks of the machine, by the caller to be freed. -EOPNOTSUPP in another PID namespace. */
+int peek_shares(struct peek *pk, struct peek_task_shares **ret, size_t *ret_n) _must_check_;
+
 #endif

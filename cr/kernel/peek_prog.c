@@ -8,14 +8,17 @@
 #include <linux/bpf.h>
 #include <linux/btf.h>
 #include <stddef.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include "kernel/peek.h"
 #include "kernel/peek_prog.h"
 #include "util/io.h"
 
 #define TRIES_MAX			100u
 #define HELPER_PROBE_READ_KERNEL	113
+#define HELPER_SEQ_WRITE		127
 #define HELPER_SNPRINTF			165
 #define HELPER_LOOKUP_PERCPU_ELEM	195
 #define CALL_KFUNC			2	/* BPF_PSEUDO_KFUNC_CALL */
@@ -35,6 +38,7 @@
 #define STORE(d, o, s)		INSN(BPF_STX | BPF_MEM | BPF_DW, d, s, o, 0)
 #define STORE_IMM(d, o, i)	INSN(BPF_ST | BPF_MEM | BPF_DW, d, 0, o, i)
 #define CALL(kind, id)		INSN(BPF_JMP | BPF_CALL, 0, kind, 0, id)
+#define SKIP_IF(d, n)		INSN(BPF_JMP | BPF_JNE | BPF_K, d, 0, n, 0)
 #define SKIP_IF_NOT(d, n)	INSN(BPF_JMP | BPF_JEQ | BPF_K, d, 0, n, 0)
 #define MAP(d, fd)		INSN(BPF_LD | BPF_DW | BPF_IMM, d, BPF_PSEUDO_MAP_FD, 0, fd), \
 				INSN(0, 0, 0, 0, 0)
@@ -55,17 +59,17 @@ static int bpf(int cmd, union bpf_attr *attr)
 	return r < 0 ? neg_errno() : (int)r;
 }
 
+static int load(union bpf_attr attr, const struct bpf_insn *insns, size_t n)
+{
+	attr.insns = (uint64_t)insns;
+	attr.insn_cnt = (uint32_t)n;
+	attr.license = (uint64_t)"GPL";
+	return bpf(BPF_PROG_LOAD, &attr);
+}
+
 static int program_load(const struct bpf_insn *insns, size_t n)
 {
-	union bpf_attr attr = {
-		.prog_type = BPF_PROG_TYPE_SYSCALL,
-		.prog_flags = BPF_F_SLEEPABLE,
-		.insns = (uint64_t)insns,
-		.insn_cnt = (uint32_t)n,
-		.license = (uint64_t)"GPL",
-	};
-
-	return bpf(BPF_PROG_LOAD, &attr);
+	return load((union bpf_attr){ .prog_type = BPF_PROG_TYPE_SYSCALL, .prog_flags = BPF_F_SLEEPABLE }, insns, n);
 }
 
 int peek_run(int fd, struct peek_call *c)
@@ -210,4 +214,66 @@ int peek_load_symbol(int format_fd)
 	};
 
 	return format_fd < 0 ? format_fd : program_load(insns, ARRAY_SIZE(insns));
+}
+
+/*
+ * For each task there is: a struct peek_task_shares, to whoever reads. Members are not followed as the verifier
+ * knows them: it looks the name of each one's type up among all there are, 0.7 ms each.
+ */
+int peek_load_shares(const struct btf *btf)
+{
+#define FIELD(name, member, n) { offsetof(struct peek_task_shares, name), btf_member(btf, "task_struct", member), n }
+	const struct { size_t to; int from, bytes; } fields[] = {
+		FIELD(tid, "pid", 4), FIELD(pid, "tgid", 4), FIELD(flags, "flags", 4),
+		FIELD(at[SHARE_VM], "mm", 8), FIELD(at[SHARE_FILES], "files", 8), FIELD(at[SHARE_FS], "fs", 8),
+		FIELD(at[SHARE_IO], "io_context", 8), FIELD(at[SHARE_UNDO], "sysvsem.undo_list", 8),
+		FIELD(at[SHARE_NS], "nsproxy", 8),
+	};
+#undef FIELD
+	enum { ROOM = sizeof(struct peek_task_shares) };
+	struct bpf_insn insns[80] = {
+		LOAD(BPF_DW, 7, 1, 8),			/* the task; none: the end */
+		LOAD(BPF_DW, 6, 1, 0), LOAD(BPF_DW, 6, 6, 0),
+		SKIP_IF(7, 2), RETURN,
+		STORE_IMM(10, (int)offsetof(struct peek_task_shares, flags) - ROOM, 0),
+	};
+	const struct bpf_insn end[] = {
+		MOV(1, 6), MOV(2, 10), ADD_IMM(2, -ROOM), MOV_IMM(3, ROOM),
+		CALL(0, HELPER_SEQ_WRITE),
+		RETURN,
+	};
+	int iter = btf_find(btf, BTF_KIND_FUNC, "bpf_iter_task");
+	size_t n = 7;
+
+	if (iter < 0 || !in_initial_pid_ns())
+		return -EOPNOTSUPP;
+	for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {
+		const struct bpf_insn read[] = {
+			MOV(1, 10), ADD_IMM(1, (int)fields[i].to - ROOM), MOV_IMM(2, fields[i].bytes),
+			MOV(3, 7), ADD_IMM(3, fields[i].from),
+			CALL(0, HELPER_PROBE_READ_KERNEL),
+		};
+
+		if (fields[i].from < 0)
+			return -EOPNOTSUPP;
+		memcpy(insns + n, read, sizeof(read));
+		n += ARRAY_SIZE(read);
+	}
+	memcpy(insns + n, end, sizeof(end));
+	return load((union bpf_attr){ .prog_type = BPF_PROG_TYPE_TRACING, .expected_attach_type = BPF_TRACE_ITER,
+				      .attach_btf_id = (uint32_t)iter }, insns, n + ARRAY_SIZE(end));
+}
+
+int peek_link_iter(int prog_fd)
+{
+	union bpf_attr attr = { .link_create = { .prog_fd = (uint32_t)prog_fd, .attach_type = BPF_TRACE_ITER } };
+
+	return prog_fd < 0 ? prog_fd : bpf(BPF_LINK_CREATE, &attr);
+}
+
+int peek_iter_begin(int link_fd)
+{
+	union bpf_attr attr = { .iter_create = { .link_fd = (uint32_t)link_fd } };
+
+	return bpf(BPF_ITER_CREATE, &attr);
 }

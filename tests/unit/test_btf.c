@@ -1,7 +1,10 @@
 /* The kernel's description of its types: found in, and damaged anywhere. */
 #include <linux/btf.h>
+#include <sched.h>
+#include <signal.h>
 #include <sys/prctl.h>
 #include <sys/utsname.h>
+#include <sys/wait.h>
 
 #include "kernel/peek.h"
 #include "unit.h"
@@ -153,4 +156,45 @@ TEST("the running kernel's own structures are read: a task's id, and every proce
 	while (!peek_percpu(pk, 0x1000, n, &at))
 		n++;
 	ASSERT(n >= (unsigned int)sysconf(_SC_NPROCESSORS_ONLN));
+}
+
+static int sleep_on(void *arg __attribute__((unused)))
+{
+	for (;;)
+		pause();
+	return 0;
+}
+
+TEST("what tasks share by clone(2) is told of all tasks of the machine")
+{
+	_cleanup_peek_ struct peek *pk = NULL;
+	const struct peek_task_shares *own = NULL, *other = NULL;
+	struct peek_task_shares *all;
+	static char stack[65536] __attribute__((aligned(16)));
+	int r = peek_open(&pk);
+	size_t n;
+	pid_t pid;
+
+	if (r == -EOPNOTSUPP)
+		unit_skip("the kernel cannot be looked into");
+	ASSERT_OK(r);
+	pid = clone(sleep_on, stack + sizeof(stack), CLONE_FILES | SIGCHLD, NULL);
+	ASSERT(pid > 0);
+	r = peek_shares(pk, &all, &n);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	if (r == -EOPNOTSUPP)
+		unit_skip("not in the initial PID namespace");
+	ASSERT_OK(r);
+	for (size_t i = 0; i < n; i++) {
+		if (all[i].tid == (uint32_t)getpid())
+			own = &all[i];
+		if (all[i].tid == (uint32_t)pid)
+			other = &all[i];
+	}
+	ASSERT(own && other && own->pid == own->tid);
+	for (unsigned int i = SHARE_VM; i <= SHARE_FS; i++)
+		ASSERT_EQ(own->at[i] == other->at[i], i == SHARE_FILES);
+	ASSERT(own->at[SHARE_NS] && own->at[SHARE_NS] == other->at[SHARE_NS]);
+	free(all);
 }
