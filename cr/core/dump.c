@@ -9,8 +9,8 @@
 #include "core/files.h"
 #include "core/freezer.h"
 #include "core/pids.h"
+#include "core/shares.h"
 #include "core/tree.h"
-#include "kernel/peek.h"
 #include "kind/kinds.h"
 #include "kind/sk_common.h"
 #include "ns/cgroup.h"
@@ -58,16 +58,39 @@ static int each_process(struct dump_ctx *ctx, int (*fn)(struct dump_ctx *, struc
 	return refused;
 }
 
+int dump_peek(struct dump_ctx *ctx, struct peek **ret)
+{
+	int r = ctx->peek ? 0 : peek_open(&ctx->peek);
+
+	*ret = ctx->peek;
+	return r;
+}
+
+/* What tasks share and threads' time-outs ask for it. To find one's way in the kernel takes milliseconds. */
+static void peek_early(struct dump_ctx *ctx)
+{
+	struct peek *pk;
+
+	if (dump_peek(ctx, &pk) < 0)
+		log_debug("this kernel's structures cannot be read");
+}
+
 int dump_seize(struct dump_ctx *ctx)
 {
-	uint64_t begin = clock_usec(CLOCK_MONOTONIC);
-	int r = tree_seize(ctx);
+	uint64_t begin;
+	int r;
 
+	/* While the tree runs. */
+	peek_early(ctx);
+	begin = clock_usec(CLOCK_MONOTONIC);
+	r = tree_seize(ctx);
 	ctx->frozen_since_usec = clock_usec(CLOCK_MONOTONIC);
 	ctx->stats.freezing_usec = ctx->frozen_since_usec - begin;
 	ctx->uptime_usec = clock_usec(CLOCK_BOOTTIME);
 	/* First of all: what we open might wait for the stopped tree. */
-	return r < 0 ? r : each_process(ctx, fanotify_check);
+	if (r >= 0)
+		r = each_process(ctx, fanotify_check);
+	return r < 0 ? r : shares_find(ctx);
 }
 
 int dump_release(struct dump_ctx *ctx, enum cr_final_state state)
@@ -295,23 +318,6 @@ int dump_init(struct dump_ctx *ctx, const struct cr_opts *opts)
 	return ctx->inventory ? 0 : -ENOMEM;
 }
 
-int dump_peek(struct dump_ctx *ctx, struct peek **ret)
-{
-	int r = ctx->peek ? 0 : peek_open(&ctx->peek);
-
-	*ret = ctx->peek;
-	return r;
-}
-
-/* Threads' time-outs and namespaces ask for it. To find one's way in the kernel takes milliseconds: while the tree runs. */
-static void peek_early(struct dump_ctx *ctx)
-{
-	struct peek *pk;
-
-	if (dump_peek(ctx, &pk) < 0)
-		log_debug("this kernel's structures cannot be read");
-}
-
 void dump_done(struct dump_ctx *ctx)
 {
 	for (size_t i = 0; i < ctx->n_procs; i++)
@@ -323,6 +329,7 @@ void dump_done(struct dump_ctx *ctx)
 	map_done(&ctx->files_by_key);
 	map_done(&ctx->ns_by_key);
 	map_done(&ctx->mapped);
+	map_done(&ctx->sharers);
 	map_done(&ctx->sockets_by_ino);
 	arena_done(&ctx->arena);
 }
@@ -366,8 +373,6 @@ static int dump_or_check(const struct cr_opts *opts, bool check, struct cr_stats
 		r = dump_begin_images(&ctx);
 		begun = r >= 0;
 	}
-	if (r >= 0)
-		peek_early(&ctx);
 	if (r >= 0)
 		r = dump_run(&ctx, check);
 	if (r >= 0)

@@ -10,6 +10,7 @@
 #include "cr.h"
 #include "image/image.h"
 #include "image/proto.h"
+#include "kernel/peek.h"
 #include "remote/remote.h"
 #include "task/mem_runs.h"
 #include "util/arena.h"
@@ -20,13 +21,14 @@
 struct kind;
 struct proc_status;
 struct dump_ctx;
-struct peek;
 
 struct dump_thread {
 	struct task task;		/* tid, registers, mask */
 	uint32_t tid_virtual;		/* as the tree's PID namespace shows it */
 	CoreEntry *core;
 	struct proc_status *status;	/* read once by task_status(), task/parts.h */
+	/* core/shares.c: who has the same has the same number. 0: none, or nobody can tell. */
+	uint64_t shares[TASK_SHARES];
 	/* core/thread_shares.c; never set for the one that speaks for the process. */
 	bool shares_ns;			/* all namespaces are the process's, its children's, too */
 	bool own_fs;			/* working directory, root and umask are its own */
@@ -66,6 +68,7 @@ struct dump_process {
 	struct dump_process *cow_from;	/* task/mem_cow.h: an ancestor whose pages it refers to */
 	bool is_cow_source;
 	uint32_t pages_id;		/* a source's, in the shared store */
+	pid_t undo_with;		/* a process outside of the tree that shares its SEM_UNDO; 0: none seen */
 	struct remote remote;
 	char comm[16];
 };
@@ -100,6 +103,7 @@ struct dump_ctx {
 	struct map files_by_key;	/* files.c */
 	struct map ns_by_key;		/* ns ids by (type, inode) */
 	struct map mapped;		/* task/vma_file.c */
+	struct map sharers;		/* core/shares.h */
 	struct map sockets_by_ino;	/* kernel/sockdiag.h: all sockets of the tree's net ns */
 	TaskKobjIdsEntry *root_ids;	/* the dumper's own */
 	InventoryEntry *inventory;
@@ -113,6 +117,7 @@ struct dump_ctx {
 	struct image_store *parent;	/* task/mem_chain.h: the dump before; NULL: none */
 	uint64_t parent_uptime_usec;	/* when that was; 0: it did not track memory */
 	bool soft_dirty;		/* the kernel's bits may be used */
+	bool pre_dump;			/* memory only */
 	bool tree_runs;			/* pre-dump, while the pages are copied */
 	bool tracking_begun;		/* by this dump: a failure now spoils the chain */
 	uint64_t frozen_since_usec;	/* CLOCK_MONOTONIC */

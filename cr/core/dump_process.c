@@ -202,7 +202,7 @@ static int process_ids(struct dump_ctx *ctx, struct dump_process *p)
 
 	/* 1 is the dumper. */
 	ids->vm_id = ids->fs_id = ids->sighand_id = ids->files_id = p->number + 1;
-	refused = process_check_shares(p);
+	refused = process_check_shares(ctx, p);
 	r = refused < 0 && refused != -EOPNOTSUPP ? 0 : threads_check_shares(ctx, p);
 	return r < 0 ? r : refused;
 }

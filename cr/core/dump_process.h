@@ -7,10 +7,10 @@
 /* Ids of its namespaces and shared structures. */
 int dump_process_collect(struct dump_ctx *ctx, struct dump_process *p) _must_check_;
 /*
- * thread_shares.c: notes what p and its threads have in common with its parent and each other. -EOPNOTSUPP:
+ * thread_shares.c: notes what p and its threads have in common with others and each other. -EOPNOTSUPP:
  * what could not be made again.
  */
-int process_check_shares(struct dump_process *p) _must_check_;
+int process_check_shares(struct dump_ctx *ctx, struct dump_process *p) _must_check_;
 int threads_check_shares(struct dump_ctx *ctx, struct dump_process *p) _must_check_;
 /* sessions.c: -EOPNOTSUPP if restore could not make the tree's sessions and groups again. */
 int sessions_check(struct dump_ctx *ctx) _must_check_;

@@ -95,6 +95,7 @@ int cr_pre_dump(const struct cr_opts *opts, struct cr_stats *ret_stats)
 	int r;
 
 	o.track_mem = true;
+	ctx.pre_dump = true;
 	r = dump_init(&ctx, &o);
 	if (r >= 0)
 		r = mem_track_check(&ctx);

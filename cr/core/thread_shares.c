@@ -1,23 +1,25 @@
 /*
  * What a thread may have for itself: namespaces (unshare, setns), descriptors (CLONE_FILES), working
- * directory, root and umask (CLONE_FS). And what a process may have in common with its parent.
+ * directory, root and umask (CLONE_FS). And what a process may have in common with others.
  *
- *   dump     kcmp(2) with the leader for files and fs; the task_struct's nsproxy (kernel/peek.h), or, where
- *            that cannot be read or differs, the inode numbers of /proc/PID/task/TID/ns
+ *   dump     what core/shares.c has found; for namespaces, where that knows nothing or they differ, the inode
+ *            numbers of /proc/PID/task/TID/ns
  *
  * A thread is born with all that its maker has, and the restore's are all made by the leader. Of these only an
  * fs of its own is made again (core/restore_fs.c), the rest is told here; the PID namespace of its children by
  * ns/pidns_dump.c. The user, PID and time namespace are always the leader's: the kernel lets no thread change them.
  *
- * The trap is the price: each look into /proc/PID/task/TID/ns costs 10 µs, the two calls of kcmp 3, nsproxy 2.
+ * A process is made by its parent, as a rule, and can get that one's descriptors, nobody else's. Not its fs: the
+ * kernel lets nobody enter a mount or user namespace who shares that.
+ *
+ * The trap is the price: each look into /proc/PID/task/TID/ns costs 10 µs.
  */
-#include <linux/kcmp.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 
 #include "core/dump_process.h"
-#include "kernel/peek.h"
+#include "core/shares.h"
+#include "kernel/stat.h"
 
 /* As in /proc/PID/task/TID/ns. */
 static const char *const thread_ns[] = {
@@ -25,29 +27,18 @@ static const char *const thread_ns[] = {
 };
 
 struct leader {
-	uint64_t nsproxy;		/* 0: not known */
 	uint64_t ns[ARRAY_SIZE(thread_ns)];	/* inode numbers, 0: this kernel has none */
 	bool ns_read;
-	struct dump_thread **own_fs;	/* threads with an fs that is not the leader's, in kcmp's order */
-	size_t n_own_fs;
 };
 
-/* 0: the same; 1, 2: an order that does not change. */
-static int same(pid_t a, pid_t b, int type)
+static bool same(const struct dump_thread *a, const struct dump_thread *b, enum task_share s)
 {
-	long c = syscall(SYS_kcmp, a, b, type, 0, 0);
-
-	return c < 0 ? log_err(neg_errno(), "kcmp of tasks %d and %d", a, b) : (int)c;
+	return a->shares[s] == b->shares[s];
 }
 
-static uint64_t nsproxy_of(struct dump_ctx *ctx, pid_t tid)
+static const char *comm_of(pid_t pid, struct proc_stat *st)
 {
-	uint64_t task, ret;
-	int r = ctx->peek ? peek_task(ctx->peek, tid, &task) : -EOPNOTSUPP;
-
-	if (r >= 0)
-		r = peek_member(ctx->peek, task, "task_struct", "nsproxy", 8, &ret);
-	return r < 0 ? 0 : ret;
+	return proc_stat_of(pid, st) < 0 ? "?" : st->comm;
 }
 
 static const char *thread_comm(struct dump_ctx *ctx, const struct dump_process *p, pid_t tid)
@@ -97,12 +88,11 @@ static int ns_that_differ(struct dump_process *p, struct leader *l, pid_t tid, c
 
 static int check_ns(struct dump_ctx *ctx, struct dump_process *p, struct leader *l, struct dump_thread *th)
 {
-	uint64_t own = l->nsproxy ? nsproxy_of(ctx, th->task.tid) : 0;
 	pid_t tid = th->task.tid;
 	char names[96];
 	int r;
 
-	th->shares_ns = own && own == l->nsproxy;
+	th->shares_ns = th->shares[SHARE_NS] && same(th, p->threads, SHARE_NS);
 	if (th->shares_ns)
 		return 0;
 	r = ns_that_differ(p, l, tid, names, sizeof(names));
@@ -113,52 +103,47 @@ static int check_ns(struct dump_ctx *ctx, struct dump_process *p, struct leader 
 			    tid, thread_comm(ctx, p, tid), names);
 }
 
-static int check_files(struct dump_ctx *ctx, struct dump_process *p, pid_t tid)
+static int check_files(struct dump_ctx *ctx, struct dump_process *p, struct dump_thread *th)
 {
-	int r = same(p->threads[0].task.tid, tid, KCMP_FILES);
-
-	if (r <= 0)
-		return r;
+	if (same(th, p->threads, SHARE_FILES))
+		return 0;
 	return log_obstacle("end that thread before, or stop the service",
 			    "thread %d (%s) has a descriptor table of its own (unshare(CLONE_FILES))",
-			    tid, thread_comm(ctx, p, tid));
+			    th->task.tid, thread_comm(ctx, p, th->task.tid));
 }
 
-/* Threads of one own fs (the second made by the first) would have one each. */
-static int own_fs_add(struct dump_ctx *ctx, struct leader *l, struct dump_thread *th)
+static int check_fs(struct dump_ctx *ctx, struct dump_process *p, struct dump_thread *th)
 {
-	size_t lo = 0, hi = l->n_own_fs;
+	const struct sharer *first = shares_first(ctx, th, SHARE_FS);
+	pid_t tid = th->task.tid, other = first->p == p ? first->outside : first->p->pid;
+	struct proc_stat st;
 
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-		int c = same(th->task.tid, l->own_fs[mid]->task.tid, KCMP_FS);
-
-		if (c < 0)
-			return c;
-		if (!c)
-			return log_obstacle("end one of them before, or stop the service",
-					    "threads %d and %d share a working directory that is not their process's (CLONE_FS)",
-					    l->own_fs[mid]->task.tid, th->task.tid);
-		if (c == 1)
-			hi = mid;
-		else
-			lo = mid + 1;
-	}
-	if (!ARENA_PUSH(&ctx->arena, l->own_fs, l->n_own_fs))
-		return -ENOMEM;
-	memmove(l->own_fs + lo + 1, l->own_fs + lo, (l->n_own_fs - 1 - lo) * sizeof(*l->own_fs));
-	l->own_fs[lo] = th;
-	return 0;
-}
-
-static int check_fs(struct dump_ctx *ctx, struct dump_process *p, struct leader *l, struct dump_thread *th)
-{
-	int r = same(p->threads[0].task.tid, th->task.tid, KCMP_FS);
-
-	if (r <= 0)
-		return r;
+	if (same(th, p->threads, SHARE_FS))
+		return 0;
 	th->own_fs = true;
-	return own_fs_add(ctx, l, th);
+	/* They would have one each. */
+	if (first->p == p && first->tid != tid)
+		return log_obstacle("end one of them before, or stop the service",
+				    "threads %d and %d share a working directory that is not their process's (CLONE_FS)",
+				    first->tid, tid);
+	if (!other)
+		return 0;
+	return log_obstacle("end one of them before, or stop the service",
+			    "thread %d (%s) shares a working directory that is not its process's with process %d (%s) (CLONE_FS)",
+			    tid, thread_comm(ctx, p, tid), other, comm_of(other, &st));
+}
+
+/* Made by a pthread_create() of its own: no library's does that. */
+static void tell_io(struct dump_ctx *ctx, const struct dump_thread *th)
+{
+	struct sharer *first = shares_first(ctx, th, SHARE_IO);
+	pid_t other = !first ? 0 : first->tid == th->task.tid ? first->outside : first->tid;
+
+	if (!other || first->told)
+		return;
+	first->told = true;
+	log_warn("tasks %d and %d share an I/O context (clone(CLONE_IO)): afterwards each has its own, and an I/O priority that one sets is not the other's",
+		 th->task.tid, other);
 }
 
 int threads_check_shares(struct dump_ctx *ctx, struct dump_process *p)
@@ -166,17 +151,16 @@ int threads_check_shares(struct dump_ctx *ctx, struct dump_process *p)
 	struct leader l = { 0 };
 	int ret = 0;
 
-	if (p->n_threads < 2)
-		return 0;
-	l.nsproxy = nsproxy_of(ctx, p->threads[0].task.tid);
+	tell_io(ctx, p->threads);
 	for (size_t i = 1; i < p->n_threads; i++) {
 		struct dump_thread *th = &p->threads[i];
 		const int found[] = {
 			check_ns(ctx, p, &l, th),
-			check_files(ctx, p, th->task.tid),
-			check_fs(ctx, p, &l, th),
+			check_files(ctx, p, th),
+			check_fs(ctx, p, th),
 		};
 
+		tell_io(ctx, th);
 		for (size_t k = 0; k < ARRAY_SIZE(found); k++) {
 			if (found[k] < 0 && found[k] != -EOPNOTSUPP)
 				return found[k];
@@ -186,29 +170,56 @@ int threads_check_shares(struct dump_ctx *ctx, struct dump_process *p)
 	return ret;
 }
 
-int process_check_shares(struct dump_process *p)
-{
-	pid_t tid = p->threads[0].task.tid, parent;
-	int r;
+static const struct {
+	enum task_share share;
+	const char *what, *flag, *remedy;
+} refused[] = {
+	{ SHARE_VM, "memory", "CLONE_VM", "wait until its vfork() or clone(CLONE_VM) child has ended" },
+	{ SHARE_FILES, "descriptors", "CLONE_FILES", "stop the service" },
+	{ SHARE_FS, "working directory, root and umask", "CLONE_FS", "stop the service" },
+};
 
-	if (!p->parent || p->parent->life == TASK_DEAD)
+/* Told of the first in the tree who has it: who else is outside. */
+static int check_share(struct dump_ctx *ctx, struct dump_process *p, size_t i)
+{
+	const struct sharer *first = shares_first(ctx, p->threads, refused[i].share);
+	struct proc_stat st;
+
+	if (first->p != p)
+		return log_obstacle(refused[i].remedy, "it shares its %s with process %d (%s)%s (clone(%s))",
+				    refused[i].what, first->p->pid, first->p->comm,
+				    refused[i].share == SHARE_FILES ? ", which is not its parent" : "", refused[i].flag);
+	if (!first->outside)
 		return 0;
-	parent = p->parent->threads[0].task.tid;
-	r = same(tid, parent, KCMP_VM);
-	if (r < 0)
-		return r;
-	if (!r)
-		return log_obstacle("wait until its vfork() or clone(CLONE_VM) child has ended",
-				    "it shares its memory with process %d", p->parent->pid);
-	r = same(tid, parent, KCMP_FILES);
-	if (r < 0)
-		return r;
-	if (!r)
-		p->ids->files_id = p->parent->ids->files_id;
-	r = same(tid, parent, KCMP_FS);
-	if (r < 0)
-		return r;
-	return r ? 0 : log_obstacle("stop the service",
-				    "it shares its working directory, root and umask with process %d (clone(CLONE_FS))",
-				    p->parent->pid);
+	return log_obstacle("end that one before, or stop the service",
+			    "it shares its %s with process %d (%s) outside of the tree (clone(%s))",
+			    refused[i].what, first->outside, comm_of(first->outside, &st), refused[i].flag);
+}
+
+/* What it has to give back is ns/ipc_sem_undo.c's business. */
+static void tell_undo(struct dump_ctx *ctx, struct dump_process *p)
+{
+	const struct sharer *first = shares_first(ctx, p->threads, SHARE_UNDO);
+	pid_t other = !first ? 0 : first->p == p ? first->outside : first->p->pid;
+
+	if (first)
+		p->undo_with = first->outside;
+	if (other)
+		log_warn("it shares with process %d what semaphores get back (SEM_UNDO) at the end of both (clone(CLONE_SYSVSEM)): afterwards each has its own",
+			 other);
+}
+
+int process_check_shares(struct dump_ctx *ctx, struct dump_process *p)
+{
+	const struct dump_process *parent = p->parent && p->parent->n_threads ? p->parent : NULL;
+	int ret = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(refused); i++) {
+		if (refused[i].share == SHARE_FILES && parent && same(p->threads, parent->threads, SHARE_FILES))
+			p->ids->files_id = parent->ids->files_id;
+		else if (check_share(ctx, p, i) < 0)
+			ret = -EOPNOTSUPP;
+	}
+	tell_undo(ctx, p);
+	return ret;
 }

@@ -246,6 +246,9 @@ static int check_sharing(struct dump_ctx *ctx, const struct dump_process *p)
 		if (ctx->procs[i]->n_threads && shares_list(p->pid, ctx->procs[i]->pid))
 			return log_obstacle(IPC_REMEDY, "it shares its adjustments of semaphores (SEM_UNDO) with process %d",
 					    ctx->procs[i]->pid);
+	if (p->undo_with)
+		return log_obstacle(IPC_REMEDY, "it shares its adjustments of semaphores (SEM_UNDO) with process %d outside of the tree",
+				    p->undo_with);
 	return 0;
 }
 

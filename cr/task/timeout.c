@@ -206,7 +206,7 @@ int timeout_dump(struct dump_ctx *ctx, struct dump_thread *th)
 	int r = before_restart(&th->task);
 
 	if (r < 0 || (int64_t)regs->orig_rax < 0 || (int64_t)regs->rax != -K_ERESTART_RESTARTBLOCK ||
-	    ctx->opts->log_obstacles_only)
+	    ctx->opts->log_obstacles_only || ctx->pre_dump)
 		return r;
 	r = block_read(ctx, &th->task, &to);
 	if (r >= 0) {

@@ -165,11 +165,13 @@ def cr_check(pid, *options):
     return done.returncode, done.stdout + done.stderr
 
 
+BEGIN = "import ctypes, os, time\nlibc = ctypes.CDLL(None, use_errno=True)\nos.setsid()\n"
+
+
 def start_python(code, **kwargs):
     """A process of a session of its own with libc at hand; what it printed first, as numbers."""
-    p = subprocess.Popen([sys.executable, "-c", "import ctypes, os, time\n"
-                          "libc = ctypes.CDLL(None, use_errno=True)\nos.setsid()\n" + code],
-                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, **kwargs)
+    p = subprocess.Popen([sys.executable, "-c", BEGIN + code], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                         text=True, **kwargs)
     return p, [int(n) for n in p.stdout.readline().split()]
 
 
