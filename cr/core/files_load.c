@@ -192,26 +192,12 @@ static void owners_find(struct restore_ctx *ctx, struct restore_process *p, uint
 	}
 }
 
-static int process_load(struct restore_ctx *ctx, struct map *tables, struct restore_process *p)
+static int process_load(struct restore_ctx *ctx, struct restore_process *p)
 {
-	struct restore_process *first;
-	int r;
-
 	/* A zombie has no descriptors. */
-	if (!p->ids)
+	if (!p->ids || p->shares_fds)
 		return 0;
 	LOG_SCOPE("process %u", p->pst->pid);
-	first = map_get(tables, p->ids->files_id);
-	if (first) {
-		if (first != p->parent && !(p->parent && p->parent->shares_fds))
-			return log_fail(-EBADMSG, "shares its descriptors with process %u, which is"
-					" not its parent", first->pst->pid);
-		p->shares_fds = true;
-		return 0;
-	}
-	r = map_put(tables, p->ids->files_id, p);
-	if (r < 0)
-		return log_err(r, "descriptors");
 	return table_load(ctx, p);
 }
 
@@ -238,13 +224,12 @@ static int raise_nofile(struct restore_ctx *ctx)
 
 int restore_files_load(struct restore_ctx *ctx)
 {
-	_cleanup_(map_done) struct map tables = { 0 };
 	uint32_t max = 2;
 	int r;
 
 	r = files_img_load(ctx);
 	for (size_t i = 0; r >= 0 && i < ctx->n_procs; i++) {
-		r = process_load(ctx, &tables, &ctx->procs[i]);
+		r = process_load(ctx, &ctx->procs[i]);
 		if (r >= 0)
 			owners_find(ctx, &ctx->procs[i], &max);
 	}

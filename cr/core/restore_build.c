@@ -89,8 +89,6 @@ static int process_create(struct restore_ctx *ctx, struct kin *k)
 	p->made_early = !ctx->early_done;
 	if (!p->made_early)
 		p->mem_from = maker->alive ? maker : maker->mem_from;
-	if (!kin_may_share_files(k) && p->shares_fds)
-		return log_fail(-EOPNOTSUPP, "it shares its descriptors with its parent and cannot be made by it");
 	return restore_birth(ctx, k);
 }
 

@@ -217,6 +217,8 @@ int restore_load(struct restore_ctx *ctx)
 	if (r >= 0)
 		r = restore_lineage(ctx);
 	if (r >= 0)
+		r = restore_shares(ctx);
+	if (r >= 0)
 		r = restore_pids_check_free(ctx);
 	/* Who leads the session of a job is a shell that lives, as a rule. */
 	if (r == -EEXIST && !ctx->opts->shell_job && ctx->procs[0].pst->sid != ctx->procs[0].pst->pid)

@@ -9,6 +9,9 @@ int restore_load(struct restore_ctx *ctx) _must_check_;
 /* restore_lineage.c: a plan who makes whom; makes a restore_process for each helper. */
 int restore_lineage(struct restore_ctx *ctx) _must_check_;
 
+/* restore_shares.c: who has its parent's descriptors. -EOPNOTSUPP: who shares what else. */
+int restore_shares(struct restore_ctx *ctx) _must_check_;
+
 /* hugepages.c: the system's pool gets as large as the images need it. */
 int restore_huge_pages(struct restore_ctx *ctx) _must_check_;
 /* Takes back what nobody uses; all of it after a failure, when the tasks are gone. */

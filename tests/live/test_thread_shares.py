@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from live import BEGIN, CR, check, cr, cr_check, start_python, stop_python
+from live import BEGIN, CR, check, cr, cr_check, proc_state, start_python, stop_python
 
 # The engine makes threads by their leader: they would be in its namespaces, with its files.
 THREAD = """
@@ -257,3 +257,22 @@ def test_where_the_kernel_cannot_be_looked_into_tasks_are_compared(program, word
                            BEGIN + program, CR], capture_output=True, text=True, check=False, timeout=20)
     assert done.returncode == 1
     assert words in done.stdout and done.stdout.count("remedy:") == 1, done.stdout
+
+
+@pytest.mark.parametrize("field, words", [
+    (1, "it shares its memory with process {} (both have vm_id 2)"),
+    (3, "it shares its working directory, root and umask with process {} (both have fs_id 2)"),
+    (4, "it shares its signal handlers with process {} (both have sighand_id 2)"),
+])
+def test_images_of_others_whose_processes_share_more_than_descriptors_are_refused(run, tmp_path, field, words):
+    p, (pid, child) = run("child = os.fork()\nif child: print(os.getpid(), child, flush=True)\ntime.sleep(1e6)")
+    p.stdout.close()
+    check(cr("dump", tmp_path, "-t", str(pid)), "dump")
+    p.wait()
+    ids = tmp_path / f"ids-{child}.img"
+    whole = ids.read_bytes()
+    assert whole.count(bytes([field << 3, 3])) == 1
+    ids.write_bytes(whole.replace(bytes([field << 3, 3]), bytes([field << 3, 2])))
+    done = cr("restore", tmp_path, "-d")
+    assert done.returncode == 1 and f"process {child}: {words.format(pid)}" in done.log, done.log
+    assert proc_state(pid) is None
