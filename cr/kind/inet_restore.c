@@ -140,6 +140,13 @@ static int make_connection(struct restore_ctx *ctx, struct inet_made *m, int fd)
 	return tcp_stream_put(fd, p);
 }
 
+static enum tcp_end end_of(const InetSkEntry *e)
+{
+	if (e->refused)
+		return e->reset ? TCP_END_REFUSED : TCP_END_REFUSED_READ;
+	return e->reset ? TCP_END_RESET : TCP_END_CLOSED;
+}
+
 /* Over and done, but perhaps with data to read. */
 static int make_dead(struct restore_ctx *ctx, const InetSkEntry *e, int fd)
 {
@@ -151,9 +158,7 @@ static int make_dead(struct restore_ctx *ctx, const InetSkEntry *e, int fd)
 		r = load_stream(ctx, e, &p);
 	if (r < 0)
 		return r;
-	return tcp_dead_make(fd, e->family, &src, p.inq, p.e->inq_len,
-			     e->refused ? TCP_END_REFUSED :
-			     e->reset ? TCP_END_RESET : TCP_END_CLOSED);
+	return tcp_dead_make(fd, e->family, &src, p.inq, p.e->inq_len, end_of(e));
 }
 
 static int make_plain(const InetSkEntry *e, int fd)

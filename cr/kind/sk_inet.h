@@ -123,6 +123,7 @@ enum tcp_end {
 	TCP_END_CLOSED,
 	TCP_END_RESET,			/* by the peer */
 	TCP_END_REFUSED,		/* idem, before it began */
+	TCP_END_REFUSED_READ,		/* and that has been read (SO_ERROR) */
 };
 int tcp_dead_make(int fd, uint32_t family, const union inet_addr *src, const uint8_t *inq,
 		  size_t inq_bytes, enum tcp_end end) _must_check_;

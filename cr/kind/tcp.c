@@ -438,7 +438,7 @@ void tcp_dump_done(struct dump_ctx *ctx)
 /*
  * An error that nobody has read cannot be looked at. If nothing ever came (the first number of what
  * is received is not known) a connect failed: by a reset, which counts as a segment, or in a way
- * not told.
+ * not told. Whose error has been read may connect again, where one that was connected may not.
  */
 static void judge_failure(int fd, const struct tcp_stream *s, InetSkEntry *e)
 {
@@ -447,10 +447,10 @@ static void judge_failure(int fd, const struct tcp_stream *s, InetSkEntry *e)
 	socklen_t len = sizeof(info);
 	uint32_t segs_in = 0;
 
-	if (e->state != TCP_CLOSE || !e->reset || s->e.inq_seq)
+	if (e->state != TCP_CLOSE || s->e.inq_seq || (!e->reset && !e->dst_port))
 		return;
 	e->has_refused = e->refused = true;
-	if (getsockopt(fd, SOL_TCP, TCP_INFO, info, &len) < 0 || len < sizeof(info))
+	if (!e->reset || getsockopt(fd, SOL_TCP, TCP_INFO, info, &len) < 0 || len < sizeof(info))
 		return;
 	memcpy(&segs_in, info + SEGS_IN, sizeof(segs_in));
 	if (!segs_in)

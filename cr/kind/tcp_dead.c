@@ -103,13 +103,13 @@ static int replay(int fd, struct tcp_segment *s, bool reset)
 }
 
 /* Nobody listens there. A network lock may keep that answer away: then it is forged. */
-static int refuse(int fd, uint32_t family, const union inet_addr *src)
+static int refuse(int fd, uint32_t family, const union inet_addr *src, bool is_read)
 {
 	_cleanup_close_ int peer_fd = -EBADF;
 	struct tcp_segment s = { .to = *src, .rst = true };
 	socklen_t len = sizeof(s.to);
 	uint32_t last;
-	int seq, r = make_peer(family, src, &s.from, &peer_fd);
+	int seq, error, r = make_peer(family, src, &s.from, &peer_fd);
 
 	if (!r)
 		r = sk_set_int(fd, SOL_TCP, TCP_REPAIR, TCP_REPAIR_OFF_NO_WP);
@@ -131,6 +131,8 @@ static int refuse(int fd, uint32_t family, const union inet_addr *src)
 	r = tcp_forge(&s);
 	if (!r)
 		r = tcp_wait_state(fd, TCP_CLOSE, &last);
+	if (!r && is_read)
+		r = sk_get_int(fd, SOL_SOCKET, SO_ERROR, &error);
 	return r < 0 ? r : sk_set_int(fd, SOL_TCP, TCP_REPAIR, TCP_REPAIR_OFF_NO_WP);
 }
 
@@ -172,7 +174,8 @@ int tcp_dead_make(int fd, uint32_t family, const union inet_addr *src, const uin
 		r = inet_bind(fd, &own);
 	if (r < 0)
 		return r;
-	r = end == TCP_END_REFUSED ? refuse(fd, family, &own)
-				   : make(fd, family, &own, inq, inq_bytes, end == TCP_END_RESET);
+	r = end == TCP_END_REFUSED || end == TCP_END_REFUSED_READ
+		    ? refuse(fd, family, &own, end == TCP_END_REFUSED_READ)
+		    : make(fd, family, &own, inq, inq_bytes, end == TCP_END_RESET);
 	return r < 0 ? log_err(r, "cannot replay the end of a connection over lo") : 0;
 }

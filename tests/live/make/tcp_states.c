@@ -128,9 +128,18 @@ static int reset_errno(int fd)
 }
 
 static struct pair *dead, *rst;
-static int refused;
+static int refused, refused_read;
 
-/* Nobody listens there; the error is not read yet. */
+static int make_refused_at(const struct sockaddr_in *a)
+{
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+
+	MAKER_MUST(connect(fd, (const struct sockaddr *)a, sizeof(*a)) < 0 && errno == EINPROGRESS);
+	expect_state("refused", fd, TCP_CLOSE);
+	return fd;
+}
+
+/* Nobody listens there; one's error is not read yet. */
 static void make_refused(void)
 {
 	int port = socket(AF_INET, SOCK_STREAM, 0);
@@ -140,9 +149,28 @@ static void make_refused(void)
 	sock_in(&a, "127.0.0.1", 0);
 	MAKER_MUST(!bind(port, (struct sockaddr *)&a, sizeof(a)));
 	MAKER_MUST(!getsockname(port, (struct sockaddr *)&a, &len));
-	refused = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-	MAKER_MUST(connect(refused, (struct sockaddr *)&a, len) < 0 && errno == EINPROGRESS);
-	expect_state("refused", refused, TCP_CLOSE);
+	refused = make_refused_at(&a);
+	refused_read = make_refused_at(&a);
+	MAKER_SAME("refused", sock_int(refused_read, SOL_SOCKET, SO_ERROR), ECONNREFUSED);
+	close(port);
+}
+
+/* It can connect again: the first call says what became of the other connect. */
+static void check_refused_read(void)
+{
+	struct sockaddr_in a;
+	socklen_t len = sizeof(a);
+	int port = socket(AF_INET, SOCK_STREAM, 0);
+
+	MAKER_SAME("the error that was read", sock_int(refused_read, SOL_SOCKET, SO_ERROR), 0);
+	sock_in(&a, "127.0.0.1", 0);
+	MAKER_MUST(!bind(port, (struct sockaddr *)&a, sizeof(a)) && !listen(port, 1));
+	MAKER_MUST(!getsockname(port, (struct sockaddr *)&a, &len));
+	MAKER_MUST(connect(refused_read, (struct sockaddr *)&a, len) < 0);
+	MAKER_SAME("to connect again", errno, ECONNABORTED);
+	MAKER_MUST(connect(refused_read, (struct sockaddr *)&a, len) < 0);
+	MAKER_SAME("to connect at last", errno, EINPROGRESS);
+	expect_state("connected at last", refused_read, TCP_ESTABLISHED);
 	close(port);
 }
 
@@ -179,6 +207,7 @@ static void check_dead(void)
 	sock_eof("reset", rst->s);
 	MAKER_SAME("refused", sock_int(refused, SOL_SOCKET, SO_ERROR), ECONNREFUSED);
 	MAKER_SAME("O_NONBLOCK", fcntl(refused, F_GETFL) & O_NONBLOCK, O_NONBLOCK);
+	check_refused_read();
 }
 
 int main(int argc, char **argv)
