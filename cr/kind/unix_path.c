@@ -62,12 +62,13 @@ static int search_dir(struct dump_file *f, const UnixSkEntry *e, const struct st
 {
 	_cleanup_close_ int dir = -EBADF;
 	_cleanup_closedir_ DIR *d = NULL;
-	char *slash = strrchr(*path, '/');
+	char *slash = strrchr(*path, '/'), *found;
 	struct dirent *de;
 	int fd, r;
 
 	*slash = '\0';
 	r = dump_open_dir(f->owner, **path ? *path : "/", e->mnt_id, &dir);
+	*slash = '/';
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
 	fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -84,11 +85,11 @@ static int search_dir(struct dump_file *f, const UnixSkEntry *e, const struct st
 		    fstatat(dir, de->d_name, &now, AT_SYMLINK_NOFOLLOW) < 0 ||
 		    now.st_ino != st->st_ino || now.st_dev != st->st_dev)
 			continue;
-		slash = str_fmt("%s/%s", *path, de->d_name);
-		if (!slash)
+		found = str_fmt("%.*s/%s", (int)(slash - *path), *path, de->d_name);
+		if (!found)
 			return -ENOMEM;
 		free(*path);
-		*path = slash;
+		*path = found;
 		return 1;
 	}
 	return 0;
