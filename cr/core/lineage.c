@@ -283,9 +283,15 @@ static int make_all_steps(struct lineage *l)
 /* With CLONE_PARENT it is the maker's own, and the kernel gives orphans SIGCHLD. */
 static void check_exit_signal(struct kin *k)
 {
-	if (!k->problem && k->maker && k->maker != k->parent &&
-	    k->exit_signal != (k->maker->parent == k->parent ? k->maker->exit_signal : SIGCHLD))
+	bool beside = k->maker && k->maker->parent == k->parent;
+
+	if (k->problem || !k->maker || k->maker == k->parent)
+		return;
+	if (k->exit_signal != (beside ? k->maker->exit_signal : SIGCHLD))
 		k->problem = "its exit signal is not that of the process of its session that has to make it";
+	/* Born by its parent it is told by no signal; SIGCHLD is flushed. */
+	else if (k->dead && k->exit_signal != SIGCHLD)
+		k->problem = "it has ended, and a signal that is not SIGCHLD would tell its parent once more";
 }
 
 int lineage_plan(struct lineage *l)

@@ -426,6 +426,29 @@ TEST("a child whose end is told by another signal comes from its parent, or is r
 	}
 }
 
+TEST("a zombie of a session beside it is refused if its parent would be told of its end again")
+{
+	for (uint32_t signo = SIGUSR2; signo <= SIGCHLD; signo += SIGCHLD - SIGUSR2) {
+		for (unsigned int dead = 0; dead < 2; dead++) {
+			struct kin *root, *leader, *k;
+			struct arena arena;
+			struct lineage l;
+
+			arena_init(&arena);
+			lineage_init(&l, &arena);
+			root = add(&l, 10, NULL, 10, 10);
+			leader = add(&l, 20, root, 20, 20);
+			k = add(&l, 21, root, 20, 20);
+			leader->exit_signal = k->exit_signal = signo;
+			k->dead = dead;
+			ASSERT_EQ(lineage_plan(&l), dead && signo == SIGUSR2 ? -EOPNOTSUPP : 0);
+			ASSERT(k->maker == leader);
+			lineage_done(&l);
+			arena_done(&arena);
+		}
+	}
+}
+
 TEST("a chain of a hundred thousand processes is planned without recursion")
 {
 	struct arena arena;
