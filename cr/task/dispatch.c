@@ -16,11 +16,27 @@
 #define SET_DISPATCH_CONFIG	0x4210
 #define GET_DISPATCH_CONFIG	0x4211
 #define DISPATCH_ALLOWS		0		/* SYSCALL_DISPATCH_FILTER_ALLOW */
+#define DISPATCH_INCLUSIVE	2		/* PR_SYS_DISPATCH_INCLUSIVE_ON, Linux 6.17 */
 
 /* struct ptrace_sud_config */
 struct dispatch_config {
 	uint64_t mode, selector, offset, len;
 };
+
+/*
+ * Calls from a range only: the kernel notes, and tells, that all from outside of it are let through, as a range
+ * that goes around the end of memory. It takes no such range back.
+ */
+static void tell_inclusive(struct dispatch_config *c)
+{
+	uint64_t end = c->offset;
+
+	if (!end || end + c->len > end)
+		return;
+	c->mode = DISPATCH_INCLUSIVE;
+	c->offset = end + c->len;
+	c->len = end - c->offset;
+}
 
 int dispatch_dump(struct dump_ctx *ctx, struct dump_thread *th)
 {
@@ -44,6 +60,7 @@ int dispatch_dump(struct dump_ctx *ctx, struct dump_thread *th)
 	e = part_traits(ctx, th)->dispatch = ARENA_MSG(&ctx->arena, SyscallDispatchEntry, syscall_dispatch_entry);
 	if (!e)
 		return -ENOMEM;
+	tell_inclusive(&c);
 	e->mode = (uint32_t)c.mode;
 	e->selector = c.selector;
 	e->offset = c.offset;
@@ -62,8 +79,8 @@ static int dispatch_finish(struct restore_ctx *ctx _unused_, struct restore_proc
 		return 0;
 	c = (struct dispatch_config){ e->mode, e->selector, e->offset, e->len };
 	if (ptrace(SET_DISPATCH_CONFIG, th->task.tid, sizeof(c), &c) < 0)
-		return log_err(neg_errno(), "cannot set syscall user dispatch of thread %d (it takes Linux 6.4)",
-			       th->task.tid);
+		return log_err(neg_errno(), "cannot set syscall user dispatch of thread %d (it takes Linux %s)",
+			       th->task.tid, c.mode == DISPATCH_INCLUSIVE ? "6.17" : "6.4");
 	return 0;
 }
 

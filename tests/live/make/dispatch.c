@@ -1,10 +1,15 @@
-/* Syscall user dispatch of a second thread: calls from outside of a range become SIGSYS when its selector says so. */
+/*
+ * Syscall user dispatch of a second thread: calls from outside of a range become SIGSYS when its selector says so. Of
+ * the first: calls from a range (Linux 6.17).
+ */
+#include <sys/mman.h>
 #include <sys/prctl.h>
 
 #include "second_common.h"
 
 #define DISPATCH_OFF	0
 #define DISPATCH_ON	1
+#define INCLUSIVE_ON	2
 #define ALLOW		0
 #define BLOCK		1
 
@@ -31,8 +36,22 @@ static void *second(void *arg)
 	return arg;
 }
 
+/* getppid(), in a page of its own. */
+static void (*make_call(void))(void)
+{
+	static const uint8_t code[] = { 0xb8, SYS_getppid, 0, 0, 0, 0x0f, 0x05, 0xc3 };
+	void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	MAKER_MUST(page != MAP_FAILED);
+	memcpy(page, code, sizeof(code));
+	MAKER_MUST(!mprotect(page, 4096, PROT_READ | PROT_EXEC));
+	return (void (*)(void))page;
+}
+
 int main(int argc, char **argv)
 {
+	void (*call)(void) = make_call();
+	bool inclusive = false;
 	struct sigaction sa = { .sa_sigaction = on_sigsys, .sa_flags = SA_SIGINFO };
 	struct { uint64_t mode, selector, offset, len; } config = { 0 };
 
@@ -42,11 +61,16 @@ int main(int argc, char **argv)
 		maker_skip("no PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG (Linux 6.4)");
 	MAKER_MUST(!sigaction(SIGSYS, &sa, NULL));
 	second_begin(second);
+	if (maker_sets_up())
+		inclusive = !prctl(PR_SET_SYSCALL_USER_DISPATCH, INCLUSIVE_ON, call, 4096ul, &selector);
 	maker_ready();
 	maker_wait();
 	selector = BLOCK;
 	syscall(SYS_getppid);
 	MAKER_SAME("a call of the first thread, which was dispatched", caught, -1);
+	call();
+	MAKER_SAME("a call of the first thread from the range", caught, inclusive ? SYS_getppid : -1);
+	caught = -1;
 	selector = ALLOW;
 	second_end();
 	maker_ok();
