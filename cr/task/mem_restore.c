@@ -35,14 +35,18 @@ int mem_check(const struct restore_process *p)
 
 	for (size_t i = 0; i < p->mm->n_vmas; i++) {
 		const VmaEntry *e = p->mm->vmas[i];
+		bool vsyscall = e->status & VMA_VSYSCALL;
 
-		if (e->status & VMA_VSYSCALL)
-			continue;
-		if (e->start < MMAP_MIN || e->start >= e->end || e->end > TASK_END_MAX ||
+		/* That page is the kernel's own, behind all others. */
+		if (e->start < (vsyscall ? TASK_END_MAX : MMAP_MIN) || e->start >= e->end ||
+		    (!vsyscall && e->end > TASK_END_MAX) ||
 		    e->start < end || (e->start | e->end | e->pgoff) & (PAGE_BYTES - 1) ||
 		    (e->start | e->end) & (vma_entry_page_bytes(e) - 1))
 			return log_fail(-EBADMSG, "mm-%u.img: malformed area 0x%lx-0x%lx",
 					p->pst->pid, e->start, e->end);
+		end = e->end;
+		if (vsyscall)
+			continue;
 		if (e->end > TASK_END && !kernel_has_high_memory())
 			return log_fail(-EOPNOTSUPP, "area 0x%lx-0x%lx lies above 47 bits: that takes a "
 					"processor with 57-bit addresses (la57), and a kernel that uses "
@@ -58,7 +62,6 @@ int mem_check(const struct restore_process *p)
 					p->pst->pid, e->start, e->end);
 		if (e->policy && mempolicy_check(e->policy) < 0)
 			return -EBADMSG;
-		end = e->end;
 	}
 	if (p->mm->n_mm_saved_auxv > 512)
 		return log_fail(-EBADMSG, "mm-%u.img: auxv of %zu words", p->pst->pid,

@@ -51,6 +51,22 @@ TEST("areas that overlap, are not page-aligned or lie outside user space are ref
 	ASSERT_EQ(mem_check(&f.p), -EBADMSG);
 }
 
+TEST("the page of old system calls lies outside of user space, behind all areas")
+{
+	fixture(VMA_REGULAR | VMA_ANON_PRIVATE);
+	f.v[1].status = VMA_VSYSCALL;
+	ASSERT_EQ(mem_check(&f.p), -EBADMSG);
+	f.v[1].start = 0xffffffffff600000;
+	f.v[1].end = 0xffffffffff601000;
+	ASSERT_OK(mem_check(&f.p));
+	f.v[1].start = 0x10000000 + 0x10000;
+	ASSERT_EQ(mem_check(&f.p), -EBADMSG);
+	f.vmas[0] = &f.v[1];
+	f.vmas[1] = &f.v[0];
+	f.v[1].start = 0xffffffffff600000;
+	ASSERT_EQ(mem_check(&f.p), -EBADMSG);
+}
+
 TEST("an area of huge pages begins and ends with one")
 {
 	fixture(VMA_REGULAR | VMA_ANON_PRIVATE);
