@@ -87,44 +87,20 @@ int inet_freebind_set(int fd, uint32_t family, bool on)
 	return r < 0 ? log_err(r, "cannot set IP_FREEBIND") : 0;
 }
 
-/* A socket of that port that nobody holds is in the way, and nobody who listens there. */
-static bool is_time_wait(uint16_t port)
-{
-	static const char *const files[] = { "/proc/thread-self/net/tcp",
-					     "/proc/thread-self/net/tcp6" };
-	bool waits = false;
-
-	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
-		_cleanup_free_ char *text = NULL;
-
-		if (read_file_at(-1, files[i], READ_FILE_MAX, &text, NULL) < 0)
-			continue;
-		for (const char *line = strchr(text, '\n'); line; line = strchr(line + 1, '\n')) {
-			unsigned int at, state;
-
-			if (sscanf(line, " %*d: %*[0-9A-F]:%x %*s %x", &at, &state) != 2 ||
-			    at != port)
-				continue;
-			if (state == TCP_LISTEN)
-				return false;
-			waits |= state == TCP_TIME_WAIT;
-		}
-	}
-	return waits;
-}
-
 int inet_bind(int fd, const union inet_addr *a)
 {
+	const char *by = "another process uses it";
 	char text[INET_ADDR_TEXT];
+	int type;
 
 	if (inet_addr_is_any(a) && !inet_addr_port(a))
 		return 0;
 	if (!bind(fd, &a->sa, inet_addr_len(a)))
 		return 0;
-	if (errno == EADDRINUSE)
-		return log_err(-EADDRINUSE, "cannot bind to %s: %s", inet_addr_text(a, text),
-			       is_time_wait(inet_addr_port(a))
-			       ? "a connection in TIME-WAIT has it, try again in a minute"
-			       : "another process uses it");
-	return log_err(neg_errno(), "cannot bind to %s", inet_addr_text(a, text));
+	if (errno != EADDRINUSE)
+		return log_err(neg_errno(), "cannot bind to %s", inet_addr_text(a, text));
+	if (sk_get_int(fd, SOL_SOCKET, SO_TYPE, &type) >= 0 && type == SOCK_STREAM &&
+	    tcp_time_wait_end(fd, a, &by) && !bind(fd, &a->sa, inet_addr_len(a)))
+		return 0;
+	return log_err(-EADDRINUSE, "cannot bind to %s: %s", inet_addr_text(a, text), by);
 }

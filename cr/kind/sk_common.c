@@ -136,13 +136,13 @@ const struct sockdiag *sk_diag_by_ino(struct dump_ctx *ctx, uint32_t ino)
 	return ino ? map_get(&ctx->sockets_by_ino, ino) : NULL;
 }
 
-static int list_sockets_of(struct sk_dump *d, const struct dump_process *p)
+int sk_list_at(int at, const char *path, struct map *ret)
 {
-	_cleanup_closedir_ DIR *dir = dir_open_at(p->proc_fd, "fd");
+	_cleanup_closedir_ DIR *dir = dir_open_at(at, path);
 	const struct dirent *de;
 
 	if (!dir)
-		return p->life == TASK_DEAD ? 0 : neg_errno();
+		return neg_errno();
 	while ((de = readdir(dir))) {
 		char link[64];
 		unsigned long long ino;
@@ -154,7 +154,7 @@ static int list_sockets_of(struct sk_dump *d, const struct dump_process *p)
 		link[n] = '\0';
 		if (sscanf(link, "socket:[%llu]", &ino) != 1)
 			continue;
-		r = map_put(&d->in_tree, ino, d);
+		r = map_put(ret, ino, ret);
 		if (r < 0)
 			return r;
 	}
@@ -169,8 +169,8 @@ int sk_in_tree(struct dump_ctx *ctx, uint32_t ino)
 	if (!d)
 		return -ENOMEM;
 	for (size_t i = 0; !d->tree_listed && i < ctx->n_procs; i++) {
-		r = list_sockets_of(d, ctx->procs[i]);
-		if (r < 0)
+		r = sk_list_at(ctx->procs[i]->proc_fd, "fd", &d->in_tree);
+		if (r < 0 && ctx->procs[i]->life != TASK_DEAD)
 			return log_err(r, "cannot list the sockets of task %d",
 				       ctx->procs[i]->pid);
 	}

@@ -44,8 +44,17 @@ const char *inet_addr_text(const union inet_addr *a, char *buf);
 
 /* IP_FREEBIND until inet_freebind_set(fd, family, as in the image). */
 int inet_freebind_set(int fd, uint32_t family, bool on) _must_check_;
-/* bind(2) with an explanation; nothing for a socket without port and address. */
+/*
+ * bind(2) with an explanation, past connections in TIME-WAIT; nothing for a socket without port and
+ * address.
+ */
 int inet_bind(int fd, const union inet_addr *a) _must_check_;
+
+/*
+ * tcp_time_wait.c. Is it connections in TIME-WAIT that keep fd from this address, and nothing else? Then they
+ * are ended: bind(2) may be tried again. *ret_other is set where another reason than a process is known.
+ */
+bool tcp_time_wait_end(int fd, const union inet_addr *at, const char **ret_other);
 
 static inline bool tcp_has_sent_fin(uint32_t state)
 {

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import time
 from pathlib import Path
@@ -284,26 +285,65 @@ def waiting(port):
     return 0
 
 
-TIME_WAIT = """
-import socket, sys, time
-l = socket.socket(); l.bind(("127.0.0.1", 0)); l.listen()
-c = socket.create_connection(l.getsockname()); s, _ = l.accept()
-s.close(); c.recv(1); c.close()
-print("ready", flush=True)
+# A listener without SO_REUSEADDR. It closes its first connection, and answers the second.
+CLOSES = """
+import socket, time
+l = socket.socket(socket.AF_INET6 if ":" in AT else socket.AF_INET)
+l.bind((AT, 0)); l.listen()
+open(READY, "w").write(str(l.getsockname()[1]))
+s, _ = l.accept(); s.close(); open(READY + "-closed", "w")
+s, _ = l.accept()
+s.sendall(b"%d" % l.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR))
 time.sleep(3600)
 """
 
 
-def test_a_port_that_a_connection_in_time_wait_has_is_named_as_such(target, tmp_path):
-    """Of a listener without SO_REUSEADDR, on the kernel that it was dumped on."""
-    p = target(TIME_WAIT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    assert p.stdout.readline() == b"ready\n"
-    check(cr("dump", tmp_path, "-t", str(p.pid), "--external", "pipe[*]"), "dump")
+def states(port):
+    """Of connections that have this port here."""
+    lines = [line.split() for name in ("tcp", "tcp6")
+             for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
+    return sorted(state for _, local, _, state, *_ in lines if local.endswith(f":{port:04X}") and state != "0A")
+
+
+@pytest.mark.parametrize("at", ["127.0.0.1", "0.0.0.0", "::1", "::"])
+def test_connections_in_time_wait_keep_no_listener_from_its_port(target, tmp_path, at):
+    """Of a listener without SO_REUSEADDR, on the kernel that it was dumped on. Nothing is ended in vain."""
+    ready, images = tmp_path / "ready", tmp_path / "images"
+    images.mkdir()
+    p = target(CLOSES.replace("AT", repr(at)).replace("READY", repr(str(ready))), stdout=subprocess.DEVNULL)
+    wait_for(lambda: ready.exists() and ready.read_text(), 10, "not ready")
+    port, host = int(ready.read_text()), "::1" if at == "::1" else "127.0.0.1"
+    client = socket.create_connection((host, port))
+    wait_for(Path(f"{ready}-closed").exists, 10, "not closed")
+    check(cr("dump", images, "-t", str(p.pid)), "dump")
     p.wait()
-    p.stdout.close()
-    done = cr("restore", tmp_path, "-d")
+
+    wait_for(lambda: states(port) == ["05"], 10, "no FIN_WAIT2")
+    done = cr("restore", images, "-d")
     assert done.returncode == 1
-    assert "a connection in TIME-WAIT has it, try again in a minute" in done.log
+    assert f"{port}: a connection that is being closed has it, try again in a minute" in done.log
+    client.close()
+    wait_for(lambda: states(port) == ["06"], 10, "no TIME-WAIT")
+
+    # In repair mode (19) a port can be had that others have.
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as other, \
+            socket.create_server((host, 0), family=other.family) as server:
+        other.setsockopt(socket.SOL_TCP, 19, 1)
+        other.bind((host, port))
+        other.setsockopt(socket.SOL_TCP, 19, -1)
+        other.connect(server.getsockname())
+        done = cr("restore", images, "-d")
+        assert done.returncode == 1
+        assert f"{port}: another process uses it" in done.log
+        assert states(port) == ["01", "06"]
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    done = cr("restore", images, "-d")
+    check(done, "restore")
+    assert "1 connection(s) in TIME-WAIT kept a listener from" in done.log
+    assert states(port) == []
+    with socket.create_connection((host, port)) as client:
+        assert client.recv(10) == b"0"
 
 
 # A socket of the host's network namespace and of a group that its process is not in.
