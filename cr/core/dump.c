@@ -90,7 +90,9 @@ int dump_seize(struct dump_ctx *ctx)
 	/* First of all: what we open might wait for the stopped tree. */
 	if (r >= 0)
 		r = each_process(ctx, fanotify_check);
-	return r < 0 ? r : shares_find(ctx);
+	if (r >= 0)
+		r = shares_find(ctx);
+	return r < 0 ? r : each_process(ctx, finish_writes);
 }
 
 int dump_release(struct dump_ctx *ctx, enum cr_final_state state)

@@ -67,6 +67,9 @@ void remap_done(struct restore_ctx *ctx);
 /* netlink.c. 1 and *ret: the queue or log group that port id has in that /proc file; for tests, too. */
 int netlink_find_bound(const char *text, uint32_t portid, unsigned int *ret) _must_check_;
 
+/* finish_write.c. Right after the stop, over the whole tree: before anything queued is read. */
+int finish_writes(struct dump_ctx *ctx, struct dump_process *p) _must_check_;
+
 /* pipe_data.c: what is queued in a pipe or fifo. */
 struct pipe_buf {
 	uint32_t pipe_id, bytes, size;

@@ -12,6 +12,10 @@
 #include "kernel/sockdiag.h"
 #include "kind/kind.h"
 
+#ifndef SO_BUF_LOCK
+#define SO_BUF_LOCK	72
+#endif
+
 struct sk_sort {
 	int family, type, proto;
 };

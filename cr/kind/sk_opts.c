@@ -12,9 +12,6 @@
 
 #include "kind/sk_common.h"
 
-#ifndef SO_BUF_LOCK
-#define SO_BUF_LOCK	72
-#endif
 #define FILTER_MAX	4096	/* BPF_MAXINSNS */
 
 static int get_timeout(int fd, int name, uint64_t *ret_sec, uint64_t *ret_usec)

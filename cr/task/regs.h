@@ -33,6 +33,8 @@ int regs_restore(struct restore_thread *th, uint64_t sigmask) _must_check_;
  * on running does not notice either.
  */
 int restart_hide_interrupt(struct dump_thread *th) _must_check_;
+/* 1: it has just returned from its call, and no signal waits that it will take: nothing but the stop has ended that. */
+int restart_is_undisturbed(struct task *t) _must_check_;
 /*
  * t->regs are an image's; orig_nr its orig_ax. If they stand on the instruction of an
  * interrupted call, they become what the kernel's restart logic expects. result: what the call has

@@ -86,23 +86,30 @@ static bool signal_waits(const struct task *t)
 	return false;
 }
 
+int restart_is_undisturbed(struct task *t)
+{
+	uint8_t insn[2];
+	int r;
+
+	if (t->regs.cs != 0x33 || signal_waits(t))
+		return 0;
+	/* Only if it sits right behind the instruction: then nothing ran since. */
+	r = remote_read(t, t->regs.rip - 2, insn, 2);
+	return r < 0 ? r : insn[0] == 0x0f && insn[1] == 0x05;
+}
+
 int restart_hide_interrupt(struct dump_thread *th)
 {
 	struct user_regs_struct *regs = &th->task.regs;
-	uint8_t insn[2];
 	int r;
 
 	if ((int64_t)regs->orig_rax < 0 || (int64_t)regs->rax != -EINTR ||
 	    (!returns_eintr_at_once(regs->orig_rax) &&
-	     !(is_for_sockets(regs->orig_rax) && is_socket(&th->task, regs->rdi))) ||
-	    signal_waits(&th->task))
+	     !(is_for_sockets(regs->orig_rax) && is_socket(&th->task, regs->rdi))))
 		return 0;
-	/* Only if it sits right behind the instruction: then nothing ran since. */
-	r = remote_read(&th->task, regs->rip - 2, insn, 2);
-	if (r < 0)
+	r = restart_is_undisturbed(&th->task);
+	if (r <= 0)
 		return r;
-	if (insn[0] != 0x0f || insn[1] != 0x05)
-		return 0;
 	regs->rax = (uint64_t)-K_ERESTARTNOHAND;
 	return 0;
 }

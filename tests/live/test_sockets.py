@@ -425,6 +425,32 @@ def test_what_a_dump_loses_of_sockets_is_said_and_still_there(target, tmp_path):
     p.stdout.close()
 
 
+WRITES = """
+import os, socket, threading
+a, b = socket.socketpair()
+def write():
+    open(TOLD, "w").write(str(os.write(a.fileno(), bytes(20 << 20))))
+t = threading.Thread(target=write); t.start()
+print("ready", flush=True)
+t.join()
+"""
+
+
+def test_a_write_of_which_too_much_is_missing_is_named(target, tmp_path):
+    images, told = tmp_path / "images", tmp_path / "told"
+    images.mkdir()
+    p = target(WRITES.replace("TOLD", repr(str(told))), stdout=subprocess.PIPE)
+    assert p.stdout.readline() == b"ready\n"
+    wait_for(lambda: any(t.read_text().startswith("1 ") for t in Path(f"/proc/{p.pid}/task").glob("*/syscall")),
+             10, "it does not write")
+    done = cr("dump", images, "-t", str(p.pid), "--leave-running", "--external", "pipe[*]")
+    check(done, "dump")
+    p.wait()
+    p.stdout.close()
+    said = re.search(r"of (\d+) bytes that it writes to fd \d+ it is told that only (\d+) are written", done.log)
+    assert said and said[1] == str(20 << 20) and said[2] == told.read_text()
+
+
 def test_a_stream_gets_the_replacement_that_is_handed_in(target, tmp_path):
     images = tmp_path / "images"
     images.mkdir()
