@@ -180,6 +180,8 @@ int ns_restore_clock(struct restore_ctx *ctx, clockid_t clock, int64_t *ret_nsec
  * what the restore has taken so far.
  */
 uint64_t ns_restore_elapsed(struct restore_ctx *ctx);
+/* The same since the tree's CLOCK_MONOTONIC showed that; since the dump, where the clock does not go on. */
+uint64_t ns_restore_elapsed_since(struct restore_ctx *ctx, uint64_t monotonic_nsec);
 /*
  * Until that moment of the tree's clock; where the clock does not go on from the images' reading, what
  * was left at the dump without the time that has passed.

@@ -96,7 +96,7 @@ struct ns_restore {
 	struct ns_visit ipc_visit, net_visit;
 	int old_time_fd;		/* our children's time namespace before */
 	bool has_clocks;		/* a time namespace was entered: */
-	int64_t monotonic_ahead_nsec, boottime_ahead_nsec;	/* of our clocks: the tree's */
+	struct clocks ahead;		/* of our clocks: the tree's */
 	int64_t monotonic_at_dump_nsec;
 	int host_mnt_fd, host_root_fd, host_cwd_fd;	/* while in the tree's */
 };

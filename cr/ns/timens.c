@@ -160,8 +160,8 @@ static int write_offsets(struct ns_restore *ns, const struct clocks *image, int6
 		return r;
 	ns->has_clocks = true;
 	ns->monotonic_at_dump_nsec = image->monotonic_nsec;
-	ns->monotonic_ahead_nsec = image->monotonic_nsec + advance_nsec - clock_nsec(CLOCK_MONOTONIC);
-	ns->boottime_ahead_nsec = image->boottime_nsec + advance_nsec - clock_nsec(CLOCK_BOOTTIME);
+	ns->ahead.monotonic_nsec = image->monotonic_nsec + advance_nsec - clock_nsec(CLOCK_MONOTONIC);
+	ns->ahead.boottime_nsec = image->boottime_nsec + advance_nsec - clock_nsec(CLOCK_BOOTTIME);
 	split_nsec(image->monotonic_nsec + advance_nsec - now.monotonic_nsec, &m_sec, &m_nsec);
 	split_nsec(image->boottime_nsec + advance_nsec - now.boottime_nsec, &b_sec, &b_nsec);
 	snprintf(text, sizeof(text), "monotonic %" PRId64 " %" PRId64 "\nboottime %" PRId64 " %"
@@ -196,41 +196,61 @@ int timens_enter(struct restore_ctx *ctx, uint32_t id)
 	return 0;
 }
 
-int ns_restore_clock(struct restore_ctx *ctx, clockid_t clock, int64_t *ret_nsec)
+/* By how much a time namespace with these offsets moves the clock. -EINVAL: see ns_restore_clock(). */
+static int offset_of(clockid_t clock, const struct clocks *offsets, int64_t *ret_nsec)
 {
-	const struct ns_restore *ns = ctx->ns_state;
-	int64_t ahead = 0;
-
 	switch (clock) {
 	case CLOCK_MONOTONIC:
 	case CLOCK_MONOTONIC_RAW:
 	case CLOCK_MONOTONIC_COARSE:
-		ahead = ns ? ns->monotonic_ahead_nsec : 0;
-		break;
+		*ret_nsec = offsets->monotonic_nsec;
+		return 0;
 	case CLOCK_BOOTTIME:
 	case CLOCK_BOOTTIME_ALARM:
-		ahead = ns ? ns->boottime_ahead_nsec : 0;
-		break;
+		*ret_nsec = offsets->boottime_nsec;
+		return 0;
 	case CLOCK_REALTIME:
 	case CLOCK_REALTIME_COARSE:
 	case CLOCK_REALTIME_ALARM:
 	case CLOCK_TAI:
-		break;
+		*ret_nsec = 0;
+		return 0;
 	default:
 		return -EINVAL;
 	}
-	*ret_nsec = clock_nsec(clock) + ahead;
-	return 0;
 }
 
-uint64_t ns_restore_elapsed(struct restore_ctx *ctx)
+int ns_restore_clock(struct restore_ctx *ctx, clockid_t clock, int64_t *ret_nsec)
+{
+	const struct ns_restore *ns = ctx->ns_state;
+	int64_t offset;
+	int r = offset_of(clock, ns ? &ns->ahead : &(struct clocks){ 0 }, &offset);
+
+	if (r >= 0)
+		*ret_nsec = clock_nsec(clock) + offset;
+	return r;
+}
+
+static uint64_t elapsed_since(struct restore_ctx *ctx, int64_t monotonic_nsec)
 {
 	const struct ns_restore *ns = ctx->ns_state;
 	int64_t nsec = ctx->opts->clock_advance_nsec;
 
 	if (ns && ns->has_clocks)
-		nsec = clock_nsec(CLOCK_MONOTONIC) + ns->monotonic_ahead_nsec - ns->monotonic_at_dump_nsec;
+		nsec = clock_nsec(CLOCK_MONOTONIC) + ns->ahead.monotonic_nsec - monotonic_nsec;
 	return nsec > 0 ? (uint64_t)nsec : 0;
+}
+
+uint64_t ns_restore_elapsed_since(struct restore_ctx *ctx, uint64_t monotonic_nsec)
+{
+	return elapsed_since(ctx, (int64_t)MIN(monotonic_nsec, (uint64_t)INT64_MAX));
+}
+
+uint64_t ns_restore_elapsed(struct restore_ctx *ctx)
+{
+	const struct ns_restore *ns = ctx->ns_state;
+
+	return elapsed_since(ctx, ns ? ns->monotonic_at_dump_nsec : 0);
 }
 
 uint64_t ns_restore_left(struct restore_ctx *ctx, clockid_t clock, uint64_t end_nsec, uint64_t left_nsec)

@@ -6,7 +6,8 @@
  *
  * A running timer never reads as zero; an image with an interval but no value is armed with the
  * interval, as CRIU does it. The real timer went on while the tree was away, if its clocks did: what
- * ran out meanwhile is one SIGALRM, as the kernel merges them.
+ * ran out meanwhile is one SIGALRM, as the kernel merges them. The tree's clocks are read at the end of a dump,
+ * which may be seconds later: when the timers were, all of them, is noted beside them.
  */
 #include <limits.h>
 #include <signal.h>
@@ -21,7 +22,7 @@
 #define N_ITIMERS 3
 
 struct itimers_cookie {
-	uint64_t t_value[N_ITIMERS];
+	uint64_t t_value[N_ITIMERS], t_now;
 };
 
 static int itimers_dump_calls(struct dump_ctx *ctx, struct dump_process *p,
@@ -37,6 +38,8 @@ static int itimers_dump_calls(struct dump_ctx *ctx, struct dump_process *p,
 		c->t_value[i] = batch_put(b, NULL, sizeof(struct itimerval));
 		batch_call(b, SYS_getitimer, i, c->t_value[i]);
 	}
+	c->t_now = batch_put(b, NULL, sizeof(struct timespec));
+	batch_call(b, SYS_clock_gettime, CLOCK_MONOTONIC, c->t_now);
 	*cookie = c;
 	return 0;
 }
@@ -54,6 +57,7 @@ static int itimers_dump_results(struct dump_ctx *ctx, struct dump_process *p,
 				struct dump_thread *th, struct batch *b, void *cookie)
 {
 	struct itimers_cookie *c = cookie;
+	const struct timespec *now = batch_data(b, c->t_now);
 	TaskTimersEntry *timers = part_timers(ctx, th);
 	ItimerEntry *e[N_ITIMERS];
 
@@ -74,6 +78,8 @@ static int itimers_dump_results(struct dump_ctx *ctx, struct dump_process *p,
 	timers->real = e[ITIMER_REAL];
 	timers->virt = e[ITIMER_VIRTUAL];
 	timers->prof = e[ITIMER_PROF];
+	timers->has_read_nsec = true;
+	timers->read_nsec = timer_nsec((uint64_t)now->tv_sec, (uint64_t)now->tv_nsec);
 	return 0;
 }
 
@@ -94,8 +100,15 @@ static int itimer_advance(struct itimerval *v, uint64_t adv)
 	return ticks > 0;
 }
 
-static int itimer_restore(struct restore_ctx *ctx, struct restore_process *p, struct batch *b, int which,
-			  const ItimerEntry *e)
+uint64_t timers_elapsed(const struct restore_process *p)
+{
+	const TaskTimersEntry *timers = p->core->tc ? p->core->tc->timers : NULL;
+
+	return timers && timers->has_read_nsec ? ns_restore_elapsed_since(p->ctx, timers->read_nsec) :
+						 ns_restore_elapsed(p->ctx);
+}
+
+static int itimer_restore(struct restore_process *p, struct batch *b, int which, const ItimerEntry *e)
 {
 	siginfo_t due = { .si_signo = SIGALRM, .si_code = SI_KERNEL };
 	struct itimerval v;
@@ -110,14 +123,14 @@ static int itimer_restore(struct restore_ctx *ctx, struct restore_process *p, st
 	v.it_value.tv_usec = (suseconds_t)e->vusec;
 	if (!(e->vsec | e->vusec))
 		v.it_value = v.it_interval;
-	if (which == ITIMER_REAL && itimer_advance(&v, ns_restore_elapsed(ctx)))
+	if (which == ITIMER_REAL && itimer_advance(&v, timers_elapsed(p)))
 		batch_call(b, SYS_rt_sigqueueinfo, restore_pid_inside(p, 0), SIGALRM,
 			   batch_put(b, &due, sizeof(due)));
 	batch_call(b, SYS_setitimer, which, batch_put(b, &v, sizeof(v)), 0);
 	return 0;
 }
 
-static int itimers_restore_calls(struct restore_ctx *ctx, struct restore_process *p,
+static int itimers_restore_calls(struct restore_ctx *ctx _unused_, struct restore_process *p,
 				 struct restore_thread *th, struct batch *b)
 {
 	const TaskTimersEntry *timers = th->core->tc ? th->core->tc->timers : NULL;
@@ -125,13 +138,13 @@ static int itimers_restore_calls(struct restore_ctx *ctx, struct restore_process
 
 	if (!timers)
 		return 0;
-	r = itimer_restore(ctx, p, b, ITIMER_REAL, timers->real);
+	r = itimer_restore(p, b, ITIMER_REAL, timers->real);
 	if (r < 0)
 		return r;
-	r = itimer_restore(ctx, p, b, ITIMER_VIRTUAL, timers->virt);
+	r = itimer_restore(p, b, ITIMER_VIRTUAL, timers->virt);
 	if (r < 0)
 		return r;
-	return itimer_restore(ctx, p, b, ITIMER_PROF, timers->prof);
+	return itimer_restore(p, b, ITIMER_PROF, timers->prof);
 }
 
 const struct task_part part_itimers = {

@@ -134,6 +134,9 @@ int mempolicy_bind_call(struct batch *b, const VmaEntry *v);
 int posix_timers_restore(struct restore_ctx *ctx, struct batch *b, PosixTimerEntry *const *list,
 			 size_t n, bool by_id) _must_check_;
 
+/* itimers.c. How much time has passed for its timers since they were read; nanoseconds. */
+uint64_t timers_elapsed(const struct restore_process *p);
+
 /* dispatch.c. Before anything runs in the thread: it may not be let. */
 int dispatch_dump(struct dump_ctx *ctx, struct dump_thread *th) _must_check_;
 

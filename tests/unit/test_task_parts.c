@@ -1,7 +1,9 @@
 /* cr/task: parsers, and what restore makes of damaged images. No task is needed for either. */
 #include <linux/filter.h>
+#include <sys/time.h>
 #include <time.h>
 
+#include "ns/state.h"
 #include "task/parts.h"
 #include "unit.h"
 
@@ -443,6 +445,30 @@ TEST("an ignored SIGTRAP is reported for the core to set")
 	list[SIGTRAP - 1] = &ign;
 	ASSERT(sigactions_trap_ignored(&f.core, &ks));
 	ASSERT_EQ(ks.handler, 1);
+}
+
+TEST("the real interval timer has run since it was read, by the tree's clock")
+{
+	TaskTimersEntry timers = TASK_TIMERS_ENTRY__INIT;
+	ItimerEntry it = ITIMER_ENTRY__INIT;
+	struct ns_restore ns = { .has_clocks = true };
+	const struct itimerval *v;
+	struct timespec now;
+
+	fixture();
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	/* The tree's is ahead of ours, and showed less at the dump. */
+	ns.ahead.monotonic_nsec = 1000000000000;
+	ns.monotonic_at_dump_nsec = (now.tv_sec + 1000 - 3) * 1000000000;
+	timers.has_read_nsec = true;
+	timers.read_nsec = (uint64_t)(now.tv_sec + 1000 - 50) * 1000000000;
+	it.vsec = 1000;
+	timers.real = &it;
+	f.tc.timers = &timers;
+	f.ctx.ns_state = &ns;
+	ASSERT_OK(restore(&part_itimers));
+	v = batch_data(&f.b, ((const struct batch_call *)(f.remote.mirror + ZONE_CALLS_OFF))->arg[1]);
+	ASSERT(v->it_value.tv_sec <= 950 && v->it_value.tv_sec > 900);
 }
 
 TEST("other parts refuse what no kernel writes")
