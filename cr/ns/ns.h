@@ -176,6 +176,11 @@ int ns_restore_enter_calls(struct restore_ctx *ctx, struct restore_process *p,
  */
 int ns_restore_clock(struct restore_ctx *ctx, clockid_t clock, int64_t *ret_nsec) _must_check_;
 /*
+ * How long ago that clock began, for the tree and for the kernel: no timer can be set to a moment before. Of
+ * CLOCK_MONOTONIC this is the boot, however far the tree's has come.
+ */
+int ns_restore_clock_age(struct restore_ctx *ctx, clockid_t clock, int64_t *ret_nsec) _must_check_;
+/*
  * How much time has passed for the tree since its dump, nanoseconds: cr_opts.clock_advance_nsec, and
  * what the restore has taken so far.
  */

@@ -25,7 +25,7 @@
 
 static int64_t clock_nsec(clockid_t id)
 {
-	struct timespec ts;
+	struct timespec ts = { 0 };	/* of alarm clocks, where there is no real-time clock */
 
 	clock_gettime(id, &ts);
 	return (int64_t)ts.tv_sec * SECOND + ts.tv_nsec;
@@ -228,6 +228,21 @@ int ns_restore_clock(struct restore_ctx *ctx, clockid_t clock, int64_t *ret_nsec
 
 	if (r >= 0)
 		*ret_nsec = clock_nsec(clock) + offset;
+	return r;
+}
+
+int ns_restore_clock_age(struct restore_ctx *ctx, clockid_t clock, int64_t *ret_nsec)
+{
+	struct clocks ours;
+	int64_t tree, own;
+	int r = ns_restore_clock(ctx, clock, &tree);
+
+	if (r >= 0)
+		r = read_own_offsets(&ours);
+	if (r >= 0)
+		r = offset_of(clock, &ours, &own);
+	if (r >= 0)
+		*ret_nsec = MIN(tree, clock_nsec(clock) - own);
 	return r;
 }
 

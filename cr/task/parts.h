@@ -15,7 +15,7 @@
 
 extern const struct task_part part_names, part_tid_address, part_robust_list, part_rseq,
 	part_altstack, part_sigactions, part_sigpending, part_itimers, part_posix_timers,
-	part_sched, part_cpus, part_rlimits, part_prctl, part_membarrier, part_pdeath_dumpable,
+	part_posix_timers_run, part_sched, part_cpus, part_rlimits, part_prctl, part_membarrier, part_pdeath_dumpable,
 	part_proc_scores, part_umask, part_creds, part_seccomp_early, part_seccomp_last, part_aio,
 	part_area_state, part_lock_future, part_pkeys, part_mempolicy, part_mdwe,
 	part_io_uring, part_thread_traits, part_ldt, part_landlock, part_dispatch;
@@ -130,10 +130,6 @@ bool mempolicy_equal(const MempolicyEntry *a, const MempolicyEntry *b);
 /* mbind() of an area that has a policy: index of the call, which may fail. */
 int mempolicy_bind_call(struct batch *b, const VmaEntry *v);
 
-/* by_id: PR_TIMER_CREATE_RESTORE_IDS works; list is ascending. */
-int posix_timers_restore(struct restore_ctx *ctx, struct batch *b, PosixTimerEntry *const *list,
-			 size_t n, bool by_id) _must_check_;
-
 /* itimers.c. How much time has passed for its timers since they were read; nanoseconds. */
 uint64_t timers_elapsed(const struct restore_process *p);
 
@@ -143,16 +139,6 @@ int dispatch_dump(struct dump_ctx *ctx, struct dump_thread *th) _must_check_;
 /* A damaged image, named: returns -EBADMSG. */
 #define part_bad(...) log_fail(-EBADMSG, __VA_ARGS__)
 
-/* Pure parsers, for tests. */
-struct posix_timer_line {
-	uint32_t id;
-	int signo, clock_id, notify;	/* notify: SIGEV_* */
-	uint64_t sival;
-	pid_t target;			/* tid for SIGEV_THREAD_ID, else pid */
-};
-/* /proc/PID/timers, sorted by id. *ret is heap memory. */
-int posix_timers_parse(const char *text, struct posix_timer_line **ret, size_t *ret_n)
-	_must_check_;
 /* The label of /proc/PID/attr/current without mode and newline; "" when unconfined. In place. */
 void lsm_label_strip(char *label);
 

@@ -2,8 +2,10 @@
  * timer_create(2) timers of a process.
  *
  *   dump     /proc/PID/timers for ids, clocks and notification; timer_gettime and
- *            timer_getoverrun in the batch for what is left
- *   restore  timer_create with the same id, timer_settime with the remaining time; late
+ *            timer_getoverrun in the batch for what is left; of those whose signal is pending also
+ *            what posix_timers_peek.c finds
+ *   restore  timer_create with the same id, timer_settime with the remaining time; late. Their
+ *            overrun counts: posix_timers_arm.c
  *
  * The id is the program's handle, so it must come back exactly. PR_TIMER_CREATE_RESTORE_IDS
  * (Linux 6.15) lets us name it; before, the kernel counts ids up from 0 in a new process, and
@@ -15,14 +17,13 @@
  */
 #include <limits.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <time.h>
 
 #include "core/restore_pids.h"
-#include "ns/ns.h"
-#include "task/parts.h"
-#include "util/timer.h"
+#include "task/posix_timers.h"
 
 #ifndef PR_TIMER_CREATE_RESTORE_IDS
 #define PR_TIMER_CREATE_RESTORE_IDS	77
@@ -94,9 +95,11 @@ static int posix_timers_dump_calls(struct dump_ctx *ctx, struct dump_process *p,
 	return 0;
 }
 
-static int timer_target(struct dump_process *p, const struct posix_timer_line *l,
-			PosixTimerEntry *e)
+/* *ret_queue: where its signal is when it is pending. */
+static int timer_target(struct dump_ctx *ctx, struct dump_process *p, const struct posix_timer_line *l,
+			PosixTimerEntry *e, SignalQueueEntry ***ret_queue)
 {
+	*ret_queue = &part_tc(ctx, &p->threads[0])->signals_s;
 	if (l->notify != SIGEV_THREAD_ID)
 		return 0;
 	for (size_t i = 0; i < p->n_threads; i++) {
@@ -104,12 +107,30 @@ static int timer_target(struct dump_process *p, const struct posix_timer_line *l
 			continue;
 		e->has_notify_thread_id = true;
 		e->notify_thread_id = (int32_t)p->threads[i].tid_virtual;
+		*ret_queue = &part_thread_core(ctx, &p->threads[i])->signals_p;
 		return 0;
 	}
 	/* The kernel keeps the timer of a thread that ended; its signal goes nowhere. */
 	return log_obstacle("let the program delete the timer",
 			    "process %d: POSIX timer %u notifies thread %d, which has ended",
 			    p->pid, l->id, l->target);
+}
+
+/*
+ * Its signal is pending. One that was sent a moment ago, after its time was read, is not yet: the image has
+ * the timer as it was then.
+ */
+static int timer_note_pending(struct dump_ctx *ctx, const struct posix_timer_line *l, PosixTimerEntry *e,
+			      SignalQueueEntry **queue)
+{
+	if (!l->pending || !posix_timer_signal_waits(e->si_signo))
+		return 0;
+	if (e->isec | e->insec)
+		e->expired = l->periods;
+	else
+		e->expired = !(e->vsec | e->vnsec);
+	e->has_expired = e->expired > 0;
+	return e->has_expired ? sigpending_note_timer(ctx, queue, e) : 0;
 }
 
 static int posix_timers_dump_results(struct dump_ctx *ctx, struct dump_process *p,
@@ -122,10 +143,14 @@ static int posix_timers_dump_results(struct dump_ctx *ctx, struct dump_process *
 
 	if (!timers || !list)
 		return -ENOMEM;
+	r = c->n && ctx->peek ? posix_timers_peek(ctx->peek, th->task.tid, c->lines, c->n) : 0;
+	if (r < 0)
+		log_debug("pending signals of POSIX timers cannot be looked at: %s", strerror(-r));
 	for (size_t i = 0; i < c->n; i++) {
 		const struct itimerspec *spec = batch_data(b, c->t_spec[i]);
 		const struct posix_timer_line *l = &c->lines[i];
 		PosixTimerEntry *e = ARENA_MSG(&ctx->arena, PosixTimerEntry, posix_timer_entry);
+		SignalQueueEntry **queue;
 
 		if (!e)
 			return -ENOMEM;
@@ -139,13 +164,28 @@ static int posix_timers_dump_results(struct dump_ctx *ctx, struct dump_process *
 		e->insec = (uint64_t)spec->it_interval.tv_nsec;
 		e->vsec = (uint64_t)spec->it_value.tv_sec;
 		e->vnsec = (uint64_t)spec->it_value.tv_nsec;
-		r = timer_target(p, l, e);
+		r = timer_target(ctx, p, l, e, &queue);
+		if (r >= 0)
+			r = timer_note_pending(ctx, l, e, queue);
 		if (r < 0)
 			return r;
 		list[i] = e;
 	}
 	timers->posix = list;
 	timers->n_posix = c->n;
+	return 0;
+}
+
+/* However many: what is longer ago than the clock is old is cut. */
+static int timer_check_expired(const PosixTimerEntry *e)
+{
+	bool periodic = e->isec | e->insec;
+
+	if (e->it_sigev_notify == SIGEV_NONE || !posix_timer_signal_waits(e->si_signo))
+		return part_bad("core image: POSIX timer %u sends no signal that could be pending", e->it_id);
+	if (!e->expired || (!periodic && (e->expired > 1 || e->vsec | e->vnsec)))
+		return part_bad("core image: POSIX timer %u has expired %lu times, and its signal is pending",
+				e->it_id, e->expired);
 	return 0;
 }
 
@@ -165,52 +205,22 @@ static int timer_check(const PosixTimerEntry *e)
 	if (e->isec > LONG_MAX || e->vsec > LONG_MAX || e->insec > 999999999 ||
 	    e->vnsec > 999999999)
 		return part_bad("core image: POSIX timer %u: time is out of range", e->it_id);
-	return 0;
+	if (e->overrun > INT_MAX)
+		return part_bad("core image: POSIX timer %u: overrun count %u", e->it_id, e->overrun);
+	return e->has_expired ? timer_check_expired(e) : 0;
 }
 
-/*
- * Takes off the time that the tree was away, if its clocks went on meanwhile. What ran out is set
- * to the moment in the past when it did: the kernel then signals it at once, counts the overrun and
- * keeps the rhythm. Returns the flags for timer_settime(2).
- */
-static int timer_catch_up(struct restore_ctx *ctx, const PosixTimerEntry *e, struct itimerspec *spec)
-{
-	uint64_t value = timer_nsec((uint64_t)spec->it_value.tv_sec, (uint64_t)spec->it_value.tv_nsec);
-	uint64_t adv = ns_restore_elapsed(ctx);
-	int64_t now;
-
-	if (!value || ns_restore_clock(ctx, (clockid_t)e->clock_id, &now) < 0)
-		return 0;
-	if (value > adv) {
-		spec->it_value = timer_timespec(value - adv);
-		return 0;
-	}
-	now -= (int64_t)(adv - value);
-	spec->it_value = timer_timespec(now > 0 ? (uint64_t)now : 1);
-	return TIMER_ABSTIME;
-}
-
-static void timer_create_calls(struct restore_ctx *ctx, struct batch *b, const PosixTimerEntry *e)
+static void timer_create_calls(struct batch *b, const PosixTimerEntry *e)
 {
 	struct kernel_sigevent ev = {
 		.value = e->sival_ptr, .signo = (int32_t)e->si_signo,
 		.notify = (int32_t)e->it_sigev_notify,
 		.tid = e->has_notify_thread_id ? e->notify_thread_id : 0,
 	};
-	struct itimerspec spec = {
-		.it_interval = { (time_t)e->isec, (long)e->insec },
-		.it_value = { (time_t)e->vsec, (long)e->vnsec },
-	};
 	int32_t id = (int32_t)e->it_id;
-	int flags;
 
-	if (!(e->vsec | e->vnsec))
-		spec.it_value = spec.it_interval;
-	flags = timer_catch_up(ctx, e, &spec);
 	batch_call(b, SYS_timer_create, (int64_t)(int32_t)e->clock_id,
 		   batch_put(b, &ev, sizeof(ev)), batch_put(b, &id, sizeof(id)));
-	/* Also for a disarmed one: fails if the id did not come back. */
-	batch_call(b, SYS_timer_settime, id, flags, batch_put(b, &spec, sizeof(spec)), 0);
 }
 
 /* Ids from *next up to id are created and deleted; Linux before 6.15. */
@@ -232,8 +242,7 @@ static int timer_skip_ids(struct batch *b, uint32_t *next, uint32_t id)
 	return 0;
 }
 
-int posix_timers_restore(struct restore_ctx *ctx, struct batch *b, PosixTimerEntry *const *list,
-			 size_t n, bool by_id)
+int posix_timers_create(struct batch *b, PosixTimerEntry *const *list, size_t n, bool by_id)
 {
 	uint32_t next = 0;
 	int r;
@@ -245,9 +254,9 @@ int posix_timers_restore(struct restore_ctx *ctx, struct batch *b, PosixTimerEnt
 		r = timer_check(list[i]);
 		if (r < 0)
 			return r;
+		if (i && list[i]->it_id <= list[i - 1]->it_id)
+			return part_bad("core image: POSIX timers are not in order");
 		if (!by_id) {
-			if (i && list[i]->it_id <= list[i - 1]->it_id)
-				return part_bad("core image: POSIX timers are not in order");
 			if (list[i]->it_id > TIMER_ID_COUNT_MAX)
 				return log_fail(-EOPNOTSUPP, "POSIX timer %u: an id this large "
 						"needs Linux 6.15 or later", list[i]->it_id);
@@ -255,10 +264,10 @@ int posix_timers_restore(struct restore_ctx *ctx, struct batch *b, PosixTimerEnt
 			if (r < 0)
 				return r;
 		}
-		r = batch_make_room(b, 2, 256);
+		r = batch_make_room(b, 1, 256);
 		if (r < 0)
 			return r;
-		timer_create_calls(ctx, b, list[i]);
+		timer_create_calls(b, list[i]);
 	}
 	if (by_id)
 		batch_call(b, SYS_prctl, PR_TIMER_CREATE_RESTORE_IDS,
@@ -288,25 +297,94 @@ static void threads_inside(const struct restore_process *p, const TaskTimersEntr
 	}
 }
 
-static int posix_timers_restore_calls(struct restore_ctx *ctx, struct restore_process *p,
-				      struct restore_thread *th, struct batch *b)
+static TaskTimersEntry *timers_of(const struct restore_process *p)
 {
-	const TaskTimersEntry *timers = th->core->tc ? th->core->tc->timers : NULL;
+	return p->core->tc ? p->core->tc->timers : NULL;
+}
+
+static int posix_timers_restore_calls(struct restore_ctx *ctx, struct restore_process *p,
+				      struct restore_thread *th _unused_, struct batch *b)
+{
+	TaskTimersEntry *timers = timers_of(p);
 	const struct task_inherit *in;
-	PosixTimerEntry **list;
 
 	if (!timers || !timers->n_posix)
 		return 0;
-	threads_inside(p, timers);
-	list = arena_memdup(&ctx->arena, timers->posix, timers->n_posix * sizeof(*list));
-	if (!list)
-		return -ENOMEM;
-	/* Other engines write them as the kernel lists them, newest first. */
-	qsort(list, timers->n_posix, sizeof(*list), compare_entries);
 	in = task_inherit(ctx);
 	if (!in)
 		return -EIO;
-	return posix_timers_restore(ctx, b, list, timers->n_posix, in->timers_by_id);
+	threads_inside(p, timers);
+	/* Other engines write them as the kernel lists them, newest first. */
+	qsort(timers->posix, timers->n_posix, sizeof(*timers->posix), compare_entries);
+	return posix_timers_create(b, timers->posix, timers->n_posix, in->timers_by_id);
+}
+
+static bool has_count(const PosixTimerEntry *e)
+{
+	return e->overrun && (e->isec | e->insec) && e->it_sigev_notify != SIGEV_NONE &&
+	       posix_timer_signal_waits(e->si_signo);
+}
+
+/* Those that signal this thread; the leader: and the process. */
+static int timers_run_calls(struct restore_ctx *ctx _unused_, struct restore_process *p, struct restore_thread *th,
+			    struct batch *b)
+{
+	const TaskTimersEntry *timers = timers_of(p);
+	size_t n = timers ? timers->n_posix : 0, k = (size_t)(th - p->threads);
+	_cleanup_free_ bool *done = calloc(n + 1, sizeof(*done));
+	int r = done ? 0 : -ENOMEM;
+
+	if (k >= p->pst->n_threads)
+		return part_bad("pstree image: process %u has no thread %zu", p->pst->pid, k);
+	/* First what takes signals out again: none of another timer is there yet. */
+	for (size_t i = 0; r >= 0 && i < n; i++) {
+		const PosixTimerEntry *e = timers->posix[i];
+		bool ours = e->it_sigev_notify == SIGEV_THREAD_ID ?
+			    (uint32_t)e->notify_thread_id == restore_pid_inside(p, k) : !k;
+
+		/* A pending signal has its place among others: sigpending.c. */
+		done[i] = !ours || e->has_expired;
+		if (done[i] || !has_count(e))
+			continue;
+		r = posix_timer_arm_overrun(p, b, e);
+		done[i] = r > 0;
+	}
+	for (size_t i = 0; r >= 0 && i < n; i++) {
+		if (done[i])
+			continue;
+		r = batch_make_room(b, 1, 256);
+		if (r >= 0)
+			posix_timer_arm(p, b, timers->posix[i]);
+	}
+	return r;
+}
+
+PosixTimerEntry *posix_timer_of(const struct restore_process *p, const void *info)
+{
+	const TaskTimersEntry *timers = timers_of(p);
+	PosixTimerEntry key = { 0 }, *k = &key, **found;
+	siginfo_t si;
+
+	memcpy(&si, info, sizeof(si));
+	key.it_id = (uint32_t)si.si_timerid;
+	if (!timers || si.si_code != SI_TIMER)
+		return NULL;
+	found = bsearch(&k, timers->posix, timers->n_posix, sizeof(k), compare_entries);
+	return found && (*found)->has_expired && (*found)->si_signo == (uint32_t)si.si_signo ? *found : NULL;
+}
+
+/* Whose pending signal was in no queue has not been armed. */
+static int timers_run_finish(struct restore_ctx *ctx _unused_, struct restore_process *p, struct restore_thread *th)
+{
+	const TaskTimersEntry *timers = timers_of(p);
+
+	if (!timers || th != &p->threads[p->n_threads - 1])
+		return 0;
+	for (size_t i = 0; i < timers->n_posix; i++)
+		if (timers->posix[i]->has_expired)
+			return part_bad("core image: the signal of POSIX timer %u is not in its queue",
+					timers->posix[i]->it_id);
+	return 0;
 }
 
 const struct task_part part_posix_timers = {
@@ -316,4 +394,11 @@ const struct task_part part_posix_timers = {
 	.dump_calls	= posix_timers_dump_calls,
 	.dump_results	= posix_timers_dump_results,
 	.restore_calls	= posix_timers_restore_calls,
+};
+
+const struct task_part part_posix_timers_run = {
+	.name		= "POSIX timers, running",
+	.stage		= STAGE_LATE,
+	.restore_calls	= timers_run_calls,
+	.finish		= timers_run_finish,
 };

@@ -2,7 +2,7 @@
 #include <signal.h>
 #include <string.h>
 
-#include "task/parts.h"
+#include "task/posix_timers.h"
 
 static int compare_ids(const void *a, const void *b)
 {

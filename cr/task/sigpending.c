@@ -6,17 +6,19 @@
  *            program would have seen them
  *   restore  rt_tgsigqueueinfo / rt_sigqueueinfo by the thread itself: only to itself may a task
  *            send codes that claim to come from the kernel. All signals are blocked meanwhile.
+ *            That of a POSIX timer is sent by the timer, if it can (posix_timers_arm.c)
  *
  * Two cannot be queued within a batch: SIGTRAP is not blocked there, SIGSTOP cannot be. They are
  * sent from outside when the batches are over; their sender is then the engine.
  */
+#include <limits.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 
 #include "core/restore_pids.h"
-#include "task/parts.h"
+#include "task/posix_timers.h"
 
 #define SIGINFO_BYTES	128
 #define PEEK_AT_ONCE	32
@@ -93,6 +95,31 @@ static int queue_peek(struct dump_ctx *ctx, pid_t tid, uint32_t flags, uint64_t 
 	return queue_add_bare(ctx, q, pending);
 }
 
+int sigpending_note_timer(struct dump_ctx *ctx, SignalQueueEntry **q, const PosixTimerEntry *e)
+{
+	siginfo_t si = {
+		.si_signo = (int)e->si_signo, .si_code = SI_TIMER, .si_timerid = (int)e->it_id,
+		.si_overrun = (int)MIN(e->expired - 1, (uint64_t)INT_MAX),
+	};
+
+	si.si_ptr = (void *)e->sival_ptr;
+	if (!*q)
+		*q = ARENA_MSG(&ctx->arena, SignalQueueEntry, signal_queue_entry);
+	if (!*q)
+		return -ENOMEM;
+	for (size_t i = 0; i < (*q)->n_signals; i++) {
+		uint8_t *data = (*q)->signals[i]->siginfo.data;
+		siginfo_t is;
+
+		memcpy(&is, data, SIGINFO_BYTES);
+		if (is.si_signo == si.si_signo && is.si_code == SI_TIMER && is.si_timerid == si.si_timerid) {
+			memcpy(data, &si, SIGINFO_BYTES);
+			return 0;
+		}
+	}
+	return queue_add(ctx, *q, &si);
+}
+
 static int sigpending_dump(struct dump_ctx *ctx, struct dump_process *p, struct dump_thread *th)
 {
 	ThreadCoreEntry *thc = part_thread_core(ctx, th);
@@ -134,8 +161,9 @@ static bool needs_outside(int sig)
 }
 
 /* tid 0: the shared queue. */
-static int queue_restore(struct batch *b, const SignalQueueEntry *q, uint32_t pid, uint32_t tid)
+static int queue_restore(struct restore_process *p, struct batch *b, const SignalQueueEntry *q, uint32_t tid)
 {
+	const uint32_t pid = restore_pid_inside(p, 0);
 	int sig = 0, r;
 
 	if (!q)
@@ -143,6 +171,7 @@ static int queue_restore(struct batch *b, const SignalQueueEntry *q, uint32_t pi
 	if (q->n_signals > QUEUE_MAX)
 		return part_bad("core image: %zu pending signals", q->n_signals);
 	for (size_t i = 0; i < q->n_signals; i++) {
+		PosixTimerEntry *timer;
 		uint64_t t_info;
 
 		r = siginfo_check(q->signals[i], &sig);
@@ -150,9 +179,14 @@ static int queue_restore(struct batch *b, const SignalQueueEntry *q, uint32_t pi
 			return r;
 		if (needs_outside(sig))
 			continue;
-		r = batch_make_room(b, 1, SIGINFO_BYTES);
+		r = batch_make_room(b, 2, 256);
+		timer = posix_timer_of(p, q->signals[i]->siginfo.data);
+		if (r >= 0 && timer)
+			r = posix_timer_send(p, b, timer);
 		if (r < 0)
 			return r;
+		if (r > 0)
+			continue;
 		t_info = batch_put(b, q->signals[i]->siginfo.data, SIGINFO_BYTES);
 		if (tid)
 			batch_call(b, SYS_rt_tgsigqueueinfo, pid, tid, sig, t_info);
@@ -162,23 +196,21 @@ static int queue_restore(struct batch *b, const SignalQueueEntry *q, uint32_t pi
 	return 0;
 }
 
-static int sigpending_restore_calls(struct restore_ctx *ctx, struct restore_process *p,
+static int sigpending_restore_calls(struct restore_ctx *ctx _unused_, struct restore_process *p,
 				    struct restore_thread *th, struct batch *b)
 {
 	size_t i = (size_t)(th - p->threads);
 	int r;
 
-	(void)ctx;
 	if (i >= p->pst->n_threads)
 		return part_bad("pstree image: process %u has no thread %zu", p->pst->pid, i);
 	if (th->core->thread_core) {
-		r = queue_restore(b, th->core->thread_core->signals_p, restore_pid_inside(p, 0),
-				  restore_pid_inside(p, i));
+		r = queue_restore(p, b, th->core->thread_core->signals_p, restore_pid_inside(p, i));
 		if (r < 0)
 			return r;
 	}
 	if (i == 0 && th->core->tc)
-		return queue_restore(b, th->core->tc->signals_s, restore_pid_inside(p, 0), 0);
+		return queue_restore(p, b, th->core->tc->signals_s, 0);
 	return 0;
 }
 

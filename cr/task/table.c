@@ -30,6 +30,7 @@ const struct task_part *const task_parts[] = {
 	&part_sigactions,
 	&part_itimers,
 	&part_posix_timers,
+	&part_posix_timers_run,
 	&part_sigpending,
 	&part_sched,
 	&part_cpus,

@@ -1,3 +1,4 @@
+#include "util/macro.h"
 #include "util/timer.h"
 
 uint64_t clock_usec(clockid_t clock)
@@ -42,6 +43,20 @@ uint64_t timer_sum(int64_t now_nsec, uint64_t left_nsec)
 	if (left_nsec > INT64_MAX || __builtin_add_overflow(now_nsec, (int64_t)left_nsec, &sum))
 		return INT64_MAX;
 	return sum < 0 ? 0 : (uint64_t)sum;
+}
+
+int64_t timer_first(int64_t left, uint64_t interval, uint64_t periods, int64_t age)
+{
+	int64_t room, first;
+
+	if (__builtin_add_overflow(left, age, &room))
+		room = INT64_MAX;
+	if (!interval || interval > INT64_MAX)
+		return MAX(left, -age);
+	if (room >= 0)
+		return left - (int64_t)(MIN(periods, (uint64_t)room / interval) * interval);
+	first = -age + (int64_t)((interval - (0 - (uint64_t)room) % interval) % interval);
+	return first > 0 ? -age : first;
 }
 
 struct timespec timer_timespec(uint64_t nsec)

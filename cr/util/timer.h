@@ -21,5 +21,11 @@ uint64_t timer_nsec(uint64_t sec, uint64_t nsec);
 /* Of a clock's reading and a duration; 0 if it is before the clock's begin. */
 uint64_t timer_sum(int64_t now_nsec, uint64_t left_nsec);
 struct timespec timer_timespec(uint64_t nsec);
+/*
+ * A periodic timer expires next in left nanoseconds (negative: it did so long ago). When it did periods before
+ * that, from now on; but not before its clock began, age ago: there are as many fewer periods then. What has
+ * expired stays so (at most 0), without its rhythm if no period fits. interval 0: it expires once.
+ */
+int64_t timer_first(int64_t left, uint64_t interval, uint64_t periods, int64_t age);
 
 #endif

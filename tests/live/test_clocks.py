@@ -29,6 +29,19 @@ def test_timers_show_the_time_that_has_passed(tmp_path, seconds):
         m.end()
 
 
+@pytest.mark.may_lack
+def test_a_pending_signal_of_a_timer_counts_the_time_that_has_passed(tmp_path):
+    m = Maker("posix_timers_pending", tmp_path)
+    try:
+        m.start()
+        m.dump()
+        m.reap()
+        m.restore("--clock-advance", "20")
+        m.verify()
+    finally:
+        m.end()
+
+
 def wait_restarted(m):
     """Until all its threads are in restart_syscall(2) that can be: /proc tells the number only."""
     wanted = int(re.search(r"^restarts (\d+)", m.read(), re.M)[1])

@@ -4,61 +4,7 @@
 #include <time.h>
 
 #include "ns/state.h"
-#include "task/parts.h"
-#include "unit.h"
-
-static const char recorded_timers[] =
-	"ID: 7\nsignal: 60/00007fff86e452a8\nnotify: signal/pid.2634\nClockID: 0\n"
-	"ID: 2\nsignal: 0/0000000000000000\nnotify: none/pid.2634\nClockID: 1\n"
-	"ID: 5\nsignal: 34/0000000000000007\nnotify: signal/tid.2640\nClockID: -21070\n"
-	"ID: 6\nsignal: 14/0000000000000007\nnotify: thread/pid.2634\nClockID: 7\n";
-
-TEST("POSIX timers are read and sorted by id")
-{
-	struct posix_timer_line *l;
-	size_t n;
-
-	ASSERT_OK(posix_timers_parse(recorded_timers, &l, &n));
-	ASSERT_EQ(n, 4);
-	ASSERT_EQ(l[0].id, 2);
-	ASSERT_EQ(l[0].notify, SIGEV_NONE);
-	ASSERT_EQ(l[1].id, 5);
-	ASSERT_EQ(l[1].notify, SIGEV_THREAD_ID);
-	ASSERT_EQ(l[1].target, 2640);
-	ASSERT_EQ(l[1].clock_id, -21070);
-	ASSERT_EQ(l[2].notify, SIGEV_THREAD);
-	ASSERT_EQ(l[3].signo, 60);
-	ASSERT_EQ(l[3].sival, 0x7fff86e452a8ull);
-	free(l);
-	ASSERT_OK(posix_timers_parse("", &l, &n));
-	ASSERT_EQ(n, 0);
-	free(l);
-}
-
-TEST("damaged texts of POSIX timers are refused")
-{
-	static const char *const bad[] = {
-		"ID: 7\n",
-		"ID: 7",
-		"ID: x\nsignal: 60/1\nnotify: signal/pid.1\nClockID: 0\n",
-		"ID: 7\nsignal: 60\nnotify: signal/pid.1\nClockID: 0\n",
-		"ID: 7\nsignal: 60/\nnotify: signal/pid.1\nClockID: 0\n",
-		"ID: 7\nsignal: 60/1\nnotify: signal/xid.1\nClockID: 0\n",
-		"ID: 7\nsignal: 60/1\nnotify: signal/pid.\nClockID: 0\n",
-		"ID: 7\nsignal: 60/1\nClockID: 0\nnotify: signal/pid.1\n",
-		"ID: 7\nsignal: 60/1\nnotify: signal/pid.1\nClockID: 99999999999\n",
-		"ID: 7\nsignal: 60/1\nnotify: signal/pid.1\nClockID: 0\n"
-		"ID: 7\nsignal: 60/1\nnotify: signal/pid.1\nClockID: 0\n",
-		"ID: 7\nsignal: 60/1\nnotify: signal/pid.1\nClockID: 0\nID: 8",
-	};
-
-	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
-		struct posix_timer_line *l;
-		size_t n;
-
-		ASSERT_EQ(posix_timers_parse(bad[i], &l, &n), -EBADMSG);
-	}
-}
+#include "parts_fixture.h"
 
 static const char *stripped(const char *label)
 {
@@ -77,55 +23,6 @@ TEST("a security label loses mode and newline, unconfined is none")
 	ASSERT_STREQ(stripped("system_u:system_r:httpd_t:s0"), "system_u:system_r:httpd_t:s0");
 	ASSERT_STREQ(stripped("(enforce)"), "(enforce)");
 	ASSERT_STREQ(stripped(""), "");
-}
-
-/* A thread that exists in our own memory only: batches are built, never run. */
-static struct {
-	struct restore_ctx ctx;
-	struct restore_process p;
-	struct restore_thread th;
-	struct remote remote;
-	struct batch b;
-	struct cr_opts opts;
-	CoreEntry core;
-	TaskCoreEntry tc;
-	ThreadCoreEntry thc;
-	PstreeEntry pst;
-	uint32_t tid;
-} f;
-
-static void fixture(void)
-{
-	log_init(LOGLEVEL_NONE, -1);
-	arena_init(&f.ctx.arena);
-	core_entry__init(&f.core);
-	task_core_entry__init(&f.tc);
-	thread_core_entry__init(&f.thc);
-	pstree_entry__init(&f.pst);
-	f.remote.mirror = calloc(1, ZONE_BYTES);
-	ASSERT(f.remote.mirror);
-	f.remote.zone = 0x10000000;
-	f.th.task.tid = f.tid = 4711;
-	f.th.task.remote = &f.remote;
-	f.th.core = &f.core;
-	f.core.tc = &f.tc;
-	f.core.thread_core = &f.thc;
-	f.tc.comm = (char *)"x";
-	f.pst.pid = 4711;
-	f.pst.threads = &f.tid;
-	f.pst.n_threads = 1;
-	f.ctx.opts = &f.opts;
-	f.p.ctx = &f.ctx;
-	f.p.threads = &f.th;
-	f.p.n_threads = 1;
-	f.p.core = &f.core;
-	f.p.pst = &f.pst;
-	batch_begin(&f.b, &f.th.task);
-}
-
-static int restore(const struct task_part *part)
-{
-	return part->restore_calls(&f.ctx, &f.p, &f.th, &f.b);
 }
 
 TEST("an empty core is restored by every part without a complaint")
@@ -247,89 +144,6 @@ TEST("limits: more than sixteen, or soft above hard, are refused")
 	ASSERT_OK(restore(&part_rlimits));
 	one.cur = 1;
 	ASSERT_EQ(restore(&part_rlimits), -EBADMSG);
-}
-
-static void fill_timer(PosixTimerEntry *e, uint32_t id)
-{
-	posix_timer_entry__init(e);
-	e->it_id = id;
-	e->it_sigev_notify = SIGEV_NONE;
-}
-
-/* The n-th timer's timer_settime(2). */
-static const struct batch_call *settime(size_t n)
-{
-	const struct batch_call *c = (const void *)(f.remote.mirror + ZONE_CALLS_OFF);
-
-	return &c[2 * n + 1];
-}
-
-TEST("before Linux 6.15 timer ids are reached by creating and deleting, up to a bound")
-{
-	PosixTimerEntry t[2], *list[2] = { &t[0], &t[1] };
-
-	fixture();
-	fill_timer(&t[0], 2);
-	fill_timer(&t[1], 5);
-	ASSERT_OK(posix_timers_restore(&f.ctx, &f.b, list, 2, false));
-	/* 0, 1, 3, 4 are made and deleted; 2 and 5 made and set. */
-	ASSERT_EQ(f.b.n_calls, 12);
-	t[1].it_id = 2;
-	ASSERT_EQ(posix_timers_restore(&f.ctx, &f.b, list, 2, false), -EBADMSG);
-	t[1].it_id = 1000000;
-	ASSERT_EQ(posix_timers_restore(&f.ctx, &f.b, list, 2, false), -EOPNOTSUPP);
-	t[1].it_id = 0x80000000u;
-	ASSERT_EQ(posix_timers_restore(&f.ctx, &f.b, list, 2, true), -EBADMSG);
-}
-
-TEST("timers with impossible signals, times or threads are refused")
-{
-	PosixTimerEntry t, *list = &t;
-
-	fixture();
-	fill_timer(&t, 0);
-	t.it_sigev_notify = SIGEV_SIGNAL;
-	t.si_signo = 65;
-	ASSERT_EQ(posix_timers_restore(&f.ctx, &f.b, &list, 1, true), -EBADMSG);
-	t.si_signo = 1;
-	t.it_sigev_notify = 3;
-	ASSERT_EQ(posix_timers_restore(&f.ctx, &f.b, &list, 1, true), -EBADMSG);
-	t.it_sigev_notify = SIGEV_THREAD_ID;
-	ASSERT_EQ(posix_timers_restore(&f.ctx, &f.b, &list, 1, true), -EBADMSG);
-	t.it_sigev_notify = SIGEV_SIGNAL;
-	t.vnsec = 1000000000;
-	ASSERT_EQ(posix_timers_restore(&f.ctx, &f.b, &list, 1, true), -EBADMSG);
-	t.vnsec = 0;
-	t.isec = 1ull << 63;
-	ASSERT_EQ(posix_timers_restore(&f.ctx, &f.b, &list, 1, true), -EBADMSG);
-}
-
-TEST("a timer that ran out while the tree was away is set to that moment, CPU time stands still")
-{
-	PosixTimerEntry t, *list = &t;
-	const struct itimerspec *its;
-	struct timespec now;
-
-	fixture();
-	fill_timer(&t, 0);
-	t.clock_id = CLOCK_MONOTONIC;
-	t.vsec = 10;
-	f.opts.clock_advance_nsec = 4000000000;
-	ASSERT_OK(posix_timers_restore(&f.ctx, &f.b, &list, 1, false));
-	its = (const void *)(f.remote.mirror + (settime(0)->arg[2] - f.remote.zone));
-	ASSERT_EQ(settime(0)->arg[1], 0);
-	ASSERT_EQ(its->it_value.tv_sec, 6);
-	f.opts.clock_advance_nsec = 13000000000;
-	ASSERT_OK(posix_timers_restore(&f.ctx, &f.b, &list, 1, false));
-	its = (const void *)(f.remote.mirror + (settime(1)->arg[2] - f.remote.zone));
-	ASSERT_EQ(settime(1)->arg[1], TIMER_ABSTIME);
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	ASSERT(its->it_value.tv_sec >= now.tv_sec - 60 && its->it_value.tv_sec <= now.tv_sec - 3);
-	t.clock_id = CLOCK_PROCESS_CPUTIME_ID;
-	ASSERT_OK(posix_timers_restore(&f.ctx, &f.b, &list, 1, false));
-	its = (const void *)(f.remote.mirror + (settime(2)->arg[2] - f.remote.zone));
-	ASSERT_EQ(settime(2)->arg[1], 0);
-	ASSERT_EQ(its->it_value.tv_sec, 10);
 }
 
 static CredsEntry creds;
