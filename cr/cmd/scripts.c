@@ -79,10 +79,12 @@ static bool has_own_network(pid_t root)
 	return !stat("/proc/self/ns/net", &own) && !stat(path, &its) && own.st_ino != its.st_ino;
 }
 
-/* Connections are locked one by one. */
+/* Connections are locked one by one, and let go one by one also where they come back closed. */
 static int network_event(const struct cmd_opts *o, bool lock, pid_t root)
 {
-	if (!o->cr.tcp_established || o->cr.network_lock == CR_LOCK_SKIP)
+	const bool closed = !o->cr.run_id && o->cr.tcp_close;
+
+	if (!(o->cr.tcp_established || closed) || o->cr.network_lock == CR_LOCK_SKIP)
 		return 0;
 	if (lock)
 		return hostlock_lock(o->cr.run_id, root);

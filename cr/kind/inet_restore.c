@@ -102,6 +102,9 @@ static int load_stream(struct restore_ctx *ctx, const InetSkEntry *e, struct tcp
 	const void *inq = NULL, *outq = NULL;
 	int rc = image_open(ctx->store, &image_tcp_stream, &r, e->ino);
 
+	if (rc == -ENOENT)
+		return log_fail(rc, "tcp-stream-%x.img is missing: a dump with --tcp-close has none, "
+				"and its restore needs that option, too", e->ino);
 	if (rc < 0)
 		return log_err(rc, "tcp-stream-%x.img", e->ino);
 	rc = image_get(&r, &ctx->arena, tcp_stream_entry, &entry);
@@ -145,6 +148,16 @@ static enum tcp_end end_of(const InetSkEntry *e)
 	if (e->refused)
 		return e->reset ? TCP_END_REFUSED : TCP_END_REFUSED_READ;
 	return e->reset ? TCP_END_RESET : TCP_END_CLOSED;
+}
+
+/* --tcp-close: to its program the connection has ended, and nothing of it is left to read. */
+static int make_closed(const InetSkEntry *e, int fd)
+{
+	union inet_addr src, dst;
+	int r = addresses(e, &src, &dst);
+
+	return r < 0 ? r : tcp_dead_make(fd, e->family, &src, NULL, 0,
+					 e->state == TCP_SYN_SENT ? TCP_END_REFUSED : end_of(e));
 }
 
 /* Over and done, but perhaps with data to read. */
@@ -191,15 +204,19 @@ static int make(struct restore_ctx *ctx, struct inet_made *m, int fd)
 {
 	const InetSkEntry *e = m->e;
 
-	if (e->type != SOCK_STREAM || e->state == TCP_LISTEN || ctx->opts->tcp_close)
+	if (e->type != SOCK_STREAM || e->state == TCP_LISTEN ||
+	    (e->state == TCP_CLOSE && !e->has_shutdown && !e->dst_port))
 		return make_plain(e, fd);
+	/* Closed, but not a new one: its port may be a listener's, beside which it could not be bound. */
+	if (ctx->opts->tcp_close)
+		return make_closed(e, fd);
 	if (e->state != TCP_CLOSE) {
 		if (!ctx->opts->tcp_established)
 			return log_fail(-EOPNOTSUPP, "a connected TCP socket: needs "
 					"--tcp-established or --tcp-close");
 		return make_connection(ctx, m, fd);
 	}
-	return e->has_shutdown || e->dst_port ? make_dead(ctx, e, fd) : make_plain(e, fd);
+	return make_dead(ctx, e, fd);
 }
 
 static int early_options(int fd, const InetSkEntry *e)

@@ -285,6 +285,61 @@ def waiting(port):
     return 0
 
 
+SERVER = """
+import select, signal, socket
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+l = socket.socket(FAMILY); l.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); l.bind((HOST, 0)); l.listen()
+own = l.getsockname()[:2]
+print(own[1], flush=True)
+s, _ = l.accept()
+c = socket.create_connection(own); t, _ = l.accept()
+print("connected", flush=True)
+signal.sigwait([signal.SIGUSR1])
+for each in s, c, t:
+    p = select.poll()
+    p.register(each, select.POLLIN)
+    assert p.poll(0)[0][1] & select.POLLIN and each.recv(9) == b""
+    assert each.getsockopt(6, 11, 8)[0] == 7    # TCP_INFO: TCP_CLOSE
+    try:
+        each.send(b"x")
+        raise SystemExit("sent")
+    except BrokenPipeError:
+        pass
+assert s.getsockname()[:2] == t.getsockname()[:2] == own
+print("closed", flush=True)
+while True:
+    l.accept()[0].close()
+"""
+
+
+@pytest.mark.parametrize("how", ["--tcp-established", "--tcp-close"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_connections_of_a_server_come_back_closed_beside_its_listener(target, tmp_path, how, host):
+    out = tmp_path / "out"
+    family = "socket.AF_INET6" if ":" in host else "socket.AF_INET"
+    with open(out, "w") as f:
+        p = target(SERVER.replace("HOST", repr(host)).replace("FAMILY", family), stdout=f, stderr=f)
+    wait_for(out.read_text, 10, "no listener")
+    port = int(out.read_text())
+    images = tmp_path / "images"
+    images.mkdir()
+    with socket.create_connection((host, port)) as client:
+        client.send(b"not read by then")
+        wait_for(lambda: "connected" in out.read_text(), 10, "no connection")
+        check(cr("dump", images, "-t", str(p.pid), how), "dump")
+        p.wait()
+        if how == "--tcp-close":
+            done = cr("restore", images, "-d", "--tcp-established")
+            assert done.returncode == 1 and "a dump with --tcp-close has none" in done.stderr
+        check(cr("restore", images, "-d", "--tcp-close"), "restore")
+        assert not is_locked(images)
+        os.kill(p.pid, signal.SIGUSR1)
+        wait_for(lambda: "closed" in out.read_text() or "Err" in out.read_text(), 10, "its connections")
+        assert out.read_text().endswith("closed\n")
+    with socket.create_connection((host, port)) as client:
+        assert client.recv(1) == b""
+
+
 # A listener without SO_REUSEADDR. It closes its first connection, and answers the second.
 CLOSES = """
 import socket, time
