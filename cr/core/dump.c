@@ -292,8 +292,12 @@ static const struct {
 
 int dump_begin_images(struct dump_ctx *ctx)
 {
-	int r = image_store_forget(ctx->store);
+	int r = tree_look(ctx);
 
+	if (r >= 0 && ctx->opts->parent_dir)
+		r = image_store_may_follow(ctx->store, ctx->opts->parent_dir);
+	if (r >= 0)
+		r = image_store_forget(ctx->store);
 	return r < 0 ? r : mem_chain_open(ctx);
 }
 

@@ -6,7 +6,10 @@
 
 int dump_init(struct dump_ctx *ctx, const struct cr_opts *opts) _must_check_;
 void dump_done(struct dump_ctx *ctx);
-/* The directory or bundle: what an earlier dump has left goes, the dump before is opened. */
+/*
+ * The directory or bundle: what an earlier dump has left goes, the dump before is opened. Not if
+ * there is no such tree or dump: what was mistyped must not cost images that may be the only ones.
+ */
 int dump_begin_images(struct dump_ctx *ctx) _must_check_;
 /* tree_seize(), timed. */
 int dump_seize(struct dump_ctx *ctx) _must_check_;

@@ -324,6 +324,25 @@ static int check_outside(const struct dump_ctx *ctx)
 	return 0;
 }
 
+static int check_root(pid_t pid)
+{
+	struct proc_stat st;
+	int r = proc_stat_of(pid, &st);
+
+	return r == -ENOENT || r == -ESRCH ? log_err(-ESRCH, "there is no process %d", pid) : r;
+}
+
+int tree_look(const struct dump_ctx *ctx)
+{
+	int r = check_outside(ctx);
+
+	if (r >= 0)
+		r = check_root(ctx->opts->pid);
+	for (size_t i = 0; r >= 0 && i < ctx->opts->n_more_pids; i++)
+		r = check_root(ctx->opts->more_pids[i]);
+	return r < 0 ? r : 0;
+}
+
 int tree_seize(struct dump_ctx *ctx)
 {
 	const char *cg = ctx->opts->freeze_cgroup;

@@ -4,6 +4,8 @@
 
 #include "core/dump.h"
 
+/* Before anything is stopped or removed: the roots are there, and we are in none of their trees. */
+int tree_look(const struct dump_ctx *ctx) _must_check_;
 /*
  * Freezes opts->freeze_cgroup if there is one, then finds and stops every thread of every
  * descendant of opts->pid. Afterwards all stand in ptrace stops, registers and masks are read,

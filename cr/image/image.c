@@ -291,6 +291,13 @@ int image_store_find(struct image_store *s, const char *name)
 	return s->ops->find(s, name);
 }
 
+int image_store_may_follow(struct image_store *s, const char *to)
+{
+	int r = s->ops->may_follow ? s->ops->may_follow(s, to) : -EOPNOTSUPP;
+
+	return r < 0 ? log_err(r, "cannot use %s as the previous images", to) : 0;
+}
+
 int image_store_link_parent(struct image_store *s, const char *to)
 {
 	int r = s->ops->link_parent ? s->ops->link_parent(s, to) : -EOPNOTSUPP;

@@ -71,6 +71,8 @@ int image_store_verify(struct image_store *s) _must_check_;
  * bundle has to be told. parent is borrowed and must live as long as s.
  */
 void image_store_set_parent(struct image_store *s, struct image_store *parent);
+/* Whether a directory can have this one as its `parent`; nothing changes. Logged. */
+int image_store_may_follow(struct image_store *s, const char *to) _must_check_;
 /* A directory's `parent` link, relative to it, instead of one that is there. Logged. */
 int image_store_link_parent(struct image_store *s, const char *to) _must_check_;
 /*

@@ -77,7 +77,9 @@ struct image_store_ops {
 	int (*open_parent)(struct image_store *s, struct image_store **ret);
 	/* A hole instead of these bytes of a file; NULL: not possible. */
 	int (*punch)(struct image_store *s, const char *name, uint64_t off, uint64_t bytes);
-	/* Makes `to` the store before this one; -ELOOP: that is itself. */
+	/* Whether `to` can become the store before this one; -ELOOP: that is itself. */
+	int (*may_follow)(struct image_store *s, const char *to);
+	/* Makes it that. */
 	int (*link_parent)(struct image_store *s, const char *to);
 	/* Before files named IMAGE_SHARED/... are written: open_parent() shall find them. */
 	int (*make_shared)(struct image_store *s);

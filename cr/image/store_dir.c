@@ -326,18 +326,25 @@ static int dir_punch(struct image_store *s, const char *name, uint64_t off, uint
 			 (off_t)bytes) < 0 ? neg_errno() : 0;
 }
 
-static int dir_link_parent(struct image_store *s, const char *to)
+static int dir_may_follow(struct image_store *s, const char *to)
 {
 	int dirfd = dir_store(s)->dirfd;
-	_cleanup_free_ char *now = NULL;
 	struct stat own, parent;
 
 	if (fstat(dirfd, &own) < 0 || fstatat(dirfd, to, &parent, 0) < 0)
 		return neg_errno();
 	if (!S_ISDIR(parent.st_mode))
 		return -ENOTDIR;
-	if (own.st_dev == parent.st_dev && own.st_ino == parent.st_ino)
-		return -ELOOP;
+	return own.st_dev == parent.st_dev && own.st_ino == parent.st_ino ? -ELOOP : 0;
+}
+
+static int dir_link_parent(struct image_store *s, const char *to)
+{
+	int dirfd = dir_store(s)->dirfd, r = dir_may_follow(s, to);
+	_cleanup_free_ char *now = NULL;
+
+	if (r < 0)
+		return r;
 	if (readlink_at(dirfd, "parent", &now) >= 0) {
 		if (!strcmp(now, to))
 			return 0;
@@ -368,6 +375,7 @@ static const struct image_store_ops dir_ops = {
 	.find		= dir_find,
 	.open_parent	= dir_open_parent,
 	.punch		= dir_punch,
+	.may_follow	= dir_may_follow,
 	.link_parent	= dir_link_parent,
 	.make_shared	= dir_make_shared,
 	.forget		= dir_forget,

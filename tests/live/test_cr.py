@@ -122,6 +122,27 @@ def test_a_taken_pid_is_refused_with_its_owner_and_the_owner_lives(sleeper, tmp_
     assert sleeper.poll() is None
 
 
+@pytest.mark.parametrize("verb", ["dump", "pre-dump"])
+@pytest.mark.parametrize("options, words", [
+    (["-t", "4194000"], "there is no process 4194000"), (["-t", "PID", "-t", "4194000"], "there is no process"),
+    (["-t", str(os.getpid())], "cr itself"), (["-t", "PID", "--prev-images-dir", "../nowhere"], "../nowhere"),
+    (["-t", "PID", "--prev-images-dir", "."], "previous images"),
+])
+def test_what_is_mistyped_does_not_cost_the_images_that_are_there(sleeper, tmp_path, verb, options, words):
+    images = tmp_path / "img"
+    images.mkdir()
+    check(cr("dump", images, "-t", str(sleeper.pid)), "dump")
+    sleeper.wait()
+    before = {p.name: p.read_bytes() for p in images.glob("*.img")}
+    with subprocess.Popen(["sleep", "1000"], start_new_session=True) as other:
+        done = run(verb, "-D", images, *[str(other.pid) if o == "PID" else o for o in options])
+        other.kill()
+    assert done.returncode == 1 and words in done.stderr
+    assert {p.name: p.read_bytes() for p in images.glob("*.img")} == before
+    assert not (images / "parent").is_symlink()
+    check(cr("restore", images, "-d"), "restore")
+
+
 def test_images_are_readable_by_root_only(sleeper, tmp_path):
     images = tmp_path / "img"
     images.mkdir()
