@@ -86,6 +86,11 @@ int cmd_run_restore(struct cmd_opts *o, pid_t *ret_root) _must_check_;
  * *ret_told: we were told to end meanwhile.
  */
 int cmd_in_child(int (*fn)(void *arg), void *arg, bool *ret_told) _must_check_;
+/*
+ * Signals as any program expects them, for what is run in our place or by us. Otherwise a
+ * reader of our output that goes away, or a limit of file sizes, gives an error, not our end.
+ */
+void cmd_signals_default(void);
 int cmd_write_pidfile(const char *path, pid_t pid) _must_check_;
 
 /*

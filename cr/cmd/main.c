@@ -51,6 +51,8 @@ int main(int argc, char **argv)
 	signal(SIGCHLD, SIG_DFL);
 	if (argc > 1 && !strcmp(argv[1], "show"))
 		return cmd_show(argc - 1, argv + 1);
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
 	r = cmd_parse(argc, argv, &o);
 	r = r ? r < 0 : run_verb(&o);
 	cmd_opts_done(&o);

@@ -139,6 +139,7 @@ static int become(const struct rpc_session *s, const struct cmd_opts *o)
 	if (o->log_fd >= 0 && (dup2(o->log_fd, STDOUT_FILENO) < 0 || dup2(o->log_fd, STDERR_FILENO) < 0))
 		return neg_errno();
 	close(s->sock);
+	cmd_signals_default();
 	execvp(o->words[0], o->words);
 	return log_err(neg_errno(), "cannot run %s", o->words[0]);
 }

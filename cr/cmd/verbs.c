@@ -61,6 +61,16 @@ static void write_stats(struct cmd_opts *o, const struct cr_stats *s, bool dump)
 		log_warn("there are no statistics of this %s", dump ? "dump" : "restore");
 }
 
+void cmd_signals_default(void)
+{
+	sigset_t none;
+
+	signal(SIGPIPE, SIG_DFL);
+	signal(SIGXFSZ, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
 /* Blocked signals that ask for an end, among them our parent's death (PR_SET_PDEATHSIG). */
 static bool end_wanted(void *arg _unused_)
 {
@@ -68,7 +78,7 @@ static bool end_wanted(void *arg _unused_)
 
 	return sigpending(&pending) == 0 &&
 	       (sigismember(&pending, SIGTERM) || sigismember(&pending, SIGINT) ||
-		sigismember(&pending, SIGHUP));
+		sigismember(&pending, SIGHUP) || sigismember(&pending, SIGQUIT));
 }
 
 static void end_signals(sigset_t *set)
@@ -77,6 +87,8 @@ static void end_signals(sigset_t *set)
 	sigaddset(set, SIGTERM);
 	sigaddset(set, SIGINT);
 	sigaddset(set, SIGHUP);
+	/* Ctrl-\, which a terminal sends to both of us as Ctrl-C. */
+	sigaddset(set, SIGQUIT);
 }
 
 /* Hands the wish to end on to the child and waits for it: it needs a moment to roll back. */
@@ -267,6 +279,7 @@ int cmd_run_restore(struct cmd_opts *o, pid_t *ret_root)
 /* --exec-cmd: the root is the new program's child. */
 static int become(char **words)
 {
+	cmd_signals_default();
 	execvp(words[0], words);
 	fprintf(stderr, "cr: cannot run %s: %m\n", words[0]);
 	return 1;

@@ -1,6 +1,7 @@
 /* See iptables.h. The commands are those of the iptables package, whose rules these are. */
 #include "netlock/iptables.h"
 
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -68,6 +69,7 @@ static int run(const char *command, const char *input)
 		return neg_errno();
 	if (!child) {
 		dup2(fd, STDIN_FILENO);
+		signal(SIGPIPE, SIG_DFL);
 		execlp(command, command, "--noflush", "--wait", (char *)NULL);
 		_exit(127);
 	}

@@ -278,7 +278,7 @@ def test_a_traced_process_is_refused_by_naming_its_tracer(sleeper, tmp_path):
         tracer.wait()
 
 
-@pytest.mark.parametrize("sig", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("sig", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 def test_cr_killed_at_any_moment_leaves_the_tree_running(sig, tmp_path):
     """After more and more milliseconds; cr's tracing half rolls back when the other is gone."""
     with open(tmp_path / "out", "wb") as out:
@@ -312,6 +312,33 @@ def test_cr_killed_at_any_moment_leaves_the_tree_running(sig, tmp_path):
     finally:
         p.kill()
         p.wait()
+
+
+def test_a_reader_of_the_log_that_goes_away_ends_nothing(sleeper, tmp_path):
+    def without_reader(*argv):
+        r, w = os.pipe()
+        os.close(r)
+        try:
+            assert subprocess.run([CR, *argv, "-v4", "-D", tmp_path], stderr=w, timeout=60).returncode == 0
+        finally:
+            os.close(w)
+    without_reader("dump", "-t", str(sleeper.pid))
+    sleeper.wait()
+    without_reader("restore", "-d")
+    os.kill(sleeper.pid, 0)
+    # It is ours alone: scripts and what comes by --exec-cmd have it as usual.
+    mask = "grep SigIgn /proc/self/status"
+    usual = subprocess.run(mask.split(), capture_output=True, text=True, check=True).stdout
+    os.kill(sleeper.pid, signal.SIGKILL)
+    reap_orphans()
+    assert run("restore", "-D", tmp_path, "--exec-cmd", "--", *mask.split()).stdout == usual
+
+
+def test_a_limit_of_file_sizes_is_an_error_like_others(sleeper, tmp_path):
+    done = run("dump", "-t", str(sleeper.pid), "-D", tmp_path, "-o", "log",
+               preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)))
+    assert done.returncode == 1 and "File too large" in done.stderr
+    assert not list(tmp_path.glob("*.img")) and sleeper.poll() is None
 
 
 def test_scripts_run_in_order_with_their_environment(sleeper, tmp_path):
