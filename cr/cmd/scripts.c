@@ -1,10 +1,12 @@
 /*
  * Events of a dump or a restore: the client of a request is asked first, then scripts run.
  *
- * --action-script: executed directly, without arguments; the event is in the environment. All
- * run, the most recently added first; one that fails makes the event fail.
+ * --action-script: executed directly, without arguments; the event is in the environment. It is
+ * found by PATH unless there is a slash in it, has the log as its output and no other descriptor,
+ * whatever we were started with. All run, the most recently added first; one that fails makes the
+ * event fail.
  */
-#include <signal.h>
+#include <linux/close_range.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -14,37 +16,47 @@
 #include "image/proto.h"
 #include "netlock/hostlock.h"
 
+static void __attribute__((noreturn)) script_main(const struct cmd_opts *o, const char *path,
+						  const char *event, pid_t root, const char *dir)
+{
+	const int out = o->log_fd >= 0 ? o->log_fd : STDERR_FILENO;
+	char pid[16];
+
+	snprintf(pid, sizeof(pid), "%d", root);
+	/* We take signals at safe points only; a script, and a daemon it starts, at any. */
+	cmd_signals_default();
+	setenv("CRTOOLS_SCRIPT_ACTION", event, 1);
+	setenv("CRTOOLS_IMAGE_DIR", dir, 1);
+	if (root > 0)
+		setenv("CRTOOLS_INIT_PID", pid, 1);
+	else	/* of a run that we are a script of */
+		unsetenv("CRTOOLS_INIT_PID");
+	dup2(out, STDOUT_FILENO);
+	dup2(out, STDERR_FILENO);
+	close(STDIN_FILENO);
+	close_range(STDERR_FILENO + 1, ~0u, CLOSE_RANGE_CLOEXEC);
+	execlp(path, path, (char *)NULL);
+	log_err(neg_errno(), "%s: cannot run %s", event, path);
+	_exit(127);
+}
+
 static int run_script(const struct cmd_opts *o, const char *path, const char *event, pid_t root)
 {
-	char dir[64], pid[16];
-	sigset_t none;
+	char dir[64];
 	int status;
 	pid_t child;
 
 	snprintf(dir, sizeof(dir), "/proc/%d/fd/%d", getpid(), o->images_fd);
-	snprintf(pid, sizeof(pid), "%d", root);
 	child = fork();
 	if (child < 0)
 		return log_err(neg_errno(), "cannot run %s", path);
-	if (!child) {
-		/* We take signals at safe points only; a script, and a daemon it starts, at any. */
-		sigemptyset(&none);
-		sigprocmask(SIG_SETMASK, &none, NULL);
-		setenv("CRTOOLS_SCRIPT_ACTION", event, 1);
-		setenv("CRTOOLS_IMAGE_DIR", dir, 1);
-		if (root > 0)
-			setenv("CRTOOLS_INIT_PID", pid, 1);
-		close(STDIN_FILENO);
-		if (o->log_fd >= 0) {
-			dup2(o->log_fd, STDOUT_FILENO);
-			dup2(o->log_fd, STDERR_FILENO);
-		}
-		execl(path, path, (char *)NULL);
-		_exit(127);
-	}
+	if (!child)
+		script_main(o, path, event, root, dir);
 	while (waitpid(child, &status, 0) < 0)
 		if (errno != EINTR)
 			return neg_errno();
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
+		return log_fail(-ECANCELED, "%s: %s: cannot be run, or ended with status 127", event, path);
 	if (!WIFEXITED(status) || WEXITSTATUS(status))
 		return log_fail(-ECANCELED, "%s: %s: ended with %s %d", event, path,
 				WIFEXITED(status) ? "status" : "signal",

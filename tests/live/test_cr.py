@@ -367,6 +367,31 @@ def test_a_failing_script_fails_the_dump_and_the_tree_goes_on(sleeper, tmp_path)
     assert snapshot(sleeper.pid) == before
 
 
+def test_scripts_are_found_by_path_and_have_the_log_and_nothing_of_the_callers(sleeper, tmp_path):
+    for name in "first", "second":
+        script = tmp_path / f"crk-{name}"
+        script.write_text(f"#!/bin/bash\necho {name} $CRTOOLS_SCRIPT_ACTION $# ${{CRTOOLS_INIT_PID-none}} "
+                          "open: `for n in /proc/$$/fd/*; do readlink $n; done`\n")
+        script.chmod(0o755)
+    (tmp_path / "img").mkdir()
+    done = run("dump", "-t", str(sleeper.pid), "-D", tmp_path / "img", "-o", "log", "--action-script", "crk-first",
+               "--action-script", "crk-second", env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    assert done.returncode == 0 and done.stdout == done.stderr == ""
+    sleeper.wait()
+    lines = (tmp_path / "img/log").read_text().splitlines()
+    assert [" ".join(line.split()[:4]) for line in lines] == [
+        f"{name} {event} 0 {sleeper.pid}" for event in ("pre-dump", "post-dump") for name in ("second", "first")]
+    with open(tmp_path / "crk-first") as f:
+        done = run("restore", "-d", "-D", tmp_path / "img", "--action-script", tmp_path / "crk-second",
+                   pass_fds=[f.fileno()], env={**os.environ, "CRTOOLS_INIT_PID": "99"})
+    # Without a log file it is standard error.
+    assert done.returncode == 0 and done.stdout == ""
+    assert "second pre-restore 0 none" in done.stderr and f"second post-restore 0 {sleeper.pid}" in done.stderr
+    assert "crk-first" not in done.stderr
+    done = run("restore", "-d", "-D", tmp_path / "img", "--action-script", "crk-nowhere")
+    assert done.returncode == 1 and "cannot run crk-nowhere: No such file or directory" in done.stderr
+
+
 @pytest.mark.parametrize("how", [[], ["-R"]])
 def test_of_a_dump_that_fails_at_its_end_no_images_stay(sleeper, tmp_path, how):
     """The tree goes on: images that could be restored would make a second one."""
