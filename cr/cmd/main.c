@@ -19,6 +19,16 @@ static const struct {
 	{ "swrk",	cmd_swrk,	false,	1 },
 };
 
+/* CRIU's, or not where it may stand. */
+static const struct {
+	const char *verb, *why_not;
+} others[] = {
+	{ "page-server",	"is not supported: pages are written to a directory only" },
+	{ "lazy-pages",		"is not supported: pages are restored before the tree runs" },
+	{ "cpuinfo",		"is not supported: cpuinfo.img is not written; what registers hold is always checked" },
+	{ "show",		"must be the first word: cr show [--json] FILE|DIR..." },
+};
+
 static int run_verb(struct cmd_opts *o)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
@@ -37,6 +47,12 @@ static int run_verb(struct cmd_opts *o)
 		if (verbs[i].needs_dirs && cmd_open(o) < 0)
 			return 1;
 		return verbs[i].run(o);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
+		if (strcmp(o->verb, others[i].verb))
+			continue;
+		fprintf(stderr, "cr: %s %s\n", o->verb, others[i].why_not);
+		return 1;
 	}
 	fprintf(stderr, "cr: \"%s\" is not a command; try 'cr --help'\n", o->verb);
 	return 1;

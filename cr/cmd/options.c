@@ -135,16 +135,43 @@ int option_wrong(const struct cmd_opts *o, int r, const char *fmt, ...)
 	return r;
 }
 
+/* How many options begin with this, up to a '=', and the first two. One alone is no abbreviation but that option. */
+static size_t names_of(const char *begin, const char *ret[2])
+{
+	size_t bytes = strcspn(begin, "="), n = 0;
+
+	for (const struct option *l = long_options; l->name; l++)
+		if (!strncmp(l->name, begin, bytes) && n++ < 2)
+			ret[n - 1] = l->name;
+	return n > 1 ? n : 0;
+}
+
+/* --NAME=VALUE of a switch that has a letter, too. */
+static bool is_long_of(const char *word, int letter)
+{
+	const size_t bytes = strcspn(word, "=");
+
+	for (const struct option *l = long_options; l->name && word[bytes] && bytes > 2; l++)
+		if (l->val == letter && !strncmp(l->name, word + 2, bytes - 2))
+			return true;
+	return false;
+}
+
 /* getopt's own complaints would go past a request's log. */
 static int not_understood(const struct cmd_opts *o, int c, const char *word)
 {
 	int r = o->source == FROM_RPC ? -EBADRQC : -EINVAL;
+	const char *names[2];
+	size_t n;
 
 	if (c == ':')
 		return option_wrong(o, r, "option \"%s\" needs a value", word);
 	/* A letter that is none, perhaps among others. */
-	if (optopt > 0 && optopt < 256)
+	if (optopt > 0 && optopt < 256 && !is_long_of(word, optopt))
 		return option_wrong(o, r, "unrecognized option \"-%c\"; try 'cr --help'", optopt);
+	if (!optopt && !strncmp(word, "--", 2) && word[2] && (n = names_of(word + 2, names)) > 0)
+		return option_wrong(o, r, "option \"%s\" could be --%s or --%s%s", word, names[0], names[1],
+				    n > ARRAY_SIZE(names) ? " or others" : "");
 	return option_wrong(o, r, "%s option \"%s\"; try 'cr --help'",
 			    optopt ? "no value goes with" : "unrecognized", word);
 }
@@ -182,21 +209,28 @@ void cmd_opts_done(struct cmd_opts *o)
 	arena_done(&o->arena);
 }
 
-/* These two must be known before the first file is read, and the files before the other options. */
-static void find_config(int argc, char **argv, const char **ret_file, bool *ret_none)
+/*
+ * These two must be known before the first file is read, and the files before the other options.
+ * In a copy: the words are put in another order, and one that has no value would find one there.
+ */
+static int find_config(struct cmd_opts *o, int argc, char **argv, const char **ret_file, bool *ret_none)
 {
+	char **words = arena_memdup(&o->arena, argv, ((size_t)argc + 1) * sizeof(*argv));
 	int c;
 
 	optind = 0;
 	opterr = 0;
 	*ret_file = NULL;
 	*ret_none = false;
-	while ((c = getopt_long(argc, argv, ":" SHORT_OPTIONS, long_options, NULL)) != -1) {
+	if (!words)
+		return -ENOMEM;
+	while ((c = getopt_long(argc, words, ":" SHORT_OPTIONS, long_options, NULL)) != -1) {
 		if (c == OPT_CONFIG)
 			*ret_file = optarg;
 		if (c == OPT_NO_DEFAULT_CONFIG)
 			*ret_none = true;
 	}
+	return 0;
 }
 
 int cmd_parse(int argc, char **argv, struct cmd_opts *o)
@@ -206,9 +240,10 @@ int cmd_parse(int argc, char **argv, struct cmd_opts *o)
 	int r;
 
 	cmd_opts_init(o);
-	find_config(argc, argv, &config, &none);
 	o->source = FROM_FILE;
-	r = config_take_defaults(o, config, none);
+	r = find_config(o, argc, argv, &config, &none);
+	if (r >= 0)
+		r = config_take_defaults(o, config, none);
 	o->source = FROM_ARGV;
 	if (r >= 0)
 		r = cmd_take(o, argc, argv);

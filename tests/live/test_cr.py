@@ -60,6 +60,15 @@ def snapshot(pid):
     (["dump", "-t", "1", "--external", "foo"], "--external foo: not a resource"),
     (["dedup"], "there are no images with pages"),
     (["restore", "-S"], "restore-detached"),
+    (["dump", "-t"], 'option "-t" needs a value'),
+    (["dump", "--images-dir"], 'option "--images-dir" needs a value'),
+    (["dump", "--leave"], 'option "--leave" could be --leave-running or --leave-stopped'),
+    (["dump", "--leave-running=3"], 'no value goes with option "--leave-running=3"'),
+    (["dump", "--log-file=x", "-qR"], 'unrecognized option "-q"'),
+    (["page-server", "--address", "::1"], "page-server is not supported: pages are written to a directory"),
+    (["lazy-pages"], "lazy-pages is not supported"),
+    (["cpuinfo", "check"], "cpuinfo is not supported"),
+    (["-v4", "show", "x.img"], "show must be the first word"),
     (["dump", "-t", "1", "extra"], "unexpected argument"),
 ])
 def test_wrong_usage_ends_with_1_and_names_what_is_wrong(argv, words, tmp_path):
