@@ -85,6 +85,16 @@ int config_take(struct cmd_opts *o, const char *path)
 	return r;
 }
 
+/* Nobody has asked for it: one that we may not even look for (HOME is another user's) is none. */
+static int take_default(struct cmd_opts *o, const char *path)
+{
+	if (!access(path, R_OK))
+		return config_take(o, path);
+	if (errno != ENOENT && errno != ENOTDIR)
+		log_warn("%s: cannot read it, it is ignored: %s", path, strerror(errno));
+	return 0;
+}
+
 static int take_if_there(struct cmd_opts *o, const char *path)
 {
 	int r = config_take(o, path);
@@ -99,7 +109,7 @@ static int take_of_home(struct cmd_opts *o)
 	if (!home)
 		return 0;
 	path = arena_printf(&o->arena, "%s/.criu/default.conf", home);
-	return path ? take_if_there(o, path) : -ENOMEM;
+	return path ? take_default(o, path) : -ENOMEM;
 }
 
 int config_take_defaults(struct cmd_opts *o, const char *instead, bool none)
@@ -108,7 +118,7 @@ int config_take_defaults(struct cmd_opts *o, const char *instead, bool none)
 	int r = 0;
 
 	if (!none && !instead)
-		r = take_if_there(o, DEFAULT_FILE);
+		r = take_default(o, DEFAULT_FILE);
 	if (r >= 0 && !none && !instead)
 		r = take_of_home(o);
 	if (r >= 0 && more)

@@ -534,6 +534,19 @@ def test_options_come_from_files_and_the_command_line_wins(sleeper, tmp_path):
     assert run("-V", "--config", tmp_path / "more", env=env).returncode == 0
 
 
+def test_a_home_of_another_user_has_no_options_for_us(tmp_path):
+    """As with su and sudo, which may keep HOME."""
+    (tmp_path / ".criu").mkdir()
+    (tmp_path / ".criu/default.conf").write_text("nonsense\n")
+    tmp_path.chmod(0o700)
+    env = {**os.environ, "HOME": str(tmp_path)}
+    done = run("-V", env=env, user=65534, group=65534, extra_groups=[])
+    assert done.returncode == 0 and "default.conf: cannot read it, it is ignored" in done.stderr
+    done = run("-V", env={**env, "CRIU_CONFIG_FILE": f"{tmp_path}/x"}, user=65534, group=65534, extra_groups=[])
+    assert done.returncode == 1 and f"{tmp_path}/x: cannot read it" in done.stderr
+    assert run("-V", env=env).returncode == 1
+
+
 MAIN_ENDS = """
 import ctypes, os, signal, threading, time
 os.setsid()
