@@ -39,11 +39,15 @@ struct cmd_opts {
 	bool extra, all;
 	bool json;
 	bool pidfile_made;
+	bool held_back;			/* by post-dump: the dump was complete */
 	bool exec_cmd;			/* become words when the tree runs */
 	const char *address;		/* service */
 	int status_fd;			/* service: -1: none */
 	struct rpc_session *rpc;	/* who asks and is told, by the socket; NULL: nobody */
 };
+
+/* Exit status of a dump whose images were complete, but whose post-dump script failed; as CRIU's. */
+#define EXIT_HELD_BACK 255
 
 /* 0: go on; 1: asked for help or version, done; negative: said what is wrong. */
 int cmd_parse(int argc, char **argv, struct cmd_opts *o) _must_check_;

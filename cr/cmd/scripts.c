@@ -136,6 +136,7 @@ int cmd_notify(void *arg, const char *event, pid_t root)
 			return r;
 	}
 	r = tell(o, event, root);
+	o->held_back |= r < 0 && !strcmp(event, "post-dump");
 	/* Nobody else would: to the engine it is not locked. */
 	if (r < 0 && lock && network_event(o, false, root) < 0)
 		log_warn("the network stays locked");

@@ -148,7 +148,7 @@ static int in_child(struct cmd_opts *o, int (*fn)(void *arg))
 
 	if (status < 0)
 		fprintf(stderr, "cr: cannot run a process: %s\n", strerror(-status));
-	return status ? 1 : 0;
+	return status && status != EXIT_HELD_BACK ? 1 : status;
 }
 
 /* One generation of a chain, or the only one. */
@@ -195,7 +195,10 @@ static int dump_in_child(void *arg)
 	struct cmd_opts *o = arg;
 	int r = cmd_run_dump(o, false);
 
-	return r < 0 ? failed(o, "dump", r) : 0;
+	if (r >= 0)
+		return 0;
+	failed(o, "dump", r);
+	return o->held_back ? EXIT_HELD_BACK : 1;
 }
 
 static int pre_dump_in_child(void *arg)
