@@ -1,4 +1,5 @@
 #include <stdarg.h>
+#include <stdbool.h>
 #include <string.h>
 #include <time.h>
 
@@ -37,6 +38,16 @@ void log_first_error_forget(void)
 	logger.first_error[0] = '\0';
 }
 
+/* Whether the text behind the prefix, of n bytes, is the innermost scope already: a step and a part may both name it. */
+static bool is_in_scope(size_t n)
+{
+	const char *end = logger.prefix + logger.prefix_len;
+	size_t before = logger.prefix_len - n - 2;
+
+	return logger.prefix_len >= n + 2 && !memcmp(end - n - 2, end, n) &&
+	       (!before || (before >= 2 && !memcmp(logger.prefix + before - 2, ": ", 2)));
+}
+
 struct log_scope log_scope_push(const char *fmt, ...)
 {
 	struct log_scope s = { .len = logger.prefix_len };
@@ -47,7 +58,7 @@ struct log_scope log_scope_push(const char *fmt, ...)
 	va_start(ap, fmt);
 	n = vsnprintf(logger.prefix + logger.prefix_len, room, fmt, ap);
 	va_end(ap);
-	if (n > 0 && (size_t)n + 2 < room) {
+	if (n > 0 && (size_t)n + 2 < room && !is_in_scope((size_t)n)) {
 		memcpy(logger.prefix + logger.prefix_len + n, ": ", 3);
 		logger.prefix_len += (size_t)n + 2;
 	} else {

@@ -277,6 +277,28 @@ TEST("an error is one line with its scopes and errno, and is returned")
 	close(fd);
 }
 
+TEST("a scope inside itself is named once")
+{
+	log_init(LOGLEVEL_NONE, -1);
+	{
+		LOG_SCOPE("process %d", 7);
+		{
+			LOG_SCOPE("process %d", 7);
+			LOG_SCOPE("%d", 7);
+			LOG_SCOPE("7");
+			log_fail(-EIO, "inside");
+		}
+		ASSERT_STREQ(log_first_error(), "process 7: 7: inside");
+		log_first_error_forget();
+		log_fail(-EIO, "outside");
+		ASSERT_STREQ(log_first_error(), "process 7: outside");
+	}
+	log_first_error_forget();
+	log_fail(-EIO, "after");
+	ASSERT_STREQ(log_first_error(), "after");
+	log_first_error_forget();
+}
+
 TEST("endless texts and scopes are cut, still one line, and scopes unwind")
 {
 	char text[8000], longer[3000];
