@@ -305,7 +305,7 @@ void rpc_turn_away(const struct rpc_session *s, int r)
 
 int rpc_serve(struct rpc_session *s)
 {
-	bool after_pre = false, again = true;
+	bool first = true, after_pre = false, again = true;
 	int r = 0;
 
 	while (again && r >= 0) {
@@ -322,9 +322,12 @@ int rpc_serve(struct rpc_session *s)
 			r = handle(&q, after_pre);
 			after_pre = req->type == CRIU_REQ_TYPE__PRE_DUMP;
 			again = (after_pre || req->keep_open) && !s->told_to_end;
-		} else {
-			r = r ? r : -ECONNRESET;
+		} else if (!r) {
+			/* After an answer it is free to go: runc goes after its one pre-dump. */
+			r = first ? log_fail(-ECONNRESET, "the client has closed the connection without a request: "
+						   "it has failed itself, or was ended") : -ECONNRESET;
 		}
+		first = false;
 		arena_done(&a);
 	}
 	return r < 0 ? FAILED : 0;

@@ -296,6 +296,16 @@ def test_a_packet_that_is_no_request_ends_the_connection():
         assert client.wait() == 255
 
 
+def test_a_client_that_goes_without_a_request_is_told_from_one_that_has_its_answer():
+    client = swrk(stderr=subprocess.PIPE)
+    assert client.wait() == 255
+    assert b"closed the connection without a request" in client.process.stderr.read()
+    client = swrk(stderr=subprocess.PIPE)
+    assert client.ask(VERSION, keep_open=True)["success"]
+    assert client.wait() == 255
+    assert client.process.stderr.read() == b""
+
+
 @pytest.mark.may_lack
 @pytest.mark.usefixtures("tracked")
 def test_swrk_ends_between_requests_when_told_to(maker):
