@@ -141,12 +141,22 @@ struct scan_arg {
 	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages, inverted, mask, any, ret;
 };
 
-static bool has_pagemap_scan(void)
+static bool scans_for(uint64_t category)
 {
 	_cleanup_close_ int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	struct scan_arg arg = { .size = sizeof(arg), .any = 8, .ret = 8 };
+	struct scan_arg arg = { .size = sizeof(arg), .any = category, .ret = category };
 
 	return fd >= 0 && ioctl(fd, _IOWR('f', 16, struct scan_arg), &arg) >= 0;
+}
+
+static bool has_pagemap_scan(void)
+{
+	return scans_for(8 /* PAGE_IS_PRESENT */);
+}
+
+bool kernel_has_guard_scan(void)
+{
+	return scans_for(256 /* PAGE_IS_GUARD */);
 }
 
 /* Asynchronous write protection, and the way to read it. */
@@ -322,7 +332,7 @@ int cr_check_feature(const char *name)
 	for (size_t i = 0; i < ARRAY_SIZE(features); i++)
 		if (!strcmp(features[i].name, name))
 			return features[i].probe();
-	return -ENOENT;
+	return feature_of_name(name);
 }
 
 int cr_check_mandatory(void)

@@ -93,6 +93,22 @@ def test_check_says_what_the_kernel_lacks_and_features_by_name():
     assert unknown.returncode == 1 and "not a known feature" in unknown.stdout
 
 
+# As scripts ask for them (CRIU's list); what is not here is an answer of the kernel's.
+YES = "net_diag_raw overlayfs_maps newifindex external_net_ns kcmp mnt_id timerfd fdinfo_lock sk_ns ns_pid"
+NO = "tun tun_ns autofs compat_cr uffd-noncoop nsid link_nsid has_ipt_legacy pidfd_store apparmor_stacking breakpoints"
+OTHERS = """mem_dirty_track aio_remap userns seccomp_suspend seccomp_filters loginuid cgroupns tcp_half_closed uffd
+    can_map_vdso sk_unix_file kcmp_epoll timens clone3_set_tid nftables network_lock_nftables sockopt_buf_lock
+    memfd_hugetlb move_mount_set_group openat2 get_rseq_conf ipv6_freebind pagemap_scan timer_cr_ids
+    pagemap_scan_guard_pages"""
+
+
+def test_features_are_known_by_all_of_their_names():
+    for name in f"{YES} {NO} {OTHERS}".split():
+        done = run("check", "--feature", name)
+        assert done.stdout == f"{name} is {'not ' * done.returncode}supported\n"
+        assert done.returncode == (name in NO.split()) or name in OTHERS.split()
+
+
 def test_a_process_that_is_not_there_is_named(tmp_path):
     done = run("dump", "-t", "4194000", "-D", tmp_path, "-o", "log")
     assert done.returncode == 1
