@@ -2,6 +2,8 @@
 #ifndef CR_CMD_CMD_H
 #define CR_CMD_CMD_H
 
+#include <signal.h>
+
 #include "cr.h"
 #include "util/arena.h"
 #include "util/log.h"
@@ -95,6 +97,10 @@ int cmd_in_child(int (*fn)(void *arg), void *arg, bool *ret_told) _must_check_;
  * reader of our output that goes away, or a limit of file sizes, gives an error, not our end.
  */
 void cmd_signals_default(void);
+/* Those that ask for an end. */
+void cmd_end_signals(sigset_t *set);
+/* Says at the terminal, too, why what failed. 1. */
+int cmd_failed(const struct cmd_opts *o, const char *what, int r);
 int cmd_write_pidfile(const char *path, pid_t pid) _must_check_;
 
 /*

@@ -6,9 +6,11 @@
  * of other users are refused, which CRIU's service leaves to its operator.
  */
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -72,7 +74,7 @@ static int listen_at(const char *path, int *ret)
 	    connect(sock, (struct sockaddr *)&sa, sizeof(sa)) < 0 && errno == ECONNREFUSED)
 		unlink(path);
 	close(take_fd(&sock));
-	sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	mask = umask(0177);
 	r = sock < 0 || bind(sock, (struct sockaddr *)&sa, sizeof(sa)) < 0 || listen(sock, BACKLOG) < 0 ?
 		    neg_errno() : 0;
@@ -137,30 +139,51 @@ static int serve_one(int sock)
 	return session_begin(&s, sock, false) < 0 ? FAILED : rpc_serve(&s);
 }
 
-/* For ever, if nothing goes wrong. */
-static void serve(int listener)
+static void serve_in_child(int listener, int sock)
 {
+	pid_t child = fork();
+
+	if (!child) {
+		close(listener);
+		_exit(serve_one(sock));
+	}
+	if (child < 0)
+		log_err(neg_errno(), "cannot serve a connection: fork");
+}
+
+/* Until it is told to end: 0. Who is being served meanwhile has a process of its own. */
+static int serve(int listener, int signals)
+{
+	struct pollfd p[2] = { { .fd = listener, .events = POLLIN }, { .fd = signals, .events = POLLIN } };
+
 	/* Workers are reaped by the kernel; each sets its own way back. */
 	signal(SIGCHLD, SIG_IGN);
 	for (;;) {
-		int sock = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-		pid_t child;
+		_cleanup_close_ int sock = -EBADF;
 
-		if (sock < 0 && errno != EINTR && errno != ECONNABORTED) {
-			log_err(neg_errno(), "accept");
-			return;
+		if (poll(p, 2, -1) < 0) {
+			if (errno == EINTR)
+				continue;
+			return log_err(neg_errno(), "poll");
 		}
-		if (sock < 0)
-			continue;
-		child = fork();
-		if (!child) {
-			close(listener);
-			_exit(serve_one(sock));
-		}
-		if (child < 0)
-			log_err(neg_errno(), "cannot serve a connection: fork");
-		close(sock);
+		if (p[1].revents)
+			return 0;
+		sock = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+		if (sock >= 0)
+			serve_in_child(listener, sock);
+		else if (errno != EINTR && errno != ECONNABORTED && errno != EAGAIN)
+			return log_err(neg_errno(), "accept");
 	}
+}
+
+/* They stay blocked until they are read. */
+static int open_signals(int *ret)
+{
+	sigset_t set;
+
+	cmd_end_signals(&set);
+	*ret = sigprocmask(SIG_BLOCK, &set, NULL) < 0 ? -1 : signalfd(-1, &set, SFD_CLOEXEC);
+	return *ret < 0 ? log_err(neg_errno(), "signalfd") : 0;
 }
 
 static int begin(struct cmd_opts *o)
@@ -177,14 +200,21 @@ static int begin(struct cmd_opts *o)
 
 int cmd_service(struct cmd_opts *o)
 {
-	_cleanup_close_ int listener = -EBADF;
+	_cleanup_close_ int listener = -EBADF, signals = -EBADF;
+	int r;
 
-	if (cmd_open(o) < 0 || listen_at(o->address, &listener) < 0)
+	if (cmd_open(o) < 0)
 		return 1;
-	if (begin(o) >= 0)
-		serve(listener);
+	r = listen_at(o->address, &listener);
+	if (r < 0)
+		return cmd_failed(o, "service", r);
+	r = open_signals(&signals);
+	if (r >= 0)
+		r = begin(o);
+	if (r >= 0)
+		r = serve(listener, signals);
 	unlink(o->address);
 	if (o->pidfile_made)
 		unlink(o->pidfile);
-	return 1;
+	return r < 0 ? cmd_failed(o, "service", r) : 0;
 }

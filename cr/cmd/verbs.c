@@ -12,7 +12,7 @@
 #include "util/uuid.h"
 
 /* What the log has, the user at the terminal needs too: the first error. */
-static int failed(const struct cmd_opts *o, const char *what, int r)
+int cmd_failed(const struct cmd_opts *o, const char *what, int r)
 {
 	const char *dir = o->work_dir ? o->work_dir : o->images_dir;
 
@@ -81,7 +81,7 @@ static bool end_wanted(void *arg _unused_)
 		sigismember(&pending, SIGHUP) || sigismember(&pending, SIGQUIT));
 }
 
-static void end_signals(sigset_t *set)
+void cmd_end_signals(sigset_t *set)
 {
 	sigemptyset(set);
 	sigaddset(set, SIGTERM);
@@ -97,7 +97,7 @@ static int wait_for_child(pid_t child, bool *ret_told)
 	int status, sig;
 	sigset_t set;
 
-	end_signals(&set);
+	cmd_end_signals(&set);
 	sigaddset(&set, SIGCHLD);
 	for (;;) {
 		pid_t r = waitpid(child, &status, WNOHANG);
@@ -125,7 +125,7 @@ int cmd_in_child(int (*fn)(void *arg), void *arg, bool *ret_told)
 	int r;
 
 	*ret_told = false;
-	end_signals(&set);
+	cmd_end_signals(&set);
 	sigaddset(&set, SIGCHLD);
 	if (sigprocmask(SIG_BLOCK, &set, &old) < 0)
 		return neg_errno();
@@ -197,7 +197,7 @@ static int dump_in_child(void *arg)
 
 	if (r >= 0)
 		return 0;
-	failed(o, "dump", r);
+	cmd_failed(o, "dump", r);
 	return o->held_back ? EXIT_HELD_BACK : 1;
 }
 
@@ -206,7 +206,7 @@ static int pre_dump_in_child(void *arg)
 	struct cmd_opts *o = arg;
 	int r = cmd_run_dump(o, true);
 
-	return r < 0 ? failed(o, "pre-dump", r) : 0;
+	return r < 0 ? cmd_failed(o, "pre-dump", r) : 0;
 }
 
 static int dump_verb(struct cmd_opts *o, int (*fn)(void *arg))
@@ -308,7 +308,7 @@ int cmd_restore(struct cmd_opts *o)
 		return 1;
 	r = cmd_run_restore(o, &root);
 	if (r < 0)
-		return failed(o, "restore", r);
+		return cmd_failed(o, "restore", r);
 	if (o->exec_cmd)
 		return become(o->words);
 	/* A job of ours is in our group: what is typed means it, not us. */
@@ -357,7 +357,7 @@ static int check_tree(void *arg)
 		return 1;
 	}
 	if (r < 0)
-		return failed(o, "check", r);
+		return cmd_failed(o, "check", r);
 	printf("Process tree %d can be dumped.\n", o->cr.pid);
 	return fflush(stdout) ? 1 : 0;
 }

@@ -479,6 +479,30 @@ def test_a_service_takes_over_what_a_dead_one_has_left(tmp_path):
         os.waitpid(pid, 0)
 
 
+@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_service_that_is_ended_leaves_nothing_in_the_way_of_the_next(tmp_path, sig):
+    for _ in range(2):
+        done = subprocess.run([CR, "service", "-d", "--address", "sock", "-D", tmp_path, "--pidfile", "pid", "-o", "log"],
+                              capture_output=True, text=True, timeout=30)
+        assert done.returncode == 0, done.stderr
+        client = connect(tmp_path / "sock")
+        assert client.ask(VERSION, keep_open=True)["success"]
+        pid = int((tmp_path / "pid").read_text())
+        os.kill(pid, sig)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert [p.name for p in tmp_path.iterdir()] == ["log"]
+        assert client.ask(VERSION)["success"]
+
+
+@pytest.mark.parametrize("detached", [["-d"], []])
+@pytest.mark.parametrize("log", [["-o", "log"], []])
+def test_a_service_that_cannot_begin_says_so_at_the_terminal_too(tmp_path, detached, log):
+    (tmp_path / "pid").write_text("somebody's")
+    done = subprocess.run([CR, "service", *detached, "--address", "sock", "-D", tmp_path, "--pidfile", "pid", *log],
+                          capture_output=True, text=True, timeout=30)
+    assert done.returncode == 1 and "cannot create pid file pid: File exists" in done.stderr
+
+
 @pytest.mark.parametrize("detached", [["-d"], []])
 @pytest.mark.parametrize("why, options", [("File exists", []), ("status 1", ["--action-script", "/bin/false"])])
 def test_a_service_that_cannot_begin_says_so_and_leaves_nothing(tmp_path, detached, why, options):
