@@ -139,6 +139,19 @@ static int parse_external(struct cmd_opts *o, const char *s)
 			    "mnt[], net[], pid[], netdev[], veth[], macvlan[]", s);
 }
 
+/* [=INODE,...]: each the same as --external unix[INODE], streams too. */
+static int parse_unix(struct cmd_opts *o, const char *s)
+{
+	char *list = arena_strdup(&o->arena, s), *word;
+	uint32_t ino;
+	int r = list ? 0 : -ENOMEM;
+
+	while (r >= 0 && (word = strsep(&list, ",")))
+		r = parse_u32(word, 10, &ino) < 0 ? bad_value(o, "--ext-unix-sk", s) :
+		    add_external(o, arena_printf(&o->arena, "unix[%u]", ino), -1);
+	return r;
+}
+
 /* fd[N]:RES. What was inherited has no FD_CLOEXEC; all that we have opened does. */
 static int parse_inherit(struct cmd_opts *o, const char *s)
 {
@@ -377,6 +390,9 @@ int option_take(struct cmd_opts *o, int number, const char *name, const char *ar
 	case 'r': o->cr.root = arg; break;
 	case 'M': return parse_mount_map(o, arg);
 	case 'J': return refuse(o, "join-ns");
+	case 'x':
+		r = arg ? parse_unix(o, arg) : 0;
+		return r < 0 ? r : take_switch(o, c, !(number & OPT_NOT));
 	case OPT_REFUSED: return refuse(o, name);
 	case OPT_VERBOSITY: return parse_verbosity(o, arg, false);
 	case OPT_PIDFILE: o->pidfile = arg; break;

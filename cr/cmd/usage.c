@@ -28,7 +28,7 @@ void cmd_usage(FILE *to)
 	      "  -l, --file-locks         file locks\n"
 	      "      --link-remap         hard links for unlinked names that live elsewhere\n"
 	      "      --ghost-limit SIZE   largest unlinked file to save (default: 1M)\n"
-	      "  -x, --ext-unix-sk        unix datagram sockets connected outside the tree\n"
+	      "  -x, --ext-unix-sk[=INO,...]  unix datagram sockets connected outside the tree\n"
 	      "      --external RES       a resource outside the tree, e.g. unix[INODE]\n"
 	      "  -M, --ext-mount-map KEY:VAL  the same as --external mnt[KEY]:VAL\n"
 	      "\nDump and pre-dump, memory in several rounds:\n"

@@ -58,6 +58,8 @@ def snapshot(pid):
     (["dump", "-t", "1", "--network-lock", "prayer"], "not a valid value"),
     (["dump", "-t", "1", "--lazy-pages"], "not supported"),
     (["dump", "-t", "1", "--external", "foo"], "--external foo: not a resource"),
+    (["dump", "-t", "1", "--ext-unix-sk=12,x"], '--ext-unix-sk: "12,x" is not a valid value'),
+    (["dump", "-t", "1", "-x77,"], "--ext-unix-sk"),
     (["dedup"], "there are no images with pages"),
     (["restore", "-S"], "restore-detached"),
     (["dump", "-t"], 'option "-t" needs a value'),
