@@ -57,6 +57,9 @@ static int load_inventory(struct restore_ctx *ctx)
 	r = image_read_one(ctx->store, &ctx->arena, &image_inventory, inventory_entry, &inv);
 	if (r < 0)
 		return log_err(r, "no inventory: not a complete dump");
+	if (!inv->img_version)
+		return log_fail(-EOPNOTSUPP, "these images are a pre-dump's, the memory alone: restore those of the "
+				"dump that was made after it");
 	if (inv->img_version < 1 || inv->img_version > 2)
 		return log_fail(-EOPNOTSUPP, "inventory.img: image version %u is unknown", inv->img_version);
 	if (!inv->has_fdinfo_per_id || !inv->fdinfo_per_id)

@@ -139,6 +139,15 @@ def test_restore_from_an_empty_directory_says_so(tmp_path):
     assert "inventory" in done.stderr
 
 
+@pytest.mark.may_lack
+def test_restore_from_a_pre_dump_says_what_it_is(sleeper, tmp_path):
+    if run("check", "--feature", "mem_dirty_track").returncode:
+        pytest.skip("memory cannot be tracked (CONFIG_MEM_SOFT_DIRTY, or Linux 6.7 with CONFIG_USERFAULTFD)")
+    check(cr("pre-dump", tmp_path, "-t", str(sleeper.pid)), "pre-dump")
+    done = run("restore", "-d", "-D", tmp_path)
+    assert done.returncode == 1 and "are a pre-dump's" in done.stderr
+
+
 def test_a_taken_pid_is_refused_with_its_owner_and_the_owner_lives(sleeper, tmp_path):
     images = tmp_path / "img"
     images.mkdir()
