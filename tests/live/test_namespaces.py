@@ -590,3 +590,16 @@ def test_a_failed_restore_of_a_pid_namespace_leaves_nobody(tmp_path):
     assert "step: files and state" in done.log and "step: release" not in done.log
     reap_orphans()
     assert children() <= before
+
+
+@pytest.mark.may_lack
+def test_ipsec_of_a_network_namespace_is_refused_by_name(run):
+    p, _ = run("unshare(NEWNET)\nready('there')")
+    done = subprocess.run(["nsenter", "-n", "-t", str(p.pid), "ip", "xfrm", "policy", "add", "dst", "192.0.2.0/24",
+                           "dir", "out", "tmpl", "dst", "192.0.2.1", "proto", "esp", "mode", "tunnel"],
+                          capture_output=True, text=True)
+    if "Protocol not supported" in done.stderr:
+        pytest.skip("the kernel has no IPsec (CONFIG_XFRM_USER)")
+    assert not done.returncode, done.stderr
+    code, said = cr_check(p.pid)
+    assert code == 1 and "1 IPsec policies" in said
