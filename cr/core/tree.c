@@ -309,10 +309,14 @@ static bool is_root(const struct dump_ctx *ctx, pid_t pid)
 	return ret;
 }
 
-/* Whoever stops the tree must not be in it. */
+/* Whoever stops the tree must not be in it; and it must be able to run, or we would wait for it for ever. */
 static int check_outside(const struct dump_ctx *ctx)
 {
 	struct proc_stat st;
+
+	if (!ctx->opts->freeze_cgroup && cgroup_is_held(ctx->opts->pid))
+		return log_obstacle("thaw it, or give its directory by --freeze-cgroup",
+				    "the control group of process %d is frozen", ctx->opts->pid);
 
 	for (pid_t pid = getpid(); pid > 0; pid = st.ppid) {
 		if (is_root(ctx, pid))

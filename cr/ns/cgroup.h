@@ -29,6 +29,9 @@ int cgroup_dump(struct dump_ctx *ctx) _must_check_;
 /* Does p stand in a group that the freezer of cgroup v1 holds? */
 bool cgroup_is_frozen(const struct dump_process *p);
 
+/* Is process pid in a group of cgroup v2 that is to stand still, or below one? It can be stopped, but not made to run calls. */
+bool cgroup_is_held(pid_t pid);
+
 /*
  * cgroup_id.c. The path, in the unified hierarchy, of the group that a socket of p is in (id: as
  * sock_diag gives it) if that is not p's own; else NULL. In the arena.

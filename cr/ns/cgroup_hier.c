@@ -173,6 +173,51 @@ int cgroup_open_dir(const struct cg_hierarchy *h, const char *path)
 	return open_on_mount(h->fd, rel, O_PATH | O_DIRECTORY);
 }
 
+/* What is asked for, up to the root, which has no such file. */
+static bool is_held_up(int dir)
+{
+	_cleanup_close_ int at = fcntl(dir, F_DUPFD_CLOEXEC, 0);
+
+	while (at >= 0) {
+		_cleanup_free_ char *text = NULL;
+		int up;
+
+		if (read_file_at(at, "cgroup.freeze", 64, &text, NULL) < 0)
+			return false;
+		if (text[0] == '1')
+			return true;
+		up = openat(at, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		close(at);
+		at = up;
+	}
+	return false;
+}
+
+bool cgroup_is_held(pid_t pid)
+{
+	_cleanup_close_ int self = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_free_ char *text = NULL;
+	_cleanup_close_ int dir = -EBADF;
+	struct cg_hierarchy h = { .name = "", .root = "/", .fd = -EBADF };
+	struct mount_table mounts;
+	struct arena a;
+	struct cg_set set;
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/%d/cgroup", pid);
+	arena_init(&a);
+	if (self >= 0 && mountinfo_read(&a, self, &mounts) >= 0 &&
+	    read_file_at(AT_FDCWD, path, READ_FILE_MAX, &text, NULL) >= 0 && cgroup_parse(&a, text, &set) >= 0) {
+		cgroup_find_mount(&mounts, &h);
+		for (size_t i = 0; i < set.n && dir < 0 && h.fd >= 0; i++)
+			if (!*set.members[i].name)
+				dir = cgroup_open_dir(&h, set.members[i].path);
+	}
+	close_fdp(&h.fd);
+	arena_done(&a);
+	return dir >= 0 && is_held_up(dir);
+}
+
 bool cgroup_is_frozen(const struct dump_process *p)
 {
 	_cleanup_close_ int self = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);

@@ -511,6 +511,26 @@ def test_a_failed_restore_removes_the_control_groups_it_made(sleeper, tmp_path):
                 g.rmdir()
 
 
+def test_a_frozen_group_is_named_instead_of_waited_for(sleeper, tmp_path):
+    group = cgroup_root() / f"crk-frozen-{os.getpid()}"
+    below = group / "below"
+    try:
+        below.mkdir(parents=True)
+        (below / "cgroup.procs").write_text(str(sleeper.pid))
+        (group / "cgroup.freeze").write_text("1")
+        for verb in ["dump", "-R"], ["pre-dump"], ["check"]:
+            done = run(*verb, "-t", str(sleeper.pid), "-D", tmp_path)
+            assert done.returncode == 1 and f"control group of process {sleeper.pid} is frozen" in done.stderr
+        check(cr("dump", tmp_path, "-R", "-t", str(sleeper.pid), "--freeze-cgroup", group), "dump")
+        assert (group / "cgroup.freeze").read_text() == "1\n"
+    finally:
+        (group / "cgroup.freeze").write_text("0")
+        sleeper.kill()
+        sleeper.wait()
+        for g in below, group:
+            g.rmdir()
+
+
 def test_exec_cmd_becomes_the_command_as_the_roots_parent(sleeper, tmp_path):
     images = tmp_path / "img"
     images.mkdir()
