@@ -121,6 +121,10 @@ static int coredump_filter_restore(const struct task_inherit *in, pid_t pid, con
 		return 0;
 	snprintf(text, sizeof(text), "0x%x", mm->coredump_filter);
 	r = write_filef(text, "/proc/%d/coredump_filter", pid);
+	if (r == -ENOENT) {	/* no CONFIG_ELF_CORE */
+		log_warn("process %d loses its coredump_filter %s: this kernel has none", pid, text);
+		return 0;
+	}
 	return r < 0 ? log_err(r, "cannot set coredump_filter of process %d", pid) : 0;
 }
 

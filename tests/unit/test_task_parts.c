@@ -85,6 +85,20 @@ TEST("what a thread cannot have set for itself is refused")
 	ASSERT_OK(restore(&part_thread_traits));
 }
 
+TEST("a kernel without core dumps takes no filter for them, and the process without it")
+{
+	MmEntry mm = MM_ENTRY__INIT;
+
+	fixture();
+	/* Nobody's, so that the file is not there. */
+	f.th.task.tid = INT32_MAX;
+	f.p.mm = &mm;
+	mm.has_coredump_filter = true;
+	mm.coredump_filter = 0x1ff;
+	ASSERT_OK(restore(&part_proc_scores));
+	f.p.mm = NULL;
+}
+
 TEST("signal actions are 62 or none")
 {
 	SaEntry sa = SA_ENTRY__INIT, *list[64];
