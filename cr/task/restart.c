@@ -38,14 +38,16 @@ static bool returns_eintr_at_once(uint64_t nr)
 	return false;
 }
 
-/* Calls that return EINTR at once if their first argument is a socket with a time-out. */
+/* Calls that return EINTR at once if their first argument is a socket with a time-out; splice's third may be, too. */
 static bool is_for_sockets(uint64_t nr)
 {
 	switch (nr) {
 	case SYS_read:
 	case SYS_readv:
+	case SYS_preadv2:
 	case SYS_write:
 	case SYS_writev:
+	case SYS_pwritev2:
 	case SYS_accept:
 	case SYS_accept4:
 	case SYS_connect:
@@ -56,6 +58,7 @@ static bool is_for_sockets(uint64_t nr)
 	case SYS_sendmsg:
 	case SYS_sendmmsg:
 	case SYS_sendfile:
+	case SYS_splice:
 		return true;
 	}
 	return false;
@@ -67,6 +70,14 @@ static bool is_socket(const struct task *t, uint64_t fd)
 
 	snprintf(path, sizeof(path), "/proc/%d/fd/%u", t->tid, (unsigned int)fd);
 	return readlink(path, to, sizeof(to) - 1) > 0 && str_starts(to, "socket:");
+}
+
+static bool waits_at_socket(const struct task *t)
+{
+	const struct user_regs_struct *regs = &t->regs;
+
+	return is_for_sockets(regs->orig_rax) &&
+	       (is_socket(t, regs->rdi) || (regs->orig_rax == SYS_splice && is_socket(t, regs->rdx)));
 }
 
 /* Is a signal waiting that the task will take as soon as it runs? Then EINTR is the truth. */
@@ -104,8 +115,7 @@ int restart_hide_interrupt(struct dump_thread *th)
 	int r;
 
 	if ((int64_t)regs->orig_rax < 0 || (int64_t)regs->rax != -EINTR ||
-	    (!returns_eintr_at_once(regs->orig_rax) &&
-	     !(is_for_sockets(regs->orig_rax) && is_socket(&th->task, regs->rdi))))
+	    (!returns_eintr_at_once(regs->orig_rax) && !waits_at_socket(&th->task)))
 		return 0;
 	r = restart_is_undisturbed(&th->task);
 	if (r <= 0)

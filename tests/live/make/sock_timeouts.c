@@ -10,12 +10,15 @@
 #include "maker.h"
 
 #define W(call, value) { .name = #call, .nr = SYS_##call, .result = value }
-enum { N = 14, ROOM = 1 << 16 };
+#define SENDS(call, value) { .name = #call, .nr = SYS_##call, .result = value, .sends = true }
+enum { N = 18, ROOM = 1 << 16 };
 
 struct wait {
 	const char *name;
 	long nr, result;
 	int fd, peer;		/* peer: what ends it is done there */
+	bool sends;
+	int pipe[2];		/* splice's other end */
 	int tid, error;
 	pthread_t thread;
 };
@@ -37,6 +40,12 @@ static long call(const struct wait *w)
 	case SYS_readv:
 	case SYS_writev:
 		return syscall(w->nr, w->fd, &iov, 1);
+	case SYS_preadv2:
+	case SYS_pwritev2:
+		return syscall(w->nr, w->fd, &iov, 1, -1l, -1l, 0);
+	case SYS_splice:
+		return w->sends ? syscall(w->nr, w->pipe[0], NULL, w->fd, NULL, 4, 0)
+				: syscall(w->nr, w->fd, NULL, w->pipe[1], NULL, 4, 0);
 	case SYS_recvfrom:
 	case SYS_sendto:
 		return syscall(w->nr, w->fd, buf, 4, 0, NULL, NULL);
@@ -94,8 +103,6 @@ static void set_timeouts(int fd)
 static void prepare(struct wait *w)
 {
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };
-	bool sends = w->nr == SYS_write || w->nr == SYS_writev || w->nr == SYS_sendto || w->nr == SYS_sendmsg ||
-		     w->nr == SYS_sendmmsg || w->nr == SYS_sendfile;
 	int p[2];
 
 	if (w->nr == SYS_accept || w->nr == SYS_accept4) {
@@ -112,9 +119,11 @@ static void prepare(struct wait *w)
 		w->fd = p[0];
 		w->peer = p[1];
 		/* In large pieces: what is saved is put together, and small ones would leave room then. */
-		while (sends && send(w->fd, room, sizeof(room), MSG_DONTWAIT) > 0)
+		while (w->sends && send(w->fd, room, sizeof(room), MSG_DONTWAIT) > 0)
 			;
 	}
+	if (w->nr == SYS_splice)
+		MAKER_MUST(!pipe2(w->pipe, O_CLOEXEC) && write(w->pipe[1], "pipe", 4) == 4);
 	set_timeouts(w->fd);
 }
 
@@ -134,17 +143,11 @@ static void end(struct wait *w)
 	case SYS_connect:
 		MAKER_MUST(accept(busy_fd, NULL, NULL) >= 0);
 		break;
-	case SYS_write:
-	case SYS_writev:
-	case SYS_sendto:
-	case SYS_sendmsg:
-	case SYS_sendmmsg:
-	case SYS_sendfile:
-		while (recv(w->peer, room, sizeof(room), MSG_DONTWAIT) > 0)
-			;
-		break;
 	default:
-		MAKER_MUST(send(w->peer, "data", 4, 0) == 4);
+		if (!w->sends)
+			MAKER_MUST(send(w->peer, "data", 4, 0) == 4);
+		while (w->sends && recv(w->peer, room, sizeof(room), MSG_DONTWAIT) > 0)
+			;
 	}
 }
 
@@ -152,10 +155,10 @@ int main(int argc, char **argv)
 {
 	static struct wait waits[] = {
 		W(read, 4), W(readv, 4), W(recvfrom, 4),
-		W(recvmsg, 4), W(recvmmsg, 1), W(write, 4),
-		W(writev, 4), W(sendto, 4), W(sendmsg, 4),
-		W(sendmmsg, 1), W(sendfile, 4), W(accept, 1), W(accept4, 1),
-		W(connect, 0),
+		W(recvmsg, 4), W(recvmmsg, 1), W(preadv2, 4), W(splice, 4), SENDS(write, 4),
+		SENDS(writev, 4), SENDS(sendto, 4), SENDS(sendmsg, 4),
+		SENDS(sendmmsg, 1), SENDS(sendfile, 4), SENDS(pwritev2, 4), SENDS(splice, 4),
+		W(accept, 1), W(accept4, 1), W(connect, 0),
 	};
 	int n = maker_is_plain() ? N - 1 : N;	/* CRIU has no connections that nobody has accepted */
 	long expected[N];
