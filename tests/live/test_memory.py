@@ -207,8 +207,8 @@ def test_what_keeps_the_tracking_keeps_nothing_of_its_caller(maker):
 def test_a_chain_that_cannot_be_is_refused(tmp_path):
     images = tmp_path / "images"
     images.mkdir()
-    me = str(os.getpid())
-    done = cr("pre-dump", images, "-t", me, "--prev-images-dir", "../absent")
-    assert done.returncode == 1 and "../absent" in done.log
-    done = cr("pre-dump", images, "-t", me, "--prev-images-dir", ".")
-    assert done.returncode == 1 and "previous images" in done.log
+    with subprocess.Popen(["sleep", "1000"]) as p:
+        for parent, words in ("../absent", "../absent"), (".", "previous images"):
+            done = cr("pre-dump", images, "-t", str(p.pid), "--prev-images-dir", parent)
+            assert done.returncode == 1 and words in done.log
+        p.kill()

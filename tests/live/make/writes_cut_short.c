@@ -6,6 +6,7 @@
 #include "sock_common.h"
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <sys/uio.h>
 
 #define BYTES	(1u << 20)
@@ -50,16 +51,16 @@ static struct writer {
 	enum call call;
 	void (*pair)(int fd[2]);
 	int from, to;
-	pthread_t thread;
 	ssize_t ret;
+	sem_t returned;
 } writers[] = {
-	{ "write to a pipe", WRITE, pipe_pair, -1, -1, 0, 0 },
-	{ "writev to a pipe", WRITEV, pipe_pair, -1, -1, 0, 0 },
-	{ "write to a unix stream", WRITE, unix_pair, -1, -1, 0, 0 },
-	{ "send to a unix stream", SEND, unix_pair, -1, -1, 0, 0 },
-	{ "sendmsg to a unix stream that tells of senders", SENDMSG, telling_pair, -1, -1, 0, 0 },
-	{ "writev to a TCP connection", WRITEV, tcp_pair, -1, -1, 0, 0 },
-	{ "send to a TCP connection", SEND, tcp_pair, -1, -1, 0, 0 },
+	{ .name = "write to a pipe", .call = WRITE, .pair = pipe_pair },
+	{ .name = "writev to a pipe", .call = WRITEV, .pair = pipe_pair },
+	{ .name = "write to a unix stream", .call = WRITE, .pair = unix_pair },
+	{ .name = "send to a unix stream", .call = SEND, .pair = unix_pair },
+	{ .name = "sendmsg to a unix stream that tells of senders", .call = SENDMSG, .pair = telling_pair },
+	{ .name = "writev to a TCP connection", .call = WRITEV, .pair = tcp_pair },
+	{ .name = "send to a TCP connection", .call = SEND, .pair = tcp_pair },
 };
 static uint8_t data[BYTES];
 
@@ -84,17 +85,22 @@ static void *work(void *arg)
 		w->ret = sendmsg(w->to, &m, 0);
 		break;
 	}
+	sem_post(&w->returned);
+	/* The same threads are there before and after. */
+	for (;;)
+		pause();
 	return NULL;
 }
 
 static void begin(struct writer *w)
 {
+	pthread_t thread;
 	int fd[2];
 
 	w->pair(fd);
 	w->from = fd[0];
 	w->to = fd[1];
-	MAKER_MUST(!pthread_create(&w->thread, NULL, work, w));
+	MAKER_MUST(!sem_init(&w->returned, 0, 0) && !pthread_create(&thread, NULL, work, w));
 }
 
 /* Sender 0: nobody is named. */
@@ -134,7 +140,7 @@ static void verify(struct writer *w)
 				   sender);
 		got += (size_t)n;
 	}
-	MAKER_MUST(!pthread_join(w->thread, NULL));
+	MAKER_MUST(!sem_wait(&w->returned));
 	if (w->ret != BYTES)
 		maker_fail("%s: the call says that %zd of %u bytes are written", w->name, w->ret, BYTES);
 	if (memcmp(buf, data, BYTES))
