@@ -9,6 +9,11 @@
  * shows nothing left and one tick. timerfd_gettime() brings both up to date without changing
  * what a reader sees.
  *
+ * The trap: nothing left and no tick is a timer that is off, or one whose time is up this very moment. Taken for
+ * the former it would never expire; the kernel's structure tells (kernel/peek.h). Without it, it is off.
+ *
+ * The tree's clocks are read at the end of a dump: when a timer was is noted beside it.
+ *
  * Absolute timers are stored as what is left, too. They are armed against the engine's own
  * clock: the kernel converts with the caller's time namespace.
  */
@@ -17,7 +22,9 @@
 #include <sys/ioctl.h>
 #include <sys/timerfd.h>
 #include <time.h>
+#include <unistd.h>
 
+#include "kernel/peek.h"
 #include "kind/kinds.h"
 #include "ns/ns.h"
 #include "util/timer.h"
@@ -25,6 +32,8 @@
 #ifndef TFD_IOC_SET_TICKS
 #define TFD_IOC_SET_TICKS _IOW('T', 0, uint64_t)
 #endif
+/* A busy machine may let its next period pass before we look. */
+#define CATCH_UP_TRIES 10
 /* Some 290 years: beyond that the kernel saturates as well. */
 #define SEC_MAX (INT64_MAX / NSEC_PER_SEC)
 
@@ -64,23 +73,70 @@ int timerfd_info_parse(const char *fdinfo, struct timerfd_info *ret)
 	return pair_parse(fdinfo, "it_interval", &ret->interval_sec, &ret->interval_nsec);
 }
 
-/* fdinfo once more after the kernel has caught up with a periodic timer. */
-static int timerfd_caught_up(struct dump_file *f, struct timerfd_info *ti)
+/* fdinfo once more, of our duplicate: it is the same struct file. */
+static int timerfd_look(const struct dump_file *f, struct timerfd_info *ti)
 {
 	_cleanup_free_ char *text = NULL;
-	struct itimerspec its;
 	char path[48];
 	int r;
 
-	if (timerfd_gettime(f->fd, &its) < 0)
-		return log_err(neg_errno(), "timerfd_gettime");
-	/* Of our duplicate, which is the same struct file. */
 	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", f->fd);
 	r = read_file_at(AT_FDCWD, path, READ_FILE_MAX, &text, NULL);
 	if (r < 0)
 		return log_err(r, "cannot read %s", path);
 	r = timerfd_info_parse(text, ti);
 	return r < 0 ? log_err(r, "timerfd: fdinfo cannot be understood") : 0;
+}
+
+static bool has_nothing_left(const struct timerfd_info *ti)
+{
+	return !ti->value_sec && !ti->value_nsec;
+}
+
+static bool is_stopped(const struct timerfd_info *ti)
+{
+	return has_nothing_left(ti) && ti->ticks && (ti->interval_sec || ti->interval_nsec);
+}
+
+static bool is_queued(struct dump_ctx *ctx, const struct dump_file *f, const struct timerfd_info *ti)
+{
+	const bool alarm = ti->clockid == CLOCK_REALTIME_ALARM || ti->clockid == CLOCK_BOOTTIME_ALARM;
+	uint64_t file, timer, queued = 0;
+	struct peek *pk;
+	int r = dump_peek(ctx, &pk);
+
+	if (r >= 0)
+		r = peek_file(pk, getpid(), f->fd, &file);
+	if (r >= 0)
+		r = peek_member(pk, file, "file", "private_data", 8, &timer);
+	if (r >= 0 && alarm)
+		r = peek_member(pk, timer, "timerfd_ctx", "t.alarm.state", 4, &queued);
+	else if (r >= 0)
+		r = peek_member(pk, timer, "timerfd_ctx", "t.tmr.state", 1, &queued);
+	return r >= 0 && queued;
+}
+
+static int timerfd_settle(struct dump_ctx *ctx, struct dump_file *f, struct timerfd_info *ti)
+{
+	struct itimerspec its;
+	int r = 0;
+
+	if (has_nothing_left(ti) && !ti->ticks) {
+		const bool due = is_queued(ctx, f, ti);
+
+		/* It may have expired just now. */
+		r = timerfd_look(f, ti);
+		if (due && has_nothing_left(ti) && !ti->ticks)
+			ti->value_nsec = 1;
+	}
+	for (unsigned int try = 0; r >= 0 && is_stopped(ti) && try < CATCH_UP_TRIES; try++)
+		r = timerfd_gettime(f->fd, &its) < 0 ? log_err(neg_errno(), "timerfd_gettime") : timerfd_look(f, ti);
+	/* To CRIU it would be off. */
+	if (r >= 0 && is_stopped(ti)) {
+		ti->value_sec = ti->interval_sec;
+		ti->value_nsec = ti->interval_nsec;
+	}
+	return r;
 }
 
 static int timerfd_dump(struct dump_ctx *ctx, struct dump_file *f)
@@ -94,11 +150,12 @@ static int timerfd_dump(struct dump_ctx *ctx, struct dump_file *f)
 	r = timerfd_info_parse(f->fdinfo, &ti);
 	if (r < 0)
 		return log_err(r, "timerfd: fdinfo cannot be understood");
-	if (!ti.value_sec && !ti.value_nsec && (ti.interval_sec || ti.interval_nsec) && ti.ticks) {
-		r = timerfd_caught_up(f, &ti);
-		if (r < 0)
-			return r;
-	}
+	r = timerfd_settle(ctx, f, &ti);
+	if (r >= 0)
+		r = ns_dump_now(ctx, &e->read_nsec);
+	if (r < 0)
+		return r;
+	e->has_read_nsec = true;
 	e->id = f->id;
 	e->flags = f->flags;
 	e->clockid = ti.clockid;
@@ -172,7 +229,8 @@ static int timerfd_finish(struct restore_ctx *ctx, struct restore_file *f)
 	/* Stopped until the next read, as an image may show a periodic timer that has run out. */
 	if (!value && interval && ticks)
 		value = interval;
-	timer_advance(&value, interval, &ticks, ns_restore_elapsed(ctx));
+	timer_advance(&value, interval, &ticks, e->has_read_nsec ? ns_restore_elapsed_since(ctx, e->read_nsec) :
+								   ns_restore_elapsed(ctx));
 	if (value) {
 		r = timerfd_arm(f->fd, e, value, interval);
 		if (r < 0)

@@ -99,22 +99,42 @@ int timens_dump(struct dump_ctx *ctx, struct dump_process *root, uint32_t id)
 	return image_write_one(ctx->store, &image_timens, &e.base, id);
 }
 
+static int find_offsets(struct dump_ctx *ctx, struct ns_dump *ns)
+{
+	int r;
+
+	if (ns->clocks_read)
+		return 0;
+	/* All of a tree are in one time namespace: ids.c. */
+	r = read_offsets(ctx->procs[0]->proc_fd, &ns->tree_ahead);
+	if (r >= 0)
+		r = read_own_offsets(&ns->own_ahead);
+	if (r < 0)
+		return log_err(r, "cannot read the clocks of %d", ctx->procs[0]->pid);
+	ns->clocks_read = true;
+	return 0;
+}
+
+int ns_dump_now(struct dump_ctx *ctx, uint64_t *ret_nsec)
+{
+	struct ns_dump *ns = ctx->ns_state;
+	int r = find_offsets(ctx, ns);
+
+	if (r >= 0)
+		*ret_nsec = (uint64_t)MAX(clock_nsec(CLOCK_MONOTONIC) - ns->own_ahead.monotonic_nsec +
+					  ns->tree_ahead.monotonic_nsec, 0);
+	return r;
+}
+
 int ns_dump_end(struct dump_ctx *ctx, clockid_t clock, uint64_t nsec, uint64_t *ret_nsec,
 		uint64_t *ret_left_nsec)
 {
 	struct ns_dump *ns = ctx->ns_state;
 	int64_t tree = 0, own = 0, now;
-	int r = 0;
+	int r = find_offsets(ctx, ns);
 
-	if (!ns->clocks_read) {
-		/* All of a tree are in one time namespace: ids.c. */
-		r = read_offsets(ctx->procs[0]->proc_fd, &ns->tree_ahead);
-		if (r >= 0)
-			r = read_own_offsets(&ns->own_ahead);
-		if (r < 0)
-			return log_err(r, "cannot read the clocks of %d", ctx->procs[0]->pid);
-		ns->clocks_read = true;
-	}
+	if (r < 0)
+		return r;
 	if (clock == CLOCK_MONOTONIC) {
 		tree = ns->tree_ahead.monotonic_nsec;
 		own = ns->own_ahead.monotonic_nsec;
