@@ -49,7 +49,7 @@ static int clamps_dump(struct dump_ctx *ctx, struct dump_thread *th, uint32_t po
 		return 0;
 	if (syscall(SYS_sched_getattr, th->task.tid, &attr, sizeof(attr), 0) < 0)
 		return log_err(neg_errno(), "cannot read the scheduling attributes of thread %d", th->task.tid);
-	if (attr.util_max == UTIL_MAX && (!attr.util_min || (is_real_time(policy) && attr.util_min == UTIL_MAX)))
+	if (attr.util_max == UTIL_MAX && attr.util_min == (is_real_time(policy) ? UTIL_MAX : 0))
 		return 0;
 	e = part_traits(ctx, th);
 	if (!e)
