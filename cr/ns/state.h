@@ -97,6 +97,7 @@ struct ns_restore {
 	int old_time_fd;		/* our children's time namespace before */
 	bool has_clocks;		/* a time namespace was entered: */
 	struct clocks ahead;		/* of our clocks: the tree's */
+	struct clocks own;		/* of the initial time namespace's: ours */
 	int64_t monotonic_at_dump_nsec;
 	int host_mnt_fd, host_root_fd, host_cwd_fd;	/* while in the tree's */
 };

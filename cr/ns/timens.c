@@ -174,8 +174,11 @@ static int write_offsets(struct ns_restore *ns, const struct clocks *image, int6
 	char text[160];
 	int r;
 
+	/* What that file tells is our children's, from the next line on no longer ours. */
+	r = read_own_offsets(&ns->own);
 	/* Read last, so that the clocks do not stand still for long. */
-	r = initial_clocks(&now);
+	if (r >= 0)
+		r = initial_clocks(&now);
 	if (r < 0)
 		return r;
 	ns->has_clocks = true;
@@ -253,11 +256,14 @@ int ns_restore_clock(struct restore_ctx *ctx, clockid_t clock, int64_t *ret_nsec
 
 int ns_restore_clock_age(struct restore_ctx *ctx, clockid_t clock, int64_t *ret_nsec)
 {
+	const struct ns_restore *ns = ctx->ns_state;
 	struct clocks ours;
 	int64_t tree, own;
 	int r = ns_restore_clock(ctx, clock, &tree);
 
-	if (r >= 0)
+	if (r >= 0 && ns && ns->has_clocks)
+		ours = ns->own;
+	else if (r >= 0)
 		r = read_own_offsets(&ours);
 	if (r >= 0)
 		r = offset_of(clock, &ours, &own);
