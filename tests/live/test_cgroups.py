@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -136,7 +136,10 @@ def images(tmp_path, name="img"):
 
 def test_groups_that_are_gone_come_back_with_their_settings(tmp_path):
     """In every hierarchy; the named one of the maker goes as well, with its last group."""
-    with hierarchy(tmp_path / "net", "net_cls,net_prio"):
+    with ExitStack() as held:
+        # What the maker would make goes with its last group, too, and only a named one is made anew by a restore.
+        for controllers in ("freezer", "devices", "net_cls,net_prio"):
+            held.enter_context(hierarchy(tmp_path / controllers, controllers))
         maker = Maker("ns_cgroup_v1", tmp_path)
         try:
             maker.start()
