@@ -18,8 +18,8 @@ def proc_state(pid):
         return None
 
 
-# Limits are for what hangs: a busy machine may stand still for seconds.
-LIMIT_AT_LEAST = 60
+# Limits are for what hangs: a busy machine may stand still for seconds, and an emulated one takes ten times as long.
+LIMIT_AT_LEAST = 60 * float(os.environ.get("CRK_TIMEOUT_SCALE", "1"))
 
 
 def wait_for(predicate, timeout, what):

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 os.environ.pop("PYTHONUNBUFFERED", None)
 sys.path.insert(0, str(ROOT / "tests"))
 
-from procs import Failure, proc_state, wait_for     # noqa: E402, F401  (the path comes first)
+from procs import LIMIT_AT_LEAST, Failure, proc_state, wait_for     # noqa: E402, F401  (the path comes first)
 
 BUILD = ROOT / os.environ.get("BUILD", "build")
 CR = Path(os.environ.get("CR", BUILD / "cr"))
@@ -129,7 +129,7 @@ def maker_options(name, kind="cr-options"):
 
 def run_reaping(argv, timeout):
     """A restore waits for ids: who was just killed falls to us, and may take its time to end."""
-    end = time.monotonic() + timeout
+    end = time.monotonic() + max(timeout, LIMIT_AT_LEAST)
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                           errors="replace") as p:
         while True:

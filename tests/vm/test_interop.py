@@ -56,7 +56,7 @@ class Guest:
         vm.wait_idle()
         # Debian's Node.js waits by io_uring where it may, which neither engine can save.
         vm.run(f"sysctl -q kernel.io_uring_disabled=2 vm.nr_hugepages={HUGE_PAGES}")
-        vm.run("systemd-run -q --unit=interop "
+        vm.run("systemd-run -q --unit=interop -E CRK_TIMEOUT_SCALE=4 "
                f"/usr/bin/python3 {GUEST}/run.py all {GUEST}/make {GUEST}/options.json "
                f"/run/interop 2 {' '.join(PROGRAMS)}")
 

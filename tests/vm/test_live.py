@@ -82,7 +82,8 @@ def guest(request, tmp_path_factory, payload):
     with VM(f"test_live/{request.param}", image=vm_image.build(), destdir=dest, memory="3G",
             kernel=request.param) as vm:
         vm.wait_idle()
-        done = vm.run(f"cd /{PLACE} && CRK_LACKS_NOTHING=1 python3 -m pytest -q -rf --tb=short --timeout=300 "
+        done = vm.run(f"cd /{PLACE} && CRK_LACKS_NOTHING=1 CRK_TIMEOUT_SCALE=4 "
+                      "python3 -m pytest -q -rf --tb=short --timeout=600 "
                       f"--basetemp=/var/tmp/live --junitxml=/run/live.xml {shlex.join(SELECTED)}", timeout=SECONDS,
                       check=False)
         (vm.log_dir / "pytest.txt").write_text(done.out + done.err)

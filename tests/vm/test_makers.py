@@ -63,8 +63,8 @@ def guest(request, tmp_path_factory, payload):
             destdir=dest, memory="3G", kernel=kernel, cpu=model) as vm:
         vm.wait_idle()
         vm.put(PROGRAM, "/run/guest-makers", 0o755)
-        vm.run("systemd-run -q --unit=makers -p Delegate=yes /run/guest-makers /run/makers "
-               + " ".join(names))
+        vm.run("systemd-run -q --unit=makers -p Delegate=yes -E CRK_TIMEOUT_SCALE=4 "
+               f"/run/guest-makers /run/makers {' '.join(names)}")
         yield vm
         (vm.log_dir / "journal.txt").write_text(vm.run("journalctl -u makers -o cat", check=False).out)
 

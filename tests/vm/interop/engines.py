@@ -7,6 +7,8 @@ import re
 import subprocess
 from pathlib import Path
 
+from procs import LIMIT_AT_LEAST
+
 TESTING = Path(__file__).resolve().parent / "testing"
 BINARIES = {"cr": os.environ.get("CR", "cr"), "criu": os.environ.get("CRIU", "criu"),
             "testing": TESTING / "criu"}
@@ -33,7 +35,7 @@ def error_line(log):
     return None
 
 
-def run(engine, verb, images, *options, timeout=120):
+def run(engine, verb, images, *options, timeout=2 * LIMIT_AT_LEAST):
     log = images / f"{verb}-{engine}.log"
     argv = [BINARIES[engine], verb, "-D", images, "-v4", "-o", log.name, *options]
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True,
