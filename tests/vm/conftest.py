@@ -1,9 +1,11 @@
 """Fixtures of the VM tests.  Run with Debian's /usr/bin/python3 -m pytest."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -15,13 +17,55 @@ pytest.register_assert_rewrite("upgrade_checks")
 
 import vm as vm_module          # noqa: E402  (the path comes first)
 import vm_image                 # noqa: E402
+from vm_net import remove_stale  # noqa: E402
+
+# The name of a process that runs tests beside others (pytest -n), in its environment.
+WORKER = "PYTEST_XDIST_WORKER"
+# Fixtures that are VMs of a module, which may have parameters.
+VM_FIXTURES = ("guest", "up", "damaged")
 
 
 def pytest_configure(config):
     # So that a test run that is terminated still removes its VMs and namespaces.
     def interrupt(_signum, _frame):
         raise KeyboardInterrupt
-    signal.signal(signal.SIGTERM, interrupt)
+    # Workers of pytest -n are ended by the process they work for.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, interrupt)
+
+
+def pytest_unconfigure():
+    # What workers had that were ended in the middle of a test.
+    if WORKER not in os.environ:
+        remove_stale()
+
+
+def group_of(item):
+    """The tests of one VM: those of a file whose module's fixtures have the same parameters."""
+    params = getattr(item, "callspec", None) and item.callspec.params or {}
+    of_vm = [str(params[name]) for name in VM_FIXTURES if name in params]
+    return re.sub(r"[^\w.+-]+", "-", " ".join([item.path.stem, *of_vm])).strip("-")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Where several VMs run side by side (pytest -n), each has its tests in one process, one after the other.
+    The longest come first, so that none is left alone at the end."""
+    groups = {}
+    for item in items:
+        groups.setdefault(group_of(item), []).append(item)
+    for name, members in groups.items():
+        for item in members:
+            item.add_marker(pytest.mark.xdist_group(name))
+    items[:] = [item for members in sorted(groups.values(), key=len, reverse=True) for item in members]
+
+
+def pytest_runtest_logreport(report):
+    """At once: the summary never comes when a run is ended for want of time."""
+    if report.failed and WORKER not in os.environ:
+        crash = getattr(report.longrepr, "reprcrash", None)
+        print(f"\nFAILED {report.nodeid}: {crash.message.splitlines()[0] if crash else report.longreprtext[-300:]}",
+              file=sys.__stdout__, flush=True)
 
 
 def log_name(node):
@@ -51,7 +95,8 @@ def image():
 @pytest.fixture(scope="session")
 def payload(image):
     """What "make install" installs, as a tree for VM(destdir=…)."""
-    dest = vm_image.ROOT / "build" / "vm-payload"
+    # Of each process that runs tests beside others.
+    dest = vm_image.ROOT / "build" / f"vm-payload{os.environ.get(WORKER, '')}"
     subprocess.run(["rm", "-rf", dest], check=True)
     subprocess.run(["make", "-s", "-C", vm_image.ROOT, "install", f"DESTDIR={dest}",
                     "PREFIX=/usr"], check=True)

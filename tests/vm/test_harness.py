@@ -24,7 +24,10 @@ def make_payload(dest):
     dropin.write_text("[Service]\nExecStartPre=/usr/bin/touch /run/crk-probe-ran\n")
     unit = dest / "usr/lib/systemd/system/crk-probe.service"
     unit.parent.mkdir(parents=True)
-    unit.write_text("[Service]\nType=oneshot\nExecStart=true\n")
+    unit.write_text("[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=true\n")
+    wants = dest / "etc/systemd/system/multi-user.target.wants/crk-probe.service"
+    wants.parent.mkdir(parents=True)
+    wants.symlink_to("/usr/lib/systemd/system/crk-probe.service")
     tool = dest / "usr/bin/crk-probe"
     tool.parent.mkdir(parents=True)
     tool.write_text("#!/bin/sh\necho probe\n")
@@ -99,13 +102,22 @@ def test_files_travel_both_ways_whole(guest, tmp_path):
         guest.fetch("/no/such/file")
 
 
-def test_payload_is_in_place_before_services_start(guest):
-    assert guest.run("crk-probe").out == "probe\n"
-    guest.wait_idle()
-    assert guest.run("systemctl is-active nginx").out == "active\n"
-    guest.run("test -e /run/crk-probe-ran")
-    assert guest.run("systemctl show -P LoadState crk-probe").out == "loaded\n"
-    assert guest.run("stat -c '%a %U' /usr").out == "755 root\n"
+def has_payload(vm):
+    vm.wait_idle()
+    assert vm.run("crk-probe").out == "probe\n"
+    assert vm.run("systemctl is-active nginx crk-probe").out == "active\nactive\n"
+    assert vm.run("stat -c '%a %U' /usr").out == "755 root\n"
+
+
+def test_payload_is_there_and_what_it_wants_was_started(guest):
+    has_payload(guest)
+
+
+def test_guest_goes_on_at_the_right_time(guest):
+    for clock in ("date +%s", "cat /sys/class/rtc/rtc0/since_epoch"):
+        before = time.time()
+        shown = int(guest.run(clock).out)
+        assert int(before) - 5 <= shown <= time.time() + 5, clock
 
 
 def test_tree_can_be_installed_into_the_running_guest(guest, tmp_path):
@@ -164,6 +176,12 @@ def test_plain_kexec_brings_up_the_other_kernel_and_a_reboot_the_first(start_vm)
     vm.close()
     boots = (vm.log_dir / "journal.txt").read_text().count("Linux version")
     assert boots == 3
+
+
+def test_payload_is_in_place_before_services_start(start_vm, tmp_path):
+    vm = start_vm(destdir=make_payload(tmp_path), boot=True)
+    has_payload(vm)
+    vm.run("test -e /run/crk-probe-ran")
 
 
 def test_request_under_way_is_reported_lost_and_a_panic_at_once(start_vm):

@@ -5,8 +5,8 @@
 
 One VM is one QEMU process, one network namespace with the host's end of its network, one
 control channel (vm_agent.py) and one console (vm_console.py).  The disk is a snapshot: every VM
-starts from the same image, and what the guest writes lasts until QEMU ends, over kexec and
-reboot.  The trap: QEMU dies with the thread that started it (PR_SET_PDEATHSIG), so a VM is
+starts from the same image, as a rule when it has booted (vm_booted.py), and what the guest writes lasts
+until QEMU ends, over kexec and reboot.  The trap: QEMU dies with the thread that started it (PR_SET_PDEATHSIG), so a VM is
 started from the test's main thread.
 """
 
@@ -26,6 +26,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import vm_booted
 import vm_image
 from vm_agent import Agent, AgentError, AgentLost, AgentTimeout
 from vm_console import Console, ConsoleError
@@ -35,7 +36,8 @@ __all__ = ["VM", "VMError", "CommandError", "Result", "AgentError", "AgentLost",
            "ConsoleError", "GUEST_V4", "GUEST_V6", "HOST_V4", "HOST_V6"]
 
 LOGS = Path(os.environ.get("CRK_VM_LOGS") or vm_image.ROOT / "build" / "vm-logs")
-BASE_APPEND = "root=/dev/vda rw console=ttyS0 loglevel=6 systemd.show_status=error"
+# One serial line: each of the usual four costs udev a moment at every boot.
+BASE_APPEND = "root=/dev/vda rw console=ttyS0 loglevel=6 systemd.show_status=error 8250.nr_uarts=1"
 # Guests are five to twenty times slower without KVM, more when the machine is busy.
 TIMEOUT_SCALE = float(os.environ.get("CRK_VM_TIMEOUT_SCALE", "1"))
 PR_SET_PDEATHSIG = 1
@@ -71,6 +73,9 @@ def pack(directory, out_path):
     def as_root(info):
         info.uid = info.gid = 0
         info.uname = info.gname = "root"
+        # A newer /usr means "first boot" to systemd, which has a lot to do then.
+        if info.isdir():
+            info.mtime = 0
         return info
 
     with tarfile.open(out_path, "w", format=tarfile.GNU_FORMAT) as tar:
@@ -79,8 +84,8 @@ def pack(directory, out_path):
 
 
 class Slot:
-    """A place among the VMs of this machine: an emulated guest keeps two cores busy, and one
-    that gets half of them runs into time-outs.  One process takes one place for all its VMs (a
+    """A place among the VMs of this machine, of which there are as many as processors: an emulated guest keeps
+    one busy most of the time, and two when it boots.  One process takes one place for all its VMs (a
     test's own beside a module's, which is idle meanwhile) and for the harnesses it starts; the
     kernel frees it with the process."""
     INHERITED = "CRK_VM_SLOT_TAKEN"
@@ -104,7 +109,7 @@ class Slot:
 
     @staticmethod
     def _wait():
-        places = max(1, (os.cpu_count() or 2) // 2)
+        places = os.cpu_count() or 1
         said = False
         while True:
             for n in range(places):
@@ -123,8 +128,9 @@ class Slot:
 
 class VM:
     def __init__(self, name, *, image=None, destdir=None, memory="2G", smp=2, cpu=None,
-                 kernel="6.12", append="", qemu_args=(), getty=False, tee=None):
-        """Describe a VM; entering the context (or start()) boots it.
+                 kernel="6.12", append="", qemu_args=(), getty=False, tee=None, disk=None,
+                 boot=False):
+        """Describe a VM; entering the context (or start()) lets it run, booted.
 
         name      directory below build/vm-logs for console.log, journal.txt, …
         destdir   payload, unpacked over the guest's / before its services start
@@ -133,15 +139,21 @@ class VM:
         append    more kernel arguments, after ours (a later root= wins)
         getty     log root in on the serial console
         tee       called with the console's raw bytes
+        disk      a qcow2 over the image, to boot from and to write to
+        boot      boot it, with its payload, instead of going on where another one had booted
         """
         self.image = image or vm_image.build()
         self.log_dir = LOGS / re.sub(r"[^\w./+-]+", "-", name).strip("-/")
         self.memory, self.smp, self.cpu, self.kernel = memory, smp, cpu, kernel
+        self._append = append
         self.append = f"{BASE_APPEND} {'' if getty else 'systemd.getty_auto=0'} {append}".strip()
         self.qemu_args = list(qemu_args)
         self.destdir = destdir
         self.net = self.agent = self.console = self.qemu = None
         self.panic_is_failure = True
+        self.disk = disk
+        # What a VM without arguments of its own has in common with others.
+        self.may_go_on = not (boot or disk or self.qemu_args or getty)
         self._tee = tee
         self._tmp = None
         self._has_slot = False
@@ -165,13 +177,30 @@ class VM:
             self._has_slot = True
             self._tmp = tempfile.mkdtemp(prefix=f"crk-vm-{os.getpid()}-")
             self.net = NetNs()
-            self._start_qemu()
+            if wait and vm_booted.is_worth_it(self):
+                self._go_on()
+            else:
+                self._start_qemu()
             if wait:
                 self.wait_agent()
                 self._check_payload()
         except BaseException:
             self.close()
             raise
+
+    def twin(self, name, disk):
+        """A VM that boots as this one does, without its payload."""
+        return VM(name, image=self.image, memory=self.memory, smp=self.smp, cpu=self.cpu, kernel=self.kernel,
+                  append=self._append, disk=disk)
+
+    def _go_on(self):
+        """From where a guest like this one had booted. The payload comes later than at a boot."""
+        self.disk = os.path.join(self._tmp, "disk.qcow2")
+        vm_booted.copy_to(self, self.disk)
+        self._start_qemu("-loadvm", vm_booted.NAME)
+        self.agent.ask_hello(60 * TIMEOUT_SCALE)
+        unpack = "rm /var/lib/crk-payload.done && crk-payload && systemctl start default.target"
+        self.run(f"date -s @{time.time():.3f} >/dev/null" + (f" && {unpack}" if self.destdir else ""), timeout=120)
 
     def install(self, destdir):
         """Unpack a tree over the guest's root: at boot (before start()), or at once."""
@@ -186,14 +215,19 @@ class VM:
                  " --same-permissions && rm /run/crk-install.tar && systemctl daemon-reload",
                  timeout=120)
 
+    @property
+    def monitor(self):
+        """QEMU's, a socket."""
+        return os.path.join(self._tmp, "monitor")
+
     def _check_payload(self):
         if self.run("test -e /var/lib/crk-payload.done", check=False).rc != 0:
             raise VMError("the payload was not unpacked:\n" + self.run(
                 "journalctl --no-pager -u crk-payload", check=False).out)
 
-    def _start_qemu(self):
+    def _start_qemu(self, *args):
         with open(self.log_dir / "qemu.log", "wb") as err:
-            self.qemu = self.net.popen(self._qemu_argv(), stdin=subprocess.PIPE,
+            self.qemu = self.net.popen([*self._qemu_argv(), *args], stdin=subprocess.PIPE,
                                        stdout=subprocess.PIPE, stderr=err,
                                        # Ctrl-C is for the tests, which then fetch the logs.
                                        start_new_session=True,
@@ -210,6 +244,19 @@ class VM:
                 time.sleep(0.05)
         raise VMError("QEMU did not start:\n" + (self.log_dir / "qemu.log").read_text())
 
+    def _root_drive(self):
+        if self.disk:
+            return f"file={self.disk},format=qcow2"
+        return f"file={self.image.disk},format=raw,snapshot=on"
+
+    def _payload_file(self):
+        path = os.path.join(self._tmp, "payload.tar")
+        if self.destdir is not None:
+            pack(self.destdir, path)
+        if self.disk:
+            vm_booted.make_one_size(path)
+        return path
+
     def _qemu_argv(self):
         vmlinuz, initrd = self.image.kernel(self.kernel)
         argv = [
@@ -217,9 +264,10 @@ class VM:
             "-smp", str(self.smp), "-m", self.memory, "-nodefaults", "-display", "none",
             "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
             "-chardev", f"socket,id=agent,path={self._tmp}/agent,server=on,wait=off",
+            "-chardev", f"socket,id=monitor,path={self.monitor},server=on,wait=off", "-mon", "chardev=monitor",
             "-device", "virtio-serial-pci,addr=0x5",
             "-device", "virtserialport,chardev=agent,name=crkexec.agent",
-            "-drive", f"if=none,id=root,file={self.image.disk},format=raw,snapshot=on,cache=unsafe",
+            "-drive", f"if=none,id=root,{self._root_drive()},cache=unsafe",
             "-device", "virtio-blk-pci,drive=root,serial=crk-root,addr=0x3",
             "-netdev", f"tap,id=net,ifname={TAP},script=no,downscript=no",
             # A speed: 802.3ad takes no port of unknown speed.
@@ -227,10 +275,8 @@ class VM:
             "-device", "virtio-rng-pci,addr=0x7",
             "-kernel", str(vmlinuz), "-initrd", str(initrd), "-append", self.append,
         ]
-        if self.destdir is not None:
-            payload = os.path.join(self._tmp, "payload.tar")
-            pack(self.destdir, payload)
-            argv += ["-drive", f"if=none,id=payload,file={payload},format=raw,readonly=on",
+        if self.destdir is not None or self.disk:
+            argv += ["-drive", f"if=none,id=payload,file={self._payload_file()},format=raw,readonly=on",
                      "-device", "virtio-blk-pci,drive=payload,serial=crk-payload,addr=0x4"]
         return argv + self.qemu_args
 

@@ -77,6 +77,8 @@ class Agent:
             self._take(line[start:])
             return
         with self._changed:
+            if "hello" in message and "id" in message and self.hellos:
+                return      # asked for more than once
             if "hello" in message:
                 self.hellos.append((time.monotonic(), message))
                 self._waiting.clear()
@@ -102,6 +104,15 @@ class Agent:
                 if left <= 0:
                     raise AgentTimeout(f"the guest's agent did not report within {timeout:.0f} s")
                 self._changed.wait(min(left, 1))
+                self._check_alive()
+
+    def ask_hello(self, timeout):
+        """From a guest that was saved while its agent ran. It may not hear us at once."""
+        deadline = time.monotonic() + timeout
+        with self._changed:
+            while not self.hellos and not self.closed and time.monotonic() < deadline:
+                self._sock.sendall(b'\n{"id": 0, "op": "hello"}\n')
+                self._changed.wait(1)
                 self._check_alive()
 
     def request(self, op, wait, **fields):
