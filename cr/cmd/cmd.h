@@ -39,7 +39,7 @@ struct cmd_opts {
 	int images_fd, work_fd, log_fd;
 	enum log_level level;
 	bool extra, all;
-	bool json;
+	bool json, display_stats;
 	bool pidfile_made;
 	bool held_back;			/* by post-dump: the dump was complete */
 	bool exec_cmd;			/* become words when the tree runs */

@@ -351,6 +351,7 @@ static int take_switch(struct cmd_opts *o, int c, bool on)
 	case OPT_TRACK_MEM: o->cr.track_mem = on; break;
 	case OPT_AUTO_DEDUP: o->cr.auto_dedup = on; break;
 	case OPT_EXEC_CMD: o->exec_cmd = on; break;
+	case OPT_DISPLAY_STATS: o->display_stats = on; break;
 	case OPT_NO_TIME_NS: o->cr.time_namespace = false; break;
 	case OPT_KEEP_OUTER_PIDS: o->cr.keep_outer_pids = on; break;
 	case OPT_EXTRA: o->extra = on; break;

@@ -54,6 +54,7 @@ void cmd_usage(FILE *to)
 	      "      --tcp-established    connected TCP sockets\n"
 	      "      --tcp-close          they come back closed\n"
 	      "  -r, --root DIR           the tree's root: not saved, given at the restore\n"
+	      "      --display-stats      print what stats-dump or stats-restore has\n"
 	      "      --action-script FILE run at each event (CRTOOLS_SCRIPT_ACTION)\n"
 	      "      --config FILE        options, one a line, instead of those of /etc/criu/default.conf\n"
 	      "                           and ~/.criu/default.conf; --no-default-config: of neither\n"

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 
 #include "cmd/cmd.h"
+#include "cmd/show.h"
 #include "image/image.h"
 #include "image/proto.h"
 #include "util/io.h"
@@ -21,6 +22,23 @@ int cmd_failed(const struct cmd_opts *o, const char *what, int r)
 			log_first_error()[0] ? log_first_error() : strerror(-r),
 			o->log_file[0] == '/' ? "" : dir, o->log_file[0] == '/' ? "" : "/", o->log_file);
 	return 1;
+}
+
+/* --display-stats: a line each, to the terminal. A service's is not who asks. */
+static void print_stats(const struct cmd_opts *o, const char *of, const ProtobufCMessage *m)
+{
+	struct json_object *shown = show_message(&(struct show_style){ 0 }, m);
+
+	if (!o->rpc)
+		printf("Statistics of the %s (times in microseconds):\n", of);
+	json_object_object_foreach(shown, name, value) {
+		if (o->rpc)
+			log_info("%s: %s", name, json_object_get_string(value));
+		else
+			printf("  %s: %s\n", name, json_object_get_string(value));
+	}
+	fflush(stdout);
+	json_object_put(shown);
 }
 
 static int put_stats(struct cmd_opts *o, const struct cr_stats *s, bool dump)
@@ -51,6 +69,8 @@ static int put_stats(struct cmd_opts *o, const struct cr_stats *s, bool dump)
 		e.dump = &d;
 	else
 		e.restore = &t;
+	if (o->display_stats)
+		print_stats(o, dump ? "dump" : "restore", dump ? &d.base : &t.base);
 	return image_write_one(store, dump ? &image_stats_dump : &image_stats_restore, &e.base);
 }
 

@@ -1,5 +1,6 @@
 """The `cr` command: exit codes, messages, files it leaves, what a failed dump leaves behind."""
 import errno
+import json
 import os
 import pathlib
 import re
@@ -355,6 +356,25 @@ def test_statistics_that_cannot_be_written_are_no_failure(sleeper, tmp_path):
     sleeper.wait()
     check(cr("restore", images, "-d", "-W", work), "restore")
     os.kill(sleeper.pid, signal.SIGKILL)
+
+
+def shown_stats(path):
+    """As cr show has them, but as text."""
+    entry = json.loads(run("show", "--json", path).stdout)["entries"][0]
+    return {name: str(value) for name, value in (entry.get("dump") or entry.get("restore")).items()}
+
+
+def test_statistics_are_printed_as_they_are_written(sleeper, tmp_path):
+    for verb, options in (("dump", ("-t", str(sleeper.pid))), ("restore", ("-d",))):
+        done = cr(verb, tmp_path, "--display-stats", *options)
+        check(done, verb)
+        sleeper.wait()
+        title, *lines = done.stdout.splitlines()
+        assert verb in title and "microseconds" in title
+        printed = dict(line.strip().split(": ") for line in lines)
+        assert printed == shown_stats(tmp_path / f"stats-{verb}") and int(printed.get("pages_written", 1))
+    os.kill(sleeper.pid, signal.SIGKILL)
+    reap_orphans()
 
 
 def test_a_failed_restore_removes_the_control_groups_it_made(sleeper, tmp_path):
