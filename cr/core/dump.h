@@ -29,6 +29,7 @@ struct dump_thread {
 	struct proc_status *status;	/* read once by task_status(), task/parts.h */
 	/* core/shares.c: who has the same has the same number. 0: none, or nobody can tell. */
 	uint64_t shares[TASK_SHARES];
+	unsigned int flags;		/* PF_* as it has found them; 0: it has not */
 	/* core/thread_shares.c; never set for the one that speaks for the process. */
 	bool shares_ns;			/* all namespaces are the process's, its children's, too */
 	bool own_fs;			/* working directory, root and umask are its own */

@@ -78,6 +78,7 @@ static int see(struct dump_ctx *ctx, const struct peek_task_shares *all, size_t 
 		if (!th)
 			continue;
 		memcpy(th->shares, all[i].at, sizeof(th->shares));
+		th->flags = (unsigned int)all[i].flags;
 		left -= has_all(th);
 	}
 	if (r >= 0)

@@ -16,6 +16,7 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
+#include "kernel/stat.h"
 #include "task/parts.h"
 
 #ifndef ARCH_GET_CPUID
@@ -33,6 +34,8 @@
 #define PR_SPEC_DISABLE_NOEXEC (1 << 4)		/* Linux 5.1 */
 #endif
 #define PERSONALITY_ASK	0xffffffffu
+/* PF_MEMALLOC_NOIO | PF_LOCAL_THROTTLE, include/linux/sched.h of the kernel: what PR_SET_IO_FLUSHER sets. */
+#define PF_IO_FLUSHER	0x180000u
 
 static const struct spec {
 	unsigned long which;
@@ -104,7 +107,6 @@ static int traits_dump_calls(struct dump_ctx *ctx, struct dump_process *p _unuse
 	c->tsc = batch_try(b, SYS_prctl, PR_GET_TSC, c->t_tsc);
 	c->mce = batch_try(b, SYS_prctl, PR_MCE_KILL_GET, 0, 0, 0, 0);
 	c->cpuid = batch_try(b, SYS_arch_prctl, ARCH_GET_CPUID);
-	/* Takes CAP_SYS_RESOURCE, as to set it does. */
 	c->flusher = batch_try(b, SYS_prctl, PR_GET_IO_FLUSHER, 0, 0, 0, 0);
 	for (size_t i = 0; i < ARRAY_SIZE(specs); i++)
 		c->spec[i] = batch_try(b, SYS_prctl, PR_GET_SPECULATION_CTRL, specs[i].which, 0, 0, 0);
@@ -118,6 +120,18 @@ static uint32_t spec_of(const struct spec *s, int64_t value)
 	if (value < 0 || !(value & PR_SPEC_PRCTL) || value == (int64_t)PR_SPEC_PRCTL + s->usual)
 		return 0;
 	return (uint32_t)value & ~(uint32_t)PR_SPEC_PRCTL;
+}
+
+/* What it is told by needs CAP_SYS_RESOURCE, which it may have dropped since. */
+static bool is_io_flusher(const struct dump_thread *th, int64_t told)
+{
+	struct proc_stat st = { .flags = th->flags };
+
+	if (told != -EPERM)
+		return told == 1;
+	if (!st.flags && proc_stat_of(th->task.tid, &st) < 0)
+		return false;
+	return (st.flags & PF_IO_FLUSHER) == PF_IO_FLUSHER;
 }
 
 static int traits_dump_results(struct dump_ctx *ctx, struct dump_process *p _unused_,
@@ -137,7 +151,7 @@ static int traits_dump_results(struct dump_ctx *ctx, struct dump_process *p _unu
 	e->has_mce_kill = mce >= 0 && mce != PR_MCE_KILL_DEFAULT;
 	e->mce_kill = (uint32_t)mce;
 	e->has_cpuid_faults = e->cpuid_faults = !batch_ret(b, c->cpuid);
-	e->has_io_flusher = e->io_flusher = batch_ret(b, c->flusher) == 1;
+	e->has_io_flusher = e->io_flusher = is_io_flusher(th, batch_ret(b, c->flusher));
 	e->spec_store_bypass = spec_of(&specs[0], batch_ret(b, c->spec[0]));
 	e->spec_indirect_branch = spec_of(&specs[1], batch_ret(b, c->spec[1]));
 	e->spec_l1d_flush = spec_of(&specs[2], batch_ret(b, c->spec[2]));
