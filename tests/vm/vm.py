@@ -5,9 +5,9 @@
 
 One VM is one QEMU process, one network namespace with the host's end of its network, one
 control channel (vm_agent.py) and one console (vm_console.py).  The disk is a snapshot: every VM
-starts from the same image, as a rule when it has booted (vm_booted.py), and what the guest writes lasts
-until QEMU ends, over kexec and reboot.  The trap: QEMU dies with the thread that started it (PR_SET_PDEATHSIG), so a VM is
-started from the test's main thread.
+starts from the same image, as a rule where one like it had booted (vm_booted.py), and what the guest
+writes lasts until QEMU ends, over kexec and reboot.  The trap: QEMU dies with the thread that started
+it (PR_SET_PDEATHSIG), so a VM is started from the test's main thread.
 """
 
 import base64
@@ -133,7 +133,7 @@ class VM:
         """Describe a VM; entering the context (or start()) lets it run, booted.
 
         name      directory below build/vm-logs for console.log, journal.txt, …
-        destdir   payload, unpacked over the guest's / before its services start
+        destdir   payload, unpacked over the guest's / (when it boots: before its services start)
         cpu       QEMU's name of a processor model ("max"), which is then emulated
         kernel    series of the kernel that QEMU boots
         append    more kernel arguments, after ours (a later root= wins)
