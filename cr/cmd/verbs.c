@@ -41,17 +41,23 @@ static void print_stats(const struct cmd_opts *o, const char *of, const Protobuf
 	json_object_put(shown);
 }
 
-static int put_stats(struct cmd_opts *o, const struct cr_stats *s, bool dump)
+static int put_stats(const struct cmd_opts *o, const StatsEntry *e)
 {
 	_cleanup_image_store_ struct image_store *store = NULL;
+	int r = image_store_open_dir(o->work_fd, &store);
+
+	if (r < 0)
+		return r;
+	return image_write_one(store, e->dump ? &image_stats_dump : &image_stats_restore, &e->base);
+}
+
+/* The tree is saved and may be gone, or it runs again: no figures are no failure. */
+static void write_stats(const struct cmd_opts *o, const struct cr_stats *s, bool dump)
+{
 	DumpStatsEntry d = DUMP_STATS_ENTRY__INIT;
 	RestoreStatsEntry t = RESTORE_STATS_ENTRY__INIT;
 	StatsEntry e = STATS_ENTRY__INIT;
-	int r;
 
-	r = image_store_open_dir(o->work_fd, &store);
-	if (r < 0)
-		return r;
 	d.freezing_time = (uint32_t)s->freezing_usec;
 	d.frozen_time = (uint32_t)s->frozen_usec;
 	d.memdump_time = (uint32_t)s->memdump_usec;
@@ -71,13 +77,7 @@ static int put_stats(struct cmd_opts *o, const struct cr_stats *s, bool dump)
 		e.restore = &t;
 	if (o->display_stats)
 		print_stats(o, dump ? "dump" : "restore", dump ? &d.base : &t.base);
-	return image_write_one(store, dump ? &image_stats_dump : &image_stats_restore, &e.base);
-}
-
-/* The tree is saved and may be gone, or it runs again: no figures are no failure. */
-static void write_stats(struct cmd_opts *o, const struct cr_stats *s, bool dump)
-{
-	if (put_stats(o, s, dump) < 0)
+	if (put_stats(o, &e) < 0)
 		log_warn("there are no statistics of this %s", dump ? "dump" : "restore");
 }
 

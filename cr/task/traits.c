@@ -12,6 +12,7 @@
  * CRIU's personality is the hexadecimal text of /proc read as decimal, and never used.
  */
 #include <linux/ioprio.h>
+#include <string.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -123,14 +124,16 @@ static uint32_t spec_of(const struct spec *s, int64_t value)
 }
 
 /* What it is told by needs CAP_SYS_RESOURCE, which it may have dropped since. */
-static bool is_io_flusher(const struct dump_thread *th, int64_t told)
+static int is_io_flusher(const struct dump_thread *th, int64_t told)
 {
 	struct proc_stat st = { .flags = th->flags };
+	int r;
 
 	if (told != -EPERM)
 		return told == 1;
-	if (!st.flags && proc_stat_of(th->task.tid, &st) < 0)
-		return false;
+	r = st.flags ? 0 : proc_stat_of(th->task.tid, &st);
+	if (r < 0)
+		return log_fail(r, "cannot read /proc/%d/stat: %s", th->task.tid, strerror(-r));
 	return (st.flags & PF_IO_FLUSHER) == PF_IO_FLUSHER;
 }
 
@@ -140,9 +143,12 @@ static int traits_dump_results(struct dump_ctx *ctx, struct dump_process *p _unu
 	struct traits_cookie *c = cookie;
 	ThreadTraitsEntry *e = part_traits(ctx, th);
 	int64_t mce = batch_ret(b, c->mce);
+	int flusher = is_io_flusher(th, batch_ret(b, c->flusher));
 
 	if (!e)
 		return -ENOMEM;
+	if (flusher < 0)
+		return flusher;
 	e->has_timer_slack_nsec = e->has_personality = true;
 	e->timer_slack_nsec = (uint64_t)batch_ret(b, c->slack);
 	e->personality = (uint32_t)batch_ret(b, c->personality);
@@ -151,7 +157,7 @@ static int traits_dump_results(struct dump_ctx *ctx, struct dump_process *p _unu
 	e->has_mce_kill = mce >= 0 && mce != PR_MCE_KILL_DEFAULT;
 	e->mce_kill = (uint32_t)mce;
 	e->has_cpuid_faults = e->cpuid_faults = !batch_ret(b, c->cpuid);
-	e->has_io_flusher = e->io_flusher = is_io_flusher(th, batch_ret(b, c->flusher));
+	e->has_io_flusher = e->io_flusher = flusher;
 	e->spec_store_bypass = spec_of(&specs[0], batch_ret(b, c->spec[0]));
 	e->spec_indirect_branch = spec_of(&specs[1], batch_ret(b, c->spec[1]));
 	e->spec_l1d_flush = spec_of(&specs[2], batch_ret(b, c->spec[2]));

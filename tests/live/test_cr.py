@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from live import CR, cgroup_root, check, cr, kill, reap_orphans, wait_for, wait_in_call
+from live import CR, cgroup_root, check, cr, kill, reap_orphans, wait_for, wait_gone, wait_in_call
 from cr_common import NANOSLEEP, run, sleeper, snapshot  # noqa: F401 (fixtures)
 
 
@@ -336,8 +336,9 @@ def test_a_reader_of_the_log_that_goes_away_ends_nothing(sleeper, tmp_path):
     mask = "grep SigIgn /proc/self/status"
     usual = subprocess.run(mask.split(), capture_output=True, text=True, check=True).stdout
     os.kill(sleeper.pid, signal.SIGKILL)
-    reap_orphans()
-    assert run("restore", "-D", tmp_path, "--exec-cmd", "--", *mask.split()).stdout == usual
+    wait_gone(sleeper.pid)
+    done = run("restore", "-D", tmp_path, "--exec-cmd", "--", *mask.split())
+    assert done.stdout == usual, done.stderr
 
 
 def test_a_limit_of_file_sizes_is_an_error_like_others(sleeper, tmp_path):

@@ -23,6 +23,7 @@ from vm_net import remove_stale  # noqa: E402
 WORKER = "PYTEST_XDIST_WORKER"
 # Fixtures that are VMs of a module, which may have parameters.
 VM_FIXTURES = ("guest", "up", "damaged")
+REPORT_LINES = 12
 
 
 def pytest_configure(config):
@@ -64,8 +65,9 @@ def pytest_runtest_logreport(report):
     """At once: the summary never comes when a run is ended for want of time."""
     if report.failed and WORKER not in os.environ:
         crash = getattr(report.longrepr, "reprcrash", None)
-        print(f"\nFAILED {report.nodeid}: {crash.message.splitlines()[0] if crash else report.longreprtext[-300:]}",
-              file=sys.__stdout__, flush=True)
+        lines = (crash.message if crash else report.longreprtext).splitlines()
+        shown = lines[:REPORT_LINES] if crash else lines[-REPORT_LINES:]
+        print(f"\nFAILED {report.nodeid}:", *shown, sep="\n  ", file=sys.__stdout__, flush=True)
 
 
 def log_name(node):

@@ -28,6 +28,7 @@ from pathlib import Path
 
 import vm_booted
 import vm_image
+from vm_image import TIMEOUT_SCALE
 from vm_agent import Agent, AgentError, AgentLost, AgentTimeout
 from vm_console import Console, ConsoleError
 from vm_net import GUEST_V4, GUEST_V6, HOST_V4, HOST_V6, TAP, NetNs, remove_stale
@@ -40,8 +41,6 @@ LOGS = Path(os.environ.get("CRK_VM_LOGS") or vm_image.ROOT / "build" / "vm-logs"
 # of the usual four serial lines costs udev a moment at every boot. On a busy machine the kernel suspects the TSC.
 BASE_APPEND = ("root=/dev/vda rw console=ttyS0 loglevel=6 systemd.show_status=error 8250.nr_uarts=1"
                " mitigations=off init_on_alloc=0 tsc=reliable")
-# Guests are five to twenty times slower without KVM, more when the machine is busy.
-TIMEOUT_SCALE = float(os.environ.get("CRK_VM_TIMEOUT_SCALE", "1"))
 PR_SET_PDEATHSIG = 1
 
 _libc = ctypes.CDLL(None)

@@ -14,11 +14,13 @@ import os
 import shutil
 import socket
 import subprocess
+import time
 
 import vm_image
 
 NAME = "booted"
 PAYLOAD_BYTES = 192 << 20
+UNUSED_SECONDS = 7 * 24 * 3600
 
 
 class BootedError(Exception):
@@ -41,21 +43,35 @@ def copy_to(vm, path):
     with open(kept.with_suffix(".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not kept.exists():
+            _remove_unused(vm.image.dir)
             _make(vm, kept)
+        os.utime(kept)
     shutil.copyfile(kept, path)
 
 
 def _make(vm, kept):
-    new = kept.with_suffix(f".{os.getpid()}")
+    # One name, so that what is left by a run that was killed is written over by the next.
+    new = kept.with_suffix(".new")
     try:
         subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", vm.image.disk, new], check=True)
         with vm.twin(kept.stem, new) as twin:
             twin.wait_idle()
             twin.run("sync")
-            save(twin.monitor)
+            save(twin.monitor, 300 * vm_image.TIMEOUT_SCALE)
         new.rename(kept)
+    except FileNotFoundError as e:
+        if e.filename != "qemu-img":
+            raise
+        raise BootedError("qemu-img is not installed, run scripts/deps") from None
     finally:
         new.unlink(missing_ok=True)
+
+
+def _remove_unused(directory):
+    """Those of descriptions that no VM has any more, of some 250 MB each."""
+    for path in [*directory.glob("booted-*.qcow2"), *directory.glob("booted-*.new")]:
+        if path.stat().st_mtime < time.time() - UNUSED_SECONDS:
+            path.unlink(missing_ok=True)
 
 
 def make_one_size(path):
@@ -65,10 +81,10 @@ def make_one_size(path):
         f.truncate(PAYLOAD_BYTES)
 
 
-def save(monitor):
-    """Saves the VM behind QEMU's monitor (HMP)."""
+def save(monitor, seconds):
+    """Saves the VM behind QEMU's monitor (HMP), which says nothing for so many seconds at most."""
     with socket.socket(socket.AF_UNIX) as s:
-        s.settimeout(300)
+        s.settimeout(seconds)
         s.connect(monitor)
         _answer(s)
         s.sendall(f"savevm {NAME}\n".encode())

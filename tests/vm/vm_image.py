@@ -16,6 +16,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 QEMU = "qemu-system-x86_64"
 BIG_FILE_BYTES = 64 << 20
+# Guests are five to twenty times slower without KVM, more when the machine is busy.
+TIMEOUT_SCALE = float(os.environ.get("CRK_VM_TIMEOUT_SCALE", "1"))
 
 
 class ImageError(Exception):
