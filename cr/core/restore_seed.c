@@ -138,7 +138,7 @@ static int seed_create(struct restore_ctx *ctx, struct restore_process *p)
 }
 
 /*
- * The engine's own traces in its clone: rseq area, robust list, tid address, descriptors, and
+ * Into the tree's time, and without the engine's own traces in its clone: rseq area, robust list, tid address, descriptors, and
  * what it does with signals: a SIGCHLD that is ignored would make zombies vanish.
  */
 static int seed_strip(struct restore_ctx *ctx, struct restore_process *p)
@@ -159,6 +159,7 @@ static int seed_strip(struct restore_ctx *ctx, struct restore_process *p)
 		batch_call(b, SYS_rseq, rseq.rseq_abi_pointer, rseq.rseq_abi_size, 1, rseq.signature);
 	batch_call(b, SYS_set_robust_list, 0, 24);
 	batch_call(b, SYS_set_tid_address, 0);
+	ns_restore_enter_time_call(ctx, b);
 	batch_call(b, SYS_close_range, 0, ctx->pidfd_t_fd - 1, 0);
 	batch_call(b, SYS_close_range, ctx->pidfd_t_fd + 1, ~0u, 0);
 	return batch_run(b);

@@ -121,8 +121,7 @@ int ns_list_host_sources_of(pid_t pid, ns_host_source_fn fn, void *arg) _must_ch
 
 /*
  * Builds the ipc, net, cgroup and time namespaces and keeps descriptors of them. procs and inventory
- * are read already; no task exists; the caller is single-threaded. From here on the caller's
- * children are born into the tree's time namespace; ns_restore_done() undoes that.
+ * are read already; no task exists; the caller is single-threaded.
  */
 int ns_restore_prepare(struct restore_ctx *ctx) _must_check_;
 void ns_restore_done(struct restore_ctx *ctx);
@@ -139,6 +138,8 @@ int ns_restore_leave(struct restore_ctx *ctx) _must_check_;
  */
 int ns_restore_visit_socket(struct restore_ctx *ctx, const FileEntry *fe, struct ns_visit *v)
 	_must_check_;
+/* A seed, which still has the engine's descriptors, into the tree's time namespace, if there is one. */
+void ns_restore_enter_time_call(struct restore_ctx *ctx, struct batch *b);
 /* Its objects go with it. */
 bool ns_restore_has_ipcns(struct restore_ctx *ctx);
 

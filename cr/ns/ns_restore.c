@@ -39,11 +39,11 @@ static struct rest_mntns *mntns_by_id(struct restore_ctx *ctx, uint32_t id)
 }
 
 /* A tree without any of its own still gets its clocks, if asked for. */
-static int enter_time(struct restore_ctx *ctx, const TaskKobjIdsEntry *ids)
+static int build_time(struct restore_ctx *ctx, const TaskKobjIdsEntry *ids)
 {
 	uint32_t id = ns_own_id(ctx->inventory, ids, NS_TIME);
 
-	return id || ctx->opts->time_namespace ? timens_enter(ctx, id) : 0;
+	return id || ctx->opts->time_namespace ? timens_build(ctx, id) : 0;
 }
 
 /* Made first: filesystems of theirs are mounted from inside. */
@@ -93,7 +93,7 @@ static int prepare(struct restore_ctx *ctx, struct ns_restore *ns)
 		r = left;
 	if (r >= 0 && ns_own_id(ctx->inventory, ids, NS_CGROUP))
 		r = cgroupns_build(ctx);
-	return r < 0 ? r : enter_time(ctx, ids);
+	return r < 0 ? r : build_time(ctx, ids);
 }
 
 int ns_restore_prepare(struct restore_ctx *ctx)
@@ -105,7 +105,7 @@ int ns_restore_prepare(struct restore_ctx *ctx)
 		return log_err(-ENOMEM, "cannot restore namespaces");
 	*ns = (struct ns_restore){ .user_fd = -EBADF, .uts_fd = -EBADF, .ipc_fd = -EBADF,
 				   .net_fd = -EBADF, .cgroup_fd = -EBADF, .pid_fd = -EBADF, .ipc_visit = NS_VISIT_INIT,
-				   .net_visit = NS_VISIT_INIT, .old_time_fd = -EBADF,
+				   .net_visit = NS_VISIT_INIT, .time_fd = -EBADF,
 				   .host_mnt_fd = -EBADF, .host_root_fd = -EBADF,
 				   .host_cwd_fd = -EBADF };
 	ctx->ns_state = ns;
@@ -123,7 +123,6 @@ void ns_restore_done(struct restore_ctx *ctx)
 		return;
 	if (ns->host_mnt_fd >= 0 && ns_leave_mnt(ctx) < 0)
 		log_warn("still in the tree's mount namespace");
-	timens_leave(ns);
 	for (size_t k = 0; k < ns->n_mntns; k++) {
 		for (size_t i = 0; i < ns->mntns[k].n; i++)
 			close_fdp(&ns->mntns[k].mounts[i].fd);
@@ -134,10 +133,19 @@ void ns_restore_done(struct restore_ctx *ctx)
 	close_fdp(&ns->ipc_fd);
 	close_fdp(&ns->net_fd);
 	close_fdp(&ns->cgroup_fd);
+	close_fdp(&ns->time_fd);
 	close_fdp(&ns->pid_fd);
 	pidns_restore_done(ns);
 	map_done(&ns->mount_by_id);
 	ctx->ns_state = NULL;
+}
+
+void ns_restore_enter_time_call(struct restore_ctx *ctx, struct batch *b)
+{
+	const struct ns_restore *ns = ctx->ns_state;
+
+	if (ns && ns->time_fd >= 0)
+		batch_call(b, SYS_setns, ns->time_fd, CLONE_NEWTIME);
 }
 
 /* Supplementary groups, while we may: outside ids. */

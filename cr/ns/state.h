@@ -94,8 +94,8 @@ struct ns_restore {
 	int pid_fd;			/* idem, or its first process is not there yet */
 	struct map nested_pids;		/* fd + 1 of PID namespaces below the root's, by image id, when they are there */
 	struct ns_visit ipc_visit, net_visit;
-	int old_time_fd;		/* our children's time namespace before */
-	bool has_clocks;		/* a time namespace was entered: */
+	int time_fd;			/* -EBADF: the clocks are those of all */
+	bool has_clocks;		/* a time namespace was made: */
 	struct clocks ahead;		/* of our clocks: the tree's */
 	struct clocks own;		/* of the initial time namespace's: ours */
 	int64_t monotonic_at_dump_nsec;
@@ -175,8 +175,7 @@ int cgroupns_build(struct restore_ctx *ctx) _must_check_;
 /* From inside. */
 int netns_restore(struct restore_ctx *ctx, uint32_t id) _must_check_;
 int timens_dump(struct dump_ctx *ctx, struct dump_process *root, uint32_t id) _must_check_;
-int timens_enter(struct restore_ctx *ctx, uint32_t id) _must_check_;
-void timens_leave(struct ns_restore *ns);
+int timens_build(struct restore_ctx *ctx, uint32_t id) _must_check_;
 
 /* mnt_dump.c, mnt_origin.c, mnt_reach.c, mnt_write.c, fs.c */
 int mntns_collect(struct dump_ctx *ctx) _must_check_;

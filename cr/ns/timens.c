@@ -2,8 +2,8 @@
  * Clocks that go on: CLOCK_MONOTONIC and CLOCK_BOOTTIME of the tree, in a time namespace.
  *
  *   dump     the readings as the tree sees them: ours plus its namespace's offsets
- *   restore  unshare(CLONE_NEWTIME) in the engine, offsets = image reading − clock now; all
- *            children made from then on are born into it
+ *   restore  unshare(CLONE_NEWTIME) in the engine, offsets = image reading − clock now; each
+ *            seed enters it
  *
  * Offsets in /proc/PID/timens_offsets are against the initial clocks, whatever namespace we
  * are in ourselves, and can be written only while the namespace is empty. See
@@ -192,7 +192,31 @@ static int write_offsets(struct ns_restore *ns, const struct clocks *image, int6
 	return write_filef(text, "/proc/self/timens_offsets");
 }
 
-int timens_enter(struct restore_ctx *ctx, uint32_t id)
+/*
+ * A namespace is made for one's children. Until they are in another one than we are, kernels before 6.3 make no
+ * thread for us, nor a child that shares our memory.
+ */
+static int make(struct ns_restore *ns, const struct clocks *image, int64_t advance_nsec)
+{
+	_cleanup_close_ int own_fd = open("/proc/self/ns/time", O_RDONLY | O_CLOEXEC);
+	int r;
+
+	if (own_fd < 0)
+		return log_err(neg_errno(), "this kernel has no time namespaces: the tree's clocks would jump");
+	if (unshare(CLONE_NEWTIME) < 0)
+		return log_err(neg_errno(), "cannot make a time namespace");
+	r = write_offsets(ns, image, advance_nsec);
+	if (r < 0)
+		log_err(r, "cannot set the clocks of the time namespace");
+	ns->time_fd = open("/proc/self/ns/time_for_children", O_RDONLY | O_CLOEXEC);
+	if (ns->time_fd < 0 && r >= 0)
+		r = log_err(neg_errno(), "cannot open the time namespace");
+	if (setns(own_fd, CLONE_NEWTIME) < 0 && r >= 0)
+		r = log_err(neg_errno(), "cannot leave the time namespace");
+	return r;
+}
+
+int timens_build(struct restore_ctx *ctx, uint32_t id)
 {
 	struct ns_restore *ns = ctx->ns_state;
 	struct clocks image;
@@ -207,16 +231,7 @@ int timens_enter(struct restore_ctx *ctx, uint32_t id)
 		r = reading(e->boottime, &image.boottime_nsec);
 	if (r < 0)
 		return log_fail(r, "timens-%u.img: not a clock reading", id);
-	ns->old_time_fd = open("/proc/self/ns/time_for_children", O_RDONLY | O_CLOEXEC);
-	if (ns->old_time_fd < 0)
-		return log_err(neg_errno(), "this kernel has no time namespaces: the tree's clocks "
-			       "would jump");
-	if (unshare(CLONE_NEWTIME) < 0)
-		return log_err(neg_errno(), "cannot make a time namespace");
-	r = write_offsets(ns, &image, ctx->opts->clock_advance_nsec);
-	if (r < 0)
-		return log_err(r, "cannot set the clocks of the time namespace");
-	return 0;
+	return make(ns, &image, ctx->opts->clock_advance_nsec);
 }
 
 /* By how much a time namespace with these offsets moves the clock. -EINVAL: see ns_restore_clock(). */
@@ -303,15 +318,4 @@ uint64_t ns_restore_left(struct restore_ctx *ctx, clockid_t clock, uint64_t end_
 	if ((clock != CLOCK_REALTIME && !(ns && ns->has_clocks)) || ns_restore_clock(ctx, clock, &now) < 0)
 		return left_nsec > elapsed ? left_nsec - elapsed : 0;
 	return (int64_t)end_nsec > now ? timer_sum(-now, end_nsec) : 0;
-}
-
-/* Our later children live by our own clocks again. */
-void timens_leave(struct ns_restore *ns)
-{
-	if (ns->old_time_fd < 0)
-		return;
-	if (setns(ns->old_time_fd, CLONE_NEWTIME) < 0)
-		log_warn("cannot leave the tree's time namespace: %s", strerror(errno));
-	close(ns->old_time_fd);
-	ns->old_time_fd = -EBADF;
 }
