@@ -11,7 +11,8 @@
 struct peek {
 	char *text;	/* of BTF */
 	struct btf btf;
-	int map_fd, read_fd, task_fd, percpu_fd;
+	int map_fd, read_fd, percpu_fd;
+	int task_fd, task_iter_fd;	/* one of them */
 	int format_fd, symbol_fd;
 	int shares_fd;	/* a link */
 	uint64_t map_ptr;	/* the per-CPU pointer of the map's only element */
@@ -27,7 +28,36 @@ static int link_shares(const struct btf *btf)
 {
 	_cleanup_close_ int prog_fd = peek_load_shares(btf);
 
-	return peek_link_iter(prog_fd);
+	return peek_link_iter(prog_fd, 0);
+}
+
+/* Before Linux 6.10 only an iterator gives a task: 20 us instead of one. */
+static int find_task_load(struct peek *pk)
+{
+	pk->task_fd = peek_load_task(&pk->btf);
+	if (pk->task_fd >= 0)
+		return 0;
+	pk->task_iter_fd = peek_load_task_iter(&pk->btf);
+	return MIN(pk->task_iter_fd, 0);
+}
+
+static int find_task_iterating(struct peek *pk, pid_t tid, uint64_t *ret_addr)
+{
+	_cleanup_close_ int link_fd = peek_link_iter(pk->task_iter_fd, tid);
+	_cleanup_close_ int fd = link_fd < 0 ? link_fd : peek_iter_begin(link_fd);
+	uint64_t found[2];
+	ssize_t n;
+
+	if (fd < 0)
+		return fd;
+	n = read(fd, found, sizeof(found));
+	if (n < 0)
+		return neg_errno();
+	/* Before Linux 6.1 it gives all there are. */
+	if (n > (ssize_t)sizeof(*found))
+		return -EOPNOTSUPP;
+	*ret_addr = n ? found[0] : 0;
+	return 0;
 }
 
 static int peek_init(struct peek *pk)
@@ -46,7 +76,7 @@ static int peek_init(struct peek *pk)
 	if (r >= 0)
 		r = btf_parse(pk->text, bytes, &pk->btf);
 	if (r >= 0)
-		r = pk->task_fd = peek_load_task(&pk->btf);
+		r = find_task_load(pk);
 	if (r >= 0)
 		r = pk->percpu_fd = peek_load_percpu(pk->map_fd);
 	if (r >= 0)
@@ -81,7 +111,7 @@ int peek_open(struct peek **ret)
 
 	if (!pk)
 		return -ENOMEM;
-	pk->map_fd = pk->read_fd = pk->task_fd = pk->percpu_fd = -EBADF;
+	pk->map_fd = pk->read_fd = pk->percpu_fd = pk->task_fd = pk->task_iter_fd = -EBADF;
 	pk->format_fd = pk->symbol_fd = pk->shares_fd = -EBADF;
 	r = peek_init(pk);
 	if (r < 0)
@@ -98,6 +128,7 @@ void peek_close(struct peek *pk)
 	close_fdp(&pk->map_fd);
 	close_fdp(&pk->read_fd);
 	close_fdp(&pk->task_fd);
+	close_fdp(&pk->task_iter_fd);
 	close_fdp(&pk->percpu_fd);
 	close_fdp(&pk->format_fd);
 	close_fdp(&pk->symbol_fd);
@@ -162,7 +193,7 @@ int peek_member(struct peek *pk, uint64_t addr, const char *structure, const cha
 int peek_task(struct peek *pk, pid_t pid, uint64_t *ret_addr)
 {
 	struct peek_call c = { .in = (uint64_t)pid };
-	int r = peek_run(pk->task_fd, &c);
+	int r = pk->task_fd < 0 ? find_task_iterating(pk, pid, &c.out) : peek_run(pk->task_fd, &c);
 
 	if (r < 0)
 		return r;

@@ -3,7 +3,7 @@
  * not be guessed. Done by BPF programs of a few instructions, with the offsets that the running
  * kernel gives for its types (kernel/btf.h).
  *
- * Needs CAP_BPF, CAP_PERFMON, CONFIG_DEBUG_INFO_BTF and Linux >= 6.10. Only structures of
+ * Needs CAP_BPF, CAP_PERFMON, CONFIG_DEBUG_INFO_BTF and Linux >= 6.1. Only structures of
  * stopped tasks stand still.
  */
 #ifndef CR_KERNEL_PEEK_H

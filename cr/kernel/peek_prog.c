@@ -45,6 +45,10 @@
 #define MAP_VALUE(d, fd)	INSN(BPF_LD | BPF_DW | BPF_IMM, d, BPF_PSEUDO_MAP_VALUE, 0, fd), \
 				INSN(0, 0, 0, 0, 0)
 #define RETURN			MOV_IMM(0, 0), INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0)
+/* What an iterator is called with: the task (none: the end), and the file that is read. */
+#define ITER_TASK(task, seq)	LOAD(BPF_DW, task, 1, 8), \
+				LOAD(BPF_DW, seq, 1, 0), LOAD(BPF_DW, seq, seq, 0), \
+				SKIP_IF(task, 2), RETURN
 
 /* A signal that comes in between ends the kernel's look at a program: EAGAIN. */
 static int bpf(int cmd, union bpf_attr *attr)
@@ -70,6 +74,12 @@ static int load(union bpf_attr attr, const struct bpf_insn *insns, size_t n)
 static int program_load(const struct bpf_insn *insns, size_t n)
 {
 	return load((union bpf_attr){ .prog_type = BPF_PROG_TYPE_SYSCALL, .prog_flags = BPF_F_SLEEPABLE }, insns, n);
+}
+
+static int load_iter(int target, const struct bpf_insn *insns, size_t n)
+{
+	return load((union bpf_attr){ .prog_type = BPF_PROG_TYPE_TRACING, .expected_attach_type = BPF_TRACE_ITER,
+				      .attach_btf_id = (uint32_t)target }, insns, n);
 }
 
 int peek_run(int fd, struct peek_call *c)
@@ -134,6 +144,21 @@ int peek_load_task(const struct btf *btf)
 	};
 
 	return find < 0 || release < 0 ? -EOPNOTSUPP : program_load(insns, ARRAY_SIZE(insns));
+}
+
+/* For each task: its task_struct, to whoever reads. */
+int peek_load_task_iter(const struct btf *btf)
+{
+	int iter = btf_find(btf, BTF_KIND_FUNC, "bpf_iter_task");
+	const struct bpf_insn insns[] = {
+		ITER_TASK(7, 6),
+		STORE(10, -8, 7),
+		MOV(1, 6), MOV(2, 10), ADD_IMM(2, -8), MOV_IMM(3, 8),
+		CALL(0, HELPER_SEQ_WRITE),
+		RETURN,
+	};
+
+	return iter < 0 ? -EOPNOTSUPP : load_iter(iter, insns, ARRAY_SIZE(insns));
 }
 
 /* in: a processor; out: the map's element there, or 0; err: the map itself. */
@@ -232,9 +257,7 @@ int peek_load_shares(const struct btf *btf)
 #undef FIELD
 	enum { ROOM = sizeof(struct peek_task_shares) };
 	struct bpf_insn insns[80] = {
-		LOAD(BPF_DW, 7, 1, 8),			/* the task; none: the end */
-		LOAD(BPF_DW, 6, 1, 0), LOAD(BPF_DW, 6, 6, 0),
-		SKIP_IF(7, 2), RETURN,
+		ITER_TASK(7, 6),
 		STORE_IMM(10, (int)offsetof(struct peek_task_shares, flags) - ROOM, 0),
 	};
 	const struct bpf_insn end[] = {
@@ -260,13 +283,14 @@ int peek_load_shares(const struct btf *btf)
 		n += ARRAY_SIZE(read);
 	}
 	memcpy(insns + n, end, sizeof(end));
-	return load((union bpf_attr){ .prog_type = BPF_PROG_TYPE_TRACING, .expected_attach_type = BPF_TRACE_ITER,
-				      .attach_btf_id = (uint32_t)iter }, insns, n + ARRAY_SIZE(end));
+	return load_iter(iter, insns, n + ARRAY_SIZE(end));
 }
 
-int peek_link_iter(int prog_fd)
+int peek_link_iter(int prog_fd, pid_t tid)
 {
-	union bpf_attr attr = { .link_create = { .prog_fd = (uint32_t)prog_fd, .attach_type = BPF_TRACE_ITER } };
+	union bpf_iter_link_info which = { .task = { .tid = (uint32_t)tid } };
+	union bpf_attr attr = { .link_create = { .prog_fd = (uint32_t)prog_fd, .attach_type = BPF_TRACE_ITER,
+						 .iter_info = (uint64_t)&which, .iter_info_len = sizeof(which) } };
 
 	return prog_fd < 0 ? prog_fd : bpf(BPF_LINK_CREATE, &attr);
 }

@@ -6,6 +6,8 @@
 #ifndef CR_KERNEL_PEEK_PROG_H
 #define CR_KERNEL_PEEK_PROG_H
 
+#include <sys/types.h>
+
 #include "kernel/btf.h"
 
 struct peek_call {
@@ -19,11 +21,12 @@ int peek_map_make(void) _must_check_;
 int peek_format_make(void) _must_check_;
 int peek_load_read(void) _must_check_;
 int peek_load_task(const struct btf *btf) _must_check_;
+int peek_load_task_iter(const struct btf *btf) _must_check_;
 int peek_load_percpu(int map_fd) _must_check_;
 int peek_load_symbol(int format_fd) _must_check_;
 int peek_load_shares(const struct btf *btf) _must_check_;
-/* What such a program is read by: peek_iter_begin() gives a new file each time. */
-int peek_link_iter(int prog_fd) _must_check_;
+/* What such a program is read by, of all tasks or the one of this id: peek_iter_begin() gives a new file each time. */
+int peek_link_iter(int prog_fd, pid_t tid) _must_check_;
 int peek_iter_begin(int link_fd) _must_check_;
 int peek_run(int fd, struct peek_call *c) _must_check_;
 

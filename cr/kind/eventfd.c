@@ -1,7 +1,7 @@
 /*
  * eventfd(2): a 64-bit counter behind an anonymous inode.
  *
- *   dump     fdinfo "eventfd-count:" (hexadecimal) and "eventfd-semaphore:" (Linux 6.5)
+ *   dump     fdinfo "eventfd-count:" (hexadecimal) and "eventfd-semaphore:" (Linux 6.5; before, the kernel's structure)
  *   restore  eventfd2() with EFD_SEMAPHORE, then write the whole counter
  *
  * eventfd2()'s own argument is only 32 bits wide, so a large counter cannot be given at
@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <sys/eventfd.h>
 
+#include "kernel/peek.h"
 #include "kind/kinds.h"
 
 static bool eventfd_match(const struct dump_file *f)
@@ -18,10 +19,38 @@ static bool eventfd_match(const struct dump_file *f)
 	return link_is_anon(f->link, "eventfd");
 }
 
+static int is_semaphore_peek(struct dump_ctx *ctx, int fd)
+{
+	uint64_t file, counter, flags;
+	struct peek *pk;
+	int r = dump_peek(ctx, &pk);
+
+	if (r >= 0)
+		r = peek_file(pk, getpid(), fd, &file);
+	if (r >= 0)
+		r = peek_member(pk, file, "file", "private_data", 8, &counter);
+	if (r >= 0)
+		r = peek_member(pk, counter, "eventfd_ctx", "flags", 4, &flags);
+	return r < 0 ? r : !!(flags & EFD_SEMAPHORE);
+}
+
+static bool is_semaphore(struct dump_ctx *ctx, const struct dump_file *f)
+{
+	uint64_t told;
+	int r;
+
+	if (!fdinfo_u64(f->fdinfo, "eventfd-semaphore", 10, &told))
+		return told;
+	r = is_semaphore_peek(ctx, f->fd);
+	if (r < 0)
+		log_warn("eventfd: taken for a plain counter, for neither this kernel's fdinfo (before Linux 6.5) nor "
+			 "BPF tells whether it is a semaphore (EFD_SEMAPHORE)");
+	return r > 0;
+}
+
 static int eventfd_dump(struct dump_ctx *ctx, struct dump_file *f)
 {
 	EventfdFileEntry *e = ARENA_MSG(&ctx->arena, EventfdFileEntry, eventfd_file_entry);
-	uint64_t semaphore = 0;
 	int r;
 
 	if (!e)
@@ -31,7 +60,7 @@ static int eventfd_dump(struct dump_ctx *ctx, struct dump_file *f)
 	r = fdinfo_u64(f->fdinfo, "eventfd-count", 16, &e->counter);
 	if (r < 0)
 		return log_err(r, "eventfd: no counter in fdinfo");
-	if (!fdinfo_u64(f->fdinfo, "eventfd-semaphore", 10, &semaphore) && semaphore)
+	if (is_semaphore(ctx, f))
 		e->flags |= EFD_SEMAPHORE;
 	f->fe->efd = e;
 	return dump_fown(ctx, f, &e->fown);

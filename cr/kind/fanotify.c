@@ -39,7 +39,7 @@ static int group_flags(struct dump_ctx *ctx, const struct dump_file *f, const st
 		r = -ENODATA;
 	if (r == -EOPNOTSUPP || r == -ENODATA)
 		return log_obstacle("stop the file access monitor before, or run as root with CAP_BPF and"
-				    " CAP_PERFMON on Linux >= 6.10 with BTF",
+				    " CAP_PERFMON on Linux >= 6.1 with BTF",
 				    "fanotify: this kernel does not tell by whom the group was made, and"
 				    " what waits for its verdict");
 	if (r < 0)

@@ -216,7 +216,7 @@ static int aio_dump(struct dump_ctx *ctx, struct dump_process *p, struct dump_th
 		r = dump_peek(ctx, &pk);
 		if (r == -EOPNOTSUPP)
 			return log_obstacle("switch AIO off in the service, or run as root with CAP_BPF and "
-					    "CAP_PERFMON on Linux >= 6.10 with BTF",
+					    "CAP_PERFMON on Linux >= 6.1 with BTF",
 					    "memory at 0x%lx-0x%lx is an AIO ring, and this kernel does not tell "
 					    "whether requests are in flight", v->start, v->end);
 		if (r >= 0)

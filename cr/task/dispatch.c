@@ -2,7 +2,8 @@
  * Syscall user dispatch (prctl PR_SET_SYSCALL_USER_DISPATCH): system calls that become SIGSYS, as
  * emulators want it. Of each thread.
  *
- *   dump     PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG (Linux 6.4) before anything runs in the thread
+ *   dump     PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG (Linux 6.4; before, the kernel's structure) before anything
+ *            runs in the thread
  *   restore  PTRACE_SET_..., when nothing of ours runs in it any more
  *
  * The trap: our calls would be dispatched as well, and to switch it off meanwhile would not
@@ -11,12 +12,15 @@
  */
 #include <sys/ptrace.h>
 
+#include "kernel/peek.h"
 #include "task/parts.h"
 
 #define SET_DISPATCH_CONFIG	0x4210
 #define GET_DISPATCH_CONFIG	0x4211
 #define DISPATCH_ALLOWS		0		/* SYSCALL_DISPATCH_FILTER_ALLOW */
 #define DISPATCH_INCLUSIVE	2		/* PR_SYS_DISPATCH_INCLUSIVE_ON, Linux 6.17 */
+
+#define WORK_DISPATCH		(1u << 5)	/* SYSCALL_WORK_SYSCALL_USER_DISPATCH, linux/thread_info.h */
 
 /* struct ptrace_sud_config */
 struct dispatch_config {
@@ -38,6 +42,26 @@ static void tell_inclusive(struct dispatch_config *c)
 	c->len = end - c->offset;
 }
 
+static int config_peek(struct dump_ctx *ctx, pid_t tid, struct dispatch_config *c)
+{
+	uint64_t task, work;
+	struct peek *pk;
+	int r = dump_peek(ctx, &pk);
+
+	if (r >= 0)
+		r = peek_task(pk, tid, &task);
+	if (r >= 0)
+		r = peek_member(pk, task, "task_struct", "thread_info.syscall_work", 8, &work);
+	if (r >= 0)
+		r = peek_member(pk, task, "task_struct", "syscall_dispatch.selector", 8, &c->selector);
+	if (r >= 0)
+		r = peek_member(pk, task, "task_struct", "syscall_dispatch.offset", 8, &c->offset);
+	if (r >= 0)
+		r = peek_member(pk, task, "task_struct", "syscall_dispatch.len", 8, &c->len);
+	c->mode = r >= 0 && work & WORK_DISPATCH;
+	return r;
+}
+
 int dispatch_dump(struct dump_ctx *ctx, struct dump_thread *th)
 {
 	struct dispatch_config c = { 0 };
@@ -45,8 +69,9 @@ int dispatch_dump(struct dump_ctx *ctx, struct dump_thread *th)
 	uint8_t selector = DISPATCH_ALLOWS;
 	int r;
 
-	/* Before Linux 6.4 nothing tells. */
-	if (ptrace(GET_DISPATCH_CONFIG, th->task.tid, sizeof(c), &c) < 0 || !c.mode)
+	/* Without either nothing tells. */
+	if ((ptrace(GET_DISPATCH_CONFIG, th->task.tid, sizeof(c), &c) < 0 && config_peek(ctx, th->task.tid, &c) < 0) ||
+	    !c.mode)
 		return 0;
 	r = c.selector ? remote_read(&th->task, c.selector, &selector, sizeof(selector)) : 0;
 	if (r < 0)

@@ -218,7 +218,7 @@ int timeout_dump(struct dump_ctx *ctx, struct dump_thread *th)
 	if (regs->orig_rax == SYS_restart_syscall && !ctx->timeouts_lost) {
 		ctx->timeouts_lost = true;
 		log_warn("calls with a time-out that were interrupted before (by a pre-dump, a tracer, a stop) end "
-			 "with EINTR: which they were this kernel tells only by BPF (Linux >= 6.10, BTF)");
+			 "with EINTR: which they were this kernel tells only by BPF (Linux >= 6.1, BTF)");
 	}
 	return 0;
 }

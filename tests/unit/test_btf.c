@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 
 #include "kernel/peek.h"
+#include "kernel/peek_prog.h"
 #include "unit.h"
 #include "util/io.h"
 
@@ -133,8 +134,8 @@ TEST("the running kernel's own structures are read: a task's id, and every proce
 	if (r == -EOPNOTSUPP && access("/sys/kernel/btf/vmlinux", F_OK) < 0)
 		unit_skip("the kernel does not describe itself (CONFIG_DEBUG_INFO_BTF)");
 	ASSERT_OK(uname(&u));
-	if (r == -EOPNOTSUPP && strverscmp(u.release, "6.10") < 0)
-		unit_skip("Linux %s is older than 6.10", u.release);
+	if (r == -EOPNOTSUPP && strverscmp(u.release, "6.1") < 0)
+		unit_skip("Linux %s is older than 6.1", u.release);
 	ASSERT_OK(r);
 	ASSERT_OK(peek_task(pk, getpid(), &task));
 	/* Its number is another one if we are in a PID namespace; its name is not. */
@@ -156,6 +157,35 @@ TEST("the running kernel's own structures are read: a task's id, and every proce
 	while (!peek_percpu(pk, 0x1000, n, &at))
 		n++;
 	ASSERT(n >= (unsigned int)sysconf(_SC_NPROCESSORS_ONLN));
+}
+
+TEST("a task is found by an iterator, too, which older kernels want")
+{
+	_cleanup_peek_ struct peek *pk = NULL;
+	_cleanup_free_ char *text = NULL;
+	uint64_t task, found[2];
+	struct btf btf;
+	size_t bytes;
+	int r = peek_open(&pk), prog_fd, link_fd, fd;
+
+	if (r == -EOPNOTSUPP)
+		unit_skip("this kernel's structures cannot be read");
+	ASSERT_OK(r);
+	ASSERT_OK(peek_task(pk, getpid(), &task));
+	ASSERT_OK(read_file_at(-1, "/sys/kernel/btf/vmlinux", READ_FILE_MAX, &text, &bytes));
+	ASSERT_OK(btf_parse(text, bytes, &btf));
+	prog_fd = peek_load_task_iter(&btf);
+	ASSERT_OK(prog_fd);
+	link_fd = peek_link_iter(prog_fd, getpid());
+	ASSERT_OK(link_fd);
+	fd = peek_iter_begin(link_fd);
+	ASSERT_OK(fd);
+	ASSERT_EQ(read(fd, found, sizeof(found)), (ssize_t)sizeof(*found));
+	ASSERT_EQ(found[0], task);
+	close(fd);
+	close(link_fd);
+	close(prog_fd);
+	btf_done(&btf);
 }
 
 static int sleep_on(void *arg __attribute__((unused)))

@@ -3,6 +3,7 @@
  * handler (signal(7)): each in a thread of its own, and none may see it. What they wait for comes at the end.
  */
 #include <pthread.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <sys/un.h>
@@ -100,6 +101,18 @@ static void set_timeouts(int fd)
 	MAKER_MUST(!setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tmo, sizeof(tmo)));
 }
 
+/* Before Linux 6.5 pages of files are joined to the last message, beyond the buffer's size. */
+static void fill_by_pages(int fd)
+{
+	off_t off = 0;
+
+	MAKER_MUST(!fcntl(fd, F_SETFL, O_NONBLOCK));
+	while (sendfile(fd, file_fd, &off, sizeof(room)) > 0)
+		off = 0;
+	MAKER_SAME("sendfile", errno, EAGAIN);
+	MAKER_MUST(!fcntl(fd, F_SETFL, 0));
+}
+
 static void prepare(struct wait *w)
 {
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };
@@ -121,6 +134,8 @@ static void prepare(struct wait *w)
 		/* In large pieces: what is saved is put together, and small ones would leave room then. */
 		while (w->sends && send(w->fd, room, sizeof(room), MSG_DONTWAIT) > 0)
 			;
+		if (w->nr == SYS_sendfile || (w->nr == SYS_splice && w->sends))
+			fill_by_pages(w->fd);
 	}
 	if (w->nr == SYS_splice)
 		MAKER_MUST(!pipe2(w->pipe, O_CLOEXEC) && write(w->pipe[1], "pipe", 4) == 4);
