@@ -103,7 +103,7 @@ const struct iomem_entry *iomem_find(const struct iomem *m, uint64_t addr)
 const struct iomem_entry *iomem_claim(const struct iomem *m, const struct manifest_range *range)
 {
 	for (size_t i = 0; i < m->n; i++)
-		if (m->v[i].depth && common(&m->v[i], range))
+		if (m->v[i].depth && strcmp(m->v[i].name, IOMEM_SOFT) != 0 && common(&m->v[i], range))
 			return &m->v[i];
 	return NULL;
 }

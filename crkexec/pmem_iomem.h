@@ -34,7 +34,10 @@ uint64_t iomem_overlap(const struct iomem *m, const struct manifest_range *range
 		       const char *name);
 /* The outermost entry that the range's first byte lies in; NULL: none. */
 const struct iomem_entry *iomem_find(const struct iomem *m, uint64_t addr);
-/* The first entry below the outermost one that touches the range: its driver; NULL: none. */
+/*
+ * The first entry below the outermost one that touches the range: its driver; NULL: none. Soft-reserved memory is
+ * an entry itself, below "hmem.0" before Linux 6.3.
+ */
 const struct iomem_entry *iomem_claim(const struct iomem *m, const struct manifest_range *range);
 
 #endif

@@ -4,6 +4,7 @@
 #include "crkexec/store_pmem.h"
 #include "initramfs/early_store_pmem.h"
 #include "tests/unit/unit.h"
+#include "util/io.h"
 
 #define MIB	(1ull << 20)
 #define PAGE	HUGEPAGE_BYTES
@@ -74,6 +75,26 @@ TEST("memory is read only when neither the kernel nor a driver has it")
 	ASSERT_EQ(early_pmem_check_range(&m, &(struct manifest_range){ 0x30000000, 8 * MIB }, &claim),
 		  -EBUSY);
 	ASSERT_STREQ(claim->name, "namespace0.0");
+	iomem_done(&m);
+}
+
+TEST("soft-reserved memory is nobody's, also where a device stands for it, until a driver has it")
+{
+	static const char before_6_3[] =
+		"00100000-1fffffff : System RAM\n"
+		"20000000-27ffffff : hmem.0\n"
+		"  20000000-27ffffff : Soft Reserved\n";
+	const struct manifest_range range = { 0x20000000, 8 * MIB };
+	_cleanup_free_ char *driven = str_fmt("%s    20000000-27ffffff : dax0.0\n", before_6_3);
+	const struct iomem_entry *claim;
+	struct iomem m;
+
+	ASSERT_EQ(iomem_parse(before_6_3, &m), 0);
+	ASSERT_EQ(early_pmem_check_range(&m, &range, &claim), 0);
+	iomem_done(&m);
+	ASSERT_EQ(iomem_parse(driven, &m), 0);
+	ASSERT_EQ(early_pmem_check_range(&m, &range, &claim), -EBUSY);
+	ASSERT_STREQ(claim->name, "dax0.0");
 	iomem_done(&m);
 }
 
