@@ -177,6 +177,9 @@ static void plan_give_back(struct store *s, struct pmem_state *p, size_t taken)
 	else if (target_lacks(t, needed_back, &missing) || !hmem_is_module(t))
 		log_info("store: kernel %s cannot take memory back (%s)", t->version,
 			 missing.n ? strv_text(&missing) : "DEV_DAX_HMEM must be a module");
+	else if (strverscmp(t->version, "6.3") < 0)
+		/* Neither loads udev dax_hmem, nor takes kmem what it makes (tried with 6.1). */
+		log_info("store: kernel %s does not take memory back by itself (Linux 6.3 does)", t->version);
 	else
 		p->block_bytes = pmem_block_bytes();
 	strv_done(&missing);

@@ -138,8 +138,8 @@ static int seed_create(struct restore_ctx *ctx, struct restore_process *p)
 }
 
 /*
- * Into the tree's time, and without the engine's own traces in its clone: rseq area, robust list, tid address, descriptors, and
- * what it does with signals: a SIGCHLD that is ignored would make zombies vanish.
+ * Into the tree's time, and without the engine's own traces in its clone: rseq area, robust list, tid
+ * address, descriptors, and what it does with signals: a SIGCHLD that is ignored would make zombies vanish.
  */
 static int seed_strip(struct restore_ctx *ctx, struct restore_process *p)
 {

@@ -31,7 +31,7 @@ static int link_shares(const struct btf *btf)
 	return peek_link_iter(prog_fd, 0);
 }
 
-/* Before Linux 6.10 only an iterator gives a task: 20 us instead of one. */
+/* Before Linux 6.10 only an iterator gives a task: 12 us instead of one. */
 static int find_task_load(struct peek *pk)
 {
 	pk->task_fd = peek_load_task(&pk->btf);

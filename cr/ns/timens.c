@@ -193,8 +193,8 @@ static int write_offsets(struct ns_restore *ns, const struct clocks *image, int6
 }
 
 /*
- * A namespace is made for one's children. Until they are in another one than we are, kernels before 6.3 make no
- * thread for us, nor a child that shares our memory.
+ * A namespace is made for one's children, and then we leave it to the seeds: while ours would be born in another one
+ * than we are in, kernels before 6.3 make no thread for us, nor a child that shares our memory (EINVAL).
  */
 static int make(struct ns_restore *ns, const struct clocks *image, int64_t advance_nsec)
 {

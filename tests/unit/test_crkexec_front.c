@@ -117,6 +117,7 @@ TEST("a terminal that hangs up stops the upgrade")
 {
 	char text[4096];
 
+	signal(SIGHUP, SIG_DFL);	/* also below nohup(1) */
 	say_after(SIGHUP, "stopping", text, sizeof(text));
 }
 

@@ -1,5 +1,5 @@
-"""The simplest upgrade, twice: services that only count, into 7.2 in the initramfs and back to
-6.12 in memory of the old kernel. Whatever an upgrade must keep for every service is seen here."""
+"""The simplest upgrade, twice: services that only count, from Debian 12's 6.1 into 7.2 in the
+initramfs, and on to 6.12 in memory of the old kernel. Whatever an upgrade must keep for every service is seen here."""
 
 import pytest
 
@@ -40,7 +40,7 @@ def lines_of_boots(vm, name, boots, more_than=0):
 @pytest.fixture(scope="module")
 def guest(image, payload):
     with VM("test_upgrade_counter/shared", image=image, destdir=payload,
-            memory=upgrade.MEMORY) as vm:
+            memory=upgrade.MEMORY, kernel="6.1") as vm:
         vm.wait_idle()
         upgrade_counter.install(vm, {**COUNTERS, TIMERS: (PROGRAM + "-timers", "")})
         for name in NAMES:
@@ -66,7 +66,7 @@ def upgraded(guest):
 
 @pytest.fixture(scope="module")
 def back(upgraded):
-    """The guest in 6.12 again; an upgrade of an upgrade."""
+    """The guest in 6.12; an upgrade of an upgrade."""
     jump(upgraded, "6.12", "pmem")
     return upgraded
 

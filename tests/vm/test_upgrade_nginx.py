@@ -1,4 +1,4 @@
-"""nginx alone, in the initramfs; redis is stopped, saves, and comes back with the boot."""
+"""nginx alone, from Debian 12's 6.1 to 6.1; redis is stopped, saves, and comes back with the boot."""
 
 import pytest
 
@@ -7,15 +7,15 @@ from upgrade_checks import Held, NginxHeld
 from vm import VM
 
 
-@pytest.fixture(scope="module")
-def up(image, payload):
-    with VM("test_upgrade_nginx/shared", image=image, destdir=payload,
-            memory=upgrade.MEMORY) as vm:
+@pytest.fixture(scope="module", params=["tmpfs", "pmem"])
+def up(request, image, payload):
+    with VM(f"test_upgrade_nginx/{request.param}", image=image, destdir=payload,
+            memory=upgrade.MEMORY, kernel="6.1") as vm:
         vm.wait_idle()
         with vm.connect(6379, retry=60) as sock:
             sock.sendall(b"SET crk:kept yes\r\n")
             assert sock.recv(64) == b"+OK\r\n"
-        yield upgrade.Upgrade(vm, ["nginx"], store="tmpfs").run()
+        yield upgrade.Upgrade(vm, ["nginx"], store=request.param, series="6.1").run()
 
 
 class TestNginx(NginxHeld, Held):

@@ -29,8 +29,7 @@ class Held:
     inherited tests differs between versions, except that these come first."""
 
     def test_kernel_was_replaced(self, up):
-        held(up.kernel_troubles())
-        assert up.before["kernel"] != up.after["kernel"]
+        held(up.kernel_troubles())      # by name; the running one may have had the same
         assert up.before["boot_id"] != up.after["boot_id"]
 
     def test_units_kept_processes_state_and_control_groups(self, up):
