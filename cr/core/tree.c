@@ -279,6 +279,34 @@ static int wait_for_stops(struct dump_ctx *ctx, bool failed)
 	return ret;
 }
 
+/*
+ * The dead that were waited for on the way to the stops: who waits for a child takes it before it looks at what
+ * stops it.
+ */
+static int drop_reaped(struct dump_ctx *ctx)
+{
+	size_t n = 0;
+	int r, ret = 0;
+
+	map_done(&ctx->procs_by_pid);
+	for (size_t i = 0; i < ctx->n_procs; i++) {
+		struct dump_process *p = ctx->procs[i];
+		struct proc_stat st;
+
+		if (p->parent && p->life == TASK_DEAD && !has_children(p) && proc_stat_read(p->proc_fd, &st) < 0) {
+			log_debug("process %d has been waited for", p->pid);
+			close_fdp(&p->proc_fd);
+			close_fdp(&p->pidfd);
+			continue;
+		}
+		ctx->procs[n++] = p;
+		r = map_put(&ctx->procs_by_pid, (uint64_t)p->pid, p);
+		ret = ret < 0 ? ret : r;
+	}
+	ctx->n_procs = n;
+	return ret;
+}
+
 /* What was made while they were on their way to stop. */
 static int look_again_all(struct dump_ctx *ctx)
 {
@@ -367,7 +395,9 @@ int tree_seize(struct dump_ctx *ctx)
 		ctx->stop_on_thaw = false;
 		stopped = wait_for_stops(ctx, r < 0);
 		if (r >= 0)
-			r = stopped < 0 ? stopped : look_again_all(ctx);
+			r = stopped < 0 ? stopped : drop_reaped(ctx);
+		if (r >= 0)
+			r = look_again_all(ctx);
 	}
 	return r < 0 ? r : leave_vdso_all(ctx);
 }
