@@ -66,6 +66,16 @@ int dump_peek(struct dump_ctx *ctx, struct peek **ret)
 	return r;
 }
 
+int dump_peek_private(struct dump_ctx *ctx, int fd, struct peek **ret, uint64_t *ret_addr)
+{
+	uint64_t file;
+	int r = dump_peek(ctx, ret);
+
+	if (r >= 0)
+		r = peek_file(*ret, getpid(), fd, &file);
+	return r < 0 ? r : peek_member(*ret, file, "file", "private_data", 8, ret_addr);
+}
+
 /* What tasks share and threads' time-outs ask for it. To find one's way in the kernel takes milliseconds. */
 static void peek_early(struct dump_ctx *ctx)
 {

@@ -167,6 +167,8 @@ int fdinfo_u64(const char *fdinfo, const char *key, int base, uint64_t *ret) _mu
 int dump_check_cancelled(struct dump_ctx *ctx) _must_check_;
 /* kernel/peek.h, opened once for the whole dump. Borrowed. -EOPNOTSUPP: see peek_open(). */
 int dump_peek(struct dump_ctx *ctx, struct peek **ret) _must_check_;
+/* Of what is behind a descriptor of ours, the kernel's own structure (struct file's private_data). */
+int dump_peek_private(struct dump_ctx *ctx, int fd, struct peek **ret, uint64_t *ret_addr) _must_check_;
 /* Through which the files of a stopped process can be had; stays open in p. -1: see errno. */
 int dump_pidfd(struct dump_process *p) _must_check_;
 /* A process of the tree by its (real) pid, or NULL. */

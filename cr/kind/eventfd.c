@@ -21,14 +21,10 @@ static bool eventfd_match(const struct dump_file *f)
 
 static int is_semaphore_peek(struct dump_ctx *ctx, int fd)
 {
-	uint64_t file, counter, flags;
+	uint64_t counter, flags;
 	struct peek *pk;
-	int r = dump_peek(ctx, &pk);
+	int r = dump_peek_private(ctx, fd, &pk, &counter);
 
-	if (r >= 0)
-		r = peek_file(pk, getpid(), fd, &file);
-	if (r >= 0)
-		r = peek_member(pk, file, "file", "private_data", 8, &counter);
 	if (r >= 0)
 		r = peek_member(pk, counter, "eventfd_ctx", "flags", 4, &flags);
 	return r < 0 ? r : !!(flags & EFD_SEMAPHORE);

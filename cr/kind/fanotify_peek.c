@@ -37,14 +37,10 @@ static int list_is_used(struct peek *pk, uint64_t addr, const char *structure, c
 
 int fanotify_peek(struct dump_ctx *ctx, int fd, struct fanotify_group *ret)
 {
-	uint64_t file, group, data, flags = 0;
+	uint64_t group, data, flags = 0;
 	struct peek *pk;
-	int r = dump_peek(ctx, &pk);
+	int r = dump_peek_private(ctx, fd, &pk, &group);
 
-	if (r >= 0)
-		r = peek_file(pk, getpid(), fd, &file);
-	if (r >= 0)
-		r = peek_member(pk, file, "file", "private_data", 8, &group);
 	if (r >= 0)
 		r = peek_inside(pk, group, "fsnotify_group", "fanotify_data", &data);
 	if (r >= 0)

@@ -57,14 +57,10 @@ static bool has_read_all(int fd)
 
 static int next_peek(struct dump_ctx *ctx, int fd, uint64_t *ret)
 {
-	uint64_t file, user, at;
+	uint64_t user, at;
 	struct peek *pk;
-	int r = dump_peek(ctx, &pk);
+	int r = dump_peek_private(ctx, fd, &pk, &user);
 
-	if (r >= 0)
-		r = peek_file(pk, getpid(), fd, &file);
-	if (r >= 0)
-		r = peek_member(pk, file, "file", "private_data", 8, &user);
 	if (r >= 0)
 		r = peek_inside(pk, user, "devkmsg_user", "seq", &at);
 	return r < 0 ? r : peek_word(pk, at, ret);

@@ -101,14 +101,10 @@ static bool is_stopped(const struct timerfd_info *ti)
 static bool is_queued(struct dump_ctx *ctx, const struct dump_file *f, const struct timerfd_info *ti)
 {
 	const bool alarm = ti->clockid == CLOCK_REALTIME_ALARM || ti->clockid == CLOCK_BOOTTIME_ALARM;
-	uint64_t file, timer, queued = 0;
+	uint64_t timer, queued = 0;
 	struct peek *pk;
-	int r = dump_peek(ctx, &pk);
+	int r = dump_peek_private(ctx, f->fd, &pk, &timer);
 
-	if (r >= 0)
-		r = peek_file(pk, getpid(), f->fd, &file);
-	if (r >= 0)
-		r = peek_member(pk, file, "file", "private_data", 8, &timer);
 	if (r >= 0 && alarm)
 		r = peek_member(pk, timer, "timerfd_ctx", "t.alarm.state", 4, &queued);
 	else if (r >= 0)

@@ -19,6 +19,8 @@ def up(request, image, payload):
 
 
 class TestNginx(NginxHeld, Held):
+    into_the_same = True
+
     def test_service_that_was_not_chosen_ended_orderly(self, up):
         with up.vm.connect(6379, retry=60) as sock:
             sock.sendall(b"GET crk:kept\r\n")
