@@ -65,13 +65,21 @@ uint64_t xstate_here(void)
 	return eax | (uint64_t)edx << 32;
 }
 
-static unsigned int component_offset(unsigned int number)
+/*
+ * In bytes; 0: the processor has it not. Asked for once: a virtual machine's host answers each of these
+ * instructions itself, which takes microseconds: as much as reading a thread's registers does.
+ */
+static unsigned int component_offset(const struct component *c)
 {
+	static unsigned int offsets[ARRAY_SIZE(components)];
+	static bool asked;
 	unsigned int eax, ebx, ecx, edx;
 
-	if (!__get_cpuid_count(0xd, number, &eax, &ebx, &ecx, &edx) || !eax)
-		return 0;
-	return ebx;
+	for (size_t i = 0; !asked && i < ARRAY_SIZE(components); i++)
+		if (__get_cpuid_count(0xd, components[i].number, &eax, &ebx, &ecx, &edx) && eax)
+			offsets[i] = ebx;
+	asked = true;
+	return offsets[c - components];
 }
 
 static size_t *component_count(const UserX86XsaveEntry *x, const struct component *c)
@@ -114,7 +122,7 @@ static int xsave_dump(struct arena *a, const uint8_t *buf, size_t bytes, UserX86
 	x->xstate_bv = bv;
 	for (size_t i = 0; i < ARRAY_SIZE(components); i++) {
 		const struct component *c = &components[i];
-		unsigned int off = component_offset(c->number);
+		unsigned int off = component_offset(c);
 
 		/* The processor may have what the kernel does not use. */
 		if (!off || off + c->bytes > bytes || !(known >> c->number & 1))
@@ -314,7 +322,7 @@ static void xsave_fill(uint8_t *buf, size_t bytes, const UserX86XsaveEntry *x)
 	memcpy(&now, buf + XSTATE_BV_OFF, 8);
 	for (size_t i = 0; x && i < ARRAY_SIZE(components); i++) {
 		const struct component *c = &components[i];
-		unsigned int off = component_offset(c->number);
+		unsigned int off = component_offset(c);
 
 		if (!component_is_there(x, c) || !off || off + c->bytes > bytes ||
 		    !(known >> c->number & 1))
