@@ -99,6 +99,8 @@ int dump_seize(struct dump_ctx *ctx)
 	ctx->uptime_usec = clock_usec(CLOCK_BOOTTIME);
 	/* First of all: what we open might wait for the stopped tree. */
 	if (r >= 0)
+		r = each_process(ctx, dump_fd_list);
+	if (r >= 0)
 		r = each_process(ctx, fanotify_check);
 	if (r >= 0)
 		r = shares_find(ctx);

@@ -35,6 +35,19 @@ struct dump_thread {
 	bool own_fs;			/* working directory, root and umask are its own */
 };
 
+/* One descriptor. */
+struct dump_fd {
+	int t_fd;
+	const char *link;		/* readlink of /proc/PID/fd/N, e.g. "pipe:[123]" */
+	/* Of /proc/PID/fdinfo/N; only while and after dump_fds() works on the process. */
+	const char *fdinfo;
+	bool cloexec;
+	uint32_t flags;			/* struct file's, without O_CLOEXEC */
+	uint64_t pos, ino;
+	int mnt_id;
+	struct dump_file *file;		/* NULL until its turn comes */
+};
+
 enum task_life { TASK_ALIVE = 1, TASK_DEAD = 2, TASK_STOPPED = 3 };	/* task_core_entry.task_state */
 
 struct dump_process {
@@ -58,6 +71,8 @@ struct dump_process {
 	bool main_ended;		/* a zombie, but others go on */
 	int proc_fd;			/* O_PATH directory /proc/PID */
 	int pidfd;			/* opened by dump_pidfd() */
+	struct dump_fd *fds;		/* core/fd_list.c: ascending, as they were when the tree stopped */
+	size_t n_fds;
 	TaskKobjIdsEntry *ids;
 	MmEntry *mm;
 	struct vma *vmas;		/* task/vma.h */
@@ -81,7 +96,7 @@ struct dump_file {
 	struct dump_process *owner;	/* a task that holds it, and as which number; */
 	int t_fd;			/* -1: reached without a descriptor (exe, map, cwd) */
 	int fd;				/* our duplicate (pidfd_getfd) while kind->dump runs, or -1 */
-	const char *link;		/* readlink of /proc/PID/fd/N, e.g. "pipe:[123]" */
+	const char *link;		/* struct dump_fd's */
 	struct stat st;			/* of the open file */
 	const char *fdinfo;		/* text of /proc/PID/fdinfo/N, "" if t_fd < 0 */
 	uint32_t flags;			/* from fdinfo, without O_CLOEXEC */
@@ -129,6 +144,7 @@ struct dump_ctx {
 		uint64_t offset;	/* of a domain in the security modules' part of credentials */
 		uint64_t free;		/* credentials without one, the last that were seen */
 	} landlock;
+	bool no_labels;			/* task/lsm.c: no security module gives any */
 	bool timeouts_lost;		/* task/timeout.c has said so */
 	struct cr_stats stats;
 	uint32_t next_file_id, next_pages_id, next_ghost_id;

@@ -182,29 +182,20 @@ static int file_new(struct dump_ctx *ctx, struct dump_process *p, const struct d
 		    struct dump_file **ret)
 {
 	struct dump_file *f = ARENA_NEW(&ctx->arena, struct dump_file);
-	_cleanup_free_ char *link = NULL;
-	char path[32];
 	int r;
 
 	if (!f)
 		return -ENOMEM;
-	*f = (struct dump_file){ .owner = p, .t_fd = d->t_fd, .fd = -1, .fdinfo = d->fdinfo,
+	*f = (struct dump_file){ .owner = p, .t_fd = d->t_fd, .fd = -1, .link = d->link, .fdinfo = d->fdinfo,
 				 .flags = d->flags, .pos = d->pos, .mnt_id = d->mnt_id };
-	snprintf(path, sizeof(path), "fd/%d", d->t_fd);
-	r = readlink_at(p->proc_fd, path, &link);
-	if (r < 0)
-		return log_err(r, "cannot read /proc/%d/%s", p->pid, path);
-	f->link = arena_strdup(&ctx->arena, link);
-	if (!f->link)
-		return -ENOMEM;
 	r = dump_pidfd(p);
 	f->fd = r < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, r, d->t_fd, 0);
 	if (f->fd < 0)
-		return log_err(neg_errno(), "cannot duplicate it (%s)", link);
+		return log_err(neg_errno(), "cannot duplicate it (%s)", f->link);
 	if (fstat(f->fd, &f->st) < 0) {
 		r = neg_errno();
 		close_fdp(&f->fd);
-		return log_err(r, "cannot stat %s", link);
+		return log_err(r, "cannot stat %s", f->link);
 	}
 	*ret = f;
 	return 0;
@@ -242,16 +233,20 @@ static int file_get(struct dump_ctx *ctx, struct dump_process *p, const struct d
 
 int dump_file_get(struct dump_ctx *ctx, struct dump_process *p, int t_fd, struct dump_file **ret)
 {
-	const struct dump_fd *known = dump_fd_find(ctx, p, t_fd);
-	struct dump_fd d = { .t_fd = t_fd };
+	const struct dump_fd *known = dump_fd_find(p, t_fd);
+	struct dump_fd d;
 	int r;
 
-	if (known && known->file) {
+	if (!known)
+		return log_fail(-ENOENT, "process %d has no descriptor %d", p->pid, t_fd);
+	if (known->file) {
 		*ret = known->file;
 		return 0;
 	}
-	if (known)
+	if (known->fdinfo)
 		return file_get(ctx, p, known, ret);
+	/* Its table is another's, too, or its turn has not come. */
+	d = *known;
 	r = fdinfo_read(ctx, p, t_fd, &d.fdinfo);
 	if (r < 0)
 		return r;

@@ -7,30 +7,17 @@
 #include "core/dump.h"
 #include "core/restore.h"
 
-/* One descriptor of the process whose table is being dumped. */
-struct dump_fd {
-	int t_fd;
-	bool cloexec;
-	uint32_t flags;			/* struct file's, without O_CLOEXEC */
-	uint64_t pos, ino;
-	int mnt_id;
-	const char *fdinfo;
-	struct dump_file *file;		/* NULL until its turn comes */
-};
-
 /* The common head of a fdinfo text. -EBADMSG when "flags:" is missing. */
 int fdinfo_parse(const char *text, struct dump_fd *ret) _must_check_;
-/*
- * fdinfo of t_fd of a process, read now, in the arena. For kinds that look twice.
- */
+/* fd_list.c: p->fds with numbers and links, ascending. Nothing for the dead. */
+int dump_fd_list(struct dump_ctx *ctx, struct dump_process *p) _must_check_;
+/* fd_list.c: and with all that fdinfo tells; the program's calls have been run. */
+int dump_fd_infos(struct dump_ctx *ctx, struct dump_process *p) _must_check_;
+/* fdinfo of t_fd of a process, read now, in the arena. For kinds that look twice. */
 int fdinfo_read(struct dump_ctx *ctx, struct dump_process *p, int t_fd, const char **ret)
 	_must_check_;
-
-/* The descriptor of the process whose dump_fds() is running; NULL if it has no such number. */
-const struct dump_fd *dump_fd_find(struct dump_ctx *ctx, const struct dump_process *p, int t_fd);
-/* All of them, ascending; NULL outside dump_fds(p). */
-const struct dump_fd *dump_fds_of(struct dump_ctx *ctx, const struct dump_process *p,
-				  size_t *ret_n);
+/* p's descriptor of that number, or NULL. */
+const struct dump_fd *dump_fd_find(const struct dump_process *p, int t_fd);
 /*
  * A file that the engine received itself (SCM_RIGHTS found by MSG_PEEK in a socket that p
  * holds). fd is borrowed and may be closed by the caller.
@@ -69,8 +56,7 @@ int dump_files_finish(struct dump_ctx *ctx) _must_check_;
 void dump_files_done(struct dump_ctx *ctx, bool keep_links);
 
 /* locks.c: the "lock:" lines of all descriptors of p → filelocks.img. */
-int dump_locks(struct dump_ctx *ctx, struct dump_process *p, const struct dump_fd *fds, size_t n)
-	_must_check_;
+int dump_locks(struct dump_ctx *ctx, struct dump_process *p) _must_check_;
 int dump_locks_finish(struct dump_ctx *ctx) _must_check_;
 int restore_locks_load(struct restore_ctx *ctx) _must_check_;
 /* flock and OFD locks on the engine's descriptors: once, after the owners' fds are made. */

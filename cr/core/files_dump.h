@@ -5,9 +5,6 @@
 #include "core/files.h"
 
 struct files_state {
-	struct dump_process *table_of;	/* whose descriptors `table` are, NULL: none now */
-	struct dump_fd *table;
-	size_t n_table;
 	struct map tables_done;		/* files_ids that have their fdinfo-N.img */
 	struct map links;		/* files reached without a descriptor */
 	struct image_writer *w_locks;

@@ -15,11 +15,7 @@
 
 static bool same_mount_ns(const struct dump_process *p)
 {
-	struct stat a, b;
-
-	if (fstatat(p->proc_fd, "ns/mnt", &a, 0) < 0 || stat("/proc/self/ns/mnt", &b) < 0)
-		return false;
-	return a.st_ino == b.st_ino && a.st_dev == b.st_dev;
+	return p->ids->mnt_ns_id == p->ctx->root_ids->mnt_ns_id;
 }
 
 /*

@@ -67,127 +67,19 @@ int fdinfo_parse(const char *text, struct dump_fd *ret)
 	return r == -EBADMSG ? r : 0;
 }
 
-int fdinfo_read(struct dump_ctx *ctx, struct dump_process *p, int t_fd, const char **ret)
+static int table_write(struct dump_ctx *ctx, const struct dump_process *p)
 {
-	_cleanup_free_ char *heap = NULL;
-	_cleanup_close_ int fd = -EBADF;
-	char path[32], buf[2048];
-	ssize_t n;
-	int r;
-
-	snprintf(path, sizeof(path), "fdinfo/%d", t_fd);
-	fd = openat(p->proc_fd, path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return log_err(neg_errno(), "cannot open /proc/%d/%s", p->pid, path);
-	n = read(fd, buf, sizeof(buf));
-	if (n < 0)
-		return log_err(neg_errno(), "cannot read /proc/%d/%s", p->pid, path);
-	if ((size_t)n < sizeof(buf) / 2) {
-		/* A text this short comes whole with one read. */
-		*ret = arena_strndup(&ctx->arena, buf, (size_t)n);
-	} else {
-		r = read_file_at(p->proc_fd, path, READ_FILE_MAX, &heap, NULL);
-		if (r < 0)
-			return log_err(r, "cannot read /proc/%d/%s", p->pid, path);
-		*ret = arena_strdup(&ctx->arena, heap);
-	}
-	return *ret ? 0 : log_err(-ENOMEM, "/proc/%d/%s", p->pid, path);
-}
-
-const struct dump_fd *dump_fds_of(struct dump_ctx *ctx, const struct dump_process *p,
-				  size_t *ret_n)
-{
-	struct files_state *s = dump_files_state(ctx);
-
-	if (!s || s->table_of != p)
-		return NULL;
-	*ret_n = s->n_table;
-	return s->table;
-}
-
-const struct dump_fd *dump_fd_find(struct dump_ctx *ctx, const struct dump_process *p, int t_fd)
-{
-	size_t n, lo = 0;
-	const struct dump_fd *t = dump_fds_of(ctx, p, &n);
-
-	if (!t)
-		return NULL;
-	while (lo < n) {
-		size_t mid = lo + (n - lo) / 2;
-
-		if (t[mid].t_fd == t_fd)
-			return &t[mid];
-		if (t[mid].t_fd < t_fd)
-			lo = mid + 1;
-		else
-			n = mid;
-	}
-	return NULL;
-}
-
-static int by_number(const void *a, const void *b)
-{
-	const struct dump_fd *x = a, *y = b;
-
-	return (x->t_fd > y->t_fd) - (x->t_fd < y->t_fd);
-}
-
-/* One sweep over the directory, then each fdinfo once. */
-static int table_read(struct dump_ctx *ctx, struct dump_process *p, struct dump_fd **ret,
-		      size_t *ret_n)
-{
-	_cleanup_closedir_ DIR *dir = dir_open_at(p->proc_fd, "fd");
-	struct dump_fd *t = NULL;
-	struct dirent *de;
-	size_t n = 0;
-	int r;
-
-	if (!dir)
-		return log_err(neg_errno(), "cannot list /proc/%d/fd", p->pid);
-	for (;;) {
-		struct dump_fd *d;
-		int t_fd;
-
-		errno = 0;
-		de = readdir(dir);
-		if (!de)
-			break;
-		if (de->d_name[0] == '.')
-			continue;
-		r = parse_int(de->d_name, &t_fd);
-		if (r < 0)
-			return log_err(r, "/proc/%d/fd/%s", p->pid, de->d_name);
-		d = ARENA_PUSH(&ctx->arena, t, n);
-		if (!d)
-			return log_err(-ENOMEM, "/proc/%d/fd", p->pid);
-		*d = (struct dump_fd){ .t_fd = t_fd };
-		r = fdinfo_read(ctx, p, t_fd, &d->fdinfo);
-		if (r < 0)
-			return r;
-		r = fdinfo_parse(d->fdinfo, d);
-		if (r < 0)
-			return log_err(r, "/proc/%d/fdinfo/%d cannot be understood", p->pid, t_fd);
-	}
-	if (errno)
-		return log_err(neg_errno(), "cannot list /proc/%d/fd", p->pid);
-	if (n)
-		qsort(t, n, sizeof(*t), by_number);
-	*ret = t;
-	*ret_n = n;
-	return 0;
-}
-
-static int table_write(struct dump_ctx *ctx, uint32_t files_id, const struct dump_fd *t, size_t n)
-{
+	const struct dump_fd *t = p->fds;
+	uint32_t files_id = p->ids->files_id;
 	_cleanup_image_writer_ struct image_writer *w = NULL;
 	int r;
 
-	if (ctx->opts->log_obstacles_only || !n)
+	if (ctx->opts->log_obstacles_only || !p->n_fds)
 		return 0;
 	r = image_create(ctx->store, &image_fdinfo, &w, (uint64_t)files_id);
 	if (r < 0)
 		return log_err(r, "cannot create fdinfo-%u.img", files_id);
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; i < p->n_fds; i++) {
 		FdinfoEntry e = FDINFO_ENTRY__INIT;
 
 		e.id = t[i].file->id;
@@ -202,19 +94,17 @@ static int table_write(struct dump_ctx *ctx, uint32_t files_id, const struct dum
 	return r < 0 ? log_err(r, "cannot write fdinfo-%u.img", files_id) : 0;
 }
 
-static int table_dump(struct dump_ctx *ctx, struct dump_process *p, struct files_state *s)
+static int table_dump(struct dump_ctx *ctx, struct dump_process *p)
 {
 	int r;
 
-	for (size_t i = 0; i < s->n_table; i++) {
-		r = dump_file_get(ctx, p, s->table[i].t_fd, &s->table[i].file);
+	for (size_t i = 0; i < p->n_fds; i++) {
+		r = dump_file_get(ctx, p, p->fds[i].t_fd, &p->fds[i].file);
 		if (r < 0)
 			return r;
 	}
-	r = table_write(ctx, p->ids->files_id, s->table, s->n_table);
-	if (r < 0)
-		return r;
-	return dump_locks(ctx, p, s->table, s->n_table);
+	r = table_write(ctx, p);
+	return r < 0 ? r : dump_locks(ctx, p);
 }
 
 int dump_fds(struct dump_ctx *ctx, struct dump_process *p)
@@ -233,13 +123,8 @@ int dump_fds(struct dump_ctx *ctx, struct dump_process *p)
 	r = map_put(&s->tables_done, p->ids->files_id, p);
 	if (r < 0)
 		return log_err(r, "cannot remember its descriptors");
-	r = table_read(ctx, p, &s->table, &s->n_table);
-	if (r < 0)
-		return r;
-	s->table_of = p;
-	r = table_dump(ctx, p, s);
-	s->table_of = NULL;
-	return r;
+	r = dump_fd_infos(ctx, p);
+	return r < 0 ? r : table_dump(ctx, p);
 }
 
 uint32_t dump_file_new_id(struct dump_ctx *ctx)

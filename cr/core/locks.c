@@ -99,12 +99,13 @@ static int lock_dump(struct dump_ctx *ctx, struct dump_process *p, const struct 
 	return lock_put(ctx, p, d->t_fd, &l);
 }
 
-int dump_locks(struct dump_ctx *ctx, struct dump_process *p, const struct dump_fd *fds, size_t n)
+int dump_locks(struct dump_ctx *ctx, struct dump_process *p)
 {
-	for (size_t i = 0; i < n; i++) {
-		const char *line = fds[i].fdinfo;
+	for (size_t i = 0; i < p->n_fds; i++) {
+		const struct dump_fd *d = &p->fds[i];
+		const char *line = d->fdinfo;
 
-		LOG_SCOPE("fd %d", fds[i].t_fd);
+		LOG_SCOPE("fd %d", d->t_fd);
 		while ((line = strstr(line, "lock:\t"))) {
 			_cleanup_free_ char *one = NULL;
 			int r;
@@ -113,7 +114,7 @@ int dump_locks(struct dump_ctx *ctx, struct dump_process *p, const struct dump_f
 			one = strndup(line, strcspn(line, "\n"));
 			if (!one)
 				return log_err(-ENOMEM, "locks");
-			r = dump_files_obstacle(ctx, lock_dump(ctx, p, &fds[i], one));
+			r = dump_files_obstacle(ctx, lock_dump(ctx, p, d, one));
 			if (r < 0)
 				return r;
 		}

@@ -76,11 +76,10 @@ static bool is_same_socket(const struct dump_file *f, int t_fd, const struct epo
 }
 
 /* The number under which the owner holds the watched file now. */
-static int target_find(struct dump_ctx *ctx, const struct dump_file *f,
-		       const struct epoll_line *l, uint32_t nth, uint32_t *ret_tfd)
+static int target_find(const struct dump_file *f, const struct epoll_line *l, uint32_t nth,
+		       uint32_t *ret_tfd)
 {
-	const struct dump_fd *d = dump_fd_find(ctx, f->owner, (int)l->tfd), *all;
-	size_t n = 0;
+	const struct dump_fd *d = dump_fd_find(f->owner, (int)l->tfd), *all = f->owner->fds;
 	int r;
 
 	*ret_tfd = l->tfd;
@@ -91,8 +90,7 @@ static int target_find(struct dump_ctx *ctx, const struct dump_file *f,
 		if (r)
 			return r < 0 ? r : 0;
 	}
-	all = dump_fds_of(ctx, f->owner, &n);
-	for (size_t i = 0; all && i < n; i++) {
+	for (size_t i = 0; i < f->owner->n_fds; i++) {
 		if (all[i].ino != l->ino)
 			continue;
 		r = is_watched(f, all[i].t_fd, l->tfd, nth);
@@ -115,7 +113,7 @@ static int target_dump(struct dump_ctx *ctx, const struct dump_file *f, Eventpol
 	uint32_t tfd;
 	int r;
 
-	r = target_find(ctx, f, l, nth, &tfd);
+	r = target_find(f, l, nth, &tfd);
 	if (r < 0)
 		return r;
 	slot = ARENA_PUSH(&ctx->arena, e->tfd, e->n_tfd);

@@ -67,37 +67,28 @@ static bool asks_for_verdicts(const char *fdinfo)
 	return false;
 }
 
-static int fd_check(struct dump_ctx *ctx, struct dump_process *p, DIR *dir, const char *name)
+static int fd_check(struct dump_ctx *ctx, struct dump_process *p, const struct dump_fd *d)
 {
-	char link[64] = "";
 	const char *fdinfo;
-	int t_fd, r;
+	int r;
 
-	if (readlinkat(dirfd(dir), name, link, sizeof(link) - 1) < 0 || !link_is_anon(link, "fanotify") ||
-	    parse_int(name, &t_fd) < 0)
+	if (!link_is_anon(d->link, "fanotify"))
 		return 0;
-	LOG_SCOPE("fd %d", t_fd);
-	r = fdinfo_read(ctx, p, t_fd, &fdinfo);
+	LOG_SCOPE("fd %d", d->t_fd);
+	r = fdinfo_read(ctx, p, d->t_fd, &fdinfo);
 	if (r < 0 || !asks_for_verdicts(fdinfo))
 		return r;
 	return log_obstacle("stop the file access monitor before",
 			    "%s: it decides on accesses to files (permission events); while it is stopped"
-			    " they wait, those of the dump too", link);
+			    " they wait, those of the dump too", d->link);
 }
 
 int fanotify_check(struct dump_ctx *ctx, struct dump_process *p)
 {
-	_cleanup_closedir_ DIR *dir = NULL;
-	struct dirent *de;
 	int r = 0;
 
-	if (p->life == TASK_DEAD)
-		return 0;
 	LOG_SCOPE("process %d (%s)", p->pid, p->comm);
-	dir = dir_open_at(p->proc_fd, "fd");
-	if (!dir)
-		return log_err(neg_errno(), "cannot list its descriptors");
-	while (r >= 0 && (de = readdir(dir)))
-		r = fd_check(ctx, p, dir, de->d_name);
+	for (size_t i = 0; i < p->n_fds && r >= 0; i++)
+		r = fd_check(ctx, p, &p->fds[i]);
 	return r;
 }

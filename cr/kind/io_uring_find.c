@@ -28,18 +28,13 @@ static struct uring_dump *state(struct dump_ctx *ctx)
 
 static int fds_read(struct peek *pk, struct dump_process *p, bool by_private, struct map *ret)
 {
-	_cleanup_closedir_ DIR *d = dir_open_at(p->proc_fd, "fd");
 	uint64_t table, n, at;
-	struct dirent *e;
-	int r;
+	int r = peek_files(pk, p->pid, &table, &n);
 
-	if (!d)
-		return neg_errno();
-	r = peek_files(pk, p->pid, &table, &n);
-	while (r >= 0 && (e = readdir(d))) {
-		uint64_t t_fd = strtoull(e->d_name, NULL, 10);
+	for (size_t i = 0; i < p->n_fds && r >= 0; i++) {
+		uint64_t t_fd = (uint64_t)p->fds[i].t_fd;
 
-		if (e->d_name[0] == '.' || t_fd >= n)
+		if (t_fd >= n)
 			continue;
 		r = peek_word(pk, table + t_fd * 8, &at);
 		if (r >= 0 && at && by_private)

@@ -39,7 +39,7 @@ int sk_family(const struct dump_file *f)
 /* What a dump remembers: which namespaces were asked for what, and the tree's own sockets. */
 struct sk_dump {
 	struct {
-		ino_t netns;
+		uint32_t net_ns_id;
 		enum sockdiag_sort sort;
 		int result;
 	} *swept;
@@ -89,19 +89,16 @@ void sk_dump_done(struct dump_ctx *ctx)
 }
 
 /* Of the namespace the engine is in: the socket's. */
-static int sweep_once(struct dump_ctx *ctx, enum sockdiag_sort sort)
+static int sweep_once(struct dump_ctx *ctx, uint32_t net_ns_id, enum sockdiag_sort sort)
 {
 	struct sk_dump *d = sk_dump(ctx);
 	typeof(d->swept) s;
-	struct stat st;
 	int r;
 
 	if (!d)
 		return -ENOMEM;
-	if (stat("/proc/thread-self/ns/net", &st) < 0)
-		return log_err(neg_errno(), "cannot read /proc/thread-self/ns/net");
 	for (size_t i = 0; i < d->n_swept; i++)
-		if (d->swept[i].netns == st.st_ino && d->swept[i].sort == sort)
+		if (d->swept[i].net_ns_id == net_ns_id && d->swept[i].sort == sort)
 			return d->swept[i].result;
 	r = sockdiag_sweep(sort, &ctx->arena, &ctx->sockets_by_ino);
 	if (r == -ENOENT && (sort == SOCKDIAG_TCP || sort == SOCKDIAG_UDP))
@@ -110,14 +107,14 @@ static int sweep_once(struct dump_ctx *ctx, enum sockdiag_sort sort)
 	s = ARENA_PUSH(&ctx->arena, d->swept, d->n_swept);
 	if (!s)
 		return -ENOMEM;
-	*s = (typeof(*s)){ .netns = st.st_ino, .sort = sort, .result = r };
+	*s = (typeof(*s)){ .net_ns_id = net_ns_id, .sort = sort, .result = r };
 	return r;
 }
 
 int sk_diag(struct dump_ctx *ctx, const struct dump_file *f, enum sockdiag_sort sort,
 	    bool optional, const struct sockdiag **ret)
 {
-	int r = sweep_once(ctx, sort);
+	int r = sweep_once(ctx, f->net_ns_id, sort);
 
 	*ret = NULL;
 	if (r == -ENOENT && optional)
@@ -136,29 +133,41 @@ const struct sockdiag *sk_diag_by_ino(struct dump_ctx *ctx, uint32_t ino)
 	return ino ? map_get(&ctx->sockets_by_ino, ino) : NULL;
 }
 
-int sk_list_at(int at, const char *path, struct map *ret)
+static int link_note(const char *link, struct map *ret)
 {
-	_cleanup_closedir_ DIR *dir = dir_open_at(at, path);
+	unsigned long long ino;
+
+	return sscanf(link, "socket:[%llu]", &ino) == 1 ? map_put(ret, ino, ret) : 0;
+}
+
+int sk_list_own(struct map *ret)
+{
+	_cleanup_closedir_ DIR *dir = opendir("/proc/self/fd");
 	const struct dirent *de;
 
 	if (!dir)
 		return neg_errno();
 	while ((de = readdir(dir))) {
 		char link[64];
-		unsigned long long ino;
 		ssize_t n = readlinkat(dirfd(dir), de->d_name, link, sizeof(link) - 1);
 		int r;
 
-		if (n <= 0)
-			continue;
-		link[n] = '\0';
-		if (sscanf(link, "socket:[%llu]", &ino) != 1)
-			continue;
-		r = map_put(ret, ino, ret);
+		link[MAX(n, (ssize_t)0)] = '\0';
+		r = link_note(link, ret);
 		if (r < 0)
 			return r;
 	}
 	return 0;
+}
+
+static int tree_list(struct dump_ctx *ctx, struct map *ret)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < ctx->n_procs && r >= 0; i++)
+		for (size_t k = 0; k < ctx->procs[i]->n_fds && r >= 0; k++)
+			r = link_note(ctx->procs[i]->fds[k].link, ret);
+	return r;
 }
 
 int sk_in_tree(struct dump_ctx *ctx, uint32_t ino)
@@ -168,12 +177,9 @@ int sk_in_tree(struct dump_ctx *ctx, uint32_t ino)
 
 	if (!d)
 		return -ENOMEM;
-	for (size_t i = 0; !d->tree_listed && i < ctx->n_procs; i++) {
-		r = sk_list_at(ctx->procs[i]->proc_fd, "fd", &d->in_tree);
-		if (r < 0 && ctx->procs[i]->life != TASK_DEAD)
-			return log_err(r, "cannot list the sockets of task %d",
-				       ctx->procs[i]->pid);
-	}
+	r = d->tree_listed ? 0 : tree_list(ctx, &d->in_tree);
+	if (r < 0)
+		return log_err(r, "cannot remember the tree's sockets");
 	d->tree_listed = true;
 	return map_get(&d->in_tree, ino) != NULL;
 }

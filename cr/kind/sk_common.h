@@ -41,8 +41,8 @@ const struct sockdiag *sk_diag_by_ino(struct dump_ctx *ctx, uint32_t ino);
 /* 1: a descriptor of the tree refers to this socket, or sk_in_tree_add() said so; else 0. */
 int sk_in_tree(struct dump_ctx *ctx, uint32_t ino) _must_check_;
 int sk_in_tree_add(struct dump_ctx *ctx, uint32_t ino) _must_check_;
-/* Inodes of the sockets in a directory of descriptors, as keys. */
-int sk_list_at(int at, const char *path, struct map *ret) _must_check_;
+/* Inodes of the engine's own sockets, as keys. */
+int sk_list_own(struct map *ret) _must_check_;
 /* The network namespace's id for the image; 0 when not known. */
 uint32_t sk_ns_id(const struct dump_file *f);
 

@@ -80,7 +80,7 @@ static int find(struct netlink *nl, struct holders *h)
 {
 	struct inet_diag_req_v2 all = { .sdiag_protocol = IPPROTO_TCP, .idiag_states = ~0u,
 					.id.idiag_sport = h->at->v4.sin_port };
-	int r = sk_list_at(AT_FDCWD, "/proc/self/fd", &h->ours);
+	int r = sk_list_own(&h->ours);
 
 	if (r < 0)
 		return r;

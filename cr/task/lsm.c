@@ -36,10 +36,13 @@ int lsm_dump(struct dump_ctx *ctx, struct dump_process *p, struct dump_thread *t
 	int r;
 
 	*ret = NULL;
+	if (ctx->no_labels)
+		return 0;
 	snprintf(path, sizeof(path), "task/%d/attr/current", th->task.tid);
 	r = read_file_at(p->proc_fd, path, LABEL_MAX, &label, NULL);
-	/* No module that has labels is loaded. */
-	if (r == -EINVAL || r == -ENOENT)
+	/* No module that has labels is loaded, for nobody. */
+	ctx->no_labels = r == -EINVAL || r == -ENOENT;
+	if (ctx->no_labels)
 		return 0;
 	if (r < 0)
 		return log_err(r, "cannot read the security label of thread %d", th->task.tid);

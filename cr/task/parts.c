@@ -1,31 +1,68 @@
 /* What all parts share: a thread's status text, and its messages made on demand. */
 #include "task/parts.h"
+#include "util/parallel.h"
+
+#define PIECE	32u	/* fewer are read before a thread has begun */
+
+struct statuses {
+	const struct dump_process *p;
+	struct proc_status *of;		/* by thread; in the arena */
+	int *errors;			/* idem */
+};
+
+static int statuses_read(void *arg, unsigned int worker _unused_, uint64_t off, size_t n)
+{
+	struct statuses *s = arg;
+
+	for (size_t i = off; i < off + n; i++)
+		if (!s->p->threads[i].status)
+			s->errors[i] = proc_status_read(s->p->proc_fd, s->p->threads[i].task.tid, &s->of[i]);
+	return 0;
+}
+
+/* Groups are on the heap until here. */
+static int status_keep(struct dump_ctx *ctx, struct dump_thread *th, struct proc_status *st)
+{
+	uint32_t *groups = st->groups;
+
+	if (st->n_groups) {
+		st->groups = arena_memdup(&ctx->arena, groups, st->n_groups * sizeof(*groups));
+		free(groups);
+		if (!st->groups)
+			return -ENOMEM;
+	}
+	th->status = st;
+	return 0;
+}
+
+/* All threads at once, by all processors: the kernel takes long to print one. */
+static int status_read_all(struct dump_ctx *ctx, struct dump_process *p)
+{
+	struct statuses s = { .p = p };
+	int r, ret = 0;
+
+	s.of = arena_alloc(&ctx->arena, p->n_threads * sizeof(*s.of));
+	s.errors = arena_alloc(&ctx->arena, p->n_threads * sizeof(*s.errors));
+	r = s.of && s.errors ? parallel(p->n_threads, PIECE, statuses_read, &s) : -ENOMEM;
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < p->n_threads; i++) {
+		if (p->threads[i].status)
+			continue;
+		r = s.errors[i] < 0 ? log_err(s.errors[i], "cannot read status of thread %d", p->threads[i].task.tid)
+				    : status_keep(ctx, &p->threads[i], &s.of[i]);
+		ret = ret < 0 ? ret : r;
+	}
+	return ret;
+}
 
 int task_status(struct dump_ctx *ctx, struct dump_process *p, struct dump_thread *th,
 		const struct proc_status **ret)
 {
-	_cleanup_proc_status_ struct proc_status st = { 0 };
-	struct proc_status *keep;
-	int r;
+	int r = th->status ? 0 : status_read_all(ctx, p);
 
-	if (!th->status) {
-		r = proc_status_read(p->proc_fd, th->task.tid, &st);
-		if (r < 0)
-			return log_err(r, "cannot read status of thread %d", th->task.tid);
-		keep = arena_memdup(&ctx->arena, &st, sizeof(st));
-		if (!keep)
-			return -ENOMEM;
-		keep->groups = NULL;
-		if (st.n_groups) {
-			keep->groups = arena_memdup(&ctx->arena, st.groups,
-						    st.n_groups * sizeof(*st.groups));
-			if (!keep->groups)
-				return -ENOMEM;
-		}
-		th->status = keep;
-	}
 	*ret = th->status;
-	return 0;
+	return r;
 }
 
 static CoreEntry *part_core(struct dump_ctx *ctx, struct dump_thread *th)

@@ -21,8 +21,8 @@ extern const struct task_part part_names, part_tid_address, part_robust_list, pa
 	part_io_uring, part_thread_traits, part_ldt, part_landlock, part_dispatch;
 
 /*
- * /proc/PID/task/TID/status, read on first use and kept in th->status. The thread must be
- * stopped already, and no batch may have run in it yet: the stub's int3 turns an ignored
+ * /proc/PID/task/TID/status, read on first use, with those of all threads of the process, and kept in
+ * th->status. They must be stopped already, and no batch may have run in them yet: the stub's int3 turns an ignored
  * SIGTRAP into a default one, and only this text still tells.
  */
 int task_status(struct dump_ctx *ctx, struct dump_process *p, struct dump_thread *th,

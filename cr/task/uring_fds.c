@@ -4,32 +4,22 @@
 
 #include "task/uring_fds.h"
 
-static bool is_ring(int dir, const char *name)
-{
-	char link[64];
-	ssize_t n = readlinkat(dir, name, link, sizeof(link) - 1);
-
-	link[MAX(n, (ssize_t)0)] = '\0';
-	return !strcmp(link, "anon_inode:[io_uring]");
-}
-
 static int read_all(struct dump_ctx *ctx, struct dump_process *p)
 {
-	_cleanup_closedir_ DIR *d = dir_open_at(p->proc_fd, "fd");
 	struct uring_fd *u;
-	struct dirent *e;
 	struct stat st;
+	char path[32];
 
-	if (!d)
-		return neg_errno();
-	while ((e = readdir(d))) {
-		if (e->d_name[0] == '.' || !is_ring(dirfd(d), e->d_name) ||
-		    fstatat(dirfd(d), e->d_name, &st, 0) < 0)
+	for (size_t i = 0; i < p->n_fds; i++) {
+		if (strcmp(p->fds[i].link, "anon_inode:[io_uring]"))
 			continue;
+		snprintf(path, sizeof(path), "fd/%d", p->fds[i].t_fd);
+		if (fstatat(p->proc_fd, path, &st, 0) < 0)
+			return neg_errno();
 		u = ARENA_PUSH(&ctx->arena, p->urings, p->n_urings);
 		if (!u)
 			return -ENOMEM;
-		*u = (struct uring_fd){ st.st_ino, atoi(e->d_name) };
+		*u = (struct uring_fd){ st.st_ino, p->fds[i].t_fd };
 	}
 	return 0;
 }
@@ -41,5 +31,5 @@ int uring_fds(struct dump_ctx *ctx, struct dump_process *p, const struct uring_f
 	p->urings_read = r >= 0;
 	*ret = p->urings;
 	*ret_n = p->n_urings;
-	return r < 0 ? log_err(r, "cannot list /proc/%d/fd", p->pid) : 0;
+	return r < 0 ? log_err(r, "cannot look at the rings of process %d", p->pid) : 0;
 }
