@@ -1,5 +1,8 @@
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 
 #include "kernel/peek.h"
 #include "kernel/peek_prog.h"
@@ -9,7 +12,8 @@
 #define SHARES_ROOM			65536u	/* twice what one read gives */
 
 struct peek {
-	char *text;	/* of BTF */
+	void *text;	/* of BTF, mapped; NULL: not yet */
+	size_t text_bytes;
 	struct btf btf;
 	int map_fd, read_fd, percpu_fd;
 	int task_fd, task_iter_fd;	/* one of them */
@@ -60,11 +64,35 @@ static int find_task_iterating(struct peek *pk, pid_t tid, uint64_t *ret_addr)
 	return 0;
 }
 
+/* Some MiB, of which little is looked at: since Linux 6.16 it can be mapped as it is. */
+static int read_btf(struct peek *pk)
+{
+	_cleanup_close_ int fd = open("/sys/kernel/btf/vmlinux", O_RDONLY | O_CLOEXEC);
+	struct stat st;
+	void *text;
+	int r = 0;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return neg_errno();
+	if (st.st_size <= 0 || st.st_size > (off_t)READ_FILE_MAX)
+		return -EBADMSG;
+	text = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (text == MAP_FAILED) {
+		text = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+		if (text == MAP_FAILED)
+			return neg_errno();
+		r = read_full(fd, text, (size_t)st.st_size);
+	}
+	pk->text = text;
+	pk->text_bytes = (size_t)st.st_size;
+	return r < 0 ? r : btf_parse(text, pk->text_bytes, &pk->btf);
+}
+
 static int peek_init(struct peek *pk)
 {
 	struct peek_call c = { 0 };
 	uint64_t at;
-	size_t bytes;
 	int r;
 
 	/* First what tells in microseconds that it is not allowed. */
@@ -72,9 +100,7 @@ static int peek_init(struct peek *pk)
 	if (r >= 0)
 		r = pk->read_fd = peek_load_read();
 	if (r >= 0)
-		r = read_file_at(-1, "/sys/kernel/btf/vmlinux", READ_FILE_MAX, &pk->text, &bytes);
-	if (r >= 0)
-		r = btf_parse(pk->text, bytes, &pk->btf);
+		r = read_btf(pk);
 	if (r >= 0)
 		r = find_task_load(pk);
 	if (r >= 0)
@@ -134,7 +160,8 @@ void peek_close(struct peek *pk)
 	close_fdp(&pk->symbol_fd);
 	close_fdp(&pk->shares_fd);
 	btf_done(&pk->btf);
-	free(pk->text);
+	if (pk->text)
+		munmap(pk->text, pk->text_bytes);
 	free(pk);
 }
 
