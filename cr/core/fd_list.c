@@ -107,6 +107,17 @@ static int link_read(struct dump_ctx *ctx, struct dump_process *p, int t_fd, con
 	return *ret ? 0 : log_err(-ENOMEM, "/proc/%d/%s", p->pid, path);
 }
 
+int dump_link_again(struct dump_ctx *ctx, struct dump_file *f)
+{
+	const char *link;
+	int r = f->t_fd < 0 ? 0 : link_read(ctx, f->owner, f->t_fd, &link);
+
+	if (f->t_fd < 0 || r < 0 || !strcmp(link, f->link))
+		return r;
+	f->link = link;
+	return 1;
+}
+
 static int by_number(const void *a, const void *b)
 {
 	const struct dump_fd *x = a, *y = b;

@@ -16,6 +16,8 @@ int dump_fd_infos(struct dump_ctx *ctx, struct dump_process *p) _must_check_;
 /* fdinfo of t_fd of a process, read now, in the arena. For kinds that look twice. */
 int fdinfo_read(struct dump_ctx *ctx, struct dump_process *p, int t_fd, const char **ret)
 	_must_check_;
+/* 1: the link of f's descriptor reads otherwise now, and is f->link; 0: it does not. */
+int dump_link_again(struct dump_ctx *ctx, struct dump_file *f) _must_check_;
 /* p's descriptor of that number, or NULL. */
 const struct dump_fd *dump_fd_find(const struct dump_process *p, int t_fd);
 /*

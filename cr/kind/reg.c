@@ -162,8 +162,8 @@ static int other_name(struct dump_ctx *ctx, const struct dump_file *f, const cha
 	return *ret ? 1 : -ENOMEM;
 }
 
-/* 1: the file has no name left; *ret_path is the name it had. */
-static int name_find(struct dump_ctx *ctx, struct dump_file *f, const char **ret_path)
+/* 1: the file has no name left; *ret_path is the name it had. -ESTALE: the name is another's. */
+static int name_of_link(struct dump_ctx *ctx, struct dump_file *f, const char **ret_path)
 {
 	size_t n = strlen(f->link), suffix = strlen(DELETED);
 	bool marked = n > suffix && !strcmp(f->link + n - suffix, DELETED);
@@ -190,6 +190,19 @@ static int name_find(struct dump_ctx *ctx, struct dump_file *f, const char **ret
 	if (!r)
 		r = other_name(ctx, f, cut, ret_path);
 	return r < 0 ? log_err(r, "cannot look up %s", cut) : !r;
+}
+
+/* Somebody outside of the tree may have renamed or removed it since the tree stopped. */
+static int name_find(struct dump_ctx *ctx, struct dump_file *f, const char **ret_path)
+{
+	int r = name_of_link(ctx, f, ret_path), again;
+
+	if (r != -ESTALE && !(r > 0 && *ret_path == f->link))
+		return r;
+	again = dump_link_again(ctx, f);
+	if (again > 0)
+		return name_of_link(ctx, f, ret_path);
+	return again < 0 ? again : r;
 }
 
 static int nameless_dump(struct dump_ctx *ctx, struct dump_file *f, uint32_t id, const char *path)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from live import CR, Maker, cr, proc_state, reap_orphans, wait_for
+from live import CR, Maker, cr, kill, proc_state, reap_orphans, wait_for
 from rpc import (CHECK, CPUINFO_CHECK, DUMP, EMPTY, FEATURE_CHECK, NOTIFY, PAGE_SERVER,
                  PAGE_SERVER_CHLD, PRE_DUMP, RESTORE, SINGLE_PRE_DUMP, VERSION, WAIT_PID, Client,
                  encode, places, swrk)
@@ -335,6 +335,39 @@ def test_what_a_client_names_when_asked_is_the_clients(tmp_path):
     assert cr("restore", tmp_path, "-d", "--inherit-fd", f"fd[0]:{key}").returncode == 0
     assert os.readlink(f"/proc/{p.pid}/fd/0") == os.readlink("/proc/self/fd/0")
     os.kill(p.pid, signal.SIGKILL)
+
+
+def test_files_that_others_rename_or_remove_during_the_dump(tmp_path):
+    """As logrotate does it: their names were read when the tree had stopped."""
+    log, gone, images = tmp_path / "log", tmp_path / "gone", tmp_path / "images"
+    images.mkdir()
+    with open(log, "w") as out, open(gone, "w+") as ghost:
+        ghost.write("contents")
+        ghost.flush()
+        p = subprocess.Popen(["sleep", "1000"], stdin=subprocess.DEVNULL, stdout=out, stderr=ghost,
+                             start_new_session=True)
+    client = swrk()
+
+    def rotate(event, _):
+        if event == "query-ext-files":
+            log.rename(tmp_path / "log.1")
+            log.write_text("another's")
+            gone.unlink()
+    client.hook = rotate
+    try:
+        answer = client.ask(DUMP, places(images, pid=p.pid, notify_scripts=True))
+        assert answer["success"], (images / "rpc.log").read_text()
+        p.wait()
+        client.wait()
+        done = cr("restore", images, "-d")
+        assert done.returncode == 0, done.log
+        assert os.readlink(f"/proc/{p.pid}/fd/1") == f"{tmp_path}/log.1"
+        assert os.readlink(f"/proc/{p.pid}/fd/2") == f"{gone} (deleted)"
+        assert Path(f"/proc/{p.pid}/fd/2").read_text() == "contents"
+        assert log.read_text() == "another's"
+    finally:
+        p.kill()
+        kill(p.pid)
 
 
 def test_a_configuration_file_overrides_and_may_be_missing(maker, tmp_path):

@@ -82,6 +82,25 @@ static void check_one(const struct dump_process *p, const struct dump_fd *d, siz
 	*n_long += (strlen(link) > 255) + (strlen(text) > 2048);
 }
 
+/* Its name has changed since. */
+static void check_renamed(struct dump_ctx *ctx, struct dump_process *p, const char *path)
+{
+	_cleanup_free_ char *to = str_fmt("%s.1", path);
+	struct dump_file f = { .owner = p, .t_fd = -1 };
+
+	for (size_t i = 0; i < p->n_fds; i++)
+		if (!strcmp(p->fds[i].link, path))
+			f = (struct dump_file){ .owner = p, .t_fd = p->fds[i].t_fd, .link = p->fds[i].link };
+	ASSERT(f.t_fd >= 0);
+	ASSERT_EQ(dump_link_again(ctx, &f), 0);
+	ASSERT_EQ(rename(path, to), 0);
+	ASSERT_EQ(dump_link_again(ctx, &f), 1);
+	ASSERT_STREQ(f.link, to);
+	ASSERT_EQ(rename(to, path), 0);
+	f.t_fd = -1;
+	ASSERT_EQ(dump_link_again(ctx, &f), 0);
+}
+
 TEST("descriptors read together are what /proc tells of each, in order, long texts too")
 {
 	struct dump_ctx ctx = { 0 };
@@ -114,6 +133,7 @@ TEST("descriptors read together are what /proc tells of each, in order, long tex
 	ASSERT(!dump_fd_find(&p, 20));
 	ASSERT(!dump_fd_find(&p, -1));
 	ASSERT(!dump_fd_find(&p, 1 << 20));
+	check_renamed(&ctx, &p, path);
 	kill(p.pid, SIGKILL);
 	waitpid(p.pid, NULL, 0);
 	/* Gone: said, and nothing is made up. */
