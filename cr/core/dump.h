@@ -144,6 +144,10 @@ struct dump_ctx {
 		uint64_t offset;	/* of a domain in the security modules' part of credentials */
 		uint64_t free;		/* credentials without one, the last that were seen */
 	} landlock;
+	struct {			/* ns/visit.c: our own network namespace, when a socket is found there */
+		uint64_t cookie;
+		uint32_t id;
+	} own_net;
 	bool no_labels;			/* task/lsm.c: no security module gives any */
 	bool timeouts_lost;		/* task/timeout.c has said so */
 	struct cr_stats stats;

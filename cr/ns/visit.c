@@ -11,6 +11,7 @@
 #include <sched.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include "ns/state.h"
@@ -110,9 +111,15 @@ int ns_dump_visit_socket(struct dump_ctx *ctx, int fd, struct ns_visit *v, uint3
 {
 	_cleanup_close_ int ns_fd = -EBADF;
 	const struct ns_seen *s;
+	uint64_t cookie = 0;	/* of a network namespace; nobody else has it. Linux 5.14 */
+	socklen_t len = sizeof(cookie);
 	struct stat st;
 
 	*v = (struct ns_visit)NS_VISIT_INIT;
+	*ret_id = ctx->own_net.id;
+	/* As most are: without a descriptor of the namespace for each. */
+	if (!getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &len) && cookie && cookie == ctx->own_net.cookie)
+		return 0;
 	*ret_id = 0;
 	ns_fd = ioctl(fd, SIOCGSKNS);
 	if (ns_fd < 0 && errno == EPERM)
@@ -123,5 +130,8 @@ int ns_dump_visit_socket(struct dump_ctx *ctx, int fd, struct ns_visit *v, uint3
 	if (!s)
 		return log_obstacle("close it before", "a socket of a network namespace that no process of the tree is in");
 	*ret_id = s->id;
-	return s->p ? ns_visit_begin(v, ns_fd, NS_NET) : 0;
+	if (s->p)
+		return ns_visit_begin(v, ns_fd, NS_NET);
+	ctx->own_net = (typeof(ctx->own_net)){ cookie, s->id };
+	return 0;
 }

@@ -210,6 +210,7 @@ def main(runs, other):
     print(f"\nengine, images in memory, median of {runs}\n", flush=True)
     rows, notes = [], []
     for title, program, argument in WORKLOADS:
+        print(f"  {title} ...", file=sys.stderr, flush=True)
         for name, figures in measure(engines, program, argument, runs).items():
             results[title, name] = figures
             rows.append(row_of(f"{title}, {name}", figures))
