@@ -39,13 +39,23 @@ static bool is_real_time(uint32_t policy)
 	return policy == SCHED_FIFO || policy == SCHED_RR;
 }
 
+/* The running kernel's, so asked for once. */
+static bool have_clamps(void)
+{
+	static int have = -1;
+
+	if (have < 0)
+		have = !access(UCLAMP_SYSCTL, F_OK);
+	return have;
+}
+
 /* Saved if they are not what such a thread has anyway; without them the kernel says 0 and 0. */
 static int clamps_dump(struct dump_ctx *ctx, struct dump_thread *th, uint32_t policy)
 {
 	struct clamp_attr attr = { 0 };
 	ThreadTraitsEntry *e;
 
-	if (access(UCLAMP_SYSCTL, F_OK) < 0)
+	if (!have_clamps())
 		return 0;
 	if (syscall(SYS_sched_getattr, th->task.tid, &attr, sizeof(attr), 0) < 0)
 		return log_err(neg_errno(), "cannot read the scheduling attributes of thread %d", th->task.tid);
@@ -73,7 +83,7 @@ static int clamps_finish(struct restore_ctx *ctx _unused_, struct restore_proces
 	attr.util_max = e->util_max;
 	if (!syscall(SYS_sched_setattr, th->task.tid, &attr, 0))
 		return 0;
-	if (errno == EOPNOTSUPP || access(UCLAMP_SYSCTL, F_OK) < 0) {
+	if (errno == EOPNOTSUPP || !have_clamps()) {
 		log_warn("thread %d loses its clamps of utilization (%u to %u): this kernel has none", th->task.tid,
 			 e->util_min, e->util_max);
 		return 0;
