@@ -59,6 +59,7 @@ struct dump_process {
 	uint32_t pid_virtual, pgid, sid;
 	uint32_t pid_ns;		/* as numbered in the images, if it is nested in the root's; else 0 */
 	uint32_t pid_ns_for_children;	/* idem, if that is not its own; else 0 */
+	bool time_later;		/* its children would get another time namespace */
 	dev_t tty;			/* its controlling terminal, 0: none */
 	int tty_pgrp;			/* and that one's foreground group */
 	enum task_life life;

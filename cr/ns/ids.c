@@ -91,19 +91,34 @@ int ns_inode(int proc_fd, const char *name, uint64_t *ret)
 	return 0;
 }
 
-/* All ids of one process; a kernel without a namespace type leaves its id unset. */
-static int fill_ids(struct dump_ctx *ctx, int proc_fd, struct dump_process *p,
+/* The parent, whose ids are known, if they have the same by one structure of the kernel: all but two of them. */
+static const struct dump_process *ns_sharer(const struct dump_process *p)
+{
+	const struct dump_process *q = p->parent;
+
+	return q && q->life != TASK_DEAD && q->ids && p->threads[0].shares[SHARE_NS] &&
+	       p->threads[0].shares[SHARE_NS] == q->threads[0].shares[SHARE_NS] ? q : NULL;
+}
+
+/* All ids of one process; a kernel without a namespace type leaves its id unset. like: see ns_sharer(), or NULL. */
+static int fill_ids(struct dump_ctx *ctx, int proc_fd, struct dump_process *p, const struct dump_process *like,
 		    TaskKobjIdsEntry *ids, struct ns_seen *ret_new[NS_TYPES])
 {
 	for (int t = 0; t < NS_TYPES; t++) {
-		protobuf_c_boolean *has;
+		protobuf_c_boolean *has, *likes;
 		struct ns_seen *s;
 		uint64_t inode;
 		bool is_new;
-		int r = ns_inode(proc_fd, ns_names[t], &inode);
+		int r;
 
 		if (ret_new)
 			ret_new[t] = NULL;
+		if (like && t != NS_PID && t != NS_USER) {
+			*ns_id_field(ids, t, &has) = *ns_id_field(like->ids, t, &likes);
+			*has = *likes;
+			continue;
+		}
+		r = ns_inode(proc_fd, ns_names[t], &inode);
 		if (r == -ENOENT)
 			continue;
 		if (r < 0)
@@ -130,7 +145,7 @@ static int fill_root_ids(struct dump_ctx *ctx)
 		return log_err(-ENOMEM, "cannot number namespaces");
 	ids->vm_id = ids->files_id = ids->fs_id = ids->sighand_id = 1;
 	ctx->root_ids = ids;
-	return fill_ids(ctx, fd, NULL, ids, NULL);
+	return fill_ids(ctx, fd, NULL, NULL, ids, NULL);
 }
 
 /* The inode number of what a nsfs ioctl gives: owner or parent. */
@@ -222,12 +237,16 @@ static int check_same_as_root(struct dump_ctx *ctx, struct dump_process *p,
 }
 
 /* A task that has prepared a time namespace for its children is between two. */
-static int check_time_for_children(struct dump_process *p)
+static int check_time_for_children(struct dump_process *p, const struct dump_process *like)
 {
 	uint64_t now, later;
 
-	if (ns_inode(p->proc_fd, "time", &now) < 0 ||
-	    ns_inode(p->proc_fd, "time_for_children", &later) < 0 || now == later)
+	if (like)
+		p->time_later = like->time_later;
+	else
+		p->time_later = ns_inode(p->proc_fd, "time", &now) >= 0 &&
+				ns_inode(p->proc_fd, "time_for_children", &later) >= 0 && now != later;
+	if (!p->time_later)
 		return 0;
 	return log_obstacle("let it fork or exec once, then try again",
 			    "its children would get another time namespace than it has itself");
@@ -236,6 +255,7 @@ static int check_time_for_children(struct dump_process *p)
 int ns_dump_ids(struct dump_ctx *ctx, struct dump_process *p)
 {
 	struct ns_seen *fresh[NS_TYPES];
+	const struct dump_process *like;
 	int r, ret = 0;
 
 	if (!ctx->root_ids) {
@@ -249,7 +269,8 @@ int ns_dump_ids(struct dump_ctx *ctx, struct dump_process *p)
 		p->ids = ARENA_MSG(&ctx->arena, TaskKobjIdsEntry, task_kobj_ids_entry);
 	if (!p->ids)
 		return log_err(-ENOMEM, "cannot number namespaces");
-	r = fill_ids(ctx, p->proc_fd, p, p->ids, fresh);
+	like = ns_sharer(p);
+	r = fill_ids(ctx, p->proc_fd, p, like, p->ids, fresh);
 	if (r < 0)
 		return r;
 	if (p->ids->mnt_ns_id != ctx->root_ids->mnt_ns_id)
@@ -260,7 +281,7 @@ int ns_dump_ids(struct dump_ctx *ctx, struct dump_process *p)
 	r = check_same_as_root(ctx, p, fresh);
 	if (r < 0)
 		ret = r;
-	r = check_time_for_children(p);
+	r = check_time_for_children(p, like);
 	if (r < 0)
 		ret = r;
 	r = pidns_dump_process(ctx, p);

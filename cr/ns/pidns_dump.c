@@ -69,6 +69,8 @@ int pidns_dump_process(struct dump_ctx *ctx, struct dump_process *p)
 
 	if (p == ctx->procs[0])
 		return ctx->pid_level ? check_root(ctx, p) : 0;
+	if (p->life != TASK_DEAD && p->ids->pid_ns_id == ctx->procs[0]->ids->pid_ns_id)
+		return 0;
 	r = ns_inode(p->proc_fd, "pid", &ours);
 	if (r >= 0)
 		r = ns_inode(ctx->procs[0]->proc_fd, "pid", &root);
