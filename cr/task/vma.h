@@ -45,6 +45,7 @@ struct vma {
 	bool sealed;		/* mseal(2) */
 	bool lock_on_fault;	/* MLOCK_ONFAULT */
 	uint32_t pkey;		/* protection key */
+	uint32_t fdflags;	/* how its file was opened, when vma_dump_file() has been there */
 	MempolicyEntry *policy;	/* NULL: default */
 };
 
@@ -66,8 +67,7 @@ int vma_read(struct dump_ctx *ctx, struct dump_process *p) _must_check_;
 /* Fills p->mm->vmas: file ids for mapped files. Needs p->mm. */
 int vma_dump(struct dump_ctx *ctx, struct dump_process *p) _must_check_;
 /* vma_file.c. The file that v maps, into e. */
-int vma_dump_file(struct dump_ctx *ctx, struct dump_process *p, const struct vma *v, VmaEntry *e)
-	_must_check_;
+int vma_dump_file(struct dump_ctx *ctx, struct dump_process *p, struct vma *v, VmaEntry *e) _must_check_;
 
 /* Its pages are saved with it: private ones, and an AIO ring's (task/aio.c). */
 static inline bool vma_status_has_pages(uint32_t status)

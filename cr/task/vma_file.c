@@ -94,27 +94,72 @@ static int mapped_get(struct dump_ctx *ctx, struct dump_process *p, const struct
 	return r < 0 ? r : mapped_remember(ctx, p, v, flags, *ret);
 }
 
-/* The file behind a mapping, by its map_files link. Its mode tells how it was opened. */
-int vma_dump_file(struct dump_ctx *ctx, struct dump_process *p, const struct vma *v, VmaEntry *e)
+static const struct vma *vma_at(const struct dump_process *p, uint64_t start)
 {
-	char link[64];
-	struct dump_file *f;
-	struct stat st;
-	uint32_t flags = O_RDONLY;
-	int r;
+	size_t lo = 0, n = p->n_vmas;
 
-	snprintf(link, sizeof(link), "map_files/%lx-%lx", v->start, v->end);
+	while (lo < n) {
+		size_t mid = lo + (n - lo) / 2;
+
+		if (p->vmas[mid].start == start)
+			return &p->vmas[mid];
+		if (p->vmas[mid].start < start)
+			lo = mid + 1;
+		else
+			n = mid;
+	}
+	return NULL;
+}
+
+/* The parent's at the same place, if it is of the same piece of the same file. */
+static const struct vma *vma_inherited(const struct dump_process *p, const struct vma *v)
+{
+	const struct vma *q = p->parent ? vma_at(p->parent, v->start) : NULL;
+
+	return q && q->end == v->end && q->pgoff == v->pgoff && q->prot == v->prot && q->flags == v->flags &&
+	       q->status == v->status && q->ino == v->ino && q->dev_major == v->dev_major &&
+	       q->dev_minor == v->dev_minor && !strcmp(q->path, v->path) ? q : NULL;
+}
+
+/*
+ * How the file was opened tells only the mode of its map_files link, which takes the kernel long to make. It
+ * matters to shared memory that may become writable. What a child has of its parent, private and at the same
+ * place, comes from the same fork(2).
+ */
+static int open_flags(struct dump_process *p, const struct vma *v, const char *link, uint32_t *ret)
+{
+	const struct vma *q = v->flags & MAP_PRIVATE ? vma_inherited(p, v) : NULL;
+	struct stat st;
+
+	*ret = O_RDONLY;
+	if (q) {
+		*ret = q->fdflags;
+		return 0;
+	}
 	if (fstatat(p->proc_fd, link, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return log_err(neg_errno(), "cannot look at /proc/%d/%s (%s)", p->pid, link, v->path);
 	if (st.st_mode & 0200)
-		flags = st.st_mode & 0400 ? O_RDWR : O_WRONLY;
+		*ret = st.st_mode & 0400 ? O_RDWR : O_WRONLY;
+	return 0;
+}
+
+int vma_dump_file(struct dump_ctx *ctx, struct dump_process *p, struct vma *v, VmaEntry *e)
+{
+	char link[64];
+	struct dump_file *f;
+	int r;
+
+	snprintf(link, sizeof(link), "map_files/%lx-%lx", v->start, v->end);
+	r = open_flags(p, v, link, &v->fdflags);
+	if (r < 0)
+		return r;
 	r = v->status & VMA_EXT ? vma_uring_file(ctx, p, v, &f) :
-				  mapped_get(ctx, p, v, link, flags, &f);
+				  mapped_get(ctx, p, v, link, v->fdflags, &f);
 	if (r < 0)
 		return r;
 	e->shmid = f->id;
 	e->has_fdflags = true;
-	e->fdflags = flags;
+	e->fdflags = v->fdflags;
 	/* Beside the file's bit, by which CRIU knows that it has to open something. */
 	if (f->fe->type == FD_TYPES__MEMFD)
 		e->status |= VMA_MEMFD;

@@ -83,6 +83,9 @@ int parallel(uint64_t bytes, size_t piece, piece_fn fn, void *arg)
 	sigset_t all, old;
 	int r;
 
+	/* Most are small. */
+	if (pieces <= 1)
+		return bytes ? MIN(fn(arg, 0, 0, (size_t)bytes), 0) : 0;
 	j.refused = calloc(pieces + 1, 1);
 	if (!j.refused)
 		return -ENOMEM;
