@@ -110,16 +110,12 @@ static int table_dump(struct dump_ctx *ctx, struct dump_process *p)
 int dump_fds(struct dump_ctx *ctx, struct dump_process *p)
 {
 	struct files_state *s = dump_files_state(ctx);
-	_cleanup_free_ char *comm = NULL;
 	int r;
 
 	if (!s)
-		return log_err(-ENOMEM, "files of process %d", p->pid);
+		return log_err(-ENOMEM, "its files");
 	if (map_get(&s->tables_done, p->ids->files_id))
 		return 0;
-	if (read_file_at(p->proc_fd, "comm", 256, &comm, NULL) >= 0)
-		comm[strcspn(comm, "\n")] = '\0';
-	LOG_SCOPE("process %d (%s)", p->pid, comm ? comm : "?");
 	r = map_put(&s->tables_done, p->ids->files_id, p);
 	if (r < 0)
 		return log_err(r, "cannot remember its descriptors");
