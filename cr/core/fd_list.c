@@ -197,17 +197,7 @@ int dump_fd_infos(struct dump_ctx *ctx, struct dump_process *p)
 
 const struct dump_fd *dump_fd_find(const struct dump_process *p, int t_fd)
 {
-	size_t lo = 0, n = p->n_fds;
+	const struct dump_fd key = { .t_fd = t_fd };
 
-	while (lo < n) {
-		size_t mid = lo + (n - lo) / 2;
-
-		if (p->fds[mid].t_fd == t_fd)
-			return &p->fds[mid];
-		if (p->fds[mid].t_fd < t_fd)
-			lo = mid + 1;
-		else
-			n = mid;
-	}
-	return NULL;
+	return p->n_fds ? bsearch(&key, p->fds, p->n_fds, sizeof(key), by_number) : NULL;
 }

@@ -116,11 +116,12 @@ int ns_dump_visit_socket(struct dump_ctx *ctx, int fd, struct ns_visit *v, uint3
 	struct stat st;
 
 	*v = (struct ns_visit)NS_VISIT_INIT;
-	*ret_id = ctx->own_net.id;
-	/* As most are: without a descriptor of the namespace for each. */
-	if (!getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &len) && cookie && cookie == ctx->own_net.cookie)
-		return 0;
 	*ret_id = 0;
+	/* As most are: without a descriptor of the namespace for each. */
+	if (!getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &len) && cookie && cookie == ctx->own_net.cookie) {
+		*ret_id = ctx->own_net.id;
+		return 0;
+	}
 	ns_fd = ioctl(fd, SIOCGSKNS);
 	if (ns_fd < 0 && errno == EPERM)
 		return log_obstacle("close it before", "a socket of a network namespace that belongs to another user namespace");

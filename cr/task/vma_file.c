@@ -94,37 +94,20 @@ static int mapped_get(struct dump_ctx *ctx, struct dump_process *p, const struct
 	return r < 0 ? r : mapped_remember(ctx, p, v, flags, *ret);
 }
 
-static const struct vma *vma_at(const struct dump_process *p, uint64_t start)
-{
-	size_t lo = 0, n = p->n_vmas;
-
-	while (lo < n) {
-		size_t mid = lo + (n - lo) / 2;
-
-		if (p->vmas[mid].start == start)
-			return &p->vmas[mid];
-		if (p->vmas[mid].start < start)
-			lo = mid + 1;
-		else
-			n = mid;
-	}
-	return NULL;
-}
-
 /* The parent's at the same place, if it is of the same piece of the same file. */
 static const struct vma *vma_inherited(const struct dump_process *p, const struct vma *v)
 {
-	const struct vma *q = p->parent ? vma_at(p->parent, v->start) : NULL;
+	const struct vma *q = p->parent ? vma_find(p->parent, v->start) : NULL;
 
-	return q && q->end == v->end && q->pgoff == v->pgoff && q->prot == v->prot && q->flags == v->flags &&
+	return q && q->start == v->start && q->end == v->end && q->pgoff == v->pgoff && q->prot == v->prot && q->flags == v->flags &&
 	       q->status == v->status && q->ino == v->ino && q->dev_major == v->dev_major &&
 	       q->dev_minor == v->dev_minor && !strcmp(q->path, v->path) ? q : NULL;
 }
 
 /*
  * How the file was opened tells only the mode of its map_files link, which takes the kernel long to make. It
- * matters to shared memory that may become writable. What a child has of its parent, private and at the same
- * place, comes from the same fork(2).
+ * matters to shared memory that may become writable. What a child has as its parent, private and at the same
+ * place, it has by fork(2), or as an equal program's loader has mapped it.
  */
 static int open_flags(struct dump_process *p, const struct vma *v, const char *link, uint32_t *ret)
 {

@@ -367,6 +367,7 @@ def test_files_that_others_rename_or_remove_during_the_dump(tmp_path):
         assert log.read_text() == "another's"
     finally:
         p.kill()
+        p.wait()
         kill(p.pid)
 
 

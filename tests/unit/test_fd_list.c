@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -18,18 +19,12 @@
 /* A path that is longer than those that are read together. */
 static void long_path(char *ret, size_t bytes)
 {
-	char dir[] = "/tmp/crk-fds-XXXXXX";
-	size_t n;
+	size_t n = (size_t)snprintf(ret, bytes, "%s/", unit_tmpdir());
 
-	if (!mkdtemp(dir))
-		_exit(1);
-	n = (size_t)snprintf(ret, bytes, "%s/", dir);
 	memset(ret + n, 'x', 250);
-	snprintf(ret + n + 250, bytes - n - 250, "/%0100d", 1);
 	ret[n + 250] = '\0';
-	if (mkdir(ret, 0700))
-		_exit(1);
-	ret[n + 250] = '/';
+	ASSERT_EQ(mkdir(ret, 0700), 0);
+	snprintf(ret + n + 250, bytes - n - 250, "/%0100d", 1);
 }
 
 static pid_t make_holder(int *ret_ready, char *path, size_t bytes)
@@ -44,6 +39,8 @@ static pid_t make_holder(int *ret_ready, char *path, size_t bytes)
 	if (!pid) {
 		int ep;
 
+		/* Whatever becomes of the test. */
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		close(fds[0]);
 		ep = epoll_create1(EPOLL_CLOEXEC);
 		if (open(path, O_CREAT | O_RDWR, 0600) < 0)
@@ -141,11 +138,6 @@ TEST("descriptors read together are what /proc tells of each, in order, long tex
 	p.n_fds = 0;
 	ASSERT(dump_fd_list(&ctx, &p) < 0);
 	close(p.proc_fd);
-	unlink(path);
-	for (int i = 0; i < 2; i++) {
-		*strrchr(path, '/') = '\0';
-		rmdir(path);
-	}
 	arena_done(&ctx.arena);
 }
 
