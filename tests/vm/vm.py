@@ -261,7 +261,7 @@ class VM:
     def _qemu_argv(self):
         vmlinuz, initrd = self.image.kernel(self.kernel)
         argv = [
-            vm_image.QEMU, "-machine", "pc", *vm_image.accel_args(self.image, self.cpu),
+            vm_image.QEMU, *vm_image.machine_args(self.image, self.cpu),
             "-smp", str(self.smp), "-m", self.memory, "-nodefaults", "-display", "none",
             "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
             "-chardev", f"socket,id=agent,path={self._tmp}/agent,server=on,wait=off",

@@ -131,12 +131,13 @@ def qemu_version():
     return tuple(int(n) for n in re.search(r"version (\d+)\.(\d+)", text).groups())
 
 
-def accel_args(image, cpu=None):
+def machine_args(image, cpu=None):
     """cpu: a model that the test needs, whatever this machine has: it is emulated."""
     if not cpu and kvm_works(image):
-        return ["-accel", "kvm", "-cpu", "host"]
+        return ["-machine", "pc", "-accel", "kvm", "-cpu", "host"]
     if qemu_version() < (10, 0):
         raise ImageError("QEMU before 10 crashes guests under TCG, run scripts/deps")
     # The cheapest model to emulate, without XSAVE; "max", with all there is, costs 15 % more. Without what makes
-    # every boot load KVM's modules.
-    return ["-accel", "tcg,thread=multi,tb-size=512", "-cpu", cpu or "qemu64,-svm"]
+    # every boot load KVM's modules. Without a PIT, which kernels believe, not the HPET, when the two disagree about the
+    # TSC: on a busy machine they do, and the guest's clock is wrong from then on, once by twelve times.
+    return ["-machine", "pc,pit=off", "-accel", "tcg,thread=multi,tb-size=512", "-cpu", cpu or "qemu64,-svm"]
