@@ -43,6 +43,7 @@ struct cmd_opts {
 	bool pidfile_made;
 	bool held_back;			/* by post-dump: the dump was complete */
 	bool exec_cmd;			/* become words when the tree runs */
+	bool keys_for_job;		/* Ctrl-C is the restored job's, not ours */
 	const char *address;		/* service */
 	int status_fd;			/* service: -1: none */
 	struct rpc_session *rpc;	/* who asks and is told, by the socket; NULL: nobody */

@@ -263,11 +263,18 @@ int cmd_write_pidfile(const char *path, pid_t pid)
 	return 0;
 }
 
-/* While the tree can still be taken back: a restore that has failed leaves none, and no file. */
+/*
+ * The file while the tree can still be taken back: a restore that has failed leaves none. A job of ours is in our
+ * group, so what is typed means it, not us, and as soon as it runs.
+ */
 static int restore_event(void *arg, const char *event, pid_t root)
 {
 	struct cmd_opts *o = arg;
 
+	if (o->keys_for_job && !strcmp(event, "pre-resume")) {
+		signal(SIGINT, SIG_IGN);
+		signal(SIGQUIT, SIG_IGN);
+	}
 	if (o->pidfile && !strcmp(event, "post-restore")) {
 		int r = cmd_write_pidfile(o->pidfile, root);
 
@@ -326,16 +333,12 @@ int cmd_restore(struct cmd_opts *o)
 
 	if (check_restore(o) < 0)
 		return 1;
+	o->keys_for_job = wait && o->cr.shell_job && !o->exec_cmd;
 	r = cmd_run_restore(o, &root);
 	if (r < 0)
 		return cmd_failed(o, "restore", r);
 	if (o->exec_cmd)
 		return become(o->words);
-	/* A job of ours is in our group: what is typed means it, not us. */
-	if (wait && o->cr.shell_job) {
-		signal(SIGINT, SIG_IGN);
-		signal(SIGQUIT, SIG_IGN);
-	}
 	while (wait && waitpid(root, &status, 0) < 0 && errno == EINTR)
 		;
 	return 0;

@@ -42,6 +42,10 @@ class Terminal:
     def __init__(self, rows, cols):
         self.pid, self.fd = pty.fork()
         if not self.pid:
+            # A key that signals discards what is being shown, also what its handler writes at once.
+            modes = termios.tcgetattr(0)
+            modes[3] |= termios.NOFLSH
+            termios.tcsetattr(0, termios.TCSANOW, modes)
             os.environ.update(PS1="$ ", HISTFILE="", TERM="dumb")
             os.execvp("bash", ["bash", "--norc", "--noprofile", "--noediting", "-i"])
         fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
@@ -187,8 +191,8 @@ def test_a_job_that_leads_its_session_joins_the_shells(images, terminal, tmp_pat
 def test_keys_reach_the_job_and_the_shell_controls_it(terminal, images, tmp_path):
     first, second = terminal(), terminal()
     (tmp_path / "job.py").write_text(
-        "import os, signal\nsignal.signal(2, lambda *_: print('got it', flush=True))\n"
-        "print('pid', os.getpid(), flush=True)\nwhile True:\n    signal.pause()\n")
+        "import os, signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, [2])\nprint('pid', os.getpid(), flush=True)\n"
+        "while True:\n    signal.sigwait([2])\n    print('got it', flush=True)\n")
     first.type(f"/usr/bin/python3 {tmp_path}/job.py\n")
     pid = int(first.expect(r"pid (\d+)").group(1))
     assert cr("dump", images, "-t", str(pid), "-j").returncode == 0
