@@ -128,8 +128,8 @@ static int fill_by_reserving(struct image_writer *w, uint64_t bytes, image_fill_
 {
 	int r = 0;
 
-	for (uint64_t off = 0; off < bytes && r >= 0; off += FILL_PIECE_BYTES) {
-		size_t n = (size_t)MIN(bytes - off, (uint64_t)FILL_PIECE_BYTES);
+	for (uint64_t off = 0; off < bytes && r >= 0; off += RESERVE_PIECE_BYTES) {
+		size_t n = (size_t)MIN(bytes - off, (uint64_t)RESERVE_PIECE_BYTES);
 		void *to;
 
 		r = w->store->ops->reserve(w, n, &to);

@@ -15,6 +15,8 @@
 #define FILL_BYTES_MIN		(8u << 20)
 /* Stays in a processor's cache on its way. */
 #define FILL_PIECE_BYTES	(1u << 20)
+/* Of what is filled without threads: the buffer is touched for the first time, too. */
+#define RESERVE_PIECE_BYTES	(256u << 10)
 
 /* A pages file of a store that others have as their parent: mapped once for all who read it. */
 struct pages_file {

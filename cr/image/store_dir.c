@@ -19,6 +19,8 @@
 #include "util/parallel.h"
 
 #define BUF_BYTES_MIN	(16u << 10)
+/* A larger one is made only for what comes in one piece: its pages would have to be cleared first. */
+#define BUF_BYTES_FULL	RESERVE_PIECE_BYTES
 /* Below this reading is cheaper than a mapping of its own. */
 #define MAP_BYTES_MIN	(128u << 10)
 /* And below this writing than a mapping for each piece. */
@@ -105,7 +107,7 @@ static int dir_reserve(struct image_writer *w, size_t bytes, void **ret)
 	struct dir_writer *d = dir_writer(w);
 	int r;
 
-	if (d->used + bytes > IMAGE_SPAN_MAX) {
+	if (d->used && d->used + bytes > BUF_BYTES_FULL) {
 		r = dir_flush(d);
 		if (r < 0)
 			return r;

@@ -45,7 +45,7 @@ int peek_inside(struct peek *pk, uint64_t addr, const char *structure, const cha
 /* The address on one processor of a per-CPU pointer; -ENXIO: there is no such processor. */
 int peek_percpu(struct peek *pk, uint64_t ptr, unsigned int cpu, uint64_t *ret_addr) _must_check_;
 
-/* What clone(2) lets tasks share. Of kernel structures, where they are: equal addresses are one and the same. */
+/* What tasks share, most by clone(2). Of kernel structures, where they are: equal addresses are one and the same. */
 enum task_share {
 	SHARE_VM,
 	SHARE_FILES,
@@ -53,6 +53,7 @@ enum task_share {
 	SHARE_IO,		/* CLONE_IO: I/O priority, accounting */
 	SHARE_UNDO,		/* CLONE_SYSVSEM: what semaphores get back */
 	SHARE_NS,		/* namespaces, but the PID namespace */
+	SHARE_CGROUPS,		/* one for all tasks that are in the same group of every hierarchy */
 	TASK_SHARES,
 };
 

@@ -252,7 +252,7 @@ int peek_load_shares(const struct btf *btf)
 		FIELD(tid, "pid", 4), FIELD(pid, "tgid", 4), FIELD(flags, "flags", 4),
 		FIELD(at[SHARE_VM], "mm", 8), FIELD(at[SHARE_FILES], "files", 8), FIELD(at[SHARE_FS], "fs", 8),
 		FIELD(at[SHARE_IO], "io_context", 8), FIELD(at[SHARE_UNDO], "sysvsem.undo_list", 8),
-		FIELD(at[SHARE_NS], "nsproxy", 8),
+		FIELD(at[SHARE_NS], "nsproxy", 8), FIELD(at[SHARE_CGROUPS], "cgroups", 8),
 	};
 #undef FIELD
 	enum { ROOM = sizeof(struct peek_task_shares) };

@@ -225,6 +225,7 @@ TEST("what tasks share by clone(2) is told of all tasks of the machine")
 	ASSERT(own && other && own->pid == own->tid);
 	for (unsigned int i = SHARE_VM; i <= SHARE_FS; i++)
 		ASSERT_EQ(own->at[i] == other->at[i], i == SHARE_FILES);
-	ASSERT(own->at[SHARE_NS] && own->at[SHARE_NS] == other->at[SHARE_NS]);
+	for (unsigned int i = SHARE_NS; i <= SHARE_CGROUPS; i++)
+		ASSERT(own->at[i] && own->at[i] == other->at[i]);
 	free(all);
 }
