@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "kernel/peek.h"
 #include "kind/sk_inet.h"
 
 #ifndef ICMP_FILTER
@@ -20,21 +21,54 @@
 #define ICMPV6_FILTER	1
 #endif
 
+/*
+ * Pieces of a datagram that the program has not completed yet (UDP_CORK, MSG_MORE): no call gives them back. Bytes
+ * that are not sent yet may also be whole datagrams that a device or a neighbour's address keeps waiting, which the
+ * kernel sends itself. 1: there are pieces; -EOPNOTSUPP and the like: nobody can tell.
+ */
+static int has_pieces(struct dump_ctx *ctx, int fd)
+{
+	uint64_t socket, sk, n;
+	struct peek *pk;
+	int bytes, r;
+
+	if (ioctl(fd, SIOCOUTQ, &bytes) < 0 || !bytes)
+		return 0;
+	r = dump_peek_private(ctx, fd, &pk, &socket);
+	if (r >= 0)
+		r = peek_member(pk, socket, "socket", "sk", 8, &sk);
+	if (r >= 0)
+		r = peek_member(pk, sk, "sock", "sk_write_queue.qlen", 4, &n);
+	return r < 0 ? r : n > 0;
+}
+
+static int check_pieces(struct dump_ctx *ctx, int fd, uint32_t type, uint16_t port)
+{
+	int pieces = has_pieces(ctx, fd), corked;
+
+	/* Who corks a socket means to send such. */
+	if (pieces < 0 && type == SOCK_DGRAM && !sk_get_int(fd, SOL_UDP, UDP_CORK, &corked) && corked)
+		pieces = 1;
+	if (pieces > 0)
+		return log_obstacle("try again", "%s socket with a datagram that is not complete (UDP_CORK, MSG_MORE; "
+				    "port %u)", type == SOCK_RAW ? "raw" : "UDP", port);
+	if (pieces < 0 && !ctx->opts->log_obstacles_only)
+		log_warn("a datagram of port %u that is not complete (MSG_MORE) is lost, if there is one", port);
+	return 0;
+}
+
 int udp_check(struct dump_ctx *ctx, struct dump_file *f, uint32_t type, uint32_t proto,
 	      uint16_t port)
 {
 	struct pollfd p = { .fd = f->fd };
-	int v, queued = 0;
+	int v, queued = 0, r;
 
-	if (proto == IPPROTO_UDP && type == SOCK_DGRAM) {
-		if (!sk_get_int(f->fd, SOL_UDP, UDP_CORK, &v) && v)
-			return log_obstacle("try again", "corked UDP socket (port %u)", port);
-		if (!sk_get_int(f->fd, SOL_UDP, UDP_ENCAP, &v) && v)
-			return log_obstacle("stop the service and start it after the upgrade",
-					    "UDP socket with encapsulation %d (port %u)", v, port);
-	}
-	if (ctx->opts->log_obstacles_only)
-		return 0;
+	if (proto == IPPROTO_UDP && type == SOCK_DGRAM && !sk_get_int(f->fd, SOL_UDP, UDP_ENCAP, &v) && v)
+		return log_obstacle("stop the service and start it after the upgrade",
+				    "UDP socket with encapsulation %d (port %u)", v, port);
+	r = check_pieces(ctx, f->fd, type, port);
+	if (r < 0 || ctx->opts->log_obstacles_only)
+		return r;
 	if (!ioctl(f->fd, SIOCINQ, &queued) && queued > 0)
 		log_warn("unread datagrams of port %u are lost", port);
 	if (poll(&p, 1, 0) > 0 && p.revents & POLLERR)

@@ -68,7 +68,17 @@ s.send(struct.pack("=IHHIIIIIIHHI", 40, 3, 0, 0, 0, 1, 1, 0, 0, 4, 0, 1))
     "corked UDP": (
         """
 s = socket.socket(2, 2); s.connect(("127.0.0.1", 9)); s.setsockopt(17, 1, 1); s.send(b"half")
-""", "corked UDP socket"),
+""", "UDP socket with a datagram that is not complete"),
+    "half a UDP datagram": (
+        """
+open("/sys/kernel/btf/vmlinux")
+s = socket.socket(10, 2); s.connect(("::1", 9)); s.send(b"half", socket.MSG_MORE)
+""", "UDP socket with a datagram that is not complete"),
+    "half a raw datagram": (
+        """
+open("/sys/kernel/btf/vmlinux")
+s = socket.socket(2, 3, 253); s.connect(("127.0.0.1", 0)); s.send(b"half", socket.MSG_MORE)
+""", "raw socket with a datagram that is not complete"),
     "UDP encapsulation": (
         "s = socket.socket(2, 2); s.bind(('127.0.0.1', 0)); s.setsockopt(17, 100, 2)",
         "UDP socket with encapsulation 2"),
@@ -90,6 +100,8 @@ LACKING = {
     "MD5 keys of a listener": (errno.ENOPROTOOPT, "CONFIG_TCP_MD5SIG"),
     "authentication option keys": (errno.ENOPROTOOPT, "CONFIG_TCP_AO"),
     "MPTCP connection": (errno.EPROTONOSUPPORT, "CONFIG_MPTCP"),
+    "half a UDP datagram": (errno.ENOENT, "CONFIG_DEBUG_INFO_BTF"),
+    "half a raw datagram": (errno.ENOENT, "CONFIG_DEBUG_INFO_BTF"),
     "packet ring": (errno.EAFNOSUPPORT, "CONFIG_PACKET"),
     "packet fanout": (errno.EAFNOSUPPORT, "CONFIG_PACKET"),
     "packet queue": (errno.EINVAL, "CONFIG_NETFILTER_NETLINK_QUEUE"),
