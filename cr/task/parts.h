@@ -18,7 +18,7 @@ extern const struct task_part part_names, part_tid_address, part_robust_list, pa
 	part_posix_timers_run, part_sched, part_cpus, part_rlimits, part_prctl, part_membarrier, part_pdeath_dumpable,
 	part_proc_scores, part_umask, part_creds, part_seccomp_early, part_seccomp_last, part_aio,
 	part_area_state, part_lock_future, part_pkeys, part_mempolicy, part_mdwe,
-	part_io_uring, part_thread_traits, part_ldt, part_landlock, part_dispatch;
+	part_io_uring, part_thread_traits, part_ldt, part_xfeatures, part_landlock, part_dispatch;
 
 /*
  * /proc/PID/task/TID/status, read on first use, with those of all threads of the process, and kept in
@@ -126,6 +126,11 @@ bool pkeys_area_has_own(const MmEntry *mm, const VmaEntry *e);
 /* mempolicy.c. Of areas beyond those that its part asks for with the thread's own. */
 int mempolicy_dump_areas(struct dump_ctx *ctx, struct dump_process *p) _must_check_;
 int mempolicy_check(const MempolicyEntry *e) _must_check_;
+/*
+ * xfeatures.c: -EOPNOTSUPP, logged, if one of these is not every process's: ARCH_GET_XCOMP_PERM's features,
+ * ARCH_GET_UNTAG_MASK's mask (all ones: addresses carry no tags).
+ */
+int xfeatures_check(pid_t pid, uint64_t permitted, uint64_t untag_mask) _must_check_;
 bool mempolicy_equal(const MempolicyEntry *a, const MempolicyEntry *b);
 /* mbind() of an area that has a policy: index of the call, which may fail. */
 int mempolicy_bind_call(struct batch *b, const VmaEntry *v);

@@ -1,8 +1,8 @@
 /*
  * Restartable sequences: the per-thread area that the kernel and the C library share.
  *
- *   dump     PTRACE_GET_RSEQ_CONFIGURATION (Linux 5.13)
- *   restore  rseq(2)
+ *   dump     PTRACE_GET_RSEQ_CONFIGURATION (Linux 5.13); extensions of the time slice (7.0): prctl(2) in the batch
+ *   restore  rseq(2), prctl(2)
  *
  * The trap: a thread may be stopped inside a critical section. When it runs anything else, as a
  * batch does, the kernel sees its instruction pointer outside and forgets the section: the abort
@@ -10,11 +10,23 @@
  * before the first batch, the way the kernel does it for a signal.
  */
 #include <linux/rseq.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 
 #include "task/parts.h"
 
 #define RSEQ_CS_FIELD_OFF 8	/* struct rseq: cpu_id_start, cpu_id, then rseq_cs */
+#ifndef PR_RSEQ_SLICE_EXTENSION
+#define PR_RSEQ_SLICE_EXTENSION		79
+#define PR_RSEQ_SLICE_EXTENSION_GET	1
+#define PR_RSEQ_SLICE_EXTENSION_SET	2
+#define PR_RSEQ_SLICE_EXT_ENABLE	1
+#endif
+
+struct rseq_cookie {
+	int slice;
+};
 
 /* 0: no rseq, also where the kernel cannot tell. */
 static int rseq_config(pid_t tid, struct __ptrace_rseq_configuration *ret)
@@ -105,11 +117,48 @@ static int rseq_dump(struct dump_ctx *ctx, struct dump_process *p, struct dump_t
 	return 0;
 }
 
+static int rseq_dump_calls(struct dump_ctx *ctx, struct dump_process *p _unused_, struct dump_thread *th _unused_,
+			   struct batch *b, void **cookie)
+{
+	struct rseq_cookie *c = ARENA_NEW(&ctx->arena, struct rseq_cookie);
+
+	if (!c)
+		return -ENOMEM;
+	c->slice = batch_try(b, SYS_prctl, PR_RSEQ_SLICE_EXTENSION, PR_RSEQ_SLICE_EXTENSION_GET, 0, 0, 0);
+	*cookie = c;
+	return 0;
+}
+
+static int rseq_dump_results(struct dump_ctx *ctx, struct dump_process *p _unused_, struct dump_thread *th,
+			     struct batch *b, void *cookie)
+{
+	const struct rseq_cookie *c = cookie;
+	ThreadTraitsEntry *e;
+
+	if (batch_ret(b, c->slice) != PR_RSEQ_SLICE_EXT_ENABLE)
+		return 0;
+	e = part_traits(ctx, th);
+	if (!e)
+		return -ENOMEM;
+	e->has_rseq_slice = e->rseq_slice = true;
+	return 0;
+}
+
 static const RseqEntry *rseq_of(const struct restore_thread *th)
 {
 	const ThreadCoreEntry *tc = th->core->thread_core;
 
 	return tc && tc->rseq_entry && tc->rseq_entry->rseq_abi_pointer ? tc->rseq_entry : NULL;
+}
+
+/* Without it a thread only waits longer for others that hold a lock: no reason to refuse it. */
+static bool slices_are_extended(void)
+{
+	static int are = -1;
+
+	if (are < 0)
+		are = prctl(PR_RSEQ_SLICE_EXTENSION, PR_RSEQ_SLICE_EXTENSION_GET, 0, 0, 0) >= 0;
+	return are;
 }
 
 static int rseq_restore_calls(struct restore_ctx *ctx, struct restore_process *p,
@@ -119,10 +168,18 @@ static int rseq_restore_calls(struct restore_ctx *ctx, struct restore_process *p
 
 	(void)ctx;
 	(void)p;
-	if (e)
-		batch_call_(b, "rseq", false, 334 /* SYS_rseq */,
-			    BATCH_ARGS_(e->rseq_abi_pointer, e->rseq_abi_size, 0, e->signature, 0,
-					0, 0));
+	if (!e)
+		return 0;
+	batch_call_(b, "rseq", false, 334 /* SYS_rseq */,
+		    BATCH_ARGS_(e->rseq_abi_pointer, e->rseq_abi_size, 0, e->signature, 0, 0, 0));
+	if (!th->core->thread_core->traits || !th->core->thread_core->traits->rseq_slice)
+		return 0;
+	if (slices_are_extended())
+		batch_try(b, SYS_prctl, PR_RSEQ_SLICE_EXTENSION, PR_RSEQ_SLICE_EXTENSION_SET, PR_RSEQ_SLICE_EXT_ENABLE,
+			  0, 0);
+	else
+		log_warn("thread %d loses the extension of its time slice (PR_RSEQ_SLICE_EXTENSION): this kernel has none",
+			 th->task.tid);
 	return 0;
 }
 
@@ -148,6 +205,8 @@ const struct task_part part_rseq = {
 	.name		= "rseq",
 	.stage		= STAGE_LATE,
 	.dump		= rseq_dump,
+	.dump_calls	= rseq_dump_calls,
+	.dump_results	= rseq_dump_results,
 	.restore_calls	= rseq_restore_calls,
 	.finish		= rseq_finish,
 };

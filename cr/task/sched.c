@@ -1,9 +1,9 @@
 /*
- * Scheduling: policy, real-time priority, nice value, clamps of utilization of a thread.
+ * Scheduling: policy, real-time priority, nice value, time slice, clamps of utilization of a thread.
  *
  *   dump     sched_getscheduler(2), sched_getparam(2), getpriority(2), sched_getattr(2) on the thread
  *   restore  the same "set" calls, late: a task of low priority should not slow its own restore;
- *            clamps from outside
+ *            slice and clamps from outside
  *
  * SCHED_DEADLINE's three times have no place in the image format.
  */
@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "kernel/peek.h"
 #include "task/parts.h"
 
 #ifndef SCHED_EXT
@@ -21,15 +22,17 @@
 /* Linux 5.3 with CONFIG_UCLAMP_TASK. */
 #define UTIL_MAX		1024u
 #define FLAGS_KEEP_UTIL_CLAMP	(0x08 | 0x10 | 0x20 | 0x40)	/* SCHED_FLAG_KEEP_ALL, _UTIL_CLAMP */
+#define FLAG_KEEP_POLICY	0x08
 #define UCLAMP_SYSCTL		"/proc/sys/kernel/sched_util_clamp_min"
 
 /* struct sched_attr, of which some C libraries have no or another one. */
-struct clamp_attr {
+struct attributes {
 	uint32_t size, policy;
 	uint64_t flags;
 	int32_t nice;
 	uint32_t prio;
-	uint64_t runtime, deadline, period;
+	uint64_t runtime;		/* of no real-time policy: the slice, nanoseconds; 0 before Linux 6.12 */
+	uint64_t deadline, period;
 	uint32_t util_min, util_max;
 };
 
@@ -49,33 +52,85 @@ static bool have_clamps(void)
 	return have;
 }
 
-/* Saved if they are not what such a thread has anyway; without them the kernel says 0 and 0. */
-static int clamps_dump(struct dump_ctx *ctx, struct dump_thread *th, uint32_t policy)
+static uint64_t own_slice(void)
 {
-	struct clamp_attr attr = { 0 };
+	static struct attributes own;
+
+	if (!own.size && syscall(SYS_sched_getattr, 0, &own, sizeof(own), 0) < 0)
+		own = (struct attributes){ .size = sizeof(own) };
+	return own.runtime;
+}
+
+/* Others have the machine's, or what that was when they last ran, which only the kernel's structure tells. */
+static bool has_asked_for_slice(struct dump_ctx *ctx, const struct dump_thread *th, uint64_t slice)
+{
+	uint64_t task, asked;
+
+	if (!slice || slice == own_slice())
+		return false;
+	if (ctx->peek && peek_task(ctx->peek, th->task.tid, &task) >= 0 &&
+	    peek_member(ctx->peek, task, "task_struct", "se.custom_slice", 1, &asked) >= 0)
+		return asked;
+	return own_slice();
+}
+
+/* Without them the kernel says 0 and 0. */
+static bool are_usual_clamps(const struct attributes *a, uint32_t policy)
+{
+	return !have_clamps() ||
+	       (a->util_max == UTIL_MAX && a->util_min == (is_real_time(policy) ? UTIL_MAX : 0));
+}
+
+/* Saved if they are not what such a thread has anyway. */
+static int attributes_dump(struct dump_ctx *ctx, struct dump_thread *th, uint32_t policy)
+{
+	struct attributes a = { 0 };
+	bool asked, clamped;
 	ThreadTraitsEntry *e;
 
-	if (!have_clamps())
-		return 0;
-	if (syscall(SYS_sched_getattr, th->task.tid, &attr, sizeof(attr), 0) < 0)
+	if (syscall(SYS_sched_getattr, th->task.tid, &a, sizeof(a), 0) < 0)
 		return log_err(neg_errno(), "cannot read the scheduling attributes of thread %d", th->task.tid);
-	if (attr.util_max == UTIL_MAX && attr.util_min == (is_real_time(policy) ? UTIL_MAX : 0))
-		return 0;
-	e = part_traits(ctx, th);
-	if (!e)
+	asked = !is_real_time(policy) && has_asked_for_slice(ctx, th, a.runtime);
+	clamped = !are_usual_clamps(&a, policy);
+	e = asked || clamped ? part_traits(ctx, th) : NULL;
+	if ((asked || clamped) && !e)
 		return -ENOMEM;
-	e->has_util_min = e->has_util_max = true;
-	e->util_min = attr.util_min;
-	e->util_max = attr.util_max;
+	if (asked) {
+		e->has_slice_nsec = true;
+		e->slice_nsec = a.runtime;
+	}
+	if (clamped) {
+		e->has_util_min = e->has_util_max = true;
+		e->util_min = a.util_min;
+		e->util_max = a.util_max;
+	}
 	return 0;
 }
 
-static int clamps_finish(struct restore_ctx *ctx _unused_, struct restore_process *p _unused_,
-			 struct restore_thread *th)
+/* The kernel takes what it can of it: 0.1 to 100 ms. */
+static int slice_finish(const struct restore_thread *th)
 {
 	const ThreadCoreEntry *tc = th->core->thread_core;
 	const ThreadTraitsEntry *e = tc ? tc->traits : NULL;
-	struct clamp_attr attr = { .size = sizeof(attr), .flags = FLAGS_KEEP_UTIL_CLAMP };
+	struct attributes a = { .size = sizeof(a), .flags = FLAG_KEEP_POLICY };
+
+	if (!e || !e->slice_nsec || is_real_time(tc->sched_policy))
+		return 0;
+	a.nice = tc->sched_nice;
+	a.runtime = e->slice_nsec;
+	if (syscall(SYS_sched_setattr, th->task.tid, &a, 0) < 0)
+		return log_err(neg_errno(), "cannot give thread %d its time slice of %lu ns", th->task.tid, e->slice_nsec);
+	if (!syscall(SYS_sched_getattr, th->task.tid, &a, sizeof(a), 0) && !a.runtime)
+		log_warn("thread %d loses its time slice of %lu ns: this kernel gives none (Linux 6.12)", th->task.tid,
+			 e->slice_nsec);
+	return 0;
+}
+
+static int clamps_finish(const struct restore_thread *th)
+{
+	const ThreadCoreEntry *tc = th->core->thread_core;
+	const ThreadTraitsEntry *e = tc ? tc->traits : NULL;
+	struct attributes attr = { .size = sizeof(attr), .flags = FLAGS_KEEP_UTIL_CLAMP };
 
 	if (!e || !e->has_util_min || !e->has_util_max)
 		return 0;
@@ -90,6 +145,14 @@ static int clamps_finish(struct restore_ctx *ctx _unused_, struct restore_proces
 	}
 	return log_err(neg_errno(), "cannot clamp the utilization of thread %d to %u to %u", th->task.tid,
 		       e->util_min, e->util_max);
+}
+
+static int sched_finish(struct restore_ctx *ctx _unused_, struct restore_process *p _unused_,
+			struct restore_thread *th)
+{
+	int r = slice_finish(th);
+
+	return r < 0 ? r : clamps_finish(th);
 }
 
 static int sched_dump(struct dump_ctx *ctx, struct dump_process *p, struct dump_thread *th)
@@ -123,7 +186,7 @@ static int sched_dump(struct dump_ctx *ctx, struct dump_process *p, struct dump_
 		tc->has_sched_prio = true;
 		tc->sched_prio = (uint32_t)param.sched_priority;
 	}
-	return clamps_dump(ctx, th, (uint32_t)policy);
+	return attributes_dump(ctx, th, (uint32_t)policy);
 }
 
 static int sched_restore_calls(struct restore_ctx *ctx, struct restore_process *p,
@@ -168,5 +231,5 @@ const struct task_part part_sched = {
 	.stage		= STAGE_LATE,
 	.dump		= sched_dump,
 	.restore_calls	= sched_restore_calls,
-	.finish		= clamps_finish,
+	.finish		= sched_finish,
 };

@@ -17,6 +17,7 @@ const struct task_part *const task_parts[] = {
 	&part_altstack,
 	&part_prctl,
 	&part_ldt,
+	&part_xfeatures,
 	&part_landlock,
 	&part_membarrier,
 	&part_umask,

@@ -1,6 +1,7 @@
 /* Registers of a processor that has more than this one. */
 #include <sys/auxv.h>
 
+#include "task/parts.h"
 #include "task/regs.h"
 #include "unit.h"
 
@@ -90,4 +91,15 @@ TEST("a program that was told of FSGSBASE needs it")
 	}
 	auxv[3] = ~2ull;
 	ASSERT_OK(auxv_check(&mm));
+}
+
+TEST("what a process has asked the processor for is refused by name, before it is used")
+{
+	log_init(LOGLEVEL_NONE, -1);
+	ASSERT_OK(xfeatures_check(7, AVX512 | PKEYS | 1 << 17, ~0ull));
+	ASSERT_EQ(xfeatures_check(7, AVX512 | 1 << 17 | 1 << 18, ~0ull), -EOPNOTSUPP);
+	ASSERT_CONTAINS(log_first_error(), "process 7 has asked for AMX");
+	log_first_error_forget();
+	ASSERT_EQ(xfeatures_check(8, AVX512, ~(0x3full << 57)), -EOPNOTSUPP);
+	ASSERT_CONTAINS(log_first_error(), "process 8 has tags in addresses");
 }

@@ -1,9 +1,10 @@
 /*
  * rseq registrations of two threads; the second is caught inside a critical section and must
- * come out of it through its abort handler.
+ * come out of it through its abort handler. The first has its time slice extended, where the kernel does so.
  */
 #include <pthread.h>
 #include <stddef.h>
+#include <sys/prctl.h>
 #include <sys/rseq.h>
 
 #include "maker.h"
@@ -65,12 +66,16 @@ static void *second(void *arg)
 
 int main(int argc, char **argv)
 {
-	int cpu;
+	int cpu, extended;
 	pthread_t t;
 
 	maker_begin(argc, argv);
 	if (!__rseq_size)
 		maker_skip("the C library did not register rseq");
+	/* PR_RSEQ_SLICE_EXTENSION, _SET: Linux 7.0. */
+	if (maker_sets_up() && !maker_is_plain())
+		prctl(79, 2, 1, 0, 0);
+	extended = prctl(79, 1, 0, 0, 0);
 	pthread_barrier_init(&before, NULL, 2);
 	MAKER_MUST(!pthread_create(&t, NULL, second, NULL));
 	pthread_barrier_wait(&before);
@@ -87,6 +92,7 @@ int main(int argc, char **argv)
 	cpu = (int)area()->cpu_id;
 	if (cpu < 0)
 		maker_fail("cpu_id is %d", cpu);
+	MAKER_SAME("PR_RSEQ_SLICE_EXTENSION", prctl(79, 1, 0, 0, 0), extended);
 	/* The C library's own registration is refused a second time as busy, not as a new one. */
 	if (syscall(SYS_rseq, area(), 32, 0, 0x53053053) != -1 ||
 	    (errno != EBUSY && errno != EINVAL))
