@@ -41,11 +41,10 @@ static int noted(struct dump_ctx *ctx, int *refused, int r)
 	return 0;
 }
 
-/* Registers as the images shall have them, and as the task goes on if it does. */
-static int thread_settle(struct dump_ctx *ctx, struct dump_process *p, struct dump_thread *th)
+/* Registers as the images shall have them, and as the task goes on if it does. vdso: its process's, or NULL. */
+static int thread_settle(struct dump_ctx *ctx, struct dump_process *p, struct dump_thread *th, const struct vma *vdso)
 {
 	const struct proc_status *status;
-	const struct vma *vdso = vma_named(p, "[vdso]");
 	int r;
 
 	LOG_SCOPE("thread %d", th->task.tid);
@@ -158,13 +157,14 @@ static void exit_signal_dump(const struct dump_process *p, TaskCoreEntry *tc)
 
 static int process_dump_state(struct dump_ctx *ctx, struct dump_process *p)
 {
+	const struct vma *vdso = vma_named(p, "[vdso]");
 	TaskCoreEntry *tc;
 	int r, refused = 0;
 
 	if (!part_mm(ctx, p))
 		return -ENOMEM;
 	for (size_t i = 0; i < p->n_threads; i++) {
-		r = thread_settle(ctx, p, &p->threads[i]);
+		r = thread_settle(ctx, p, &p->threads[i], vdso);
 		if (r < 0)
 			return r;
 		p->threads[i].core->thread_core = part_thread_core(ctx, &p->threads[i]);
@@ -305,11 +305,11 @@ int dump_process_track(struct dump_ctx *ctx, struct dump_process *p)
 	r = remote_open(&p->remote, p->threads[0].task.tid);
 	if (r >= 0)
 		r = vma_read(ctx, p);
+	vdso = r < 0 ? NULL : vma_named(p, "[vdso]");
 	for (size_t i = 0; i < p->n_threads && r >= 0; i++)
-		r = thread_settle(ctx, p, &p->threads[i]);
+		r = thread_settle(ctx, p, &p->threads[i], vdso);
 	if (r < 0 || mem_track_how(ctx, p) != TRACK_NOT)
 		return r;
-	vdso = vma_named(p, "[vdso]");
 	if (!vdso)
 		return log_obstacle("do not choose the service", "it has no vDSO mapped");
 	p->remote.caught = p->threads[0].status->sig_cgt;
