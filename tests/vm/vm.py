@@ -147,7 +147,8 @@ class VM:
         self.log_dir = LOGS / re.sub(r"[^\w./+-]+", "-", name).strip("-/")
         self.memory, self.smp, self.cpu, self.kernel = memory, smp, cpu, kernel
         self._append = append
-        self.append = f"{BASE_APPEND} {'' if getty else 'systemd.getty_auto=0'} {append}".strip()
+        self.append = " ".join(filter(None, [BASE_APPEND, vm_image.clock_append(self.image, cpu),
+                                             "" if getty else "systemd.getty_auto=0", append]))
         self.qemu_args = list(qemu_args)
         self.destdir = destdir
         self.net = self.agent = self.console = self.qemu = None
@@ -261,7 +262,7 @@ class VM:
     def _qemu_argv(self):
         vmlinuz, initrd = self.image.kernel(self.kernel)
         argv = [
-            vm_image.QEMU, *vm_image.machine_args(self.image, self.cpu),
+            vm_image.QEMU, "-machine", "pc", *vm_image.accel_args(self.image, self.cpu),
             "-smp", str(self.smp), "-m", self.memory, "-nodefaults", "-display", "none",
             "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
             "-chardev", f"socket,id=agent,path={self._tmp}/agent,server=on,wait=off",

@@ -33,7 +33,7 @@ def is_worth_it(vm):
 
 def _key(vm):
     what = [vm.image.dir.name, vm_image.qemu_version(), vm.memory, vm.smp, vm.cpu, vm.kernel, vm.append,
-            vm_image.machine_args(vm.image, vm.cpu), PAYLOAD_BYTES]
+            vm_image.accel_args(vm.image, vm.cpu), PAYLOAD_BYTES]
     return hashlib.sha256(repr(what).encode()).hexdigest()[:16]
 
 
