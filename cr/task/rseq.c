@@ -117,6 +117,16 @@ static int rseq_dump(struct dump_ctx *ctx, struct dump_process *p, struct dump_t
 	return 0;
 }
 
+/* The kernel's doing, so asked for once. */
+static bool slices_are_extended(void)
+{
+	static int are = -1;
+
+	if (are < 0)
+		are = prctl(PR_RSEQ_SLICE_EXTENSION, PR_RSEQ_SLICE_EXTENSION_GET, 0, 0, 0) >= 0;
+	return are;
+}
+
 static int rseq_dump_calls(struct dump_ctx *ctx, struct dump_process *p _unused_, struct dump_thread *th _unused_,
 			   struct batch *b, void **cookie)
 {
@@ -124,7 +134,8 @@ static int rseq_dump_calls(struct dump_ctx *ctx, struct dump_process *p _unused_
 
 	if (!c)
 		return -ENOMEM;
-	c->slice = batch_try(b, SYS_prctl, PR_RSEQ_SLICE_EXTENSION, PR_RSEQ_SLICE_EXTENSION_GET, 0, 0, 0);
+	if (slices_are_extended())
+		c->slice = batch_try(b, SYS_prctl, PR_RSEQ_SLICE_EXTENSION, PR_RSEQ_SLICE_EXTENSION_GET, 0, 0, 0);
 	*cookie = c;
 	return 0;
 }
@@ -135,7 +146,7 @@ static int rseq_dump_results(struct dump_ctx *ctx, struct dump_process *p _unuse
 	const struct rseq_cookie *c = cookie;
 	ThreadTraitsEntry *e;
 
-	if (batch_ret(b, c->slice) != PR_RSEQ_SLICE_EXT_ENABLE)
+	if (!slices_are_extended() || batch_ret(b, c->slice) != PR_RSEQ_SLICE_EXT_ENABLE)
 		return 0;
 	e = part_traits(ctx, th);
 	if (!e)
@@ -151,16 +162,6 @@ static const RseqEntry *rseq_of(const struct restore_thread *th)
 	return tc && tc->rseq_entry && tc->rseq_entry->rseq_abi_pointer ? tc->rseq_entry : NULL;
 }
 
-/* Without it a thread only waits longer for others that hold a lock: no reason to refuse it. */
-static bool slices_are_extended(void)
-{
-	static int are = -1;
-
-	if (are < 0)
-		are = prctl(PR_RSEQ_SLICE_EXTENSION, PR_RSEQ_SLICE_EXTENSION_GET, 0, 0, 0) >= 0;
-	return are;
-}
-
 static int rseq_restore_calls(struct restore_ctx *ctx, struct restore_process *p,
 			      struct restore_thread *th, struct batch *b)
 {
@@ -174,6 +175,7 @@ static int rseq_restore_calls(struct restore_ctx *ctx, struct restore_process *p
 		    BATCH_ARGS_(e->rseq_abi_pointer, e->rseq_abi_size, 0, e->signature, 0, 0, 0));
 	if (!th->core->thread_core->traits || !th->core->thread_core->traits->rseq_slice)
 		return 0;
+	/* Without it a thread only waits longer for others that hold a lock: no reason to refuse it. */
 	if (slices_are_extended())
 		batch_try(b, SYS_prctl, PR_RSEQ_SLICE_EXTENSION, PR_RSEQ_SLICE_EXTENSION_SET, PR_RSEQ_SLICE_EXT_ENABLE,
 			  0, 0);

@@ -1,9 +1,9 @@
 /*
  * Scheduling: policy, real-time priority, nice value, time slice, clamps of utilization of a thread.
  *
- *   dump     sched_getscheduler(2), sched_getparam(2), getpriority(2), sched_getattr(2) on the thread
- *   restore  the same "set" calls, late: a task of low priority should not slow its own restore;
- *            slice and clamps from outside
+ *   dump     sched_getattr(2) on the thread; the nice value of a real-time one it does not tell: getpriority(2)
+ *   restore  sched_setscheduler(2), setpriority(2), late: a task of low priority should not slow its own
+ *            restore; slice and clamps by sched_setattr(2) from outside
  *
  * SCHED_DEADLINE's three times have no place in the image format.
  */
@@ -22,6 +22,7 @@
 /* Linux 5.3 with CONFIG_UCLAMP_TASK. */
 #define UTIL_MAX		1024u
 #define FLAGS_KEEP_UTIL_CLAMP	(0x08 | 0x10 | 0x20 | 0x40)	/* SCHED_FLAG_KEEP_ALL, _UTIL_CLAMP */
+#define FLAG_RESET_ON_FORK	0x01
 #define FLAG_KEEP_POLICY	0x08
 #define UCLAMP_SYSCTL		"/proc/sys/kernel/sched_util_clamp_min"
 
@@ -75,34 +76,29 @@ static bool has_asked_for_slice(struct dump_ctx *ctx, const struct dump_thread *
 }
 
 /* Without them the kernel says 0 and 0. */
-static bool are_usual_clamps(const struct attributes *a, uint32_t policy)
+static bool are_usual_clamps(const struct attributes *a)
 {
 	return !have_clamps() ||
-	       (a->util_max == UTIL_MAX && a->util_min == (is_real_time(policy) ? UTIL_MAX : 0));
+	       (a->util_max == UTIL_MAX && a->util_min == (is_real_time(a->policy) ? UTIL_MAX : 0));
 }
 
 /* Saved if they are not what such a thread has anyway. */
-static int attributes_dump(struct dump_ctx *ctx, struct dump_thread *th, uint32_t policy)
+static int slice_and_clamps_dump(struct dump_ctx *ctx, struct dump_thread *th, const struct attributes *a)
 {
-	struct attributes a = { 0 };
-	bool asked, clamped;
-	ThreadTraitsEntry *e;
+	bool asked = !is_real_time(a->policy) && has_asked_for_slice(ctx, th, a->runtime);
+	bool clamped = !are_usual_clamps(a);
+	ThreadTraitsEntry *e = asked || clamped ? part_traits(ctx, th) : NULL;
 
-	if (syscall(SYS_sched_getattr, th->task.tid, &a, sizeof(a), 0) < 0)
-		return log_err(neg_errno(), "cannot read the scheduling attributes of thread %d", th->task.tid);
-	asked = !is_real_time(policy) && has_asked_for_slice(ctx, th, a.runtime);
-	clamped = !are_usual_clamps(&a, policy);
-	e = asked || clamped ? part_traits(ctx, th) : NULL;
 	if ((asked || clamped) && !e)
 		return -ENOMEM;
 	if (asked) {
 		e->has_slice_nsec = true;
-		e->slice_nsec = a.runtime;
+		e->slice_nsec = a->runtime;
 	}
 	if (clamped) {
 		e->has_util_min = e->has_util_max = true;
-		e->util_min = a.util_min;
-		e->util_max = a.util_max;
+		e->util_min = a->util_min;
+		e->util_max = a->util_max;
 	}
 	return 0;
 }
@@ -158,35 +154,29 @@ static int sched_finish(struct restore_ctx *ctx _unused_, struct restore_process
 static int sched_dump(struct dump_ctx *ctx, struct dump_process *p, struct dump_thread *th)
 {
 	ThreadCoreEntry *tc = part_thread_core(ctx, th);
+	struct attributes a = { 0 };
 	pid_t tid = th->task.tid;
-	int policy, nice;
 
 	(void)p;
 	if (!tc)
 		return -ENOMEM;
-	policy = sched_getscheduler(tid);
-	if (policy < 0)
-		return log_err(neg_errno(), "cannot read the scheduling policy of thread %d", tid);
-	if ((policy & ~SCHED_RESET_ON_FORK) == SCHED_DEADLINE_)
+	if (syscall(SYS_sched_getattr, tid, &a, sizeof(a), 0) < 0)
+		return log_err(neg_errno(), "cannot read the scheduling attributes of thread %d", tid);
+	if (a.policy == SCHED_DEADLINE_)
 		return log_obstacle("set another policy with chrt(1)",
 				    "thread %d runs with SCHED_DEADLINE", tid);
-	errno = 0;
-	nice = getpriority(PRIO_PROCESS, (id_t)tid);
-	if (nice == -1 && errno)
-		return log_err(neg_errno(), "cannot read the nice value of thread %d", tid);
-	tc->has_sched_policy = tc->has_sched_nice = true;
-	tc->sched_policy = (uint32_t)policy;
-	tc->sched_nice = nice;
-	if ((policy & ~SCHED_RESET_ON_FORK) == SCHED_FIFO ||
-	    (policy & ~SCHED_RESET_ON_FORK) == SCHED_RR) {
-		struct sched_param param;
-
-		if (sched_getparam(tid, &param) < 0)
-			return log_err(neg_errno(), "cannot read the priority of thread %d", tid);
+	if (is_real_time(a.policy)) {
+		errno = 0;
+		a.nice = getpriority(PRIO_PROCESS, (id_t)tid);
+		if (a.nice == -1 && errno)
+			return log_err(neg_errno(), "cannot read the nice value of thread %d", tid);
 		tc->has_sched_prio = true;
-		tc->sched_prio = (uint32_t)param.sched_priority;
+		tc->sched_prio = a.prio;
 	}
-	return attributes_dump(ctx, th, (uint32_t)policy);
+	tc->has_sched_policy = tc->has_sched_nice = true;
+	tc->sched_policy = a.policy | (a.flags & FLAG_RESET_ON_FORK ? SCHED_RESET_ON_FORK : 0);
+	tc->sched_nice = a.nice;
+	return slice_and_clamps_dump(ctx, th, &a);
 }
 
 static int sched_restore_calls(struct restore_ctx *ctx, struct restore_process *p,

@@ -99,9 +99,9 @@ static const struct vma *vma_inherited(const struct dump_process *p, const struc
 {
 	const struct vma *q = p->parent ? vma_find(p->parent, v->start) : NULL;
 
-	return q && q->start == v->start && q->end == v->end && q->pgoff == v->pgoff && q->prot == v->prot && q->flags == v->flags &&
-	       q->status == v->status && q->ino == v->ino && q->dev_major == v->dev_major &&
-	       q->dev_minor == v->dev_minor && !strcmp(q->path, v->path) ? q : NULL;
+	return q && q->start == v->start && q->end == v->end && q->pgoff == v->pgoff && q->prot == v->prot &&
+	       q->flags == v->flags && q->status == v->status && q->ino == v->ino &&
+	       q->dev_major == v->dev_major && q->dev_minor == v->dev_minor && !strcmp(q->path, v->path) ? q : NULL;
 }
 
 /*

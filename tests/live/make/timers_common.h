@@ -83,9 +83,9 @@ static inline int timers_overrun(const struct timer *t)
  * Dump and restore read the clock and the timer one after the other, in microseconds, but in a busy guest; so does
  * this, which others may hold up.
  */
-static inline long long timers_slack(void)
+static inline long long timers_slack(long long outside_of_guests)
 {
-	return SECOND / (getenv("CRK_TIMEOUT_SCALE") ? 50 : 1000);
+	return getenv("CRK_TIMEOUT_SCALE") ? SECOND / 50 : outside_of_guests;
 }
 
 /* Its signal, with all periods that have passed since it first expired. */
@@ -95,11 +95,11 @@ static inline void timers_expect(const struct timer *t)
 	siginfo_t si;
 
 	if (t->period)
-		least = (timers_now(CLOCK_MONOTONIC) - t->first - timers_slack()) / t->period;
+		least = (timers_now(CLOCK_MONOTONIC) - t->first - timers_slack(0)) / t->period;
 	if (!timers_take(t->signo, &si))
 		maker_fail("the signal of the timer %s is not pending", t->name);
 	if (t->period)
-		most = (timers_now(CLOCK_MONOTONIC) - t->first + timers_slack()) / t->period;
+		most = (timers_now(CLOCK_MONOTONIC) - t->first + timers_slack(0)) / t->period;
 	if (si.si_code != SI_TIMER || si.si_timerid != t->id || si.si_value.sival_int != t->signo * 1000)
 		maker_fail("timer %s: a signal of code %d, timer %d, value %d", t->name, si.si_code, si.si_timerid,
 			   si.si_value.sival_int);
@@ -117,7 +117,7 @@ static inline void timers_expect_rhythm(const struct timer *t)
 	MAKER_MUST(!syscall(SYS_timer_gettime, t->id, &spec));
 	passed = timers_now(CLOCK_MONOTONIC) - t->first;
 	MAKER_SAME(t->name, spec.it_interval.tv_sec * SECOND + spec.it_interval.tv_nsec, t->period);
-	off = (passed + spec.it_value.tv_sec * SECOND + spec.it_value.tv_nsec + timers_slack()) % t->period;
+	off = (passed + spec.it_value.tv_sec * SECOND + spec.it_value.tv_nsec + timers_slack(SECOND / 1000)) % t->period;
 	if (off > SECOND / 2)
 		maker_fail("timer %s: its rhythm is %lld ns of %lld off", t->name, off, t->period);
 }
