@@ -41,6 +41,7 @@ struct dump_fd {
 	const char *link;		/* readlink of /proc/PID/fd/N, e.g. "pipe:[123]" */
 	/* Of /proc/PID/fdinfo/N; only while and after dump_fds() works on the process. */
 	const char *fdinfo;
+	int64_t read_nsec;		/* our CLOCK_MONOTONIC then */
 	bool cloexec;
 	uint32_t flags;			/* struct file's, without O_CLOEXEC */
 	uint64_t pos, ino;
@@ -100,6 +101,7 @@ struct dump_file {
 	const char *link;		/* struct dump_fd's */
 	struct stat st;			/* of the open file */
 	const char *fdinfo;		/* text of /proc/PID/fdinfo/N, "" if t_fd < 0 */
+	int64_t read_nsec;		/* struct dump_fd's */
 	uint32_t flags;			/* from fdinfo, without O_CLOEXEC */
 	uint64_t pos;
 	uint32_t net_ns_id;		/* a socket's network namespace, as numbered in the images */

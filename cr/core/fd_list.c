@@ -11,6 +11,7 @@
 
 #include "core/files.h"
 #include "util/parallel.h"
+#include "util/timer.h"
 
 #define PIECE		64u	/* fewer are read before a thread has begun */
 #define TEXT_ROOM	256u	/* of what is read together; a longer one is read alone */
@@ -18,7 +19,7 @@
 
 struct sweep {
 	int dir;
-	const struct dump_fd *fds;
+	struct dump_fd *fds;
 	char (*texts)[TEXT_ROOM];	/* by descriptor; empty: to be read alone */
 };
 
@@ -64,6 +65,7 @@ static int infos_read(void *arg, unsigned int worker _unused_, uint64_t off, siz
 		snprintf(path, sizeof(path), "fdinfo/%d", s->fds[i].t_fd);
 		if (fdinfo_read_at(s->dir, path, text, sizeof(text)) >= 0 && strlen(text) < TEXT_ROOM)
 			strcpy(s->texts[i], text);
+		s->fds[i].read_nsec = clock_nsec(CLOCK_MONOTONIC);
 	}
 	return 0;
 }
@@ -185,7 +187,10 @@ int dump_fd_infos(struct dump_ctx *ctx, struct dump_process *p)
 	for (size_t i = 0; i < p->n_fds; i++) {
 		const char *text = texts[i][0] ? arena_strdup(&ctx->arena, texts[i]) : NULL;
 
-		r = texts[i][0] ? 0 : fdinfo_read(ctx, p, p->fds[i].t_fd, &text);
+		if (!texts[i][0]) {
+			r = fdinfo_read(ctx, p, p->fds[i].t_fd, &text);
+			p->fds[i].read_nsec = clock_nsec(CLOCK_MONOTONIC);
+		}
 		if (r < 0)
 			return r;
 		r = text ? fdinfo_parse(text, &p->fds[i]) : -ENOMEM;

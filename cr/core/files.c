@@ -17,6 +17,7 @@
 #include "core/files_dump.h"
 #include "kind/kind.h"
 #include "ns/ns.h"
+#include "util/timer.h"
 
 struct files_state *dump_files_state(struct dump_ctx *ctx)
 {
@@ -187,7 +188,7 @@ static int file_new(struct dump_ctx *ctx, struct dump_process *p, const struct d
 	if (!f)
 		return -ENOMEM;
 	*f = (struct dump_file){ .owner = p, .t_fd = d->t_fd, .fd = -1, .link = d->link, .fdinfo = d->fdinfo,
-				 .flags = d->flags, .pos = d->pos, .mnt_id = d->mnt_id };
+				 .read_nsec = d->read_nsec, .flags = d->flags, .pos = d->pos, .mnt_id = d->mnt_id };
 	r = dump_pidfd(p);
 	f->fd = r < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, r, d->t_fd, 0);
 	if (f->fd < 0)
@@ -248,6 +249,7 @@ int dump_file_get(struct dump_ctx *ctx, struct dump_process *p, int t_fd, struct
 	/* Its table is another's, too, or its turn has not come. */
 	d = *known;
 	r = fdinfo_read(ctx, p, t_fd, &d.fdinfo);
+	d.read_nsec = clock_nsec(CLOCK_MONOTONIC);
 	if (r < 0)
 		return r;
 	r = fdinfo_parse(d.fdinfo, &d);
@@ -287,7 +289,7 @@ static int queued_new(struct dump_ctx *ctx, struct dump_process *p, const struct
 	if (!f)
 		return -ENOMEM;
 	*f = (struct dump_file){ .owner = p, .t_fd = -1, .fd = -1, .fdinfo = d->fdinfo,
-				 .flags = d->flags, .pos = d->pos, .mnt_id = d->mnt_id };
+				 .read_nsec = d->read_nsec, .flags = d->flags, .pos = d->pos, .mnt_id = d->mnt_id };
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", kept);
 	r = readlink_at(AT_FDCWD, path, &link);
 	if (r < 0)
@@ -315,6 +317,7 @@ int dump_file_get_queued(struct dump_ctx *ctx, struct dump_process *p, int fd,
 	r = read_file_at(AT_FDCWD, path, READ_FILE_MAX, &text, NULL);
 	if (r < 0)
 		return log_err(r, "cannot read %s", path);
+	d.read_nsec = clock_nsec(CLOCK_MONOTONIC);
 	d.fdinfo = arena_strdup(&ctx->arena, text);
 	if (!d.fdinfo)
 		return log_err(-ENOMEM, "%s", path);

@@ -12,7 +12,7 @@
  * The trap: nothing left and no tick is a timer that is off, or one whose time is up this very moment. Taken for
  * the former it would never expire; the kernel's structure tells (kernel/peek.h). Without it, it is off.
  *
- * The tree's clocks are read at the end of a dump: when a timer was is noted beside it.
+ * The tree's clocks are read at the end of a dump: when a timer's fdinfo was is noted beside it.
  *
  * Absolute timers are stored as what is left, too. They are armed against the engine's own
  * clock: the kernel converts with the caller's time namespace.
@@ -74,7 +74,7 @@ int timerfd_info_parse(const char *fdinfo, struct timerfd_info *ret)
 }
 
 /* fdinfo once more, of our duplicate: it is the same struct file. */
-static int timerfd_look(const struct dump_file *f, struct timerfd_info *ti)
+static int timerfd_look(struct dump_file *f, struct timerfd_info *ti)
 {
 	_cleanup_free_ char *text = NULL;
 	char path[48];
@@ -82,6 +82,7 @@ static int timerfd_look(const struct dump_file *f, struct timerfd_info *ti)
 
 	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", f->fd);
 	r = read_file_at(AT_FDCWD, path, READ_FILE_MAX, &text, NULL);
+	f->read_nsec = clock_nsec(CLOCK_MONOTONIC);
 	if (r < 0)
 		return log_err(r, "cannot read %s", path);
 	r = timerfd_info_parse(text, ti);
@@ -148,7 +149,7 @@ static int timerfd_dump(struct dump_ctx *ctx, struct dump_file *f)
 		return log_err(r, "timerfd: fdinfo cannot be understood");
 	r = timerfd_settle(ctx, f, &ti);
 	if (r >= 0)
-		r = ns_dump_now(ctx, &e->read_nsec);
+		r = ns_dump_moment(ctx, f->read_nsec, &e->read_nsec);
 	if (r < 0)
 		return r;
 	e->has_read_nsec = true;
@@ -198,37 +199,46 @@ static clockid_t clock_readable(uint32_t clock)
 	}
 }
 
-static int timerfd_arm(int fd, const TimerfdEntry *e, uint64_t value, uint64_t interval)
+/* now: of its clock, if it was set to a moment of that. */
+static int timerfd_arm(int fd, const TimerfdEntry *e, int64_t now, uint64_t left, uint64_t interval)
 {
-	struct itimerspec its = { .it_interval = timer_timespec(interval) };
-	struct timespec now = { 0 };
-	uint64_t now_nsec;
+	const struct itimerspec its = {
+		.it_interval = timer_timespec(interval), .it_value = timer_timespec(timer_sum(now, left)),
+	};
 
-	if (e->settime_flags & TFD_TIMER_ABSTIME) {
-		if (clock_gettime(clock_readable(e->clockid), &now) < 0)
-			return neg_errno();
-		now_nsec = (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
-		value = MIN(value, (uint64_t)INT64_MAX - now_nsec) + now_nsec;
-	}
-	its.it_value = timer_timespec(value);
 	return timerfd_settime(fd, (int)e->settime_flags, &its, NULL) < 0 ? neg_errno() : 0;
+}
+
+/* *ret_left 0: it is off. */
+static void left_now(struct restore_ctx *ctx, const TimerfdEntry *e, uint64_t interval, uint64_t *ret_left,
+		     uint64_t *ret_ticks)
+{
+	uint64_t elapsed = e->has_read_nsec ? ns_restore_elapsed_since(ctx, e->read_nsec) : ns_restore_elapsed(ctx);
+
+	*ret_left = e->vsec * NSEC_PER_SEC + e->vnsec;
+	*ret_ticks = e->ticks;
+	/* Stopped until the next read, as an image may show a periodic timer that has run out. */
+	if (!*ret_left && interval && e->ticks)
+		*ret_left = interval;
+	timer_advance(ret_left, interval, ret_ticks, elapsed);
 }
 
 static int timerfd_finish(struct restore_ctx *ctx, struct restore_file *f)
 {
 	const TimerfdEntry *e = f->fe->tfd;
-	uint64_t value = e->vsec * NSEC_PER_SEC + e->vnsec;
-	uint64_t interval = e->isec * NSEC_PER_SEC + e->insec;
-	uint64_t ticks = e->ticks;
+	uint64_t left, ticks, interval = e->isec * NSEC_PER_SEC + e->insec;
+	int64_t begin, now = 0;
+	unsigned int tries = 0;
 	int r;
 
-	/* Stopped until the next read, as an image may show a periodic timer that has run out. */
-	if (!value && interval && ticks)
-		value = interval;
-	timer_advance(&value, interval, &ticks, e->has_read_nsec ? ns_restore_elapsed_since(ctx, e->read_nsec) :
-								   ns_restore_elapsed(ctx));
-	if (value) {
-		r = timerfd_arm(f->fd, e, value, interval);
+	do {
+		begin = clock_nsec(CLOCK_MONOTONIC);
+		left_now(ctx, e, interval, &left, &ticks);
+		if (e->settime_flags & TFD_TIMER_ABSTIME)
+			now = clock_nsec(clock_readable(e->clockid));
+	} while (clock_held_up(begin, &tries));
+	if (left) {
+		r = timerfd_arm(f->fd, e, now, left, interval);
 		if (r < 0)
 			return log_err(r, "cannot arm it");
 	}
@@ -236,8 +246,8 @@ static int timerfd_finish(struct restore_ctx *ctx, struct restore_file *f)
 		return 0;
 	/* A kernel without CONFIG_CHECKPOINT_RESTORE: what has run out may run out again. */
 	r = neg_errno();
-	if (r == -ENOTTY && !value)
-		r = timerfd_arm(f->fd, e, 1, interval);
+	if (r == -ENOTTY && !left)
+		r = timerfd_arm(f->fd, e, now, 1, interval);
 	if (r < 0)
 		return log_err(r, "cannot set %llu unread expirations", (unsigned long long)ticks);
 	return 0;

@@ -65,8 +65,8 @@ int ns_dump_open_mqueues(struct dump_ctx *ctx, int *ret_fd) _must_check_;
  */
 int ns_dump_end(struct dump_ctx *ctx, clockid_t clock, uint64_t nsec, uint64_t *ret_nsec,
 		uint64_t *ret_left_nsec) _must_check_;
-/* What the tree's CLOCK_MONOTONIC shows now, for ns_restore_elapsed_since(). After ns_dump_collect(). */
-int ns_dump_now(struct dump_ctx *ctx, uint64_t *ret_nsec) _must_check_;
+/* What the tree's CLOCK_MONOTONIC showed when ours did, for ns_restore_elapsed_since(). After ns_dump_collect(). */
+int ns_dump_moment(struct dump_ctx *ctx, int64_t own_nsec, uint64_t *ret_nsec) _must_check_;
 /* Writes userns, utsns, timens, mountpoints, tmpfs-dev images. */
 int ns_dump_all(struct dump_ctx *ctx) _must_check_;
 void ns_dump_done(struct dump_ctx *ctx);

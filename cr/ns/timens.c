@@ -23,14 +23,6 @@
 /* Of an image's clock reading; a century, far below where the kernel refuses. */
 #define READING_MAX_SEC (100ull * 366 * 86400)
 
-static int64_t clock_nsec(clockid_t id)
-{
-	struct timespec ts = { 0 };	/* of alarm clocks, where there is no real-time clock */
-
-	clock_gettime(id, &ts);
-	return (int64_t)ts.tv_sec * SECOND + ts.tv_nsec;
-}
-
 /* "monotonic 1 500000000\nboottime -1 0": blanks vary, the first column may be a number. */
 static int read_offsets(int proc_fd, struct clocks *ret)
 {
@@ -115,13 +107,13 @@ static int find_offsets(struct dump_ctx *ctx, struct ns_dump *ns)
 	return 0;
 }
 
-int ns_dump_now(struct dump_ctx *ctx, uint64_t *ret_nsec)
+int ns_dump_moment(struct dump_ctx *ctx, int64_t own_nsec, uint64_t *ret_nsec)
 {
 	struct ns_dump *ns = ctx->ns_state;
 	int r = find_offsets(ctx, ns);
 
 	if (r >= 0)
-		*ret_nsec = (uint64_t)MAX(clock_nsec(CLOCK_MONOTONIC) - ns->own_ahead.monotonic_nsec +
+		*ret_nsec = (uint64_t)MAX(own_nsec - ns->own_ahead.monotonic_nsec +
 					  ns->tree_ahead.monotonic_nsec, 0);
 	return r;
 }

@@ -1,19 +1,16 @@
 /*
  * timer_create(2) timers of a process.
  *
- *   dump     /proc/PID/timers for ids, clocks and notification; timer_gettime and
- *            timer_getoverrun in the batch for what is left; of those whose signal is pending also
- *            what posix_timers_peek.c finds
- *   restore  timer_create with the same id, timer_settime with the remaining time; late. Their
- *            overrun counts: posix_timers_arm.c
+ *   dump     /proc/PID/timers for ids, clocks and notification; timer_gettime, beside it the clock, and
+ *            timer_getoverrun in the batch for what is left; what posix_timers_peek.c finds
+ *   restore  timer_create with the same id; late. Letting them run: posix_timers_arm.c
  *
  * The id is the program's handle, so it must come back exactly. PR_TIMER_CREATE_RESTORE_IDS
  * (Linux 6.15) lets us name it; before, the kernel counts ids up from 0 in a new process, and
  * creating and deleting timers gets there. If it counted otherwise timer_settime() fails, so a
  * timer never comes back under another's name.
  *
- * The clocks go on in a time namespace: the remaining time is what counts. Whether a timer was
- * set to an absolute time is not in the image format: it is not moved if someone sets the clock.
+ * The clocks go on in a time namespace: the remaining time is what counts.
  */
 #include <limits.h>
 #include <signal.h>
@@ -24,6 +21,7 @@
 
 #include "core/restore_pids.h"
 #include "task/posix_timers.h"
+#include "util/timer.h"
 
 #ifndef PR_TIMER_CREATE_RESTORE_IDS
 #define PR_TIMER_CREATE_RESTORE_IDS	77
@@ -42,8 +40,10 @@ struct kernel_sigevent {
 struct posix_timers_cookie {
 	struct posix_timer_line *lines;
 	size_t n;
-	uint64_t *t_spec;
-	int *overrun_call;
+	struct posix_timer_reading {
+		uint64_t t_spec, t_now;
+		int overrun_call;
+	} *readings;
 };
 
 static int timers_read(struct dump_ctx *ctx, struct dump_process *p,
@@ -69,9 +69,8 @@ static int timers_read(struct dump_ctx *ctx, struct dump_process *p,
 				    TIMERS_DUMP_MAX);
 	c->n = n;
 	c->lines = arena_memdup(&ctx->arena, list, n * sizeof(*list));
-	c->t_spec = arena_alloc(&ctx->arena, n * sizeof(*c->t_spec));
-	c->overrun_call = arena_alloc(&ctx->arena, n * sizeof(*c->overrun_call));
-	return c->lines && c->t_spec && c->overrun_call ? 0 : -ENOMEM;
+	c->readings = arena_alloc(&ctx->arena, n * sizeof(*c->readings));
+	return c->lines && c->readings ? 0 : -ENOMEM;
 }
 
 static int posix_timers_dump_calls(struct dump_ctx *ctx, struct dump_process *p,
@@ -87,9 +86,14 @@ static int posix_timers_dump_calls(struct dump_ctx *ctx, struct dump_process *p,
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < c->n; i++) {
-		c->t_spec[i] = batch_put(b, NULL, sizeof(struct itimerspec));
-		batch_call(b, SYS_timer_gettime, c->lines[i].id, c->t_spec[i]);
-		c->overrun_call[i] = batch_call(b, SYS_timer_getoverrun, c->lines[i].id);
+		struct posix_timer_reading *is = &c->readings[i];
+
+		is->t_spec = batch_put(b, NULL, sizeof(struct itimerspec));
+		is->t_now = batch_put(b, NULL, sizeof(struct timespec));
+		batch_call(b, SYS_timer_gettime, c->lines[i].id, is->t_spec);
+		/* A thousand of them take a while. */
+		batch_call(b, SYS_clock_gettime, CLOCK_MONOTONIC, is->t_now);
+		is->overrun_call = batch_call(b, SYS_timer_getoverrun, c->lines[i].id);
 	}
 	*cookie = c;
 	return 0;
@@ -145,9 +149,10 @@ static int posix_timers_dump_results(struct dump_ctx *ctx, struct dump_process *
 		return -ENOMEM;
 	r = c->n && ctx->peek ? posix_timers_peek(ctx->peek, th->task.tid, c->lines, c->n) : 0;
 	if (r < 0)
-		log_debug("pending signals of POSIX timers cannot be looked at: %s", strerror(-r));
+		log_debug("POSIX timers cannot be looked at in the kernel: %s", strerror(-r));
 	for (size_t i = 0; i < c->n; i++) {
-		const struct itimerspec *spec = batch_data(b, c->t_spec[i]);
+		const struct itimerspec *spec = batch_data(b, c->readings[i].t_spec);
+		const struct timespec *now = batch_data(b, c->readings[i].t_now);
 		const struct posix_timer_line *l = &c->lines[i];
 		PosixTimerEntry *e = ARENA_MSG(&ctx->arena, PosixTimerEntry, posix_timer_entry);
 		SignalQueueEntry **queue;
@@ -159,11 +164,14 @@ static int posix_timers_dump_results(struct dump_ctx *ctx, struct dump_process *
 		e->si_signo = (uint32_t)l->signo;
 		e->it_sigev_notify = (uint32_t)l->notify;
 		e->sival_ptr = l->sival;
-		e->overrun = (uint32_t)batch_ret(b, c->overrun_call[i]);
+		e->overrun = (uint32_t)batch_ret(b, c->readings[i].overrun_call);
 		e->isec = (uint64_t)spec->it_interval.tv_sec;
 		e->insec = (uint64_t)spec->it_interval.tv_nsec;
 		e->vsec = (uint64_t)spec->it_value.tv_sec;
 		e->vnsec = (uint64_t)spec->it_value.tv_nsec;
+		e->has_read_nsec = true;
+		e->read_nsec = timer_nsec((uint64_t)now->tv_sec, (uint64_t)now->tv_nsec);
+		e->has_at_moment = e->at_moment = l->at_moment;
 		r = timer_target(ctx, p, l, e, &queue);
 		if (r >= 0)
 			r = timer_note_pending(ctx, l, e, queue);

@@ -16,11 +16,12 @@ struct posix_timer_line {
 	/* posix_timers_peek(): its signal is in the queue, and how many periods since were counted so far. */
 	bool pending;
 	uint64_t periods;
+	bool at_moment;			/* of CLOCK_REALTIME: expires at a moment of it, whoever sets that clock */
 };
 /* /proc/PID/timers, sorted by id. *ret is heap memory. */
 int posix_timers_parse(const char *text, struct posix_timer_line **ret, size_t *ret_n)
 	_must_check_;
-/* Of a stopped process: pending and periods of its n timers. */
+/* Of a stopped process: pending, periods and at_moment of its n timers. */
 int posix_timers_peek(struct peek *pk, pid_t pid, struct posix_timer_line *lines, size_t n)
 	_must_check_;
 /* Whether a blocked one does nothing but wait in its queue: not so those of job control, and what ptrace(2) uses. */

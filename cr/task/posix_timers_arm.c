@@ -9,8 +9,11 @@
  * Setting a timer makes its count 0: of one whose signal is pending, or whose time ran out while the tree was
  * away, the count of the signal before is lost.
  *
+ * A timer is set to the moment of its clock when it shall expire, so it does not matter when the call is made.
+ *
  * The traps: the kernel takes no moment before its clock's begin, for most the boot; what does not fit is cut by
- * whole periods. And a timer of CLOCK_REALTIME that is set to a moment moves when somebody sets that clock.
+ * whole periods. And a timer of CLOCK_REALTIME that is set to a moment moves when somebody sets that clock: one that
+ * did not, and has time left, is set to that.
  */
 #include <signal.h>
 #include <string.h>
@@ -46,16 +49,35 @@ struct due {
 	int64_t now;			/* of its clock */
 };
 
+static uint64_t timer_elapsed(const struct restore_process *p, const PosixTimerEntry *e)
+{
+	return e->has_read_nsec ? ns_restore_elapsed_since(p->ctx, e->read_nsec) : timers_elapsed(p);
+}
+
 /* -EINVAL: its clock does not go on by itself (CPU time). */
 static int due_get(struct restore_process *p, const PosixTimerEntry *e, struct due *ret)
 {
-	const uint64_t away = MIN(timers_elapsed(p), (uint64_t)INT64_MAX);
+	unsigned int tries = 0;
+	uint64_t away;
+	int64_t begin;
+	int r;
 
 	*ret = (struct due){ .value = timer_nsec(e->vsec, e->vnsec), .interval = timer_nsec(e->isec, e->insec) };
 	if (!ret->value)
 		ret->value = ret->interval;
-	ret->left = (int64_t)ret->value - (int64_t)away;
-	return ns_restore_clock(p->ctx, (clockid_t)e->clock_id, &ret->now);
+	do {
+		begin = clock_nsec(CLOCK_MONOTONIC);
+		away = timer_elapsed(p, e);
+		r = ns_restore_clock(p->ctx, (clockid_t)e->clock_id, &ret->now);
+	} while (clock_held_up(begin, &tries));
+	ret->left = (int64_t)ret->value - (int64_t)MIN(away, (uint64_t)INT64_MAX);
+	return r;
+}
+
+/* The kernel knows timers that were set to the time left by CLOCK_REALTIME alone. */
+static bool is_at_moment(const PosixTimerEntry *e)
+{
+	return e->clock_id != CLOCK_REALTIME || e->at_moment;
 }
 
 /* timer_first(), of its clock. */
@@ -88,7 +110,10 @@ void posix_timer_arm(struct restore_process *p, struct batch *b, const PosixTime
 	int r = due_get(p, e, &d), flags = 0;
 	uint64_t value = d.value;
 
-	if (r >= 0 && value && d.left > 0) {
+	if (r >= 0 && value && d.left > 0 && is_at_moment(e)) {
+		value = timer_sum(d.now, (uint64_t)d.left);
+		flags = TIMER_ABSTIME;
+	} else if (r >= 0 && value && d.left > 0) {
 		value = (uint64_t)d.left;
 	} else if (r >= 0 && value && due_first(p, e, &d, 0, &first) >= 0) {
 		value = (uint64_t)(d.now + first);

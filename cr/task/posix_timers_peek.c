@@ -1,8 +1,11 @@
 /*
  * What only the kernel's own structure tells of a POSIX timer: whether its signal is pending, and the periods that have
  * begun since it was sent (kernel/peek.h). The timer stands still until the signal is delivered; timer_gettime(2)
- * moves it on to its next expiry and counts the periods on the way.
+ * moves it on to its next expiry and counts the periods on the way. And by which clock it counts: one that was set to
+ * the time left, of CLOCK_REALTIME, counts by CLOCK_MONOTONIC.
  */
+#include <time.h>
+
 #include "task/posix_timers.h"
 
 /* Its place in a queue of pending signals: a list_head. */
@@ -37,12 +40,27 @@ static int is_outdated(struct peek *pk, uint64_t timer, bool *ret)
 	return r;
 }
 
+static int is_at_moment(struct peek *pk, uint64_t timer, bool *ret)
+{
+	uint64_t base, clock;
+	int r = peek_member(pk, timer, "k_itimer", "it.real.timer.base", 8, &base);
+
+	if (r >= 0)
+		r = peek_member(pk, base, "hrtimer_clock_base", "clockid", 4, &clock);
+	if (r >= 0)
+		*ret = clock == CLOCK_REALTIME;
+	/* Another kernel may have it elsewhere; all else is worth to be known. */
+	return r == -ENODATA ? 0 : r;
+}
+
 static int timer_read(struct peek *pk, uint64_t timer, struct posix_timer_line *l)
 {
 	uint64_t place, next, overrun;
 	bool outdated = false;
-	int r = queue_place(pk, timer, &place);
+	int r = l->clock_id == CLOCK_REALTIME ? is_at_moment(pk, timer, &l->at_moment) : 0;
 
+	if (r >= 0)
+		r = queue_place(pk, timer, &place);
 	if (r >= 0)
 		r = peek_word(pk, place, &next);
 	if (r >= 0)

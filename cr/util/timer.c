@@ -1,12 +1,28 @@
 #include "util/macro.h"
 #include "util/timer.h"
 
+#define HELD_UP_NSEC	50000
+#define HELD_UP_TRIES	10u
+
 uint64_t clock_usec(clockid_t clock)
 {
 	struct timespec ts;
 
 	clock_gettime(clock, &ts);
 	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+int64_t clock_nsec(clockid_t clock)
+{
+	struct timespec ts = { 0 };
+
+	clock_gettime(clock, &ts);
+	return (int64_t)ts.tv_sec * (int64_t)NSEC_PER_SEC + ts.tv_nsec;
+}
+
+bool clock_held_up(int64_t begin_nsec, unsigned int *tries)
+{
+	return clock_nsec(CLOCK_MONOTONIC) - begin_nsec > HELD_UP_NSEC && ++*tries < HELD_UP_TRIES;
 }
 
 void timer_advance(uint64_t *value_nsec, uint64_t interval_nsec, uint64_t *ticks, uint64_t adv)

@@ -2,11 +2,19 @@
 #ifndef CR_UTIL_TIMER_H
 #define CR_UTIL_TIMER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
 
 /* CLOCK_MONOTONIC, CLOCK_BOOTTIME ..., in microseconds. */
 uint64_t clock_usec(clockid_t clock);
+/* In nanoseconds; 0 of an alarm clock where there is no real-time clock. */
+int64_t clock_nsec(clockid_t clock);
+/*
+ * Whether what was read since CLOCK_MONOTONIC showed begin_nsec is to be read again: clocks read one after the
+ * other belong together if nothing held us up in between. Not after some tries. *tries begins with 0.
+ */
+bool clock_held_up(int64_t begin_nsec, unsigned int *tries);
 
 #define NSEC_PER_SEC	1000000000ull
 

@@ -44,6 +44,34 @@ def test_a_pending_signal_of_a_timer_counts_the_time_that_has_passed(tmp_path):
         m.end()
 
 
+def timers_at_a_moment(m):
+    shown = subprocess.run([CR, "show", "--json", m.images / f"core-{m.pid}.img"], capture_output=True, text=True,
+                           check=True)
+    timers = json.loads(shown.stdout)["entries"][0]["tc"]["timers"]["posix"]
+    return [t["it_id"] for t in timers if t.get("at_moment")]
+
+
+@pytest.mark.may_lack
+def test_a_timer_of_the_clock_on_the_wall_goes_by_that_if_it_was_set_to_a_moment(tmp_path):
+    """The second dump finds what the restore has told the kernel."""
+    if not Path("/sys/kernel/btf/vmlinux").exists():
+        pytest.skip("the kernel does not describe itself (CONFIG_DEBUG_INFO_BTF)")
+    m = Maker("posix_timers", tmp_path)
+    try:
+        m.start()
+        m.dump()
+        m.reap()
+        assert timers_at_a_moment(m) == [17]
+        m.restore()
+        m.dump()
+        wait_gone(m.pid)
+        assert timers_at_a_moment(m) == [17]
+        m.restore()
+        m.verify()
+    finally:
+        m.end()
+
+
 def wait_restarted(m):
     """Until all its threads are in restart_syscall(2) that can be: /proc tells the number only."""
     wanted = int(re.search(r"^restarts (\d+)", m.read(), re.M)[1])

@@ -69,9 +69,13 @@ static void set_up(void)
 	MAKER_SAME("id", create(CLOCK_MONOTONIC, SIGEV_SIGNAL, SIGRTMIN + 4, 0, 99), 15);
 	/* Disarmed. */
 	MAKER_SAME("id", create(CLOCK_MONOTONIC, SIGEV_SIGNAL, SIGRTMIN + 4, 0, 99), 16);
-	struct itimerspec quick = { { 0, 10000000 }, { 0, 10000000 } };
+	struct itimerspec quick = { { 0, 10000000 }, { 0, 10000000 } }, noon = { 0 };
 
 	MAKER_MUST(!syscall(SYS_timer_settime, 15, 0, &quick, NULL));
+	MAKER_SAME("id", create(CLOCK_REALTIME, SIGEV_SIGNAL, SIGRTMIN + 1, 0, 100), 17);
+	MAKER_MUST(!clock_gettime(CLOCK_REALTIME, &noon.it_value));
+	noon.it_value.tv_sec += 2000;
+	MAKER_MUST(!syscall(SYS_timer_settime, 17, TIMER_ABSTIME, &noon, NULL));
 }
 
 int main(int argc, char **argv)
@@ -97,6 +101,7 @@ int main(int argc, char **argv)
 	check(12, 1000, 77);
 	check(13, 500, 5);
 	check(14, 400, 0);
+	check(17, 2000, 0);
 	for (int i = 0; i < 3; i++) {
 		MAKER_SAME("signal of timer 15",
 			   sigtimedwait(&set, &si, &(struct timespec){ 2, 0 }), SIGRTMIN + 4);
