@@ -151,6 +151,7 @@ struct dump_ctx {
 		uint64_t cookie;
 		uint32_t id;
 	} own_net;
+	long cpus_online;		/* task/cpus.c; 0: not asked yet */
 	bool no_labels;			/* task/lsm.c: no security module gives any */
 	bool timeouts_lost;		/* task/timeout.c has said so */
 	struct cr_stats stats;

@@ -88,36 +88,108 @@ static int parts_dump_outside(struct dump_ctx *ctx, struct dump_process *p, stru
 	return refused;
 }
 
-static int parts_dump_calls(struct dump_ctx *ctx, struct dump_process *p, struct dump_thread *th)
-{
-	static struct batch b;
-	void *cookies[64] = { 0 };
-	bool leader = th == &p->threads[0];
-	int brk = -1, r, refused = 0;
+/* A thread's turn to run our calls, in the whole zone or one of its lanes. */
+struct turn {
+	struct remote lane;
+	struct batch batch;
+	struct dump_thread *th;		/* NULL: nobody's */
+	void *cookies[64];
+	int brk;
+};
 
-	batch_begin(&b, &th->task);
+static void turn_over(struct dump_process *p, struct turn *t)
+{
+	t->th->task.remote = &p->remote;
+	t->th = NULL;
+}
+
+static int turn_calls(struct dump_ctx *ctx, struct dump_process *p, struct turn *t)
+{
+	struct dump_thread *th = t->th;
+	bool leader = th == &p->threads[0];
+	int r;
+
 	if (leader)
-		brk = batch_call(&b, SYS_brk, 0);
+		t->brk = batch_call(&t->batch, SYS_brk, 0);
 	for (size_t i = 0; task_parts[i]; i++) {
 		if (!task_parts[i]->dump_calls || !part_is_for_leader(task_parts[i], leader))
 			continue;
-		r = task_parts[i]->dump_calls(ctx, p, th, &b, &cookies[i]);
+		r = task_parts[i]->dump_calls(ctx, p, th, &t->batch, &t->cookies[i]);
 		if (r < 0)
 			return r;
 	}
-	r = batch_run(&b);
+	return 0;
+}
+
+static int turn_begin(struct dump_ctx *ctx, struct dump_process *p, struct turn *t, struct dump_thread *th)
+{
+	int r;
+
+	LOG_SCOPE("thread %d", th->task.tid);
+	t->th = th;
+	th->task.remote = &t->lane;
+	batch_begin(&t->batch, &th->task);
+	r = turn_calls(ctx, p, t);
+	if (r >= 0)
+		r = batch_start(&t->batch);
 	if (r < 0)
-		return r;
+		turn_over(p, t);
+	return r;
+}
+
+static int turn_results(struct dump_ctx *ctx, struct dump_process *p, struct turn *t)
+{
+	bool leader = t->th == &p->threads[0];
+	int r, refused = 0;
+
 	if (leader)
-		p->mm->mm_brk = (uint64_t)batch_ret(&b, brk);
+		p->mm->mm_brk = (uint64_t)batch_ret(&t->batch, t->brk);
 	for (size_t i = 0; task_parts[i]; i++) {
 		if (!task_parts[i]->dump_results || !part_is_for_leader(task_parts[i], leader))
 			continue;
-		r = noted(ctx, &refused, task_parts[i]->dump_results(ctx, p, th, &b, cookies[i]));
+		r = noted(ctx, &refused, task_parts[i]->dump_results(ctx, p, t->th, &t->batch, t->cookies[i]));
 		if (r < 0)
 			return r;
 	}
 	return refused;
+}
+
+/* Whatever has failed before (so_far, which is returned then): the task runs until this. */
+static int turn_end(struct dump_ctx *ctx, struct dump_process *p, struct turn *t, int so_far)
+{
+	int r;
+
+	if (!t->th)
+		return so_far;
+	LOG_SCOPE("thread %d", t->th->task.tid);
+	r = batch_finish(&t->batch);
+	if (so_far >= 0 && r >= 0)
+		r = turn_results(ctx, p, t);
+	turn_over(p, t);
+	return so_far < 0 ? so_far : r;
+}
+
+/* While one runs its calls, the next one's are put together. */
+static int threads_take_turns(struct dump_ctx *ctx, struct dump_process *p)
+{
+	static struct turn turns[REMOTE_LANES];
+	unsigned int n = 0;
+	int r, refused = 0;
+
+	/* The main thread has calls that no lane has room for. */
+	turns[0].lane = p->remote;
+	r = noted(ctx, &refused, turn_begin(ctx, p, &turns[0], &p->threads[0]));
+	r = noted(ctx, &refused, turn_end(ctx, p, &turns[0], r));
+	while (n < REMOTE_LANES && remote_lane(&p->remote, n, &turns[n].lane))
+		n++;
+	for (size_t i = 1; i < p->n_threads + n; i++) {
+		struct turn *t = &turns[i % n];
+
+		r = noted(ctx, &refused, turn_end(ctx, p, t, r));
+		if (r >= 0 && i < p->n_threads)
+			r = noted(ctx, &refused, turn_begin(ctx, p, t, &p->threads[i]));
+	}
+	return r < 0 ? r : refused;
 }
 
 /* All that needs the task to run our calls. */
@@ -131,10 +203,8 @@ static int process_dump_inside(struct dump_ctx *ctx, struct dump_process *p)
 		return log_obstacle("do not choose the service", "it has no vDSO mapped");
 	p->remote.caught = p->threads[0].status->sig_cgt;
 	r = remote_map_private(&p->remote, leader, vdso->start, vdso->end);
-	for (size_t i = 0; r >= 0 && i < p->n_threads; i++) {
-		LOG_SCOPE("thread %d", p->threads[i].task.tid);
-		r = noted(ctx, &refused, parts_dump_calls(ctx, p, &p->threads[i]));
-	}
+	if (r >= 0)
+		r = noted(ctx, &refused, threads_take_turns(ctx, p));
 	if (r >= 0)
 		r = ipc_undo_read(ctx, p);
 	if (r >= 0)

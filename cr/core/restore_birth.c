@@ -21,7 +21,7 @@ struct remote *restore_remote(struct restore_ctx *ctx)
 	struct remote *r = ARENA_NEW(&ctx->arena, struct remote);
 
 	if (r)
-		*r = (struct remote){ .mem_fd = -EBADF, .zone = ctx->zone,
+		*r = (struct remote){ .mem_fd = -EBADF, .zone = ctx->zone, .zone_bytes = ZONE_BYTES,
 				      .mirror = ctx->zone_mirror, .shared = true };
 	return r;
 }

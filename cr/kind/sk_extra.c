@@ -309,14 +309,15 @@ static bool is_connected(int fd, const struct sk_sort *s)
 	struct tcp_info info;
 	socklen_t len = sizeof(info);
 
+	if (s->family != AF_INET && s->family != AF_INET6)
+		return false;
 	if (s->type == SOCK_STREAM && !getsockopt(fd, SOL_TCP, TCP_INFO, &info, &len)) {
 		if (info.tcpi_state == TCP_LISTEN)
 			return false;
 		return info.tcpi_state != TCP_CLOSE || (poll(&p, 1, 0) > 0 && p.revents & POLLRDHUP);
 	}
 	len = sizeof(peer);
-	return (s->family == AF_INET || s->family == AF_INET6) &&
-	       !getpeername(fd, (struct sockaddr *)&peer, &len);
+	return !getpeername(fd, (struct sockaddr *)&peer, &len);
 }
 
 int sk_sort_of(int fd, struct sk_sort *ret)

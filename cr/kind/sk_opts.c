@@ -100,21 +100,22 @@ static void dump_keepalive(int fd, SkOptsEntry *o)
 	get_u32(fd, SOL_TCP, TCP_KEEPINTVL, &o->has_tcp_keepintvl, &o->tcp_keepintvl);
 }
 
-/* What the kernel counts for the program and lets nobody set. */
-static void warn_counters(int fd)
+/* What the kernel counts for the program and lets nobody set: of the options that are not as in a fresh socket. */
+static void warn_counters(const SkOptsEntry *o)
 {
-	struct {
-		int flags, bind_phc;
-	} stamping = { 0, 0 };
-	socklen_t len = sizeof(stamping);
-	int v;
+	for (size_t i = 0; i < o->n_extra; i++) {
+		const SkExtraOptEntry *e = o->extra[i];
+		uint32_t v = 0;
 
-	if (!sk_get_int(fd, SOL_SOCKET, SO_ZEROCOPY, &v) && v)
-		log_warn("the numbers of MSG_ZEROCOPY completions begin anew (SO_ZEROCOPY)");
-	if (!getsockopt(fd, SOL_SOCKET, SO_TIMESTAMPING, &stamping, &len) &&
-	    stamping.flags & SOF_TIMESTAMPING_OPT_ID)
-		log_warn("the numbers of sent packets' timestamps begin anew "
-			 "(SOF_TIMESTAMPING_OPT_ID)");
+		if (e->level != SOL_SOCKET || e->value.len < sizeof(v))
+			continue;
+		memcpy(&v, e->value.data, sizeof(v));
+		if (e->name == SO_ZEROCOPY && v)
+			log_warn("the numbers of MSG_ZEROCOPY completions begin anew (SO_ZEROCOPY)");
+		if (e->name == SO_TIMESTAMPING && v & SOF_TIMESTAMPING_OPT_ID)
+			log_warn("the numbers of sent packets' timestamps begin anew "
+				 "(SOF_TIMESTAMPING_OPT_ID)");
+	}
 }
 
 static int dump_extra(struct dump_ctx *ctx, struct dump_file *f, SkOptsEntry *o)
@@ -166,7 +167,6 @@ int sk_opts_dump(struct dump_ctx *ctx, struct dump_file *f, SkOptsEntry **ret)
 		o->so_linger = (uint32_t)linger.l_linger;
 	}
 	dump_keepalive(fd, o);
-	warn_counters(fd);
 	r = dump_device(ctx, fd, o);
 	if (!r)
 		r = dump_filter(ctx, fd, o);
@@ -174,6 +174,7 @@ int sk_opts_dump(struct dump_ctx *ctx, struct dump_file *f, SkOptsEntry **ret)
 		r = dump_extra(ctx, f, o);
 	if (r < 0)
 		return r;
+	warn_counters(o);
 	*ret = o;
 	return 0;
 }

@@ -58,7 +58,8 @@ int remote_map_shared(struct remote *r, uint64_t t_addr)
 	if (p == MAP_FAILED)
 		return neg_errno();
 	memcpy(p, stub_begin, (size_t)(stub_end - stub_begin));
-	*r = (struct remote){ .mem_fd = -EBADF, .zone = t_addr, .mirror = p, .shared = true };
+	*r = (struct remote){ .mem_fd = -EBADF, .zone = t_addr, .zone_bytes = ZONE_BYTES, .mirror = p,
+			      .shared = true };
 	return 0;
 }
 
@@ -67,8 +68,18 @@ void batch_begin(struct batch *b, struct task *t)
 	b->task = t;
 	b->n_calls = b->data_bytes = 0;
 	b->error = 0;
-	b->ran = false;
+	b->ran = b->running = false;
 	b->pause_call = 0;
+}
+
+static size_t data_off(const struct remote *r)
+{
+	return r->zone_bytes / 2;
+}
+
+static size_t calls_max(const struct remote *r)
+{
+	return MIN((data_off(r) - ZONE_CALLS_OFF) / sizeof(struct batch_call), BATCH_CALLS_MAX);
 }
 
 static struct batch_call *batch_calls(const struct batch *b)
@@ -83,19 +94,19 @@ static uint64_t call_addr(const struct batch *b, int call)
 
 uint64_t batch_put(struct batch *b, const void *p, size_t bytes)
 {
-	uint8_t *to = b->task->remote->mirror + ZONE_DATA_OFF + b->data_bytes;
-	uint64_t t_addr = b->task->remote->zone + ZONE_DATA_OFF + b->data_bytes;
+	const struct remote *r = b->task->remote;
+	size_t off = data_off(r) + b->data_bytes;
 
 	if (bytes > batch_room_bytes(b)) {
 		b->error = -ENOBUFS;
 		return 0;
 	}
 	if (p)
-		memcpy(to, p, bytes);
+		memcpy(r->mirror + off, p, bytes);
 	else
-		memset(to, 0, bytes);
+		memset(r->mirror + off, 0, bytes);
 	b->data_bytes += ROUND_UP(bytes, 16);
-	return t_addr;
+	return r->zone + off;
 }
 
 uint64_t batch_str(struct batch *b, const char *s)
@@ -113,7 +124,7 @@ int batch_call_(struct batch *b, const char *name, bool may_fail, uint64_t nr,
 {
 	struct batch_call *c;
 
-	if (b->n_calls >= BATCH_CALLS_MAX) {
+	if (!batch_room_calls(b)) {
 		b->error = -ENOBUFS;
 		return 0;
 	}
@@ -158,15 +169,18 @@ int batch_ret_now(const struct batch *b, int call, int64_t *ret)
 			   sizeof(*ret));
 }
 
-static int run_as_orphan(struct batch *b)
+static int start_as_orphan(struct batch *b)
 {
-	const struct orphan_pause pause = {
-		.t_signal = call_addr(b, b->pause_call) + offsetof(struct batch_call, arg) + 2 * 8,
-		.fn = b->pause_fn,
-		.arg = b->pause_arg,
-	};
+	uint64_t t_signal = call_addr(b, b->pause_call) + offsetof(struct batch_call, arg) + 2 * 8;
 
-	return orphan_run(b->task, call_addr(b, 0), b->n_calls, b->pause_call ? &pause : NULL);
+	return orphan_start(b->task, call_addr(b, 0), b->n_calls, b->pause_call ? t_signal : 0);
+}
+
+static int finish_as_orphan(struct batch *b)
+{
+	const struct orphan_pause pause = { b->pause_fn, b->pause_arg };
+
+	return orphan_finish(b->task, b->pause_call ? &pause : NULL);
 }
 
 int64_t batch_ret(const struct batch *b, int call)
@@ -176,12 +190,14 @@ int64_t batch_ret(const struct batch *b, int call)
 
 size_t batch_room_calls(const struct batch *b)
 {
-	return BATCH_CALLS_MAX - b->n_calls;
+	return calls_max(b->task->remote) - b->n_calls;
 }
 
 size_t batch_room_bytes(const struct batch *b)
 {
-	return ZONE_BYTES - ZONE_DATA_OFF - b->data_bytes;
+	const struct remote *r = b->task->remote;
+
+	return r->zone_bytes - data_off(r) - b->data_bytes;
 }
 
 static int batch_transfer(struct batch *b, bool to_target)
@@ -196,14 +212,12 @@ static int batch_transfer(struct batch *b, bool to_target)
 		e = remote_write(b->task, r->zone + ZONE_CALLS_OFF, r->mirror + ZONE_CALLS_OFF, calls);
 		if (e < 0 || !b->data_bytes)
 			return e;
-		return remote_write(b->task, r->zone + ZONE_DATA_OFF, r->mirror + ZONE_DATA_OFF,
-				    b->data_bytes);
+		return remote_write(b->task, r->zone + data_off(r), r->mirror + data_off(r), b->data_bytes);
 	}
 	e = remote_read(b->task, r->zone + ZONE_CALLS_OFF, r->mirror + ZONE_CALLS_OFF, calls);
 	if (e < 0 || !b->data_bytes)
 		return e;
-	return remote_read(b->task, r->zone + ZONE_DATA_OFF, r->mirror + ZONE_DATA_OFF,
-			   b->data_bytes);
+	return remote_read(b->task, r->zone + data_off(r), r->mirror + data_off(r), b->data_bytes);
 }
 
 /* A task was born by a call of the batch: it stands in its first stop; remember it. */
@@ -276,7 +290,7 @@ static int batch_first_failure(const struct batch *b)
 }
 
 /* The restore's way: the stub in the zone, up to its int3. The registers stay the batch's. */
-static int batch_run_in_zone(struct batch *b)
+static int start_in_zone(struct batch *b)
 {
 	struct task *t = b->task;
 	struct user_regs_struct regs = t->regs;
@@ -290,10 +304,10 @@ static int batch_run_in_zone(struct batch *b)
 	if (ptrace(PTRACE_SETREGSET, t->tid, NT_PRSTATUS, &iov) < 0 ||
 	    ptrace(PTRACE_CONT, t->tid, 0, 0) < 0)
 		return log_err(neg_errno(), "task %d: cannot start a batch", t->tid);
-	return batch_wait(b);
+	return 0;
 }
 
-int batch_run(struct batch *b)
+int batch_start(struct batch *b)
 {
 	struct task *t = b->task;
 	int r;
@@ -307,13 +321,33 @@ int batch_run(struct batch *b)
 	r = batch_transfer(b, true);
 	if (r < 0)
 		return log_err(r, "task %d: cannot write the call zone", t->tid);
-	r = t->remote->shared ? batch_run_in_zone(b) : run_as_orphan(b);
+	r = t->remote->shared ? start_in_zone(b) : start_as_orphan(b);
+	b->running = r >= 0;
+	return r;
+}
+
+int batch_finish(struct batch *b)
+{
+	struct task *t = b->task;
+	int r;
+
+	if (!b->running)
+		return 0;
+	b->running = false;
+	r = t->remote->shared ? batch_wait(b) : finish_as_orphan(b);
 	if (r < 0)
 		return r;
 	r = batch_transfer(b, false);
 	if (r < 0)
 		return log_err(r, "task %d: cannot read the call zone", t->tid);
 	return batch_first_failure(b);
+}
+
+int batch_run(struct batch *b)
+{
+	int r = batch_start(b);
+
+	return r < 0 ? r : batch_finish(b);
 }
 
 int batch_make_room(struct batch *b, size_t n_calls, size_t bytes)

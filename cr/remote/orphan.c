@@ -30,7 +30,7 @@ static uint64_t bit(int signal)
 	return 1ull << (signal - 1);
 }
 
-int64_t orphan_find_room(const uint8_t *vdso, size_t bytes)
+int64_t orphan_find_room(const uint8_t *vdso, size_t bytes, unsigned int *ret_n)
 {
 	const Elf64_Ehdr *eh = (const void *)vdso;
 	uint64_t end = sizeof(*eh);
@@ -50,21 +50,22 @@ int64_t orphan_find_room(const uint8_t *vdso, size_t bytes)
 		end = MAX(end, MAX(ph.p_offset + ph.p_filesz, ph.p_vaddr + ph.p_memsz));
 	}
 	end = ROUND_UP(end, STUB_ALIGN);
-	return end <= bytes && bytes - end >= STUB_BYTES ? (int64_t)end : -ENOSPC;
+	*ret_n = end <= bytes ? (unsigned int)MIN((bytes - end) / STUB_BYTES, (uint64_t)REMOTE_LANES) : 0;
+	return *ret_n ? (int64_t)end : -ENOSPC;
 }
 
 /*
  * What shall be there when we go. An earlier engine that was killed has left its stub: then
- * what the kernel has there, if the engine's own vDSO is the same, or nothing.
+ * what the kernel has there, if the engine's own vDSO is the same up to all stubs, or nothing.
  */
-static void stub_before(uint8_t *before, const uint8_t *vdso, size_t at)
+static void stub_before(uint8_t *before, const uint8_t *vdso, size_t stubs, size_t at)
 {
 	const uint8_t *own = (const uint8_t *)getauxval(AT_SYSINFO_EHDR);
 
 	memcpy(before, vdso + at, STUB_BYTES);
 	if (memcmp(before, orphan_begin, CODE_BYTES))
 		return;
-	if (own && !memcmp(own, vdso, at))
+	if (own && !memcmp(own, vdso, stubs))
 		memcpy(before, own + at, STUB_BYTES);
 	else
 		memset(before, 0, STUB_BYTES);
@@ -78,19 +79,24 @@ static int stub_put(struct remote *r, struct task *leader, uint64_t start, uint6
 	int e;
 
 	vdso = malloc(bytes);
-	r->stub_before = malloc(STUB_BYTES);
+	r->stub_before = malloc(REMOTE_LANES * STUB_BYTES);
 	if (!vdso || !r->stub_before)
 		return -ENOMEM;
 	e = remote_read(leader, start, vdso, bytes);
 	if (e < 0)
 		return log_err(e, "task %d: cannot read its vDSO", leader->tid);
-	at = orphan_find_room(vdso, bytes);
+	at = orphan_find_room(vdso, bytes, &r->n_stubs);
 	if (at < 0)
 		return log_err((int)at, "task %d: its vDSO at 0x%lx-0x%lx has no room for a stub",
 			       leader->tid, start, end);
-	stub_before(r->stub_before, vdso, (size_t)at);
+	for (unsigned int i = 0; i < r->n_stubs; i++) {
+		size_t off = i * STUB_BYTES;
+
+		stub_before(r->stub_before + off, vdso, (size_t)at, (size_t)at + off);
+		memcpy(vdso + at + off, orphan_begin, STUB_BYTES);
+	}
 	r->stub = start + (uint64_t)at;
-	e = remote_write(leader, r->stub, orphan_begin, STUB_BYTES);
+	e = remote_write(leader, r->stub, vdso + at, r->n_stubs * STUB_BYTES);
 	return e < 0 ? log_err(e, "task %d: cannot write to its vDSO", leader->tid) : 0;
 }
 
@@ -116,7 +122,20 @@ int remote_map_private(struct remote *r, struct task *leader, uint64_t vdso_star
 	if (res < 0 && res > -4096)
 		return log_err((int)res, "task %d: cannot map the call zone", leader->tid);
 	r->zone = (uint64_t)res;
+	r->zone_bytes = ZONE_BYTES;
 	return 0;
+}
+
+bool remote_lane(const struct remote *r, unsigned int number, struct remote *ret)
+{
+	if (number >= r->n_stubs)
+		return false;
+	*ret = *r;
+	ret->zone_bytes = ZONE_BYTES / REMOTE_LANES;
+	ret->zone += number * ret->zone_bytes;
+	ret->mirror += number * ret->zone_bytes;
+	ret->stub += number * STUB_BYTES;
+	return true;
 }
 
 int remote_unmap(struct remote *r, struct task *leader)
@@ -130,7 +149,7 @@ int remote_unmap(struct remote *r, struct task *leader)
 	r->zone = 0;
 	/* If the call went wrong the task may still stand in the stub. */
 	if (r->stub && e >= 0)
-		w = remote_write(leader, r->stub, r->stub_before, STUB_BYTES);
+		w = remote_write(leader, r->stub, r->stub_before, r->n_stubs * STUB_BYTES);
 	r->stub = 0;
 	if (e < 0)
 		return e;
@@ -214,10 +233,10 @@ static bool at_end(const struct task *t, const struct user_regs_struct *regs)
 }
 
 /* Waits for the stop that the stub asks for, and before that for the batch's own, if it has one. */
-static int orphan_wait(struct task *t, int signal, const struct orphan_pause *pause,
-		       struct user_regs_struct *ret_regs)
+static int orphan_wait(struct task *t, const struct orphan_pause *pause, struct user_regs_struct *ret_regs)
 {
 	struct iovec iov = { ret_regs, sizeof(*ret_regs) };
+	const int signal = t->stub_signal;
 	int status, r;
 
 	for (;;) {
@@ -247,36 +266,52 @@ static int orphan_wait(struct task *t, int signal, const struct orphan_pause *pa
 	return at_end(t, ret_regs) ? 0 : signal_requeue(t, signal);
 }
 
-/* Runs the stub with these registers; they are what it ended with afterwards. */
-static int orphan_go(struct task *t, const struct orphan_pause *pause, struct user_regs_struct *regs)
+/* Into the stub with these registers. */
+static int stub_enter(struct task *t, uint64_t t_signal, struct user_regs_struct *regs)
 {
 	struct iovec iov = { regs, sizeof(*regs) };
 	const uint64_t all = ~0ull;
-	int signal = signal_choose(t), r;
-	const uint64_t wanted = (uint64_t)signal;
+	uint64_t wanted;
+	int r;
 
-	r = save_put(t, signal);
-	if (r >= 0 && pause)
-		r = remote_write(t, pause->t_signal, &wanted, sizeof(wanted));
+	t->stub_signal = signal_choose(t);
+	wanted = (uint64_t)t->stub_signal;
+	r = save_put(t, t->stub_signal);
+	if (r >= 0 && t_signal)
+		r = remote_write(t, t_signal, &wanted, sizeof(wanted));
 	if (r < 0)
 		return log_err(r, "task %d: cannot write to its vDSO", t->tid);
 	if (ptrace(PTRACE_SETREGSET, t->tid, NT_PRSTATUS, &iov) < 0 ||
 	    ptrace(PTRACE_SETSIGMASK, t->tid, 8, &all) < 0 ||
 	    ptrace(PTRACE_CONT, t->tid, 0, 0) < 0)
 		return log_err(neg_errno(), "task %d: cannot start a batch", t->tid);
-	r = orphan_wait(t, signal, pause, regs);
+	return 0;
+}
+
+/* Out of it again. *ret_regs: what it ended with. */
+static int stub_leave(struct task *t, const struct orphan_pause *pause, struct user_regs_struct *ret_regs)
+{
+	int r = orphan_wait(t, pause, ret_regs);
+
 	if (r < 0)
 		return log_err(r, "task %d: lost inside a batch", t->tid);
 	r = task_put_regs(t);
 	return r < 0 ? log_err(r, "task %d: cannot put registers back", t->tid) : 0;
 }
 
-int orphan_run(struct task *t, uint64_t t_calls, size_t n, const struct orphan_pause *pause)
+int orphan_start(struct task *t, uint64_t t_calls, size_t n, uint64_t t_signal)
 {
 	struct user_regs_struct regs = t->regs;
 
 	arch_regs_for_batch(&regs, t->remote->stub, t_calls, n);
-	return orphan_go(t, pause, &regs);
+	return stub_enter(t, t_signal, &regs);
+}
+
+int orphan_finish(struct task *t, const struct orphan_pause *pause)
+{
+	struct user_regs_struct regs;
+
+	return stub_leave(t, pause, &regs);
 }
 
 int orphan_call(struct task *t, int64_t *ret_result, uint64_t nr, const uint64_t arg[6])
@@ -286,7 +321,9 @@ int orphan_call(struct task *t, int64_t *ret_result, uint64_t nr, const uint64_t
 
 	arch_regs_for_syscall(&regs, t->remote->stub + (size_t)(orphan_one - orphan_begin), nr,
 			      arg);
-	r = orphan_go(t, NULL, &regs);
+	r = stub_enter(t, 0, &regs);
+	if (r >= 0)
+		r = stub_leave(t, NULL, &regs);
 	*ret_result = (int64_t)arch_orphan_result(&regs);
 	return r;
 }

@@ -7,7 +7,7 @@
  *
  * It lies in the task's vDSO behind the last loaded byte (section headers and padding nobody
  * reads at run time), written through /proc/PID/mem: so even the first call, which maps the
- * zone, is made from there. The stack pointer stays the task's own: a handler may run at any time.
+ * zone, is made from there. Where there is room for it, another one follows, for a second lane. The stack pointer stays the task's own: a handler may run at any time.
  *
  * Rests on ptrace(2): "if the tracer dies, all tracees are automatically detached and
  * restarted"; a traced task stops for ignored signals too.
@@ -32,17 +32,17 @@ struct orphan_save {
 /* The stub's entry for a batch is its beginning, for one call orphan_one. */
 extern const uint8_t orphan_begin[], orphan_one[], orphan_stopped[], orphan_saved[], orphan_end[];
 
-/* Offset of room for the stub in a vDSO's bytes; -ENOSPC, -EBADMSG. */
-int64_t orphan_find_room(const uint8_t *vdso, size_t bytes);
+/* Offset of room for stubs in a vDSO's bytes, and for how many, REMOTE_LANES at most; -ENOSPC, -EBADMSG. */
+int64_t orphan_find_room(const uint8_t *vdso, size_t bytes, unsigned int *ret_n);
 /* A batch that stops on its way: see batch_pause(). */
 struct orphan_pause {
-	uint64_t t_signal;		/* where the call that asks for the stop wants its signal */
 	void (*fn)(void *arg);
 	void *arg;
 };
-/* Runs n calls at t_calls. Afterwards registers and mask are back. pause may be NULL. Logged. */
-int orphan_run(struct task *t, uint64_t t_calls, size_t n, const struct orphan_pause *pause)
-	_must_check_;
+/* Begins n calls at t_calls. t_signal: where the one that asks for a pause wants its signal; 0: none does. Logged. */
+int orphan_start(struct task *t, uint64_t t_calls, size_t n, uint64_t t_signal) _must_check_;
+/* Waits for their end. Afterwards registers and mask are back. pause may be NULL. Logged. */
+int orphan_finish(struct task *t, const struct orphan_pause *pause) _must_check_;
 /* t_addr of a mask in which the stop's signal is open, or of one in which none is. */
 uint64_t orphan_mask_asking(const struct remote *r);
 uint64_t orphan_mask_all(const struct remote *r);

@@ -20,11 +20,16 @@
 
 #include "util/macro.h"
 
-/* The zone in the target: stub page (restore), call array, data. Private copy on dump, shared on restore. */
+/*
+ * The zone in the target: stub page (restore), call array, in the second half data. Private copy on dump, shared on
+ * restore.
+ */
 #define ZONE_BYTES		(1u << 20)
 #define ZONE_CALLS_OFF		4096u
-#define ZONE_DATA_OFF		(512u << 10)
+#define ZONE_DATA_OFF		(ZONE_BYTES / 2)
 #define BATCH_CALLS_MAX		4096u
+/* Dump: so many threads of a process run batches at once, each in its lane: a part of the zone with a stub. */
+#define REMOTE_LANES		2u
 
 /* One call as the stub sees it; result_to: t_addr where the result is also stored, or the
  * call's own ret slot. */
@@ -44,11 +49,13 @@ struct batch_call {
 struct remote {
 	int mem_fd;		/* /proc/PID/mem */
 	uint64_t zone;		/* t_addr; 0: none yet */
-	uint8_t *mirror;	/* the engine's ZONE_BYTES: the zone itself if shared, else a copy */
+	size_t zone_bytes;	/* ZONE_BYTES, or a lane's */
+	uint8_t *mirror;	/* the engine's zone_bytes: the zone itself if shared, else a copy */
 	bool shared;
 	uint64_t syscall_insn;	/* restore: t_addr of a `syscall` instruction outside the zone */
-	/* Dump: t_addr of the stub, in room of the task's vDSO, and what was there before. */
+	/* Dump: t_addr of the first stub, in room of the task's vDSO; how many there are; what was there before. */
 	uint64_t stub;
+	unsigned int n_stubs;
 	uint8_t *stub_before;
 	uint64_t caught;	/* dump: signals that the process has handlers for, bit n-1 for signal n */
 	/* Tasks born by clone during the last batch, in their first stop. */
@@ -64,6 +71,7 @@ struct task {
 	bool seized;
 	bool regs_read;			/* regs and sigmask are the task's: may be put back */
 	bool filters_suspended;		/* its seccomp filters do not see our calls */
+	int stub_signal;		/* dump: the stub it runs in asks for its stop by this */
 	int group_stop_signal;		/* > 0: was stopped by job control */
 	int stop_held_back;		/* > 0: a stop signal that came while it ran our calls */
 };
@@ -124,6 +132,11 @@ int remote_open(struct remote *r, pid_t pid) _must_check_;
 int remote_map_private(struct remote *r, struct task *leader, uint64_t vdso_start,
 		       uint64_t vdso_end) _must_check_;
 int remote_unmap(struct remote *r, struct task *leader) _must_check_;
+/*
+ * Dump: a lane of r, borrowed from it, for a thread's task.remote while that runs a batch; until remote_unmap().
+ * False: there is none of that number, 0 to REMOTE_LANES - 1, for the vDSO had no room for its stub.
+ */
+bool remote_lane(const struct remote *r, unsigned int number, struct remote *ret);
 void remote_close(struct remote *r);
 /*
  * Restore: makes the zone at t_addr in the engine itself, shared; seeds inherit it by clone.
@@ -147,7 +160,7 @@ struct batch {
 	const char *names[BATCH_CALLS_MAX];
 	bool may_fail[BATCH_CALLS_MAX];
 	int error;
-	bool ran;
+	bool ran, running;
 	int pause_call;			/* asks for the stop; 0: none */
 	void (*pause_fn)(void *arg);
 	void *pause_arg;
@@ -192,6 +205,12 @@ size_t batch_room_bytes(const struct batch *b);
  * The first failing call that may not fail is logged ("SYS_mmap(…)") and its errno returned.
  */
 int batch_run(struct batch *b) _must_check_;
+/*
+ * The same in two halves: others may run batches in between, in other lanes. A batch that was started must be
+ * finished, whatever else fails: until then its task runs.
+ */
+int batch_start(struct batch *b) _must_check_;
+int batch_finish(struct batch *b) _must_check_;
 /* Runs if fewer than n_calls or bytes are free, and begins anew. */
 int batch_make_room(struct batch *b, size_t n_calls, size_t bytes) _must_check_;
 

@@ -90,6 +90,14 @@ static unsigned int cgroup_allows(const struct dump_process *p)
 	return 0;
 }
 
+/* The C library reads it from a file each time. */
+static long online(struct dump_ctx *ctx)
+{
+	if (!ctx->cpus_online)
+		ctx->cpus_online = sysconf(_SC_NPROCESSORS_ONLN);
+	return ctx->cpus_online;
+}
+
 static int cpus_dump(struct dump_ctx *ctx, struct dump_process *p, struct dump_thread *th)
 {
 	ThreadCoreEntry *tc = part_thread_core(ctx, th);
@@ -103,7 +111,7 @@ static int cpus_dump(struct dump_ctx *ctx, struct dump_process *p, struct dump_t
 	if (r < 0)
 		return log_err(r, "cannot read the processors of thread %d", th->task.tid);
 	n = cpus_count(&c);
-	if (n >= sysconf(_SC_NPROCESSORS_ONLN))
+	if (n >= online(ctx))
 		return 0;
 	allowed = cgroup_allows(p);
 	if (allowed && n >= allowed)

@@ -30,6 +30,7 @@ static void fixture(void)
 	f.remote.mirror = calloc(1, ZONE_BYTES);
 	ASSERT(f.remote.mirror);
 	f.remote.zone = 0x10000000;
+	f.remote.zone_bytes = ZONE_BYTES;
 	f.th.task.tid = f.tid = 4711;
 	f.th.task.remote = &f.remote;
 	f.th.core = &f.core;

@@ -127,6 +127,7 @@ static int restore(const struct task_part *part)
 {
 	remote.mirror = remote.mirror ? remote.mirror : calloc(1, ZONE_BYTES);
 	remote.zone = 0x10000000;
+	remote.zone_bytes = ZONE_BYTES;
 	thread.task.remote = &remote;
 	batch_begin(&b, &thread.task);
 	return part->restore_calls(&ctx, &f.p, &thread, &b);
