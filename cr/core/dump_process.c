@@ -128,6 +128,7 @@ static int turn_begin(struct dump_ctx *ctx, struct dump_process *p, struct turn 
 	LOG_SCOPE("thread %d", th->task.tid);
 	t->th = th;
 	th->task.remote = &t->lane;
+	memset(t->cookies, 0, sizeof(t->cookies));
 	batch_begin(&t->batch, &th->task);
 	r = turn_calls(ctx, p, t);
 	if (r >= 0)
@@ -176,7 +177,7 @@ static int threads_take_turns(struct dump_ctx *ctx, struct dump_process *p)
 	unsigned int n = 0;
 	int r, refused = 0;
 
-	/* The main thread has calls that no lane has room for. */
+	/* The main thread may have more calls than a lane has room for. */
 	turns[0].lane = p->remote;
 	r = noted(ctx, &refused, turn_begin(ctx, p, &turns[0], &p->threads[0]));
 	r = noted(ctx, &refused, turn_end(ctx, p, &turns[0], r));

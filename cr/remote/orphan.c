@@ -56,7 +56,7 @@ int64_t orphan_find_room(const uint8_t *vdso, size_t bytes, unsigned int *ret_n)
 
 /*
  * What shall be there when we go. An earlier engine that was killed has left its stub: then
- * what the kernel has there, if the engine's own vDSO is the same up to all stubs, or nothing.
+ * what the kernel has there, if the engine's own vDSO is the same before all stubs, or nothing.
  */
 static void stub_before(uint8_t *before, const uint8_t *vdso, size_t stubs, size_t at)
 {
