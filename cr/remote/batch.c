@@ -200,24 +200,27 @@ size_t batch_room_bytes(const struct batch *b)
 	return r->zone_bytes - data_off(r) - b->data_bytes;
 }
 
+/* Calls and data with one call of ours. The zone is the task's alone: there is no page that this would un-share. */
 static int batch_transfer(struct batch *b, bool to_target)
 {
 	struct remote *r = b->task->remote;
-	size_t calls = b->n_calls * sizeof(struct batch_call);
-	int e;
+	const struct iovec ours[] = {
+		{ r->mirror + ZONE_CALLS_OFF, b->n_calls * sizeof(struct batch_call) },
+		{ r->mirror + data_off(r), b->data_bytes },
+	};
+	const struct iovec theirs[] = {
+		{ (void *)(r->zone + ZONE_CALLS_OFF), ours[0].iov_len },
+		{ (void *)(r->zone + data_off(r)), ours[1].iov_len },
+	};
+	ssize_t n;
 
 	if (r->shared)
 		return 0;
-	if (to_target) {
-		e = remote_write(b->task, r->zone + ZONE_CALLS_OFF, r->mirror + ZONE_CALLS_OFF, calls);
-		if (e < 0 || !b->data_bytes)
-			return e;
-		return remote_write(b->task, r->zone + data_off(r), r->mirror + data_off(r), b->data_bytes);
-	}
-	e = remote_read(b->task, r->zone + ZONE_CALLS_OFF, r->mirror + ZONE_CALLS_OFF, calls);
-	if (e < 0 || !b->data_bytes)
-		return e;
-	return remote_read(b->task, r->zone + data_off(r), r->mirror + data_off(r), b->data_bytes);
+	n = to_target ? process_vm_writev(b->task->tid, ours, 2, theirs, 2, 0) :
+			process_vm_readv(b->task->tid, ours, 2, theirs, 2, 0);
+	if (n < 0)
+		return neg_errno();
+	return (size_t)n == ours[0].iov_len + ours[1].iov_len ? 0 : -EFAULT;
 }
 
 /* A task was born by a call of the batch: it stands in its first stop; remember it. */
