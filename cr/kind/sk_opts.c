@@ -167,14 +167,15 @@ int sk_opts_dump(struct dump_ctx *ctx, struct dump_file *f, SkOptsEntry **ret)
 		o->so_linger = (uint32_t)linger.l_linger;
 	}
 	dump_keepalive(fd, o);
-	r = dump_device(ctx, fd, o);
-	if (!r)
-		r = dump_filter(ctx, fd, o);
-	if (!r)
-		r = dump_extra(ctx, f, o);
+	r = dump_extra(ctx, f, o);
 	if (r < 0)
 		return r;
 	warn_counters(o);
+	r = dump_device(ctx, fd, o);
+	if (!r)
+		r = dump_filter(ctx, fd, o);
+	if (r < 0)
+		return r;
 	*ret = o;
 	return 0;
 }

@@ -34,8 +34,6 @@
 #endif
 /* A busy machine may let its next period pass before we look. */
 #define CATCH_UP_TRIES 10
-/* Some 290 years: beyond that the kernel saturates as well. */
-#define SEC_MAX (INT64_MAX / NSEC_PER_SEC)
 
 static bool timerfd_match(const struct dump_file *f)
 {
@@ -172,9 +170,8 @@ static int timerfd_restore(struct restore_ctx *ctx _unused_, struct restore_file
 	_cleanup_close_ int fd = -EBADF;
 	int r;
 
-	if (e->vnsec >= NSEC_PER_SEC || e->insec >= NSEC_PER_SEC || e->vsec >= SEC_MAX ||
-	    e->isec >= SEC_MAX || e->settime_flags & ~(uint32_t)(TFD_TIMER_ABSTIME |
-								 TFD_TIMER_CANCEL_ON_SET))
+	if (e->vnsec >= NSEC_PER_SEC || e->insec >= NSEC_PER_SEC ||
+	    e->settime_flags & ~(uint32_t)(TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET))
 		return log_fail(-EBADMSG, "times or flags are out of range");
 	fd = timerfd_create((int)e->clockid, TFD_CLOEXEC);
 	if (fd < 0)
@@ -202,8 +199,10 @@ static clockid_t clock_readable(uint32_t clock)
 /* now: of its clock, if it was set to a moment of that. */
 static int timerfd_arm(int fd, const TimerfdEntry *e, int64_t now, uint64_t left, uint64_t interval)
 {
+	const uint64_t last = e->settime_flags & TFD_TIMER_ABSTIME ? TIMER_MOMENT_LAST : INT64_MAX;
 	const struct itimerspec its = {
-		.it_interval = timer_timespec(interval), .it_value = timer_timespec(timer_sum(now, left)),
+		.it_interval = timer_timespec(interval),
+		.it_value = timer_timespec(MIN(timer_sum(now, left), last)),
 	};
 
 	return timerfd_settime(fd, (int)e->settime_flags, &its, NULL) < 0 ? neg_errno() : 0;
@@ -215,7 +214,7 @@ static void left_now(struct restore_ctx *ctx, const TimerfdEntry *e, uint64_t in
 {
 	uint64_t elapsed = e->has_read_nsec ? ns_restore_elapsed_since(ctx, e->read_nsec) : ns_restore_elapsed(ctx);
 
-	*ret_left = e->vsec * NSEC_PER_SEC + e->vnsec;
+	*ret_left = timer_nsec(e->vsec, e->vnsec);
 	*ret_ticks = e->ticks;
 	/* Stopped until the next read, as an image may show a periodic timer that has run out. */
 	if (!*ret_left && interval && e->ticks)
@@ -226,7 +225,7 @@ static void left_now(struct restore_ctx *ctx, const TimerfdEntry *e, uint64_t in
 static int timerfd_finish(struct restore_ctx *ctx, struct restore_file *f)
 {
 	const TimerfdEntry *e = f->fe->tfd;
-	uint64_t left, ticks, interval = e->isec * NSEC_PER_SEC + e->insec;
+	uint64_t left, ticks, interval = timer_nsec(e->isec, e->insec);
 	int64_t begin, now = 0;
 	unsigned int tries = 0;
 	int r;

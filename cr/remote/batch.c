@@ -200,7 +200,18 @@ size_t batch_room_bytes(const struct batch *b)
 	return r->zone_bytes - data_off(r) - b->data_bytes;
 }
 
-/* Calls and data with one call of ours. The zone is the task's alone: there is no page that this would un-share. */
+static int transfer_one(struct batch *b, const struct iovec *ours, const struct iovec *theirs, bool to_target)
+{
+	uint64_t t_addr = (uint64_t)theirs->iov_base;
+
+	return to_target ? remote_write(b->task, t_addr, ours->iov_base, ours->iov_len) :
+			   remote_read(b->task, t_addr, ours->iov_base, ours->iov_len);
+}
+
+/*
+ * Calls and data with one call of ours, unless that is denied to us (a seccomp filter, a kernel without
+ * CONFIG_CROSS_MEMORY_ATTACH). The zone is the task's alone: there is no page that this would un-share.
+ */
 static int batch_transfer(struct batch *b, bool to_target)
 {
 	struct remote *r = b->task->remote;
@@ -213,14 +224,16 @@ static int batch_transfer(struct batch *b, bool to_target)
 		{ (void *)(r->zone + data_off(r)), ours[1].iov_len },
 	};
 	ssize_t n;
+	int e;
 
 	if (r->shared)
 		return 0;
 	n = to_target ? process_vm_writev(b->task->tid, ours, 2, theirs, 2, 0) :
 			process_vm_readv(b->task->tid, ours, 2, theirs, 2, 0);
-	if (n < 0)
-		return neg_errno();
-	return (size_t)n == ours[0].iov_len + ours[1].iov_len ? 0 : -EFAULT;
+	if (n == (ssize_t)(ours[0].iov_len + ours[1].iov_len))
+		return 0;
+	e = transfer_one(b, &ours[0], &theirs[0], to_target);
+	return e < 0 || !b->data_bytes ? e : transfer_one(b, &ours[1], &theirs[1], to_target);
 }
 
 /* A task was born by a call of the batch: it stands in its first stop; remember it. */

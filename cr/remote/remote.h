@@ -65,7 +65,7 @@ struct remote {
 
 struct task {
 	pid_t tid;
-	struct remote *remote;		/* shared by the threads of a process */
+	struct remote *remote;		/* shared by the threads of a process; dump: or its lane, while it runs a batch */
 	struct user_regs_struct regs;	/* as they were (dump) or shall be (restore) */
 	uint64_t sigmask;		/* idem */
 	bool seized;

@@ -14,6 +14,7 @@
 #include <sys/syscall.h>
 
 #include "task/parts.h"
+#include "task/posix_timers.h"
 #include "task/vma.h"
 
 #ifndef MPOL_F_NUMA_BALANCING
@@ -24,7 +25,11 @@
 #define NODE_WORDS	16u
 #define NODE_BITS	(NODE_WORDS * 64)
 #define AREAS_A_BATCH	2000u
-#define AREAS_AT_FIRST	1000u	/* with what else the first thread is asked */
+#define AREAS_AT_FIRST	700u	/* with what else the first thread is asked */
+#define OTHER_CALLS	256u	/* half of them would do */
+
+_Static_assert(AREAS_AT_FIRST + POSIX_TIMERS_DUMP_MAX * POSIX_TIMER_CALLS + OTHER_CALLS <= BATCH_CALLS_MAX,
+	       "one batch asks for all of it");
 
 /* What get_mempolicy() fills in the task. */
 struct answer {

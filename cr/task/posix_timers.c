@@ -28,7 +28,6 @@
 #define PR_TIMER_CREATE_RESTORE_IDS_OFF	0
 #define PR_TIMER_CREATE_RESTORE_IDS_ON	1
 #endif
-#define TIMERS_DUMP_MAX		1024u	/* what fits one batch with everything else */
 #define TIMER_ID_COUNT_MAX	8192u	/* ids reached by creating and deleting */
 #define SIGNAL_LAST		64
 
@@ -63,10 +62,10 @@ static int timers_read(struct dump_ctx *ctx, struct dump_process *p,
 	r = posix_timers_parse(text, &list, &n);
 	if (r < 0)
 		return log_err(r, "timers of process %d", p->pid);
-	if (n > TIMERS_DUMP_MAX)
+	if (n > POSIX_TIMERS_DUMP_MAX)
 		return log_obstacle("let the program delete timers it does not use",
 				    "process %d has %zu POSIX timers, more than %u", p->pid, n,
-				    TIMERS_DUMP_MAX);
+				    POSIX_TIMERS_DUMP_MAX);
 	c->n = n;
 	c->lines = arena_memdup(&ctx->arena, list, n * sizeof(*list));
 	c->readings = arena_alloc(&ctx->arena, n * sizeof(*c->readings));
@@ -171,7 +170,8 @@ static int posix_timers_dump_results(struct dump_ctx *ctx, struct dump_process *
 		e->vnsec = (uint64_t)spec->it_value.tv_nsec;
 		e->has_read_nsec = true;
 		e->read_nsec = timer_nsec((uint64_t)now->tv_sec, (uint64_t)now->tv_nsec);
-		e->has_at_moment = e->at_moment = l->at_moment;
+		/* One that is off counts by no clock. */
+		e->has_at_moment = e->at_moment = l->at_moment && (e->vsec | e->vnsec);
 		r = timer_target(ctx, p, l, e, &queue);
 		if (r >= 0)
 			r = timer_note_pending(ctx, l, e, queue);

@@ -8,6 +8,10 @@
 #include "kernel/peek.h"
 #include "task/parts.h"
 
+/* A process's; each takes POSIX_TIMER_CALLS of its one batch. */
+#define POSIX_TIMERS_DUMP_MAX	1024u
+#define POSIX_TIMER_CALLS	3u
+
 struct posix_timer_line {
 	uint32_t id;
 	int signo, clock_id, notify;	/* notify: SIGEV_* */

@@ -110,7 +110,8 @@ void posix_timer_arm(struct restore_process *p, struct batch *b, const PosixTime
 	int r = due_get(p, e, &d), flags = 0;
 	uint64_t value = d.value;
 
-	if (r >= 0 && value && d.left > 0 && is_at_moment(e)) {
+	if (r >= 0 && value && d.left > 0 && is_at_moment(e) &&
+	    timer_sum(d.now, (uint64_t)d.left) <= TIMER_MOMENT_LAST) {
 		value = timer_sum(d.now, (uint64_t)d.left);
 		flags = TIMER_ABSTIME;
 	} else if (r >= 0 && value && d.left > 0) {

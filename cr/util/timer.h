@@ -26,6 +26,8 @@ void timer_advance(uint64_t *value_nsec, uint64_t interval_nsec, uint64_t *ticks
 
 /* Saturates where the kernel does: a timer that far away never runs out. */
 uint64_t timer_nsec(uint64_t sec, uint64_t nsec);
+/* Later ones the kernel, moving them by a time namespace's offset, may take for long ago: a century before the end. */
+#define TIMER_MOMENT_LAST	((uint64_t)INT64_MAX - 100ull * 365 * 86400 * NSEC_PER_SEC)
 /* Of a clock's reading and a duration; 0 if it is before the clock's begin. */
 uint64_t timer_sum(int64_t now_nsec, uint64_t left_nsec);
 struct timespec timer_timespec(uint64_t nsec);

@@ -244,6 +244,73 @@ def test_a_tree_survives_a_killed_pre_dump(tmp_path):
         m.end()
 
 
+def traced(pid, images, inject):
+    """A dump under strace(1): it, and what it asked of ptrace(2)."""
+    log = images / "trace"
+    log.unlink(missing_ok=True)
+    done = subprocess.run(["strace", "-f", "-qq", "-o", log, "-e", "trace=ptrace", "-e", inject, CR, "dump", "-R",
+                           "-t", str(pid), "-D", images], capture_output=True, text=True, timeout=60,
+                          env=os.environ | {"ASAN_OPTIONS": "detect_leaks=0"})  # not under strace
+    return done, log.read_text().splitlines()
+
+
+def failures(m, images, which):
+    """Dumps of which one ptrace(2) failed each, while threads run the engine's calls. Yields its request."""
+    done, calls = traced(m.pid, images, "signal=none")
+    assert done.returncode == 0, done.stderr
+    starts = [n for n, line in enumerate(calls, 1) if "PTRACE_CONT" in line]
+    # The first maps the zone, the second is the main thread's, the last takes the zone away.
+    between = range(starts[1], starts[-1] - 4)
+    assert len(starts) >= 8 and len(between) > 50, calls
+    before = anonymous_bytes(m.pid)
+    for n in between:
+        if not re.search(which, calls[n - 1]):
+            continue
+        done, now = traced(m.pid, images, f"inject=ptrace:error=ESRCH:when={n}")
+        assert m.alive(), f"call {n}: {m.popen.wait(9)}: {m.read()}" + m.output.read_text(errors="replace")
+        assert tracer_of(m.pid) == 0
+        assert anonymous_bytes(m.pid) == before, now
+        if done.returncode:
+            yield from re.findall(r"PTRACE_[A-Z]+(?=.*INJECTED)", "\n".join(now))
+
+
+def test_a_tree_survives_a_dump_that_fails_while_threads_run_its_calls(tmp_path):
+    m = Maker("killed", tmp_path)
+    images = tmp_path / "failed"
+    images.mkdir()
+    try:
+        m.start()
+        assert {"PTRACE_CONT", "PTRACE_SETREGS", "PTRACE_SETREGSET", "PTRACE_SETSIGMASK"} <= set(failures(m, images, ""))
+        m.dump()
+        m.reap()
+        m.restore()
+        m.verify()
+    finally:
+        m.end()
+
+
+def test_a_dump_that_fails_waits_for_the_other_thread_that_runs_its_calls(tmp_path):
+    """That takes long: it has next to nothing of its processor, and the main thread would take the zone away."""
+    m = Maker("killed", tmp_path)
+    images = tmp_path / "failed"
+    images.mkdir()
+    first = min(os.sched_getaffinity(0))
+    busy = None
+    try:
+        m.start()
+        for tid in {int(name) for name in os.listdir(f"/proc/{m.pid}/task")} - {m.pid}:
+            os.sched_setaffinity(tid, {first})
+            os.sched_setscheduler(tid, os.SCHED_IDLE, os.sched_param(0))
+        busy = subprocess.Popen(["/usr/bin/python3", "-c", f"import os; os.sched_setaffinity(0, {{{first}}})\n"
+                                 "while True: pass"])
+        assert len(list(failures(m, images, "PTRACE_CONT"))) >= 4
+    finally:
+        if busy:
+            busy.kill()
+            busy.wait()
+        m.end()
+
+
 HOLDS = """
 import ctypes, os, time
 libc = ctypes.CDLL(None)

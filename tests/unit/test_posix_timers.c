@@ -204,6 +204,27 @@ TEST("a timer is set to the moment when it expires, also if that is over, CPU ti
 	ASSERT_EQ(spec(3)->it_value.tv_sec, 1000);
 }
 
+TEST("a timer that never expires is set to no moment, which a time namespace's offset would wrap")
+{
+	static const struct {
+		uint64_t sec;
+		uint64_t flags;
+	} cases[] = {
+		{ 190ull * 365 * 86400 - 400, TIMER_ABSTIME }, { 193ull * 365 * 86400, 0 },
+		{ 9223372036, 0 }, { INT64_MAX, 0 },
+	};
+
+	fixture();
+	fill_timer(&timer, 0);
+	timer.clock_id = CLOCK_BOOTTIME;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		timer.vsec = cases[i].sec;
+		posix_timer_arm(&f.p, &f.b, &timer);
+		ASSERT_EQ(call(i)->arg[1], cases[i].flags);
+		ASSERT(spec(i)->it_value.tv_sec >= (time_t)MIN(cases[i].sec, 9223372036ull) - 60);
+	}
+}
+
 TEST("a timer has since gone on from when it was read, not from when others were")
 {
 	struct ns_restore ns = { .has_clocks = true };
@@ -246,6 +267,10 @@ TEST("a timer of a clock that may be set is set to the time that it has left")
 	posix_timer_arm(&f.p, &f.b, &timer);
 	ASSERT_EQ(call(0)->arg[1], 0);
 	ASSERT_EQ(spec(0)->it_value.tv_sec, 6);
+	/* It was set to a moment of that clock. */
+	timer.has_at_moment = timer.at_moment = true;
+	posix_timer_arm(&f.p, &f.b, &timer);
+	set_to_moment(1, CLOCK_REALTIME, 6 + 1);
 }
 
 TEST("a timer expired first so many periods ago, by whole ones, but not before its clock began")

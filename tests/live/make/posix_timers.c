@@ -68,7 +68,7 @@ static void set_up(void)
 	arm(14, 400, 0);
 	MAKER_SAME("id", create(CLOCK_MONOTONIC, SIGEV_SIGNAL, SIGRTMIN + 4, 0, 99), 15);
 	/* Disarmed. */
-	MAKER_SAME("id", create(CLOCK_MONOTONIC, SIGEV_SIGNAL, SIGRTMIN + 4, 0, 99), 16);
+	MAKER_SAME("id", create(CLOCK_REALTIME, SIGEV_SIGNAL, SIGRTMIN + 4, 0, 99), 16);
 	struct itimerspec quick = { { 0, 10000000 }, { 0, 10000000 } }, noon = { 0 };
 
 	MAKER_MUST(!syscall(SYS_timer_settime, 15, 0, &quick, NULL));
