@@ -15,6 +15,7 @@
 #include "kernel/stat.h"
 #include "ns/cgroup.h"
 #include "task/regs.h"
+#include "util/timer.h"
 
 /* include/linux/sched.h of the kernel */
 #define PF_IO_WORKER		0x10u
@@ -198,14 +199,15 @@ static int thread_stopped(struct dump_ctx *ctx, struct dump_process *p, struct d
 	int r = task_get_regs(&th->task);
 
 	if (r < 0)
-		return log_err(r, "cannot read the registers of task %d", th->task.tid);
+		return r == -ESRCH ? r : log_err(r, "cannot read the registers of task %d", th->task.tid);
 	if (th->task.group_stop_signal)
 		p->life = TASK_STOPPED;
 	th->core = ARENA_MSG(&ctx->arena, CoreEntry, core_entry);
 	return th->core ? 0 : -ENOMEM;
 }
 
-static int thread_seize(struct dump_ctx *ctx, struct dump_process *p, pid_t tid)
+/* Tells it to stop, or knows that it shall. 0: it has ended. */
+static int thread_seize_begin(struct dump_ctx *ctx, struct dump_process *p, pid_t tid)
 {
 	struct dump_thread *th = ARENA_PUSH(&ctx->arena, p->threads, p->n_threads);
 	int r;
@@ -219,45 +221,81 @@ static int thread_seize(struct dump_ctx *ctx, struct dump_process *p, pid_t tid)
 		p->n_threads--;
 		return r == -ENOENT || r == -ESRCH ? 0 : log_err(r, "cannot read the ids of task %d", tid);
 	}
-	if (ctx->stop_on_thaw)
-		r = may_be_stopped(p, tid) ? 0 : task_seize_begin(&th->task, 0);
-	else
-		r = task_seize(&th->task, 0, ctx->frozen ? VFORK_PATIENCE_USEC : tree_timeout_usec(ctx));
-	if (r == -ETIMEDOUT && ctx->frozen)
-		r = seize_patiently(ctx, p, &th->task);
+	if (!ctx->stop_on_thaw || !may_be_stopped(p, tid))
+		r = task_seize_begin(&th->task, 0);
 	if (r < 0 && r != -ESRCH)
 		r = seize_failed(p, tid, r);
 	if (r == -ESRCH) {
 		p->n_threads--;
 		return 0;
 	}
-	if (r >= 0 && !ctx->stop_on_thaw)
-		r = thread_stopped(ctx, p, th);
 	return r < 0 ? r : 1;
 }
 
-/* Seizes what /proc/PID/task lists; 1 if something new was there. */
+static int wait_for_stop(struct dump_ctx *ctx, struct dump_process *p, struct dump_thread *th, uint64_t until_usec)
+{
+	uint64_t now = clock_usec(CLOCK_MONOTONIC), usec = now < until_usec ? until_usec - now : 0;
+	int r;
+
+	if (ctx->frozen)
+		usec = MIN(usec, (uint64_t)VFORK_PATIENCE_USEC);
+	r = th->task.seized ? task_seize_wait(&th->task, usec) : task_seize(&th->task, 0, usec);
+	if (r == -ETIMEDOUT && ctx->frozen)
+		r = seize_patiently(ctx, p, &th->task);
+	if (r < 0 && r != -ESRCH)
+		r = seize_failed(p, th->task.tid, r);
+	return r < 0 ? r : thread_stopped(ctx, p, th);
+}
+
+/* From first on, all together no longer than one may take. failed: only those that were told to stop. */
+static int wait_for_stops(struct dump_ctx *ctx, struct dump_process *p, size_t first, bool failed)
+{
+	const uint64_t until = clock_usec(CLOCK_MONOTONIC) + tree_timeout_usec(ctx);
+	int r, ret = 0;
+
+	for (size_t i = first; i < p->n_threads; i++) {
+		if (!p->threads[i].task.seized && failed)
+			continue;
+		r = wait_for_stop(ctx, p, &p->threads[i], until);
+		if (r == -ESRCH) {
+			p->n_threads--;
+			memmove(&p->threads[i], &p->threads[i + 1], (p->n_threads - i) * sizeof(p->threads[i]));
+			i--;
+		} else if (r < 0) {
+			ret = r;
+		}
+	}
+	return ret;
+}
+
+/*
+ * Seizes what /proc/PID/task lists; 1 if something new was there. All are told to stop before the first is waited for:
+ * on their way they need other processors, or ours in one go.
+ */
 static int threads_seize_once(struct dump_ctx *ctx, struct dump_process *p)
 {
 	_cleanup_closedir_ DIR *d = dir_open_at(p->proc_fd, "task");
+	size_t first = p->n_threads;
 	struct dirent *e;
-	int found = 0;
+	int r = 0, stopped;
+	bool found = false;
 
 	if (!d)
 		return errno == ENOENT ? -ESRCH : neg_errno();
-	while ((e = readdir(d))) {
+	while (r >= 0 && (e = readdir(d))) {
 		pid_t tid = atoi(e->d_name);
-		int r;
 
 		if (tid <= 0 || thread_find(p, tid) || (tid == p->pid && p->main_ended) ||
 		    (tid != p->pid && thread_is_the_kernels(p, tid)))
 			continue;
-		r = thread_seize(ctx, p, tid);
-		if (r < 0)
-			return r;
-		found |= r;
+		r = thread_seize_begin(ctx, p, tid);
+		found |= r > 0;
 	}
-	return found;
+	stopped = ctx->stop_on_thaw ? 0 : wait_for_stops(ctx, p, first, r < 0);
+	if (r >= 0)
+		r = stopped;
+	/* Also one that has ended since: what it began before is to be looked for. */
+	return r < 0 ? r : found;
 }
 
 /* Others of its threads stand still, the main one has ended since the process was looked at. */
@@ -327,35 +365,13 @@ int process_lost(struct dump_process *p)
 	return 0;
 }
 
-static int wait_for_stop(struct dump_ctx *ctx, struct dump_process *p, struct dump_thread *th)
-{
-	uint64_t usec = tree_timeout_usec(ctx);
-	int r = th->task.seized ? task_seize_wait(&th->task, usec) : task_seize(&th->task, 0, usec);
-
-	if (r < 0 && r != -ESRCH)
-		r = seize_failed(p, th->task.tid, r);
-	return r < 0 ? r : thread_stopped(ctx, p, th);
-}
-
 int threads_wait(struct dump_ctx *ctx, struct dump_process *p, bool failed)
 {
 	size_t before = p->n_threads;
-	int r, ret = 0;
+	int r = wait_for_stops(ctx, p, 0, failed);
 
-	for (size_t i = 0; i < p->n_threads; i++) {
-		if (!p->threads[i].task.seized && failed)
-			continue;
-		r = wait_for_stop(ctx, p, &p->threads[i]);
-		if (r == -ESRCH) {
-			p->n_threads--;
-			memmove(&p->threads[i], &p->threads[i + 1], (p->n_threads - i) * sizeof(p->threads[i]));
-			i--;
-		} else if (r < 0) {
-			ret = r;
-		}
-	}
-	if (ret < 0 || failed || !before)
-		return ret;
+	if (r < 0 || failed || !before)
+		return r;
 	/* Only now it is known who has ended, and whether the others are stopped by a signal. */
 	return p->n_threads ? leader_first(p) : process_lost(p);
 }
