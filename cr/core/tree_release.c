@@ -72,11 +72,11 @@ static int process_release(struct dump_process *p, enum cr_final_state state)
 
 		if (!t->seized)
 			continue;
-		/* One that stopped only after our time was up has none of ours. */
+		/* One that has not stopped in time has none of ours, and the kernel lets it go when we end. */
 		r = t->regs_read ? task_put_regs(t) : 0;
 		bad = r < 0 ? r : bad;
 		r = task_detach(t);
-		bad = r < 0 ? r : bad;
+		bad = r < 0 && t->regs_read ? r : bad;
 	}
 	return bad < 0 ? log_err(bad, "cannot let process %d go", p->pid) : 0;
 }

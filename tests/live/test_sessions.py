@@ -5,6 +5,7 @@ roots at once, and what is refused.
 """
 
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -258,6 +259,52 @@ def test_parent_in_vfork_is_named_and_goes_on(tmp_path):
     finally:
         for pid in (child, p.pid):
             os.kill(pid or p.pid, signal.SIGKILL)
+        p.wait(20)
+        p.stdout.close()
+
+
+# Threads that stay in vfork(): before it executes anything, the child opens a FIFO.
+VFORKS = """
+import ctypes, os, threading
+os.setsid()
+libc = ctypes.CDLL(None)
+actions = ctypes.create_string_buffer(512)
+libc.posix_spawn_file_actions_init(actions)
+libc.posix_spawn_file_actions_addopen(actions, 9, b"fifo", os.O_RDONLY, 0)
+argv = (ctypes.c_char_p * 2)(b"/bin/true", None)
+def spawn(n):
+    pid = ctypes.c_int()
+    libc.posix_spawn(ctypes.byref(pid), argv[0], actions, None, argv, None)
+    print(os.waitpid(pid.value, 0)[1], flush=True)
+for n in range(3):
+    threading.Thread(target=spawn, args=[n]).start()
+"""
+
+
+def test_all_threads_in_vfork_are_named_and_go_on(tmp_path):
+    """Also those behind the first that does not stop; who has stopped is let go."""
+    os.mkfifo(tmp_path / "fifo")
+    p = subprocess.Popen([sys.executable, "-c", VFORKS], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+                         cwd=tmp_path)
+    images = tmp_path / "images"
+    images.mkdir()
+    fifo = None
+
+    def waiting():
+        return [int(t.name) for t in Path(f"/proc/{p.pid}/task").iterdir() if proc_state(int(t.name)) == "D"]
+    try:
+        wait_for(lambda: len(waiting()) == 3, 20, "three threads wait")
+        done = cr("dump", images, "-t", str(p.pid), "--timeout", "1")
+        assert done.returncode == 1
+        assert sorted(map(int, re.findall(r"task (\d+) waits in vfork", done.log))) == sorted(waiting())
+        assert "cannot let" not in done.log
+        fifo = os.open(tmp_path / "fifo", os.O_RDWR)
+        out = p.communicate(timeout=60)[0]
+        assert out.split() == ["0"] * 3 and p.returncode == 0
+    finally:
+        if fifo is not None:
+            os.close(fifo)
+        p.kill()
         p.wait(20)
         p.stdout.close()
 
