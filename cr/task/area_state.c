@@ -31,20 +31,12 @@ static bool is_the_kernels(const VmaEntry *e)
 	return e->status & (VMA_VVAR | VMA_VSYSCALL | VMA_VDSO | VMA_AIORING);
 }
 
-static bool has_guards(const struct restore_process *p, const VmaEntry *e)
-{
-	for (size_t i = 0; i < p->n_guards; i++)
-		if (p->guards[i]->start < e->end && e->start < p->guards[i]->end)
-			return true;
-	return false;
-}
-
 /* mlock() brings all pages in, fails at a guard page, and has locked the area nevertheless. */
 static void lock_call(const struct restore_process *p, const VmaEntry *e, struct batch *b)
 {
 	uint64_t bytes = e->end - e->start, how = e->lock_on_fault ? MLOCK_ON_FAULT : 0;
 
-	if (has_guards(p, e))
+	if (guards_are_in(p, e->start, e->end))
 		batch_try(b, SYS_mlock2, e->start, bytes, how);
 	else
 		batch_call(b, SYS_mlock2, e->start, bytes, how);

@@ -8,6 +8,7 @@
  * To a scan for contents they look like swapped pages; reading them fails.
  */
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
@@ -112,6 +113,13 @@ int guards_dump(struct dump_ctx *ctx, struct dump_process *p)
 	return 0;
 }
 
+static int by_start(const void *a, const void *b)
+{
+	const VmaEntry *x = *(VmaEntry *const *)a, *y = *(VmaEntry *const *)b;
+
+	return (x->start > y->start) - (x->start < y->start);
+}
+
 int guards_load(struct restore_process *p)
 {
 	MmEntry *mm = p->mm;
@@ -129,7 +137,27 @@ int guards_load(struct restore_process *p)
 			return part_bad("mm-%u.img: malformed guard pages 0x%lx-0x%lx", p->pst->pid,
 					g->start, g->end);
 	}
+	if (p->n_guards)
+		qsort(p->guards, p->n_guards, sizeof(*p->guards), by_start);
+	for (size_t i = 1; i < p->n_guards; i++)
+		if (p->guards[i]->start < p->guards[i - 1]->end)
+			return part_bad("mm-%u.img: guard pages at 0x%lx twice", p->pst->pid, p->guards[i]->start);
 	return 0;
+}
+
+bool guards_are_in(const struct restore_process *p, uint64_t start, uint64_t end)
+{
+	size_t low = 0, high = p->n_guards;
+
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+
+		if (p->guards[mid]->end <= start)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low < p->n_guards && p->guards[low]->start < end;
 }
 
 int guards_restore(const struct restore_process *p, struct batch *b)

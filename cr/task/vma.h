@@ -92,6 +92,8 @@ int guards_dump(struct dump_ctx *ctx, struct dump_process *p) _must_check_;
 /* Takes them off p->mm->vmas again: what is left there is areas, in ascending order. */
 int guards_load(struct restore_process *p) _must_check_;
 int guards_restore(const struct restore_process *p, struct batch *b) _must_check_;
+/* Whether any are in this range, once they are loaded. */
+bool guards_are_in(const struct restore_process *p, uint64_t start, uint64_t end);
 
 const struct vma *vma_find(const struct dump_process *p, uint64_t addr);
 

@@ -104,6 +104,39 @@ TEST("guard pages stand behind all areas and inside user space")
 	ASSERT_EQ(guards_load(&f.p), -EBADMSG);
 }
 
+TEST("guard pages are found by range, in whatever order they are stored, but once each")
+{
+	static VmaEntry guard[4];
+	static VmaEntry *list[4];
+
+	fixture(VMA_REGULAR | VMA_ANON_PRIVATE);
+	for (size_t i = 0; i < ARRAY_SIZE(guard); i++) {
+		vma_entry__init(&guard[i]);
+		guard[i].status = VMA_GUARD;
+		guard[i].start = 0x10000 * (4 - i);
+		guard[i].end = guard[i].start + 0x2000;
+		list[i] = &guard[i];
+	}
+	f.mm.vmas = list;
+	f.mm.n_vmas = ARRAY_SIZE(list);
+	ASSERT_OK(guards_load(&f.p));
+	ASSERT_EQ(f.p.n_guards, ARRAY_SIZE(list));
+	ASSERT(guards_are_in(&f.p, 0x11000, 0x12000));
+	ASSERT(guards_are_in(&f.p, 0xf000, 0x11000));
+	ASSERT(guards_are_in(&f.p, 0x41000, 0x50000));
+	ASSERT(guards_are_in(&f.p, 0, UINT64_MAX));
+	ASSERT(!guards_are_in(&f.p, 0, 0x10000));
+	ASSERT(!guards_are_in(&f.p, 0x12000, 0x20000));
+	ASSERT(!guards_are_in(&f.p, 0x42000, UINT64_MAX));
+	guard[1].start = 0x41000;
+	guard[1].end = 0x42000;
+	f.mm.n_vmas = ARRAY_SIZE(list);
+	ASSERT_EQ(guards_load(&f.p), -EBADMSG);
+	f.mm.n_vmas = 0;
+	ASSERT_OK(guards_load(&f.p));
+	ASSERT(!guards_are_in(&f.p, 0, UINT64_MAX));
+}
+
 TEST("an area above 47 bits needs a processor and a kernel with 57, and ends there")
 {
 	fixture(VMA_REGULAR | VMA_ANON_PRIVATE);
