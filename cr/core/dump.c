@@ -83,6 +83,8 @@ static void peek_early(struct dump_ctx *ctx)
 
 	if (dump_peek(ctx, &pk) < 0)
 		log_debug("this kernel's structures cannot be read");
+	else
+		landlock_look(ctx);
 }
 
 int dump_seize(struct dump_ctx *ctx)

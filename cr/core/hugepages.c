@@ -20,7 +20,8 @@
 #include "task/vma.h"
 
 #define FREE_MAX (1ull << 46)	/* bytes: no machine has that */
-#define POOL "/sys/kernel/mm/hugepages/hugepages-%llukB/%s"
+#define POOLS "/sys/kernel/mm/hugepages"
+#define POOL POOLS "/hugepages-%llukB/%s"
 
 static bool is_private_huge(const VmaEntry *e)
 {
@@ -115,13 +116,29 @@ static int pool_resize(uint64_t kib, uint64_t pages)
 	return write_filef(text, POOL, (unsigned long long)kib, "nr_hugepages");
 }
 
+/* Of the pools that this processor has, bit n of pages of 2^n bytes. */
+static uint64_t pool_sizes(void)
+{
+	_cleanup_closedir_ DIR *d = opendir(POOLS);
+	struct dirent *e;
+	uint64_t ret = 0;
+
+	while (d && (e = readdir(d))) {
+		unsigned long long kib;
+
+		if (sscanf(e->d_name, "hugepages-%llukB", &kib) == 1 && kib && kib < 1ull << 53)
+			ret |= 1ull << (__builtin_ctzll(kib) + 10);
+	}
+	return ret;
+}
+
 int dump_huge_pools(struct dump_ctx *ctx, InventoryEntry *inv)
 {
-	for (unsigned int shift = 12; shift < 64; shift++) {
+	for (uint64_t sizes = pool_sizes(); sizes; sizes &= sizes - 1) {
+		unsigned int shift = (unsigned int)__builtin_ctzll(sizes);
 		HugePoolEntry **e;
 		uint64_t pages;
 
-		/* Most sizes are none of this processor's. */
 		if (pool_free((1ull << shift) / 1024, &pages) < 0 || !pages)
 			continue;
 		e = ARENA_PUSH(&ctx->arena, inv->huge_pools, inv->n_huge_pools);

@@ -29,14 +29,21 @@ struct look {
 	uint64_t offset;
 };
 
-static int blob_of(struct peek *pk, pid_t tid, uint64_t *ret_cred, uint64_t *ret_blob)
+static int cred_of(struct peek *pk, pid_t tid, uint64_t *ret)
 {
 	uint64_t task;
 	int r = peek_task(pk, tid, &task);
 
-	if (r >= 0)
-		r = peek_member(pk, task, "task_struct", "cred", 8, ret_cred);
-	return r < 0 ? r : peek_member(pk, *ret_cred, "cred", "security", 8, ret_blob);
+	return r < 0 ? r : peek_member(pk, task, "task_struct", "cred", 8, ret);
+}
+
+/* Of us. */
+static int own_blob(struct peek *pk, uint64_t *ret)
+{
+	uint64_t cred;
+	int r = cred_of(pk, (pid_t)syscall(SYS_gettid), &cred);
+
+	return r < 0 ? r : peek_member(pk, cred, "cred", "security", 8, ret);
 }
 
 static bool enter_domain(void)
@@ -53,9 +60,9 @@ static bool enter_domain(void)
 static void *find(void *arg)
 {
 	struct look *l = arg;
-	uint64_t cred, theirs, a, b;
+	uint64_t theirs, a, b;
 
-	if (!enter_domain() || blob_of(l->pk, (pid_t)syscall(SYS_gettid), &cred, &theirs) < 0)
+	if (!enter_domain() || own_blob(l->pk, &theirs) < 0)
 		return NULL;
 	for (uint64_t off = 0; off < BLOB_WORDS * 8; off += 8) {
 		if (peek_word(l->pk, l->ours + off, &a) < 0 || peek_word(l->pk, theirs + off, &b) < 0)
@@ -72,13 +79,19 @@ static uint64_t find_offset(struct peek *pk)
 {
 	struct look l = { .pk = pk, .offset = NOWHERE };
 	pthread_t thread;
-	uint64_t cred;
 
-	if (blob_of(pk, (pid_t)syscall(SYS_gettid), &cred, &l.ours) < 0 || !l.ours ||
-	    pthread_create(&thread, NULL, find, &l))
+	if (own_blob(pk, &l.ours) < 0 || !l.ours || pthread_create(&thread, NULL, find, &l))
 		return NOWHERE;
 	pthread_join(thread, NULL);
 	return l.offset;
+}
+
+void landlock_look(struct dump_ctx *ctx)
+{
+	if (ctx->landlock.looked)
+		return;
+	ctx->landlock.offset = find_offset(ctx->peek);
+	ctx->landlock.looked = true;
 }
 
 static int landlock_dump(struct dump_ctx *ctx, struct dump_process *p _unused_, struct dump_thread *th)
@@ -88,13 +101,11 @@ static int landlock_dump(struct dump_ctx *ctx, struct dump_process *p _unused_, 
 
 	if (!ctx->peek)
 		return 0;
-	if (!seen->looked) {
-		seen->offset = find_offset(ctx->peek);
-		seen->looked = true;
-	}
-	if (seen->offset == NOWHERE || blob_of(ctx->peek, th->task.tid, &cred, &blob) < 0 || cred == seen->free)
+	landlock_look(ctx);
+	if (seen->offset == NOWHERE || cred_of(ctx->peek, th->task.tid, &cred) < 0 || cred == seen->free)
 		return 0;
-	if (peek_word(ctx->peek, blob + seen->offset, &domain) < 0)
+	if (peek_member(ctx->peek, cred, "cred", "security", 8, &blob) < 0 ||
+	    peek_word(ctx->peek, blob + seen->offset, &domain) < 0)
 		return log_fail(-EIO, "cannot read the credentials of thread %d", th->task.tid);
 	if (!domain) {
 		/* Threads, and many processes, have the same ones. */

@@ -48,6 +48,9 @@ MmEntry *part_mm(struct dump_ctx *ctx, struct dump_process *p);
  */
 int rseq_leave_critical_section(struct task *t, uint64_t *ret_cs) _must_check_;
 
+/* landlock.c. Where in credentials domains are, once for all threads; with ctx->peek, best while the tree runs. */
+void landlock_look(struct dump_ctx *ctx);
+
 /*
  * All filters of the tree: mode and first filter into every thread's core, the filters into
  * seccomp.img. After all threads are seized and have a core; ptrace only, no batch.
