@@ -62,10 +62,18 @@ static int infos_read(void *arg, unsigned int worker _unused_, uint64_t off, siz
 	char path[32], text[FDINFO_BYTES];
 
 	for (size_t i = off; i < off + n; i++) {
+		unsigned int tries = 0;
+		int64_t begin;
+		int r;
+
 		snprintf(path, sizeof(path), "fdinfo/%d", s->fds[i].t_fd);
-		if (fdinfo_read_at(s->dir, path, text, sizeof(text)) >= 0 && strlen(text) < TEXT_ROOM)
+		do {
+			begin = clock_nsec(CLOCK_MONOTONIC);
+			r = fdinfo_read_at(s->dir, path, text, sizeof(text));
+			s->fds[i].read_nsec = clock_nsec(CLOCK_MONOTONIC);
+		} while (r >= 0 && clock_held_up(begin, &tries) && strstr(text, "\nclockid:"));
+		if (r >= 0 && strlen(text) < TEXT_ROOM)
 			strcpy(s->texts[i], text);
-		s->fds[i].read_nsec = clock_nsec(CLOCK_MONOTONIC);
 	}
 	return 0;
 }

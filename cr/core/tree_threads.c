@@ -14,6 +14,7 @@
 #include "core/tree_threads.h"
 #include "kernel/stat.h"
 #include "ns/cgroup.h"
+#include "remote/reaper.h"
 #include "task/regs.h"
 #include "util/timer.h"
 
@@ -121,6 +122,12 @@ static int seize_failed(struct dump_process *p, pid_t tid, int r)
 	_cleanup_free_ char *status = NULL, *path = str_fmt("task/%d/status", tid);
 	const char *tracer, *state;
 
+	if (path && read_file_at(p->proc_fd, path, 65536, &status, NULL) < 0 && (r == -EPERM || r == -ETIMEDOUT))
+		return -ESRCH;
+	/* What has just ended may not be traced either. */
+	state = status ? strstr(status, "State:\t") : NULL;
+	if (state && (state[7] == 'Z' || state[7] == 'X'))
+		return -ESRCH;
 	if (r == -ETIMEDOUT && task_waits_for_vfork(p, tid))
 		return log_obstacle("wait until its child has started its program",
 				    "task %d waits in vfork() for its child to execute a program or to end",
@@ -131,13 +138,11 @@ static int seize_failed(struct dump_process *p, pid_t tid, int r)
 		return log_obstacle("see ps -o pid,wchan and dmesg for what it waits for",
 				    "task %d does not stop: it waits in the kernel without interruption",
 				    tid);
-	if (r == -EPERM && (!path || read_file_at(p->proc_fd, path, 65536, &status, NULL) < 0))
-		return -ESRCH;
-	/* What has just ended may not be traced either. */
-	state = status ? strstr(status, "State:\t") : NULL;
-	if (state && (state[7] == 'Z' || state[7] == 'X'))
-		return -ESRCH;
 	tracer = status ? strstr(status, "TracerPid:\t") : NULL;
+	/* Its last thread, seized already, took the main one's place. */
+	if (tracer && atoi(tracer + 11) == getpid())
+		return log_fail(-EAGAIN, "process %d (%s) executed a program while it was being stopped; try again",
+				p->pid, p->comm);
 	if (tracer && tracer[11] != '0')
 		return log_obstacle("end the tracer (debugger, strace)", "task %d is traced by process %d",
 				    tid, atoi(tracer + 11));
@@ -253,14 +258,14 @@ static int wait_for_stops(struct dump_ctx *ctx, struct dump_process *p, size_t f
 	const uint64_t until = clock_usec(CLOCK_MONOTONIC) + tree_timeout_usec(ctx);
 	int r, ret = 0;
 
-	for (size_t i = first; i < p->n_threads; i++) {
+	/* The main one, which is listed first, last: if all have been killed it can be reaped when the others are. */
+	for (size_t i = p->n_threads; i-- > first;) {
 		if (!p->threads[i].task.seized && failed)
 			continue;
 		r = wait_for_stop(ctx, p, &p->threads[i], until);
 		if (r == -ESRCH) {
 			p->n_threads--;
 			memmove(&p->threads[i], &p->threads[i + 1], (p->n_threads - i) * sizeof(p->threads[i]));
-			i--;
 		} else if (r < 0) {
 			ret = r;
 		}
@@ -282,6 +287,8 @@ static int threads_seize_once(struct dump_ctx *ctx, struct dump_process *p)
 
 	if (!d)
 		return errno == ENOENT ? -ESRCH : neg_errno();
+	/* A thread that executes a program holds up the others' being seized until it is alone. */
+	reaper_begin(p->pid);
 	while (r >= 0 && (e = readdir(d))) {
 		pid_t tid = atoi(e->d_name);
 
@@ -291,6 +298,7 @@ static int threads_seize_once(struct dump_ctx *ctx, struct dump_process *p)
 		r = thread_seize_begin(ctx, p, tid);
 		found |= r > 0;
 	}
+	reaper_end();
 	stopped = ctx->stop_on_thaw ? 0 : wait_for_stops(ctx, p, first, r < 0);
 	if (r >= 0)
 		r = stopped;

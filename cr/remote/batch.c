@@ -33,6 +33,7 @@ int remote_open(struct remote *r, pid_t pid)
 {
 	char path[32];
 
+	r->pid = pid;
 	snprintf(path, sizeof(path), "/proc/%d/mem", pid);
 	r->mem_fd = open(path, O_RDWR | O_CLOEXEC);
 	return r->mem_fd < 0 ? log_err(neg_errno(), "cannot open %s", path) : 0;

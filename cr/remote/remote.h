@@ -48,6 +48,7 @@ struct batch_call {
 /* One address space's zone and the engine's view of it; shared by the threads of a process. */
 struct remote {
 	int mem_fd;		/* /proc/PID/mem */
+	pid_t pid;		/* dump: of remote_open(), the main thread's unless that has ended */
 	uint64_t zone;		/* t_addr; 0: none yet */
 	size_t zone_bytes;	/* ZONE_BYTES, or a lane's */
 	uint8_t *mirror;	/* the engine's zone_bytes: the zone itself if shared, else a copy */

@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "remote/reaper.h"
 #include "remote/remote.h"
 #include "util/log.h"
 #include "util/timer.h"
@@ -23,18 +24,43 @@
 #define MASK_IN_BATCH (~(1ull << (SIGTRAP - 1)))
 
 #define GROUP_STOP_REPORTS 4u
+#define LOOK_EVERY	200u	/* some 20 ms */
 #define NUDGE_TIMEOUT_USEC (10ull * 1000000)
 
-int task_wait(struct task *t, int *ret_status)
+/* ECHILD: the reaper was faster. */
+static int wait_errno(struct task *t)
+{
+	if (errno != ECHILD)
+		return neg_errno();
+	t->seized = false;
+	return -ESRCH;
+}
+
+static int wait_blocking(struct task *t, int *ret_status)
 {
 	for (;;) {
 		pid_t r = waitpid(t->tid, ret_status, __WALL);
 
 		if (r == t->tid)
-			break;
+			return 0;
 		if (r < 0 && errno != EINTR)
-			return neg_errno();
+			return wait_errno(t);
 	}
+}
+
+/* The end of a main thread comes after those of all others; of what we restore, the threads that run are our own. */
+int task_wait(struct task *t, int *ret_status)
+{
+	bool main_of_others = t->remote && !t->remote->shared && t->remote->pid == t->tid;
+	int r;
+
+	if (main_of_others)
+		reaper_begin(t->tid);
+	r = wait_blocking(t, ret_status);
+	if (main_of_others)
+		reaper_end();
+	if (r < 0)
+		return log_err(r, "task %d cannot be waited for", t->tid);
 	if (WIFSTOPPED(*ret_status))
 		return 0;
 	t->seized = false;
@@ -54,10 +80,12 @@ static int task_wait_timeout(struct task *t, int *ret_status, uint64_t timeout_u
 		if (r == t->tid)
 			break;
 		if (r < 0 && errno != EINTR)
-			return neg_errno();
+			return wait_errno(t);
 		if (clock_usec(CLOCK_MONOTONIC) - begin > timeout_usec)
 			return -ETIMEDOUT;
-		if (spins++ < 100)
+		if (++spins % LOOK_EVERY == 0)
+			reaper_look(t->tid);
+		if (spins <= 100)
 			sched_yield();
 		else
 			nanosleep(&(struct timespec){ .tv_nsec = 100000 }, NULL);

@@ -4,10 +4,15 @@
  *   dump     getitimer(2) in the batch: what is left, and the interval
  *   restore  setitimer(2), late
  *
- * A running timer never reads as zero; an image with an interval but no value is armed with the
- * interval, as CRIU does it. The real timer went on while the tree was away, if its clocks did: what
- * ran out meanwhile is one SIGALRM, as the kernel merges them. The tree's clocks are read at the end of a dump,
- * which may be seconds later: when the timers were, all of them, is noted beside them.
+ * A running timer never reads as zero; an image with an interval but no value is armed with the interval, as CRIU does
+ * it: so does the kernel when it delivers the signal.
+ *
+ * The queues of signals are read before the batch is run. The signal of a timer that runs out in between is found by
+ * rt_sigpending(2): the image has it if it was pending before the timer was read, or after it if that shows it run out.
+ *
+ * The real timer went on while the tree was away, if its clocks did: what ran out meanwhile is one SIGALRM, as the
+ * kernel merges them. The tree's clocks are read at the end of a dump, which may be seconds later: when the timers
+ * were, all of them, is noted beside them.
  */
 #include <limits.h>
 #include <signal.h>
@@ -21,8 +26,12 @@
 
 #define N_ITIMERS 3
 
+static const int signals[N_ITIMERS] = {
+	[ITIMER_REAL] = SIGALRM, [ITIMER_VIRTUAL] = SIGVTALRM, [ITIMER_PROF] = SIGPROF,
+};
+
 struct itimers_cookie {
-	uint64_t t_value[N_ITIMERS], t_now;
+	uint64_t t_value[N_ITIMERS], t_now, t_before, t_after;
 };
 
 static int itimers_dump_calls(struct dump_ctx *ctx, struct dump_process *p,
@@ -34,10 +43,14 @@ static int itimers_dump_calls(struct dump_ctx *ctx, struct dump_process *p,
 	(void)th;
 	if (!c)
 		return -ENOMEM;
+	c->t_before = batch_put(b, NULL, sizeof(uint64_t));
+	batch_call(b, SYS_rt_sigpending, c->t_before, sizeof(uint64_t));
 	for (int i = 0; i < N_ITIMERS; i++) {
 		c->t_value[i] = batch_put(b, NULL, sizeof(struct itimerval));
 		batch_call(b, SYS_getitimer, i, c->t_value[i]);
 	}
+	c->t_after = batch_put(b, NULL, sizeof(uint64_t));
+	batch_call(b, SYS_rt_sigpending, c->t_after, sizeof(uint64_t));
 	c->t_now = batch_put(b, NULL, sizeof(struct timespec));
 	batch_call(b, SYS_clock_gettime, CLOCK_MONOTONIC, c->t_now);
 	*cookie = c;
@@ -53,6 +66,14 @@ TaskTimersEntry *part_timers(struct dump_ctx *ctx, struct dump_thread *th)
 	return tc ? tc->timers : NULL;
 }
 
+static bool was_pending(struct batch *b, const struct itimers_cookie *c, int which, const struct itimerval *v)
+{
+	bool ran_out = !v->it_value.tv_sec && !v->it_value.tv_usec;
+	const uint64_t *set = batch_data(b, ran_out ? c->t_after : c->t_before);
+
+	return *set >> (signals[which] - 1) & 1;
+}
+
 static int itimers_dump_results(struct dump_ctx *ctx, struct dump_process *p,
 				struct dump_thread *th, struct batch *b, void *cookie)
 {
@@ -60,6 +81,7 @@ static int itimers_dump_results(struct dump_ctx *ctx, struct dump_process *p,
 	const struct timespec *now = batch_data(b, c->t_now);
 	TaskTimersEntry *timers = part_timers(ctx, th);
 	ItimerEntry *e[N_ITIMERS];
+	int r;
 
 	(void)p;
 	if (!timers)
@@ -74,6 +96,9 @@ static int itimers_dump_results(struct dump_ctx *ctx, struct dump_process *p,
 		e[i]->iusec = (uint64_t)v->it_interval.tv_usec;
 		e[i]->vsec = (uint64_t)v->it_value.tv_sec;
 		e[i]->vusec = (uint64_t)v->it_value.tv_usec;
+		r = was_pending(b, c, i, v) ? sigpending_note_itimer(ctx, th, signals[i]) : 0;
+		if (r < 0)
+			return r;
 	}
 	timers->real = e[ITIMER_REAL];
 	timers->virt = e[ITIMER_VIRTUAL];

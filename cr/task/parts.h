@@ -48,6 +48,9 @@ MmEntry *part_mm(struct dump_ctx *ctx, struct dump_process *p);
  */
 int rseq_leave_critical_section(struct task *t, uint64_t *ret_cs) _must_check_;
 
+/* sigpending.c: this signal waits for the process, if its queues, which were read before it came, do not say so. */
+int sigpending_note_itimer(struct dump_ctx *ctx, struct dump_thread *th, int sig) _must_check_;
+
 /* landlock.c. Where in credentials domains are, once for all threads; with ctx->peek, best while the tree runs. */
 void landlock_look(struct dump_ctx *ctx);
 

@@ -124,7 +124,12 @@ void posix_timer_arm(struct restore_process *p, struct batch *b, const PosixTime
 	batch_call(b, SYS_timer_settime, e->it_id, flags, put_spec(b, &d, value), 0);
 }
 
-/* Until it has fired, timer_gettime(2) shows one nanosecond. */
+/* Until it has fired, timer_gettime(2) shows one nanosecond; of one that expires in each, always. */
+static bool shows_when_it_fires(const struct due *d)
+{
+	return d->interval != 1;
+}
+
 static int fire(struct batch *b, const PosixTimerEntry *e, const struct due *d, uint64_t moment)
 {
 	for (unsigned int try = 0; try < FIRE_TRIES; try++) {
@@ -222,7 +227,7 @@ static int arm_overrun(struct restore_process *p, struct batch *b, const PosixTi
 		struct due d;
 		int r = due_get(p, e, &d);
 
-		if (r < 0 || d.left <= 0)
+		if (r < 0 || d.left <= 0 || !shows_when_it_fires(&d))
 			return 0;
 		r = due_first(p, e, &d, periods, &first);
 		if (r < 0)
@@ -264,7 +269,7 @@ int posix_timer_send(struct restore_process *p, struct batch *b, PosixTimerEntry
 	e->has_expired = false;		/* done */
 	if (r >= 0)
 		r = due_first(p, e, &d, e->expired, &first);
-	if (r < 0 || first > 0) {
+	if (r < 0 || first > 0 || !shows_when_it_fires(&d)) {
 		log_debug("POSIX timer %u: its pending signal is a copy", e->it_id);
 		posix_timer_arm(p, b, e);
 		return 0;

@@ -120,6 +120,33 @@ int sigpending_note_timer(struct dump_ctx *ctx, SignalQueueEntry **q, const Posi
 	return queue_add(ctx, *q, &si);
 }
 
+static bool queue_has(const SignalQueueEntry *q, int sig)
+{
+	for (size_t i = 0; q && i < q->n_signals; i++) {
+		int32_t signo;
+
+		memcpy(&signo, q->signals[i]->siginfo.data, sizeof(signo));
+		if (signo == sig)
+			return true;
+	}
+	return false;
+}
+
+int sigpending_note_itimer(struct dump_ctx *ctx, struct dump_thread *th, int sig)
+{
+	const siginfo_t si = { .si_signo = sig, .si_code = SI_KERNEL };
+	TaskCoreEntry *tc = part_tc(ctx, th);
+	ThreadCoreEntry *thc = part_thread_core(ctx, th);
+
+	if (!tc || !thc)
+		return -ENOMEM;
+	if (queue_has(tc->signals_s, sig) || queue_has(thc->signals_p, sig))
+		return 0;
+	if (!tc->signals_s)
+		tc->signals_s = ARENA_MSG(&ctx->arena, SignalQueueEntry, signal_queue_entry);
+	return tc->signals_s ? queue_add(ctx, tc->signals_s, &si) : -ENOMEM;
+}
+
 static int sigpending_dump(struct dump_ctx *ctx, struct dump_process *p, struct dump_thread *th)
 {
 	ThreadCoreEntry *thc = part_thread_core(ctx, th);

@@ -72,6 +72,49 @@ def test_a_timer_of_the_clock_on_the_wall_goes_by_that_if_it_was_set_to_a_moment
         m.end()
 
 
+ALARMS = """
+import mmap, os, random, signal
+os.setsid()
+count = mmap.mmap(os.open("count", os.O_RDWR), 8)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+n = 0
+while True:
+    signal.setitimer(signal.ITIMER_REAL, random.uniform(0.001, 0.03))
+    signal.sigwaitinfo([signal.SIGALRM])
+    n += 1
+    count[:8] = n.to_bytes(8, "little")
+"""
+
+
+def test_an_interval_timer_that_runs_out_in_the_middle_of_a_dump_has_its_signal(tmp_path):
+    """What is pending is read before the timer; a wait in between makes it run out there."""
+    images = tmp_path / "images"
+    images.mkdir()
+    (tmp_path / "count").write_bytes(bytes(8))
+
+    def count():
+        return int.from_bytes((tmp_path / "count").read_bytes(), "little")
+    p = subprocess.Popen([sys.executable, "-c", ALARMS], cwd=tmp_path, stdin=subprocess.DEVNULL,
+                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for n in range(15):
+            before = count()
+            wait_for(lambda before=before: count() > before, 20, f"a signal, round {n}")
+            done = subprocess.run(["strace", "-f", "--seccomp-bpf", "-qq", "-o", os.devnull, "-e",
+                                   "trace=process_vm_writev", "-e", "inject=process_vm_writev:delay_enter=20000",
+                                   CR, "dump", "-t", str(p.pid), "-D", images],
+                                  capture_output=True, text=True, timeout=60, check=False,
+                                  env=os.environ | {"ASAN_OPTIONS": "detect_leaks=0"})   # not under strace
+            assert done.returncode == 0, done.stderr
+            if n:
+                wait_gone(p.pid)
+            else:
+                p.wait(20)
+            check(cr("restore", images, "-d"), "restore")
+    finally:
+        kill(p.pid)
+
+
 def wait_restarted(m):
     """Until all its threads are in restart_syscall(2) that can be: /proc tells the number only."""
     wanted = int(re.search(r"^restarts (\d+)", m.read(), re.M)[1])

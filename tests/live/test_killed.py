@@ -311,6 +311,67 @@ def test_a_dump_that_fails_waits_for_the_other_thread_that_runs_its_calls(tmp_pa
         m.end()
 
 
+def test_a_process_that_is_killed_while_it_is_dumped_ends_at_once(tmp_path):
+    """Its main thread can be reaped when all others are, by the engine, which waits for the main thread."""
+    delays = random.Random(SEED)
+    longest = None
+    for n in range(120):
+        where = tmp_path / str(n)
+        where.mkdir()
+        m = Maker("killed", where)
+        try:
+            m.start()
+            longest = longest or traced_seconds(m.pid, m.images)
+            dump = subprocess.Popen([CR, "dump", "-R", "-t", str(m.pid), "-D", m.images, "--timeout", "600"],
+                                    stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            meet_tracer(m.pid, dump)
+            # Every other time while it is being stopped.
+            end = time.perf_counter() + delays.uniform(0, longest if n % 2 else longest / 20)
+            while time.perf_counter() < end:
+                pass
+            os.kill(m.pid, signal.SIGKILL)
+            text = dump.communicate(timeout=60)[1]
+            assert "does not stop" not in text
+            assert m.popen.wait(20) == -signal.SIGKILL
+        finally:
+            m.end()
+
+
+EXECUTES = """
+import os, sys, threading, time
+os.setsid()
+def last():
+    os.read(0, 1)
+    os.execv("/bin/sleep", ["sleep", "1000"])
+for n in range(20):
+    threading.Thread(target=time.sleep, args=[1000], daemon=True).start()
+threading.Thread(target=last, daemon=True).start()
+print("ready", flush=True)
+time.sleep(1000)
+"""
+
+
+def test_a_thread_that_executes_a_program_while_the_others_are_being_seized(tmp_path):
+    """It waits for them to be reaped, and PTRACE_SEIZE for it. Whether the dump is in time does not matter."""
+    p = subprocess.Popen([sys.executable, "-c", EXECUTES], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert p.stdout.readline() == "ready\n"
+        dump = subprocess.Popen(["strace", "-f", "-qq", "-o", tmp_path / "trace", "-e", "trace=ptrace", "-e",
+                                 "inject=ptrace:delay_enter=20000", CR, "dump", "-R", "-t", str(p.pid), "-D",
+                                 tmp_path], stderr=subprocess.PIPE, text=True)
+        first = min(int(t) for t in os.listdir(f"/proc/{p.pid}/task") if int(t) != p.pid)
+        wait_for(lambda: tracer_of(first), 20, "one is seized")
+        p.stdin.write("x")
+        p.stdin.flush()
+        dump.communicate(timeout=60)
+        wait_for(lambda: Path(f"/proc/{p.pid}/comm").read_text() == "sleep\n" and not tracer_of(p.pid), 20,
+                 "the program runs")
+        assert p.poll() is None
+    finally:
+        p.kill()
+        p.communicate(timeout=20)
+
+
 HOLDS = """
 import ctypes, os, time
 libc = ctypes.CDLL(None)
