@@ -6,6 +6,7 @@
 
 #include "core/dump_process.h"
 #include "core/dump_steps.h"
+#include "core/early.h"
 #include "core/files.h"
 #include "core/freezer.h"
 #include "core/pids.h"
@@ -92,7 +93,9 @@ int dump_seize(struct dump_ctx *ctx)
 	uint64_t begin;
 	int r;
 
-	/* While the tree runs. */
+	/* While the tree runs; who hands us a peek has stopped it before. */
+	if (!ctx->opts->peek)
+		early_look(ctx);
 	peek_early(ctx);
 	begin = clock_usec(CLOCK_MONOTONIC);
 	r = tree_seize(ctx);

@@ -59,17 +59,17 @@ static int links_read(void *arg, unsigned int worker _unused_, uint64_t off, siz
 static int infos_read(void *arg, unsigned int worker _unused_, uint64_t off, size_t n)
 {
 	struct sweep *s = arg;
-	char path[32], text[FDINFO_BYTES];
+	char name[16], text[FDINFO_BYTES];
 
 	for (size_t i = off; i < off + n; i++) {
 		unsigned int tries = 0;
 		int64_t begin;
 		int r;
 
-		snprintf(path, sizeof(path), "fdinfo/%d", s->fds[i].t_fd);
+		snprintf(name, sizeof(name), "%d", s->fds[i].t_fd);
 		do {
 			begin = clock_nsec(CLOCK_MONOTONIC);
-			r = fdinfo_read_at(s->dir, path, text, sizeof(text));
+			r = fdinfo_read_at(s->dir, name, text, sizeof(text));
 			s->fds[i].read_nsec = clock_nsec(CLOCK_MONOTONIC);
 		} while (r >= 0 && clock_held_up(begin, &tries) && strstr(text, "\nclockid:"));
 		if (r >= 0 && strlen(text) < TEXT_ROOM)
@@ -188,7 +188,8 @@ int dump_fd_list(struct dump_ctx *ctx, struct dump_process *p)
 int dump_fd_infos(struct dump_ctx *ctx, struct dump_process *p)
 {
 	_cleanup_free_ char (*texts)[TEXT_ROOM] = NULL;
-	int r = sweep_run(p, p->proc_fd, infos_read, &texts);
+	_cleanup_close_ int dir = openat(p->proc_fd, "fdinfo", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int r = dir < 0 ? neg_errno() : sweep_run(p, dir, infos_read, &texts);
 
 	if (r < 0)
 		return log_err(r, "cannot read /proc/%d/fdinfo", p->pid);

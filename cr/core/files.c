@@ -2,14 +2,10 @@
  * The open files of a tree: which descriptors share a struct file, and what each file is.
  *
  *   read     /proc/PID/fd (one sweep), /proc/PID/fdinfo/N once each
- *   same?    files with equal inode, mount, flags and position are compared by kcmp(2), whose
- *            order keeps each group sorted: n descriptors cost O(n log n) calls
+ *   same?    core/files_same.c
  *   written  files.img as files are met, fdinfo-N.img per table
- *
- * All eventfds, epolls, timerfds ... share one inode, so their group can be large.
  */
 #include <fcntl.h>
-#include <linux/kcmp.h>
 #include <string.h>
 #include <sys/syscall.h>
 
@@ -29,91 +25,6 @@ struct files_state *dump_files_state(struct dump_ctx *ctx)
 		ctx->kind_state[FD_TYPES__UND] = s;
 	}
 	return s;
-}
-
-/* Where kcmp(2) finds the file. */
-struct file_node {
-	struct dump_file *f;
-	pid_t pid;
-	int fd;
-};
-
-/* Files of equal outward marks, ascending in the kernel's order. */
-struct file_set {
-	struct file_node *nodes;
-	size_t n;
-};
-
-static uint64_t mix(uint64_t h, uint64_t v)
-{
-	h = (h ^ v) * 0x9e3779b97f4a7c15ull;
-	return h ^ h >> 29;
-}
-
-static int file_set_get(struct dump_ctx *ctx, uint64_t key, struct file_set **ret)
-{
-	struct file_set *set = map_get(&ctx->files_by_key, key);
-	int r;
-
-	if (!set) {
-		set = ARENA_NEW(&ctx->arena, struct file_set);
-		if (!set)
-			return -ENOMEM;
-		r = map_put(&ctx->files_by_key, key, set);
-		if (r < 0)
-			return r;
-	}
-	*ret = set;
-	return 0;
-}
-
-/* 1: *ret_at is the node; 0: *ret_at is where it belongs. */
-static int file_set_find(const struct file_set *set, pid_t pid, int fd, size_t *ret_at)
-{
-	size_t lo = 0, hi = set->n;
-
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-		const struct file_node *n = &set->nodes[mid];
-		long c = syscall(SYS_kcmp, pid, n->pid, KCMP_FILE, (unsigned long)fd,
-				 (unsigned long)n->fd);
-
-		if (c < 0)
-			return log_err(neg_errno(), "kcmp with fd %d of process %d", n->fd, n->pid);
-		if (c == 0) {
-			*ret_at = mid;
-			return 1;
-		}
-		if (c == 1)
-			hi = mid;
-		else if (c == 2)
-			lo = mid + 1;
-		else
-			return log_fail(-EIO, "kcmp gives no order for fd %d", fd);
-	}
-	*ret_at = lo;
-	return 0;
-}
-
-static int file_set_insert(struct dump_ctx *ctx, struct file_set *set, size_t at,
-			   struct dump_file *f, pid_t pid, int fd)
-{
-	if (!ARENA_PUSH(&ctx->arena, set->nodes, set->n))
-		return -ENOMEM;
-	memmove(&set->nodes[at + 1], &set->nodes[at], (set->n - 1 - at) * sizeof(*set->nodes));
-	set->nodes[at] = (struct file_node){ f, pid, fd };
-	return 0;
-}
-
-/* The file's identity as far as the head of fdinfo tells it. */
-static uint64_t file_key(const struct dump_fd *d)
-{
-	uint64_t h = mix(mix(1, d->ino), (uint64_t)d->mnt_id), id;
-
-	/* Of the anonymous inodes, which are all one, eventfds have numbers. */
-	if (!fdinfo_u64(d->fdinfo, "eventfd-id", 10, &id))
-		h = mix(h, id);
-	return mix(mix(h, d->flags), d->pos);
 }
 
 /* A socket is looked at from its own network namespace: names of interfaces, sock_diag. */
@@ -205,29 +116,23 @@ static int file_new(struct dump_ctx *ctx, struct dump_process *p, const struct d
 static int file_get(struct dump_ctx *ctx, struct dump_process *p, const struct dump_fd *d,
 		    struct dump_file **ret)
 {
-	struct dump_file *f = NULL;
-	struct file_set *set = NULL;
-	size_t at;
+	struct file_place at;
+	struct dump_file *f;
 	int r;
 
 	LOG_SCOPE("fd %d", d->t_fd);
-	r = file_set_get(ctx, file_key(d), &set);
-	if (r < 0)
-		return log_err(r, "cannot remember it");
-	r = file_set_find(set, p->threads[0].task.tid, d->t_fd, &at);
-	if (r < 0)
-		return r;
-	if (r > 0) {
-		*ret = set->nodes[at].f;
-		return 0;
+	r = files_same_find(ctx, d, p->threads[0].task.tid, &at);
+	if (r) {
+		*ret = at.known;
+		return MIN(r, 0);
 	}
 	r = file_new(ctx, p, d, &f);
 	if (r < 0)
 		return r;
 	/* Before its kind looks at it: a socket's queue may hold the socket itself. */
-	r = file_set_insert(ctx, set, at, f, p->threads[0].task.tid, d->t_fd);
+	r = files_same_add(ctx, &at, d, p->threads[0].task.tid, f);
 	if (r < 0)
-		return log_err(r, "cannot remember it");
+		return r;
 	*ret = f;
 	return file_add(ctx, f);
 }
@@ -258,7 +163,7 @@ int dump_file_get(struct dump_ctx *ctx, struct dump_process *p, int t_fd, struct
 	return file_get(ctx, p, &d, ret);
 }
 
-/* Our own descriptor, kept for later comparisons: kcmp needs it while the dump goes on. */
+/* Our own descriptor, kept for later comparisons: they need it while the dump goes on. */
 static int queued_keep(struct dump_ctx *ctx, int fd, int *ret_fd)
 {
 	struct files_state *s = dump_files_state(ctx);
@@ -278,8 +183,9 @@ static int queued_keep(struct dump_ctx *ctx, int fd, int *ret_fd)
 	return 0;
 }
 
+/* d's is one of ours. */
 static int queued_new(struct dump_ctx *ctx, struct dump_process *p, const struct dump_fd *d,
-		      int kept, struct dump_file **ret)
+		      struct dump_file **ret)
 {
 	struct dump_file *f = ARENA_NEW(&ctx->arena, struct dump_file);
 	_cleanup_free_ char *link = NULL;
@@ -290,12 +196,12 @@ static int queued_new(struct dump_ctx *ctx, struct dump_process *p, const struct
 		return -ENOMEM;
 	*f = (struct dump_file){ .owner = p, .t_fd = -1, .fd = -1, .fdinfo = d->fdinfo,
 				 .read_nsec = d->read_nsec, .flags = d->flags, .pos = d->pos, .mnt_id = d->mnt_id };
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", kept);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", d->t_fd);
 	r = readlink_at(AT_FDCWD, path, &link);
 	if (r < 0)
 		return r;
 	f->link = arena_strdup(&ctx->arena, link);
-	f->fd = fcntl(kept, F_DUPFD_CLOEXEC, 3);
+	f->fd = fcntl(d->t_fd, F_DUPFD_CLOEXEC, 3);
 	if (!f->link || f->fd < 0 || fstat(f->fd, &f->st) < 0)
 		return f->link ? neg_errno() : -ENOMEM;
 	*ret = f;
@@ -308,10 +214,9 @@ int dump_file_get_queued(struct dump_ctx *ctx, struct dump_process *p, int fd,
 	struct dump_fd d = { .t_fd = fd };
 	_cleanup_free_ char *text = NULL;
 	struct dump_file *f = NULL;
-	struct file_set *set = NULL;
+	struct file_place at;
 	char path[48];
-	size_t at;
-	int r, kept;
+	int r;
 
 	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
 	r = read_file_at(AT_FDCWD, path, READ_FILE_MAX, &text, NULL);
@@ -324,26 +229,21 @@ int dump_file_get_queued(struct dump_ctx *ctx, struct dump_process *p, int fd,
 	r = fdinfo_parse(d.fdinfo, &d);
 	if (r < 0)
 		return log_err(r, "%s cannot be understood", path);
-	r = file_set_get(ctx, file_key(&d), &set);
-	if (r < 0)
-		return log_err(r, "cannot remember a queued file");
-	r = file_set_find(set, getpid(), fd, &at);
-	if (r < 0)
-		return r;
-	if (r > 0) {
-		*ret = set->nodes[at].f;
-		return 0;
-	}
 	LOG_SCOPE("queued file");
-	r = queued_keep(ctx, fd, &kept);
+	r = files_same_find(ctx, &d, getpid(), &at);
+	if (r) {
+		*ret = at.known;
+		return MIN(r, 0);
+	}
+	r = queued_keep(ctx, fd, &d.t_fd);
 	if (r < 0)
 		return log_err(r, "cannot keep it");
-	r = queued_new(ctx, p, &d, kept, &f);
+	r = queued_new(ctx, p, &d, &f);
 	if (r < 0)
 		return log_err(r, "cannot look at it");
-	r = file_set_insert(ctx, set, at, f, getpid(), kept);
+	r = files_same_add(ctx, &at, &d, getpid(), f);
 	if (r < 0)
-		return log_err(r, "cannot remember it");
+		return r;
 	*ret = f;
 	return file_add(ctx, f);
 }
@@ -397,7 +297,7 @@ int dump_file_get_link(struct dump_ctx *ctx, struct dump_process *p, const char 
 	r = link_file_open(ctx, p, proc_link, flags, f);
 	if (r < 0)
 		return r;
-	key = mix(mix(2, f->st.st_ino), f->st.st_dev);
+	key = hash_bytes(HASH_BEGIN, &f->st.st_ino, sizeof(f->st.st_ino));
 	head = map_get(&s->links, key);
 	for (n = head; n; n = n->next) {
 		if (n->f->st.st_ino != f->st.st_ino || n->f->st.st_dev != f->st.st_dev ||

@@ -120,7 +120,11 @@ int dump_fds(struct dump_ctx *ctx, struct dump_process *p)
 	if (r < 0)
 		return log_err(r, "cannot remember its descriptors");
 	r = dump_fd_infos(ctx, p);
-	return r < 0 ? r : table_dump(ctx, p);
+	files_same_begin(ctx, p);
+	if (r >= 0)
+		r = table_dump(ctx, p);
+	files_same_begin(ctx, NULL);
+	return r;
 }
 
 uint32_t dump_file_new_id(struct dump_ctx *ctx)

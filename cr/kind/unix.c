@@ -281,9 +281,10 @@ static int unix_dump(struct dump_ctx *ctx, struct dump_file *f)
 		r = check_waiting(ctx, e, d);
 	if (!r)
 		r = check_oob(f);
-	/* A stream that is not connected has no queue. */
+	/* A stream that is not connected has no queue, and in a connected one are no messages without bytes. */
 	if (r < 0 || ctx->opts->log_obstacles_only ||
-	    (e->type != SOCK_DGRAM && e->state != UNIX_ESTABLISHED))
+	    (e->type != SOCK_DGRAM && e->state != UNIX_ESTABLISHED) ||
+	    (e->type == SOCK_STREAM && !d->rqueue))
 		return r;
 	return unix_queue_dump(ctx, f, e);
 }
