@@ -17,7 +17,7 @@
 
 static struct {
 	timer_t timer;
-	bool made;
+	pid_t owner;		/* the thread that has it: a forked child has none; 0: it is not made */
 	volatile pid_t tid;	/* 0: nobody is waited for */
 } reaper;
 
@@ -95,11 +95,12 @@ static bool reaper_make(void)
 {
 	struct sigevent ev = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGRTMIN };
 	struct sigaction sa = { .sa_handler = on_tick, .sa_flags = SA_RESTART };
+	const pid_t self = (pid_t)syscall(SYS_gettid);
 	sigset_t set;
 
-	if (reaper.made)
+	if (reaper.owner == self)
 		return true;
-	ev._sigev_un._tid = (pid_t)syscall(SYS_gettid);
+	ev._sigev_un._tid = self;
 	sigemptyset(&set);
 	sigaddset(&set, SIGRTMIN);
 	if (sigaction(SIGRTMIN, &sa, NULL) < 0 || sigprocmask(SIG_UNBLOCK, &set, NULL) < 0 ||
@@ -107,7 +108,7 @@ static bool reaper_make(void)
 		log_debug("no timer for threads that end: %s", strerror(errno));
 		return false;
 	}
-	reaper.made = true;
+	reaper.owner = self;
 	return true;
 }
 

@@ -15,7 +15,7 @@
 void reaper_look(pid_t tid);
 /*
  * The same every 50 ms from here to reaper_end(), by a signal (SIGRTMIN), for a wait that nothing else interrupts. One
- * at a time, in one thread.
+ * at a time, in one thread; a forked child may do so, too.
  */
 void reaper_begin(pid_t tid);
 void reaper_end(void);
