@@ -4,10 +4,9 @@
 
 #include "core/files.h"
 
-/* files_same.c: how files are compared, and the table of descriptors that is looked at. */
+/* files_same.c: the kernel's table of the descriptors that are dumped just now. */
 struct files_table {
-	enum { ORDER_NONE, ORDER_ADDRESS, ORDER_KCMP } order;
-	pid_t tid;		/* 0: nobody's */
+	pid_t tid;		/* whose; 0: nobody's */
 	uint64_t at, n;		/* in the kernel: n addresses of struct file; at 0: not looked up */
 };
 

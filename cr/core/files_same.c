@@ -1,12 +1,13 @@
 /*
  * Which descriptors are one open file (dup(2), fork(2), SCM_RIGHTS).
  *
- * Files with equal inode, mount, flags and position are compared: by where the kernel has its struct file, or, where
- * its structures cannot be read, by kcmp(2). Either gives an order that keeps each group sorted. All epolls, timerfds,
- * signalfds ... share one inode, so their group can be large, and kcmp tells only how two compare: O(n log n) calls,
- * which for 1,000 mixed descriptors were a tenth of the time that their process stands still.
+ * Files with equal inode, mount, flags and position are compared by kcmp(2), whose order keeps each group sorted. All
+ * epolls, timerfds, signalfds ... share one inode, so their group can be large, and O(n log n) calls were a tenth of the
+ * time that a process with 1,000 mixed descriptors stands still. So a group that has grown is sorted anew, by where the
+ * kernel has each struct file, which has to be asked for once each. Where its structures cannot be read it stays.
  */
 #include <linux/kcmp.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 
@@ -21,10 +22,13 @@ struct file_node {
 	uint64_t addr;		/* of its struct file; 0: not asked for */
 };
 
-/* Files of equal outward marks, ascending in the kernel's order. */
+#define MANY	8u	/* fewer are found by less calls than it takes to look into the kernel */
+
+/* Files of equal outward marks, ascending: in kcmp's order, or by address. */
 struct file_set {
 	struct file_node *nodes;
 	size_t n;
+	bool by_address, by_kcmp;	/* by_kcmp: for good */
 };
 
 static uint64_t mix(uint64_t h, uint64_t v)
@@ -65,9 +69,6 @@ void files_same_begin(struct dump_ctx *ctx, const struct dump_process *p)
 {
 	struct files_table *t = &dump_files_state(ctx)->table;
 
-	/* Once and for all: sorted by one order, nothing is found by another. */
-	if (!t->order)
-		t->order = ctx->peek ? ORDER_ADDRESS : ORDER_KCMP;
 	t->tid = p ? p->threads[0].task.tid : 0;
 	t->at = 0;
 }
@@ -92,24 +93,54 @@ static int address_get(struct dump_ctx *ctx, struct file_node *n)
 {
 	int r = n->addr ? 0 : address_read(ctx, n->pid, n->fd, &n->addr);
 
-	return r < 0 || !n->addr ? log_err(r < 0 ? r : -EIO, "cannot find fd %d of process %d in the kernel's table",
-					   n->fd, n->pid) : 0;
+	return r < 0 || n->addr ? r : -EBADF;
 }
 
-/* 0: one and the same; 1: a comes before b; 2: after it. */
-static int compare(struct dump_ctx *ctx, struct file_node *a, struct file_node *b)
+/* As kcmp does. 0: one and the same; 1: a comes before b; 2: after it. */
+static int order_of(const struct file_node *a, const struct file_node *b)
+{
+	return a->addr == b->addr ? 0 : a->addr < b->addr ? 1 : 2;
+}
+
+static int by_address(const void *a, const void *b)
+{
+	int c = order_of(a, b);
+
+	return c == 1 ? -1 : c;
+}
+
+/* They are different files: if that is not what the addresses say, they cannot be understood. */
+static bool addresses_differ(struct dump_ctx *ctx, struct file_set *set)
+{
+	for (size_t i = 0; i < set->n; i++)
+		if (address_get(ctx, &set->nodes[i]) < 0)
+			return false;
+	qsort(set->nodes, set->n, sizeof(*set->nodes), by_address);
+	for (size_t i = 1; i < set->n; i++)
+		if (set->nodes[i].addr == set->nodes[i - 1].addr)
+			return false;
+	return true;
+}
+
+static int sort_anew(struct dump_ctx *ctx, struct file_set *set)
+{
+	struct file_node *old = arena_memdup(&ctx->arena, set->nodes, set->n * sizeof(*old));
+
+	if (!old)
+		return log_err(-ENOMEM, "cannot remember it");
+	set->by_address = ctx->peek && addresses_differ(ctx, set);
+	set->by_kcmp = !set->by_address;
+	if (set->by_kcmp)
+		memcpy(set->nodes, old, set->n * sizeof(*old));
+	return 0;
+}
+
+static int compare(const struct file_set *set, const struct file_node *a, const struct file_node *b)
 {
 	long c;
-	int r;
 
-	if (dump_files_state(ctx)->table.order == ORDER_ADDRESS) {
-		r = address_get(ctx, a);
-		if (r >= 0)
-			r = address_get(ctx, b);
-		if (r < 0)
-			return r;
-		return a->addr == b->addr ? 0 : a->addr < b->addr ? 1 : 2;
-	}
+	if (set->by_address)
+		return order_of(a, b);
 	c = syscall(SYS_kcmp, a->pid, b->pid, KCMP_FILE, (unsigned long)a->fd, (unsigned long)b->fd);
 	if (c < 0)
 		return log_err(neg_errno(), "kcmp with fd %d of process %d", b->fd, b->pid);
@@ -126,10 +157,18 @@ int files_same_find(struct dump_ctx *ctx, const struct dump_fd *d, pid_t pid, st
 	r = set_get(ctx, key_of(d), &ret->set);
 	if (r < 0)
 		return log_err(r, "cannot remember it");
+	if (ret->set->n >= MANY && !ret->set->by_address && !ret->set->by_kcmp) {
+		r = sort_anew(ctx, ret->set);
+		if (r < 0)
+			return r;
+	}
+	r = ret->set->by_address ? address_get(ctx, &n) : 0;
+	if (r < 0)
+		return log_err(r, "cannot find it in the kernel's table");
 	hi = ret->set->n;
 	while (lo < hi) {
 		size_t mid = lo + (hi - lo) / 2;
-		int c = compare(ctx, &n, &ret->set->nodes[mid]);
+		int c = compare(ret->set, &n, &ret->set->nodes[mid]);
 
 		if (c < 0)
 			return c;

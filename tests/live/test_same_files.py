@@ -1,4 +1,4 @@
-"""Which descriptors are one open file is found by the kernel's structures, and where they cannot be read, by kcmp(2)."""
+"""Which descriptors are one open file is told by kcmp(2), and among many that look alike by the kernel's structures."""
 import ctypes
 import json
 import os
@@ -97,7 +97,7 @@ def test_descriptors_of_one_file_are_told_from_those_that_look_alike(alike, with
     if without:
         assert blind and compared > 500
     else:
-        assert not compared or blind
+        assert compared < 100 or blind
     expected = kcmp_says(alike)
     assert sum(len(g) > 2 for g in expected) >= 40 and sum(len(g) == 1 for g in expected) >= 1
     assert sharers(images, alike) == expected
