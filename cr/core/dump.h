@@ -71,6 +71,7 @@ struct dump_process {
 	struct dump_thread *threads;
 	size_t n_threads;
 	bool main_ended;		/* a zombie, but others go on */
+	bool had_children;		/* as it was stopped: others may have fallen to it since */
 	int proc_fd;			/* O_PATH directory /proc/PID */
 	int pidfd;			/* opened by dump_pidfd() */
 	struct dump_fd *fds;		/* core/fd_list.c: ascending, as they were when the tree stopped */
@@ -165,6 +166,7 @@ struct dump_ctx {
 	bool freezer_used;		/* opts->freeze_cgroup may not be as it was any more */
 	bool was_frozen;		/* it was, before we came */
 	bool frozen;			/* tree_seize(): it is, by us */
+	bool children_lost;		/* idem: some ended before they were looked at, and may have left others */
 	bool stop_on_thaw;		/* idem, and the freezer is v1's */
 	unsigned int wchan_looks;	/* idem: how often a frozen task had no wchan yet */
 };

@@ -21,6 +21,7 @@
 #include "task/part.h"
 #include "task/parts.h"
 #include "task/regs.h"
+#include "util/timer.h"
 
 #define END_TRIES	10000u	/* of 1 ms */
 
@@ -229,6 +230,37 @@ int restore_registers(struct restore_ctx *ctx)
 	return r;
 }
 
+/*
+ * What lives already may execute a program, or end: its siblings that we still trace are killed then, and whoever
+ * executes waits for us to reap them. The root is left to those who want to know its exit status.
+ */
+static size_t reap_ended(struct restore_ctx *ctx)
+{
+	size_t left = 0;
+
+	for (size_t i = ctx->n_procs; i-- > 0;) {
+		struct restore_process *p = &ctx->procs[i];
+
+		for (size_t k = p->alive ? p->n_threads : 0; k-- > 0;)
+			left += (i || k) && p->threads[k].task.seized && !task_reap(&p->threads[k].task);
+	}
+	return left;
+}
+
+static void reap_all_ended(struct restore_ctx *ctx)
+{
+	const uint64_t until = clock_usec(CLOCK_MONOTONIC) + REAP_USEC;
+	size_t left;
+
+	while ((left = reap_ended(ctx))) {
+		if (clock_usec(CLOCK_MONOTONIC) > until) {
+			log_warn("%zu tasks that have ended as they were let go cannot be reaped", left);
+			return;
+		}
+		nanosleep(&(struct timespec){ .tv_nsec = REAP_NSEC }, NULL);
+	}
+}
+
 int restore_release(struct restore_ctx *ctx)
 {
 	int bad = 0;
@@ -243,8 +275,12 @@ int restore_release(struct restore_ctx *ctx)
 			kill(p->pid, SIGSTOP);
 		for (size_t k = p->n_threads; k-- > 0;) {
 			r = task_detach(&p->threads[k].task);
-			bad = r < 0 ? log_err(r, "cannot let task %d go", p->threads[k].task.tid) : bad;
+			if (r == -ESRCH)
+				log_debug("task %d has ended as it was let go", p->threads[k].task.tid);
+			else if (r < 0)
+				bad = log_err(r, "cannot let task %d go", p->threads[k].task.tid);
 		}
 	}
+	reap_all_ended(ctx);
 	return bad;
 }

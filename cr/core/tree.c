@@ -21,6 +21,7 @@
 #include "kernel/stat.h"
 #include "ns/cgroup.h"
 #include "task/regs.h"
+#include "util/timer.h"
 
 #define NUDGES_MAX		100u
 
@@ -94,6 +95,9 @@ static int process_add(struct dump_ctx *ctx, struct dump_process *parent, pid_t 
 
 	if (r >= 0)
 		r = threads_seize(ctx, *ret);
+	/* A directory of /proc whose process is gone. */
+	if (r == -ENOENT)
+		r = -ESRCH;
 	if (r >= 0)
 		return map_put(&ctx->procs_by_pid, (uint64_t)pid, *ret);
 	if (r == -ESRCH) {
@@ -122,8 +126,10 @@ static int tree_add(struct dump_ctx *ctx, struct dump_process *parent, pid_t pid
 
 	if (r == -ESRCH)
 		r = process_add(ctx, parent, pid, &p);
-	if (r == -ESRCH)
+	if (r == -ESRCH) {
+		ctx->children_lost = true;
 		return parent ? 0 : log_err(r, "there is no process %d", pid);
+	}
 	for (size_t i = 0; r >= 0 && i < p->n_threads; i++)
 		r = children_of(ctx, p, p->threads[i].task.tid, false);
 	return r < 0 ? r : 0;
@@ -144,6 +150,7 @@ static int children_of(struct dump_ctx *ctx, struct dump_process *p, pid_t tid, 
 	if (r < 0)
 		return log_err(r, "cannot read /proc/%d/%s", p->pid, path);
 	for (char *s = strtok_r(text, " ", &save); s; s = strtok_r(NULL, " ", &save)) {
+		p->had_children = true;
 		if (again && dump_process_find(ctx, atoi(s)))
 			continue;
 		r = tree_add(ctx, p, atoi(s));
@@ -151,6 +158,31 @@ static int children_of(struct dump_ctx *ctx, struct dump_process *p, pid_t tid, 
 			return r;
 	}
 	return 0;
+}
+
+/*
+ * A child may have made a sibling (CLONE_PARENT) before it was stopped, or one that fell to its grandparents as it ended
+ * (PR_SET_CHILD_SUBREAPER, the first process of a PID namespace): after those were looked at.
+ */
+static int children_settle(struct dump_ctx *ctx)
+{
+	const uint64_t until = clock_usec(CLOCK_MONOTONIC) + tree_timeout_usec(ctx);
+	size_t before;
+	int r = 0;
+
+	do {
+		before = ctx->n_procs;
+		ctx->children_lost = false;
+		for (size_t i = 0; i < before; i++) {
+			struct dump_process *p = ctx->procs[i];
+
+			for (size_t k = 0; r >= 0 && p->had_children && k < p->n_threads; k++)
+				r = children_of(ctx, p, p->threads[k].task.tid, true);
+		}
+		if (r >= 0)
+			r = tree_too_fast(ctx->opts->pid, until);
+	} while (r >= 0 && (ctx->n_procs > before || ctx->children_lost));
+	return r;
 }
 
 struct dump_process *dump_process_find(struct dump_ctx *ctx, pid_t pid)
@@ -238,6 +270,8 @@ static int leave_vdso_all(struct dump_ctx *ctx)
 		if (r < 0 || !ran || p->life == TASK_DEAD)
 			continue;
 		r = look_again(ctx, p);
+		if (r >= 0)
+			r = children_settle(ctx);
 	}
 	return r;
 }
@@ -279,15 +313,25 @@ static int wait_for_stops(struct dump_ctx *ctx, bool failed)
 	return ret;
 }
 
+static bool has_dead(const struct dump_ctx *ctx)
+{
+	for (size_t i = 0; i < ctx->n_procs; i++)
+		if (ctx->procs[i]->life == TASK_DEAD)
+			return true;
+	return false;
+}
+
 /*
  * The dead that were waited for on the way to the stops: who waits for a child takes it before it looks at what
- * stops it.
+ * stops it. Those that nobody wants to know of (SIGCHLD ignored) are dead for a moment, too.
  */
 static int drop_reaped(struct dump_ctx *ctx)
 {
 	size_t n = 0;
 	int r, ret = 0;
 
+	if (!has_dead(ctx))
+		return 0;
 	map_done(&ctx->procs_by_pid);
 	for (size_t i = 0; i < ctx->n_procs; i++) {
 		struct dump_process *p = ctx->procs[i];
@@ -399,5 +443,9 @@ int tree_seize(struct dump_ctx *ctx)
 		if (r >= 0)
 			r = look_again_all(ctx);
 	}
+	if (r >= 0)
+		r = children_settle(ctx);
+	if (r >= 0)
+		r = drop_reaped(ctx);
 	return r < 0 ? r : leave_vdso_all(ctx);
 }

@@ -21,7 +21,7 @@ static int process_kill(struct dump_process *p)
 	return kill(p->pid, SIGKILL) < 0 && errno != ESRCH ? neg_errno() : 0;
 }
 
-/* As its tracer we reap its threads; the leader stays for its own parent. How many are left? */
+/* Those that end: as its tracer we reap its threads; the leader stays for its own parent. How many are left? */
 static size_t process_reap(struct dump_process *p)
 {
 	size_t left = 0;
@@ -32,7 +32,7 @@ static size_t process_reap(struct dump_process *p)
 }
 
 /*
- * All have been killed. In any order: the last thread of a PID namespace's first process waits for
+ * All that have been killed, or end by themselves as they are let go. In any order: the last thread of a PID namespace's first process waits for
  * all others in there to be reaped, wherever they are in the tree; by others, if their parents are
  * outside of that namespace.
  */
@@ -57,15 +57,12 @@ static void tree_reap(struct dump_ctx *ctx)
 
 static int process_release(struct dump_process *p, enum cr_final_state state)
 {
-	bool stop = state == CR_LEAVE_STOPPED;
 	int r = 0, bad = 0;
 
 	remote_close(&p->remote);
 	if (state == CR_KILL)
 		return process_kill(p);
-	for (size_t i = 0; i < p->n_threads; i++)
-		stop |= p->threads[i].task.stop_held_back > 0;
-	if (stop && p->n_threads)
+	if (state == CR_LEAVE_STOPPED && p->n_threads)
 		kill(p->pid, SIGSTOP);
 	for (size_t i = 0; i < p->n_threads; i++) {
 		struct task *t = &p->threads[i].task;
@@ -74,9 +71,10 @@ static int process_release(struct dump_process *p, enum cr_final_state state)
 			continue;
 		/* One that has not stopped in time has none of ours, and the kernel lets it go when we end. */
 		r = t->regs_read ? task_put_regs(t) : 0;
-		bad = r < 0 ? r : bad;
+		bad = r < 0 && r != -ESRCH ? r : bad;
 		r = task_detach(t);
-		bad = r < 0 && t->regs_read ? r : bad;
+		bad = r < 0 && r != -ESRCH ? r : bad;
+		t->seized &= t->regs_read;
 	}
 	return bad < 0 ? log_err(bad, "cannot let process %d go", p->pid) : 0;
 }
@@ -104,8 +102,7 @@ int tree_release(struct dump_ctx *ctx, enum cr_final_state state)
 		r = process_release(ctx->procs[i], state);
 		bad = r < 0 ? r : bad;
 	}
-	if (state == CR_KILL)
-		tree_reap(ctx);
+	tree_reap(ctx);
 	if (freeze) {
 		r = freezer_wait(cg, 1, tree_timeout_usec(ctx));
 		bad = r < 0 ? log_err(r, "%s does not freeze again", cg) : bad;

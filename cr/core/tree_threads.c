@@ -211,6 +211,18 @@ static int thread_stopped(struct dump_ctx *ctx, struct dump_process *p, struct d
 	return th->core ? 0 : -ENOMEM;
 }
 
+/*
+ * Does the process have threads besides those that we know and others that were listed? A list may lack one that was
+ * begun meanwhile, and ends early at one that ends just then.
+ */
+static bool has_more(const struct dump_process *p, int task_fd, size_t others)
+{
+	struct stat st;
+
+	/* proc_task_getattr() in fs/proc/base.c: two links, and one for each thread. */
+	return p->n_threads && fstat(task_fd, &st) == 0 && st.st_nlink > 2 + p->n_threads + others;
+}
+
 /* Tells it to stop, or knows that it shall. 0: it has ended. */
 static int thread_seize_begin(struct dump_ctx *ctx, struct dump_process *p, pid_t tid)
 {
@@ -280,7 +292,7 @@ static int wait_for_stops(struct dump_ctx *ctx, struct dump_process *p, size_t f
 static int threads_seize_once(struct dump_ctx *ctx, struct dump_process *p)
 {
 	_cleanup_closedir_ DIR *d = dir_open_at(p->proc_fd, "task");
-	size_t first = p->n_threads;
+	size_t first = p->n_threads, others = 0;	/* kernel's, and a main one that has ended */
 	struct dirent *e;
 	int r = 0, stopped;
 	bool found = false;
@@ -292,18 +304,22 @@ static int threads_seize_once(struct dump_ctx *ctx, struct dump_process *p)
 	while (r >= 0 && (e = readdir(d))) {
 		pid_t tid = atoi(e->d_name);
 
-		if (tid <= 0 || thread_find(p, tid) || (tid == p->pid && p->main_ended) ||
-		    (tid != p->pid && thread_is_the_kernels(p, tid)))
+		if (tid <= 0 || thread_find(p, tid))
 			continue;
+		if (tid == p->pid ? p->main_ended : thread_is_the_kernels(p, tid)) {
+			others++;
+			continue;
+		}
 		r = thread_seize_begin(ctx, p, tid);
 		found |= r > 0;
+		others += !r && tid == p->pid;
 	}
 	reaper_end();
 	stopped = ctx->stop_on_thaw ? 0 : wait_for_stops(ctx, p, first, r < 0);
 	if (r >= 0)
 		r = stopped;
-	/* Also one that has ended since: what it began before is to be looked for. */
-	return r < 0 ? r : found;
+	/* Also those that have ended since. */
+	return r < 0 ? r : found || has_more(p, dirfd(d), others);
 }
 
 /* Others of its threads stand still, the main one has ended since the process was looked at. */
@@ -340,13 +356,24 @@ static int leader_first(struct dump_process *p)
 	return 0;
 }
 
+int tree_too_fast(pid_t pid, uint64_t until_usec)
+{
+	if (clock_usec(CLOCK_MONOTONIC) < until_usec)
+		return 0;
+	return log_obstacle("give its control group by --freeze-cgroup",
+			    "threads or children of process %d begin and end faster than they can be stopped", pid);
+}
+
 int threads_seize_new(struct dump_ctx *ctx, struct dump_process *p)
 {
+	const uint64_t until = clock_usec(CLOCK_MONOTONIC) + tree_timeout_usec(ctx);
 	int r;
 
-	do
-		r = threads_seize_once(ctx, p);
-	while (r > 0);
+	while ((r = threads_seize_once(ctx, p)) > 0) {
+		r = tree_too_fast(p->pid, until);
+		if (r < 0)
+			break;
+	}
 	return r;
 }
 

@@ -6,6 +6,7 @@
  * before they point back. The stub closes and opens it by itself.
  */
 #include <elf.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/auxv.h>
@@ -232,11 +233,40 @@ static bool at_end(const struct task *t, const struct user_regs_struct *regs)
 	return arch_regs_ip(regs) == t->remote->stub + (size_t)(orphan_stopped - orphan_begin);
 }
 
+static bool is_pending(pid_t tid, int signal)
+{
+	static const char *const keys[] = { "SigPnd:", "ShdPnd:" };
+	_cleanup_free_ char *text = NULL;
+	bool pending = false;
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/%d/status", tid);
+	if (read_file_at(AT_FDCWD, path, READ_FILE_MAX, &text, NULL) < 0)
+		return false;
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+		const char *at = strstr(text, keys[i]);
+
+		pending |= at && strtoull(at + strlen(keys[i]), NULL, 16) >> (signal - 1) & 1;
+	}
+	return pending;
+}
+
+/*
+ * SIGSTOP that has come while our calls ran goes back into the queue, where the kernel sees to its order: a SIGCONT takes
+ * it out, and one that has come since has done so.
+ */
+static void stop_requeue(const struct task *t)
+{
+	if (!is_pending(t->tid, SIGCONT) && kill(t->tid, SIGSTOP) < 0)
+		log_warn("task %d was to be stopped (SIGSTOP), and goes on: %s", t->tid, strerror(errno));
+}
+
 /* Waits for the stop that the stub asks for, and before that for the batch's own, if it has one. */
 static int orphan_wait(struct task *t, const struct orphan_pause *pause, struct user_regs_struct *ret_regs)
 {
 	struct iovec iov = { ret_regs, sizeof(*ret_regs) };
 	const int signal = t->stub_signal;
+	bool held_back = false;
 	int status, r;
 
 	for (;;) {
@@ -245,7 +275,7 @@ static int orphan_wait(struct task *t, const struct orphan_pause *pause, struct 
 			return r;
 		/* Somebody stops it, which cannot be blocked: after our calls, not in the middle. */
 		if (!(status >> 16) && WSTOPSIG(status) == SIGSTOP)
-			t->stop_held_back = SIGSTOP;
+			held_back = true;
 		else if (status >> 16 != PTRACE_EVENT_STOP) {
 			if (ptrace(PTRACE_GETREGSET, t->tid, NT_PRSTATUS, &iov) < 0)
 				return neg_errno();
@@ -263,7 +293,10 @@ static int orphan_wait(struct task *t, const struct orphan_pause *pause, struct 
 				t->tid, WSTOPSIG(status), arch_regs_ip(ret_regs), t->remote->stub,
 				arch_regs_batch_left(ret_regs));
 	/* It comes unblocked only after the calls: they are all done either way. */
-	return at_end(t, ret_regs) ? 0 : signal_requeue(t, signal);
+	r = at_end(t, ret_regs) ? 0 : signal_requeue(t, signal);
+	if (r >= 0 && held_back)
+		stop_requeue(t);
+	return r;
 }
 
 /* Into the stub with these registers. */

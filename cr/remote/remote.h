@@ -74,7 +74,6 @@ struct task {
 	bool filters_suspended;		/* its seccomp filters do not see our calls */
 	int stub_signal;		/* dump: the stub it runs in asks for its stop by this */
 	int group_stop_signal;		/* > 0: was stopped by job control */
-	int stop_held_back;		/* > 0: a stop signal that came while it ran our calls */
 };
 
 /*
@@ -86,6 +85,7 @@ int task_seize(struct task *t, unsigned long options, uint64_t timeout_usec) _mu
 int task_seize_begin(struct task *t, unsigned long options) _must_check_;
 /* Once more, for one that did not stop in time; or after task_seize_begin(). */
 int task_seize_wait(struct task *t, uint64_t timeout_usec) _must_check_;
+/* -ESRCH: it ends, or has never stopped; still seized, it is to be reaped. */
 int task_detach(struct task *t) _must_check_;
 /* Of a killed task: has it ended, or is it nobody of ours? If not, ask again REAP_NSEC later, for REAP_USEC. */
 bool task_reap(struct task *t);

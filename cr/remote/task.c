@@ -153,10 +153,11 @@ void task_adopt(struct task *t, pid_t tid, struct remote *remote)
 
 int task_detach(struct task *t)
 {
-	if (!t->seized)
-		return 0;
-	t->seized = false;
-	return ptrace(PTRACE_DETACH, t->tid, 0, 0) < 0 ? neg_errno() : 0;
+	int r = t->seized && ptrace(PTRACE_DETACH, t->tid, 0, 0) < 0 ? neg_errno() : 0;
+
+	/* One that has been killed, or whose sibling executes a program, is ours to reap. */
+	t->seized = r == -ESRCH;
+	return r;
 }
 
 /* Not as a register set: of a task in 32-bit code that is another one, which hides what it runs. */

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from live import CR, Failure, Maker, cr, wait_for
+from live import CR, Failure, Maker, cr, start_python, stop_python, wait_for
 
 # Hundreds of dumps each: on a busy machine the limit of the others is near.
 pytestmark = pytest.mark.timeout(600)
@@ -124,6 +124,43 @@ def test_a_stop_signal_in_the_middle_of_a_dump_takes_effect_after_it(tmp_path):
         m.verify()
     finally:
         m.end()
+
+
+LARGE = """
+text = bytearray(50 << 20)
+for i in range(0, len(text), 4096):
+    text[i] = 1
+print(os.getpid(), flush=True)
+while True:
+    time.sleep(1e6)
+"""
+
+
+def test_a_stop_signal_that_is_taken_back_during_the_dump_has_no_effect(tmp_path):
+    """SIGSTOP that meets our calls waits in its queue, and SIGCONT takes it out again."""
+    delays = random.Random(SEED)
+    images = tmp_path / "images"
+    images.mkdir()
+    p, (pid,) = start_python(LARGE)
+    rounds = stopped = 0
+    try:
+        while rounds < 60:
+            dump = subprocess.Popen([CR, "dump", "-R", "-t", str(pid), "-D", images], stdout=subprocess.DEVNULL,
+                                    stderr=subprocess.DEVNULL)
+            meet_tracer(pid, dump)
+            time.sleep(delays.uniform(0, 0.001))
+            os.kill(pid, signal.SIGSTOP)
+            time.sleep(delays.uniform(0.001, 0.003))
+            rounds += tracer_of(pid) != 0
+            os.kill(pid, signal.SIGCONT)
+            assert dump.wait(20) == 0
+            time.sleep(0.005)
+            stopped += state_of(pid) == "T"
+            os.kill(pid, signal.SIGCONT)
+        # Between looking for a SIGCONT and putting the SIGSTOP back are some microseconds: one in two hundred.
+        assert stopped <= 6, f"{stopped} of {rounds}"
+    finally:
+        stop_python(p)
 
 
 CATCHES = """
