@@ -112,6 +112,8 @@ static int process_add(struct dump_ctx *ctx, struct dump_process *parent, pid_t 
 	}
 	if (r == -EACCES || r == -EPERM)
 		return task_forbidden_obstacle(pid, r);
+	if (r == -EAGAIN)	/* said already */
+		return r;
 	return log_err(r, "cannot look at process %d", pid);
 }
 
@@ -247,6 +249,13 @@ static int leave_vdso(struct dump_process *p, bool *ret_ran)
 				log_debug("process %d ended as it left the vDSO", p->pid);
 				p->n_threads = 0;
 				return process_lost(p);
+			}
+			if (r == -ESRCH && !t->seized && p->n_threads > 1) {
+				log_debug("thread %d ended as it left the vDSO", t->tid);
+				r = thread_lost(p, i--);
+				if (r < 0)
+					return r;
+				break;
 			}
 			if (r < 0)
 				return log_err(r, "task %d does not leave the vDSO", t->tid);

@@ -4,10 +4,13 @@
 
 #include "core/freezer.h"
 #include "core/tree.h"
+#include "remote/reaper.h"
 #include "util/log.h"
 #include "util/timer.h"
 
 #define SEIZE_TIMEOUT_USEC	(10ull * 1000000)
+/* Those of a running tree end within microseconds, or have executed a program and are others now. */
+#define RELEASED_REAP_USEC	1000000ull
 
 uint64_t tree_timeout_usec(const struct dump_ctx *ctx)
 {
@@ -36,16 +39,20 @@ static size_t process_reap(struct dump_process *p)
  * all others in there to be reaped, wherever they are in the tree; by others, if their parents are
  * outside of that namespace.
  */
-static void tree_reap(struct dump_ctx *ctx)
+static void tree_reap(struct dump_ctx *ctx, bool killed)
 {
-	uint64_t until = clock_usec(CLOCK_MONOTONIC) + REAP_USEC;
+	uint64_t until = clock_usec(CLOCK_MONOTONIC) + (killed ? REAP_USEC : RELEASED_REAP_USEC);
 
 	for (;;) {
 		size_t left = 0;
 
+		/* A main thread that ended before the others is in no list any more. */
+		reaper_look(0);
 		for (size_t i = ctx->n_procs; i-- > 0;)
 			left += process_reap(ctx->procs[i]);
 		if (!left)
+			return;
+		if (clock_usec(CLOCK_MONOTONIC) > until && !killed)
 			return;
 		if (clock_usec(CLOCK_MONOTONIC) > until) {
 			log_warn("%zu of its tasks have been killed and do not end: their parents do not reap them", left);
@@ -102,7 +109,8 @@ int tree_release(struct dump_ctx *ctx, enum cr_final_state state)
 		r = process_release(ctx->procs[i], state);
 		bad = r < 0 ? r : bad;
 	}
-	tree_reap(ctx);
+	tree_reap(ctx, state == CR_KILL);
+	reaper_forget_all();
 	if (freeze) {
 		r = freezer_wait(cg, 1, tree_timeout_usec(ctx));
 		bad = r < 0 ? log_err(r, "%s does not freeze again", cg) : bad;

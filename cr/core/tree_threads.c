@@ -122,6 +122,8 @@ static int seize_failed(struct dump_process *p, pid_t tid, int r)
 	_cleanup_free_ char *status = NULL, *path = str_fmt("task/%d/status", tid);
 	const char *tracer, *state;
 
+	if (r == -EAGAIN)
+		return log_fail(r, "process %d (%s) executed a program while it was being stopped; try again", p->pid, p->comm);
 	if (path && read_file_at(p->proc_fd, path, 65536, &status, NULL) < 0 && (r == -EPERM || r == -ETIMEDOUT))
 		return -ESRCH;
 	/* What has just ended may not be traced either. */
@@ -238,7 +240,8 @@ static int thread_seize_begin(struct dump_ctx *ctx, struct dump_process *p, pid_
 		p->n_threads--;
 		return r == -ENOENT || r == -ESRCH ? 0 : log_err(r, "cannot read the ids of task %d", tid);
 	}
-	if (!ctx->stop_on_thaw || !may_be_stopped(p, tid))
+	r = reaper_know(tid);
+	if (r >= 0 && (!ctx->stop_on_thaw || !may_be_stopped(p, tid)))
 		r = task_seize_begin(&th->task, 0);
 	if (r < 0 && r != -ESRCH)
 		r = seize_failed(p, tid, r);
@@ -264,6 +267,12 @@ static int wait_for_stop(struct dump_ctx *ctx, struct dump_process *p, struct du
 	return r < 0 ? r : thread_stopped(ctx, p, th);
 }
 
+static void drop(struct dump_process *p, size_t i)
+{
+	p->n_threads--;
+	memmove(&p->threads[i], &p->threads[i + 1], (p->n_threads - i) * sizeof(*p->threads));
+}
+
 /* From first on, all together no longer than one may take. failed: only those that were told to stop. */
 static int wait_for_stops(struct dump_ctx *ctx, struct dump_process *p, size_t first, bool failed)
 {
@@ -276,8 +285,7 @@ static int wait_for_stops(struct dump_ctx *ctx, struct dump_process *p, size_t f
 			continue;
 		r = wait_for_stop(ctx, p, &p->threads[i], until);
 		if (r == -ESRCH) {
-			p->n_threads--;
-			memmove(&p->threads[i], &p->threads[i + 1], (p->n_threads - i) * sizeof(p->threads[i]));
+			drop(p, i);
 		} else if (r < 0) {
 			ret = r;
 		}
@@ -362,6 +370,12 @@ int tree_too_fast(pid_t pid, uint64_t until_usec)
 		return 0;
 	return log_obstacle("give its control group by --freeze-cgroup",
 			    "threads or children of process %d begin and end faster than they can be stopped", pid);
+}
+
+int thread_lost(struct dump_process *p, size_t i)
+{
+	drop(p, i);
+	return leader_first(p);
 }
 
 int threads_seize_new(struct dump_ctx *ctx, struct dump_process *p)

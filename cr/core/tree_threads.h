@@ -26,6 +26,8 @@ int threads_seize_new(struct dump_ctx *ctx, struct dump_process *p) _must_check_
  */
 int threads_wait(struct dump_ctx *ctx, struct dump_process *p, bool failed) _must_check_;
 
+/* The i-th thread, which was let run, has ended before it stopped again; others live. */
+int thread_lost(struct dump_process *p, size_t i) _must_check_;
 /* One that was ending has ended, with all its threads. Its parent stands still, so a zombie is left. */
 int process_lost(struct dump_process *p) _must_check_;
 

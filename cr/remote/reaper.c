@@ -1,8 +1,7 @@
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -19,65 +18,55 @@ static struct {
 	timer_t timer;
 	pid_t owner;		/* the thread that has it: a forked child has none; 0: it is not made */
 	volatile pid_t tid;	/* 0: nobody is waited for */
+	pid_t *volatile tids;	/* whom we trace; 0: it is reaped */
+	volatile size_t n;
+	size_t room;
 } reaper;
 
-/* Digits alone, without the locale's help. */
-static pid_t number_of(const char *name)
-{
-	pid_t n = 0;
-
-	for (; *name >= '0' && *name <= '9'; name++)
-		n = n * 10 + (*name - '0');
-	return *name ? 0 : n;
-}
-
 /* A stop is left to whoever waits for it. */
-static void reap_ended(pid_t tid)
+static bool reap_ended(pid_t tid)
 {
 	siginfo_t si = { 0 };
 
-	if (waitid(P_PID, (id_t)tid, &si, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0 || si.si_pid != tid)
-		return;
-	if (si.si_code == CLD_EXITED || si.si_code == CLD_KILLED || si.si_code == CLD_DUMPED)
-		(void)!waitpid(tid, NULL, WNOHANG | __WALL);
+	return waitid(P_PID, (id_t)tid, &si, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0 && si.si_pid == tid &&
+	       (si.si_code == CLD_EXITED || si.si_code == CLD_KILLED || si.si_code == CLD_DUMPED) &&
+	       waitpid(tid, NULL, WNOHANG | __WALL) == tid;
 }
 
-/* "/proc/TID/task". */
-static int tasks_open(pid_t tid)
+int reaper_know(pid_t tid)
 {
-	static const char before[] = "/proc/", after[] = "/task";
-	char path[32], digits[16];
-	size_t n = 0, k = 0;
+	const size_t n = reaper.n;
 
-	for (size_t i = 0; before[i]; i++)
-		path[n++] = before[i];
-	for (; tid > 0; tid /= 10)
-		digits[k++] = (char)('0' + tid % 10);
-	while (k)
-		path[n++] = digits[--k];
-	for (size_t i = 0; i < sizeof(after); i++)
-		path[n++] = after[i];
-	return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-}
+	if (n == reaper.room) {
+		const size_t room = n + n / 2 + 64;
+		pid_t *more = calloc(room, sizeof(*more)), *old = reaper.tids;
 
-void reaper_look(pid_t tid)
-{
-	_Alignas(struct dirent64) char buf[4096];
-	int fd = tasks_open(tid);
-	long n;
-
-	while (fd >= 0 && (n = syscall(SYS_getdents64, fd, buf, sizeof(buf))) > 0) {
-		for (long off = 0; off < n;) {
-			const struct dirent64 *e = (const struct dirent64 *)(buf + off);
-			pid_t other = number_of(e->d_name);
-
-			if (other && other != tid)
-				reap_ended(other);
-			off += e->d_reclen;
-		}
+		if (!more)
+			return -ENOMEM;
+		/* The signal may come at any moment. */
+		if (n)
+			memcpy(more, old, n * sizeof(*more));
+		reaper.tids = more;
+		reaper.room = room;
+		free(old);
 	}
-	if (fd >= 0)
-		close(fd);
+	reaper.tids[n] = tid;
+	reaper.n = n + 1;
+	return 0;
+}
+
+void reaper_forget_all(void)
+{
+	reaper.n = reaper.room = 0;
+	free(reaper.tids);
+	reaper.tids = NULL;
+}
+
+void reaper_look(pid_t but)
+{
+	for (size_t i = 0; i < reaper.n; i++)
+		if (reaper.tids[i] && reaper.tids[i] != but && reap_ended(reaper.tids[i]))
+			reaper.tids[i] = 0;
 }
 
 static void on_tick(int sig _unused_)

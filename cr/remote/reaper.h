@@ -1,18 +1,21 @@
 /*
- * Threads that have ended while we trace them. Until all others of a process are reaped, by us, the kernel
- * tells nobody of its main thread's end (delay_group_leader() in kernel/exit.c), and a thread that executes a program
- * waits for it, holding what PTRACE_SEIZE of its siblings waits for (ptrace(2), "execve(2) under ptrace").
+ * Tasks that have ended while we trace them. Until we have reaped them the kernel tells nobody of a main thread's end
+ * (its other threads; delay_group_leader() in kernel/exit.c), does not let the first process of a PID namespace end (all
+ * in there; zap_pid_ns_processes()), nor a thread execute a program, which holds what PTRACE_SEIZE of its siblings waits
+ * for (ptrace(2), "execve(2) under ptrace").
  */
 #ifndef CR_REMOTE_REAPER_H
 #define CR_REMOTE_REAPER_H
 
 #include <sys/types.h>
 
-/*
- * Reaps who has ended of the process that tid is a thread of, but tid itself: that is who is waited for. To others,
- * waitpid(2) says ECHILD then. Async-signal-safe.
- */
-void reaper_look(pid_t tid);
+#include "util/macro.h"
+
+/* One that we trace, a dump's; until reaper_forget_all(), when none is left. -ENOMEM. */
+int reaper_know(pid_t tid) _must_check_;
+void reaper_forget_all(void);
+/* Reaps those that have ended; to others, waitpid(2) says ECHILD then. But one: it is waited for. Async-signal-safe. */
+void reaper_look(pid_t but);
 /*
  * The same every 50 ms from here to reaper_end(), by a signal (SIGRTMIN), for a wait that nothing else interrupts. One
  * at a time, in one thread; a forked child may do so, too.

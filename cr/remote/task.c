@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "kernel/stat.h"
 #include "remote/reaper.h"
 #include "remote/remote.h"
 #include "util/log.h"
@@ -68,6 +69,23 @@ int task_wait(struct task *t, int *ret_status)
 			(unsigned int)*ret_status);
 }
 
+/* Can it be reaped? */
+static bool ended(pid_t tid)
+{
+	siginfo_t si = { 0 };
+
+	return waitid(P_PID, (id_t)tid, &si, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0 || si.si_pid == tid;
+}
+
+/* True: a main thread that has ended before others, which nobody is told of while those live. */
+static bool look_around(struct task *t)
+{
+	struct proc_stat st;
+
+	reaper_look(t->tid);
+	return proc_stat_of(t->tid, &st) >= 0 && st.state == 'Z' && !ended(t->tid);
+}
+
 /* Like task_wait(), but a task in uninterruptible sleep or in vfork does not stop for us. */
 static int task_wait_timeout(struct task *t, int *ret_status, uint64_t timeout_usec)
 {
@@ -83,8 +101,10 @@ static int task_wait_timeout(struct task *t, int *ret_status, uint64_t timeout_u
 			return wait_errno(t);
 		if (clock_usec(CLOCK_MONOTONIC) - begin > timeout_usec)
 			return -ETIMEDOUT;
-		if (++spins % LOOK_EVERY == 0)
-			reaper_look(t->tid);
+		if (++spins % LOOK_EVERY == 0 && look_around(t)) {
+			t->seized = false;
+			return -ESRCH;
+		}
 		if (spins <= 100)
 			sched_yield();
 		else
@@ -107,6 +127,7 @@ static void note_group_stop(struct task *t, int status)
 int task_seize_begin(struct task *t, unsigned long options)
 {
 	unsigned long opts = PTRACE_O_TRACESYSGOOD | PTRACE_O_SUSPEND_SECCOMP | options;
+	int status;
 
 	if (ptrace(PTRACE_SEIZE, t->tid, 0, opts) < 0) {
 		if (errno != EPERM)
@@ -118,7 +139,13 @@ int task_seize_begin(struct task *t, unsigned long options)
 	}
 	t->seized = true;
 	t->filters_suspended = opts & PTRACE_O_SUSPEND_SECCOMP;
-	return ptrace(PTRACE_INTERRUPT, t->tid, 0, 0) < 0 ? neg_errno() : 0;
+	if (ptrace(PTRACE_INTERRUPT, t->tid, 0, 0) == 0)
+		return 0;
+	if (errno != ESRCH)
+		return neg_errno();
+	t->seized = false;
+	/* It has ended; or it has executed a program meanwhile, and has the main thread's number now. */
+	return waitpid(t->tid, &status, __WALL | WNOHANG) < 0 && errno == ECHILD ? -EAGAIN : -ESRCH;
 }
 
 int task_seize(struct task *t, unsigned long options, uint64_t timeout_usec)

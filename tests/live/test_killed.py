@@ -163,6 +163,42 @@ def test_a_stop_signal_that_is_taken_back_during_the_dump_has_no_effect(tmp_path
         stop_python(p)
 
 
+INIT = """
+import os, time
+os.setsid()
+for _ in range(3):
+    if not os.fork():
+        time.sleep(1e6)
+print("ready", flush=True)
+time.sleep(1e6)
+"""
+
+
+def test_the_first_process_of_a_namespace_that_is_killed_while_it_is_dumped_ends_at_once(tmp_path):
+    """The kernel has it wait for all in there, which we trace."""
+    delays = random.Random(SEED)
+    images = tmp_path / "images"
+    images.mkdir()
+    for _ in range(40):
+        with open(tmp_path / "out", "w+", encoding="ascii") as out:
+            p = subprocess.Popen(["unshare", "-p", "-f", sys.executable, "-c", INIT], stdin=subprocess.DEVNULL, stdout=out)
+            wait_for(lambda out=out: os.fstat(out.fileno()).st_size, 20, "ready")
+        first, = map(int, Path(f"/proc/{p.pid}/task/{p.pid}/children").read_text().split())
+        dump = subprocess.Popen([CR, "dump", "-R", "-t", str(first), "-D", images], stdout=subprocess.DEVNULL,
+                                stderr=subprocess.DEVNULL)
+        try:
+            meet_tracer(first, dump)
+            time.sleep(delays.uniform(0, 0.006))
+            os.kill(first, signal.SIGKILL)
+            dump.wait(60)
+            p.wait(60)
+        finally:
+            dump.kill()
+            p.kill()
+            dump.wait()
+            p.wait()
+
+
 CATCHES = """
 import os, signal
 os.setsid()

@@ -44,10 +44,13 @@ static void wait_for_end(void)
 	ASSERT_EQ(read(said[0], &tid, sizeof(tid)), (ssize_t)sizeof(tid));
 	ASSERT_EQ(ptrace(PTRACE_SEIZE, main_tid, 0, 0), 0);
 	ASSERT_EQ(ptrace(PTRACE_SEIZE, tid, 0, 0), 0);
+	ASSERT_EQ(reaper_know(main_tid), 0);
+	ASSERT_EQ(reaper_know(tid), 0);
 	ASSERT_EQ(kill(main_tid, SIGKILL), 0);
 	reaper_begin(main_tid);
 	ASSERT_EQ(waitpid(main_tid, &status, __WALL), main_tid);
 	reaper_end();
+	reaper_forget_all();
 	ASSERT(WIFSIGNALED(status));
 	close(said[0]);
 	close(said[1]);
