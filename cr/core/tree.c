@@ -169,11 +169,11 @@ static int children_of(struct dump_ctx *ctx, struct dump_process *p, pid_t tid, 
 static int children_settle(struct dump_ctx *ctx)
 {
 	const uint64_t until = clock_usec(CLOCK_MONOTONIC) + tree_timeout_usec(ctx);
-	size_t before;
 	int r = 0;
 
-	do {
-		before = ctx->n_procs;
+	for (unsigned int looks = 1; r >= 0; looks++) {
+		const size_t before = ctx->n_procs;
+
 		ctx->children_lost = false;
 		for (size_t i = 0; i < before; i++) {
 			struct dump_process *p = ctx->procs[i];
@@ -181,9 +181,10 @@ static int children_settle(struct dump_ctx *ctx)
 			for (size_t k = 0; r >= 0 && p->had_children && k < p->n_threads; k++)
 				r = children_of(ctx, p, p->threads[k].task.tid, true);
 		}
-		if (r >= 0)
-			r = tree_too_fast(ctx->opts->pid, until);
-	} while (r >= 0 && (ctx->n_procs > before || ctx->children_lost));
+		if (r < 0 || (ctx->n_procs == before && !ctx->children_lost))
+			break;
+		r = tree_too_fast(ctx->opts->pid, looks, until);
+	}
 	return r;
 }
 

@@ -25,6 +25,8 @@
 #define VFORK_PATIENCE_USEC	20000u
 /* 0.2 ms each, all tasks together. */
 #define WCHAN_LOOKS_MAX		1000u
+/* On a slow machine, or under strace, one look at many threads takes longer than they may need to stop. */
+#define LOOKS_MIN		16u
 
 pid_t thread_alive(pid_t pid)
 {
@@ -364,9 +366,9 @@ static int leader_first(struct dump_process *p)
 	return 0;
 }
 
-int tree_too_fast(pid_t pid, uint64_t until_usec)
+int tree_too_fast(pid_t pid, unsigned int looks, uint64_t until_usec)
 {
-	if (clock_usec(CLOCK_MONOTONIC) < until_usec)
+	if (looks < LOOKS_MIN || clock_usec(CLOCK_MONOTONIC) < until_usec)
 		return 0;
 	return log_obstacle("give its control group by --freeze-cgroup",
 			    "threads or children of process %d begin and end faster than they can be stopped", pid);
@@ -381,12 +383,13 @@ int thread_lost(struct dump_process *p, size_t i)
 int threads_seize_new(struct dump_ctx *ctx, struct dump_process *p)
 {
 	const uint64_t until = clock_usec(CLOCK_MONOTONIC) + tree_timeout_usec(ctx);
-	int r;
+	int r = 0;
 
-	while ((r = threads_seize_once(ctx, p)) > 0) {
-		r = tree_too_fast(p->pid, until);
-		if (r < 0)
+	for (unsigned int looks = 1; r >= 0; looks++) {
+		r = threads_seize_once(ctx, p);
+		if (r <= 0)
 			break;
+		r = tree_too_fast(p->pid, looks, until);
 	}
 	return r;
 }

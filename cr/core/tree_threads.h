@@ -31,8 +31,11 @@ int thread_lost(struct dump_process *p, size_t i) _must_check_;
 /* One that was ending has ended, with all its threads. Its parent stands still, so a zombie is left. */
 int process_lost(struct dump_process *p) _must_check_;
 
-/* -EOPNOTSUPP (logged) when what pid begins has been looked for until then, and there is still more. */
-int tree_too_fast(pid_t pid, uint64_t until_usec) _must_check_;
+/*
+ * For a look that has found something: -EOPNOTSUPP (logged) if it was one of many (looks: how many so far), and later
+ * than until_usec (CLOCK_MONOTONIC). Else 0: look again.
+ */
+int tree_too_fast(pid_t pid, unsigned int looks, uint64_t until_usec) _must_check_;
 /* Of a task that does not stop: is it a call that makes children it is in? */
 bool task_waits_for_vfork(const struct dump_process *p, pid_t tid);
 /* Says that it stands in a frozen v1 group that was not given. */

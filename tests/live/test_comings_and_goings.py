@@ -71,6 +71,26 @@ def test_who_is_begun_as_the_tree_stops_is_found(code, rounds, tmp_path):
         end_all(p)
 
 
+def test_a_slow_machine_is_not_mistaken_for_a_fast_service(tmp_path):
+    """Here one look at all threads takes longer than the time after which no more are looked for."""
+    p, _ = start_python("""
+import _thread
+for _ in range(20):
+    _thread.start_new_thread(time.sleep, (1e6,))
+print(os.getpid(), flush=True)
+time.sleep(1e6)""")
+    try:
+        done = subprocess.run(["strace", "-f", "-e", "trace=ptrace", "-e", "inject=ptrace:delay_enter=50000:when=1..40",
+                               CR, "dump", "-t", str(p.pid), "-D", tmp_path, "-R", "--timeout", "1"],
+                              capture_output=True, text=True, check=False,
+                              env=os.environ | {"ASAN_OPTIONS": "detect_leaks=0"})  # not under strace
+        assert "DELAYED" in done.stderr, done.stderr
+        assert done.returncode == 0, done.stdout + done.stderr[-1000:]
+        assert len(tree_of(tmp_path)[0]["threads"]) == 21
+    finally:
+        stop_python(p)
+
+
 # One thread acts as soon as there is the file, which a script makes while all stand still; the others are let go after it.
 ACTS = """
 import _thread
