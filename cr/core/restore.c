@@ -153,6 +153,9 @@ static int restore_run(struct restore_ctx *ctx)
 
 		log_debug("step: %s", steps[i].name);
 		r = steps[i].inside ? run_inside(ctx, steps[i].run) : steps[i].run(ctx);
+		if (r == -ESRCH)
+			return log_fail(r, "restore failed (%s): one of its tasks has ended: killed from outside, or by the kernel, for want of memory perhaps (see dmesg)",
+					steps[i].name);
 		if (r < 0)
 			return log_err(r, "restore failed (%s)", steps[i].name);
 	}

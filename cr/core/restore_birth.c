@@ -8,7 +8,6 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 
 #include "core/restore_pids.h"
 #include "core/restore_steps.h"
@@ -179,15 +178,6 @@ static int check_parent(struct restore_ctx *ctx, const struct kin *k)
 	return 0;
 }
 
-static void kill_and_reap(pid_t tid)
-{
-	int status;
-
-	kill(tid, SIGKILL);
-	while (waitpid(tid, &status, __WALL) < 0 && errno == EINTR)
-		;
-}
-
 /* Has it a number that k is to have? Which one is of which PID namespace does not matter: the next are others. */
 static bool is_in_the_way(pid_t tid, const struct kin *k)
 {
@@ -234,10 +224,8 @@ static int orphan_create(struct restore_ctx *ctx, struct kin *k)
 			r = process_clone(ctx, k, &between, 0);
 		if (r >= 0)
 			r = task_end(&between, SYS_exit_group, none);
-		if (r < 0) {	/* it is in no list that restore_kill() goes by */
-			kill_and_reap(between.tid);
+		if (r < 0)
 			return r;
-		}
 		batch_begin(&ctx->batch, &maker->threads[0].task);
 		batch_call(&ctx->batch, SYS_wait4, pid, 0, __WALL, 0);
 		r = batch_run(&ctx->batch);

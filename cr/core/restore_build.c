@@ -9,7 +9,6 @@
  * theirs and their parents, is planned beforehand: lineage.h.
  */
 #include <fcntl.h>
-#include <signal.h>
 #include <sys/syscall.h>
 #include <time.h>
 
@@ -215,46 +214,4 @@ int restore_tasks(struct restore_ctx *ctx)
 			r = i < ctx->n_early ? session_terminal(ctx, k) : session_make(ctx, k);
 	}
 	return r;
-}
-
-/* How many tasks are left? *ret_pid: of one of them. */
-static size_t reap_all(const struct lineage *l, pid_t *ret_pid)
-{
-	size_t left = 0;
-
-	for (size_t i = l->n; i-- > 0;) {
-		struct restore_process *p = l->kin[i]->process;
-
-		for (size_t k = p && p->task_made ? p->n_threads : 0; k-- > 0;)
-			/* Of those not yet made only the images' numbers are known. */
-			if ((!k || p->threads[k].task.seized) && !task_reap(&p->threads[k].task)) {
-				*ret_pid = p->pid;
-				left++;
-			}
-	}
-	return left;
-}
-
-void restore_kill(struct restore_ctx *ctx)
-{
-	uint64_t until = clock_usec(CLOCK_MONOTONIC) + REAP_USEC;
-	const struct lineage *l = &ctx->lineage;
-	size_t left;
-	pid_t pid;
-
-	for (size_t i = l->n; i-- > 0;) {
-		struct restore_process *p = l->kin[i]->process;
-
-		if (p && p->task_made)
-			kill(p->pid, SIGKILL);
-	}
-	/* In any order: the end of a PID namespace's first process waits for all others. */
-	while ((left = reap_all(l, &pid))) {
-		/* It hangs in the kernel, on a file system perhaps; who called us should not. */
-		if (clock_usec(CLOCK_MONOTONIC) > until) {
-			log_warn("%zu of its tasks have been killed and do not end, process %d among them", left, pid);
-			return;
-		}
-		nanosleep(&(struct timespec){ .tv_nsec = REAP_NSEC }, NULL);
-	}
 }

@@ -39,7 +39,7 @@ int restore_first(struct restore_ctx *ctx) _must_check_;
 int restore_tasks(struct restore_ctx *ctx) _must_check_;
 /* restore_lineage.c: process groups; ends helpers. */
 int restore_groups(struct restore_ctx *ctx) _must_check_;
-/* Kills and reaps what these made. */
+/* restore_kill.c: kills and reaps what these made. */
 void restore_kill(struct restore_ctx *ctx);
 
 /* restore_stopped.c: after all threads exist, before any signal handler does. */

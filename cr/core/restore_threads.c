@@ -49,7 +49,6 @@ struct newborn {
 	unsigned int tries;
 };
 
-/* All of them at once: restore_kill() has to know whom to reap. */
 static int threads_adopt(struct restore_ctx *ctx, struct restore_process *p, const struct newborn *v, size_t n)
 {
 	size_t born = 0, made = 0;

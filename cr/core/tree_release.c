@@ -35,9 +35,9 @@ static size_t process_reap(struct dump_process *p)
 }
 
 /*
- * All that have been killed, or end by themselves as they are let go. In any order: the last thread of a PID namespace's first process waits for
- * all others in there to be reaped, wherever they are in the tree; by others, if their parents are
- * outside of that namespace.
+ * All that have been killed, or end by themselves as they are let go. In any order: the last thread of a PID
+ * namespace's first process waits for all others in there to be reaped, wherever they are in the tree; by others, if
+ * their parents are outside of that namespace.
  */
 static void tree_reap(struct dump_ctx *ctx, bool killed)
 {

@@ -83,7 +83,8 @@ static void on_tick(int sig _unused_)
 static bool reaper_make(void)
 {
 	struct sigevent ev = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGRTMIN };
-	struct sigaction sa = { .sa_handler = on_tick, .sa_flags = SA_RESTART };
+	/* No SA_RESTART: who waits may look around. */
+	struct sigaction sa = { .sa_handler = on_tick };
 	const pid_t self = (pid_t)syscall(SYS_gettid);
 	sigset_t set;
 

@@ -17,8 +17,8 @@ void reaper_forget_all(void);
 /* Reaps those that have ended; to others, waitpid(2) says ECHILD then. But one: it is waited for. Async-signal-safe. */
 void reaper_look(pid_t but);
 /*
- * The same every 50 ms from here to reaper_end(), by a signal (SIGRTMIN), for a wait that nothing else interrupts. One
- * at a time, in one thread; a forked child may do so, too.
+ * The same every 50 ms from here to reaper_end(), by a signal (SIGRTMIN) that interrupts a wait (EINTR), for one that
+ * nothing else does. One at a time, in one thread; a forked child may do so, too.
  */
 void reaper_begin(pid_t tid);
 void reaper_end(void);

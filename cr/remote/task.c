@@ -24,6 +24,9 @@
 /* All signals blocked but SIGTRAP: int3 with a blocked SIGTRAP would reset its handler. */
 #define MASK_IN_BATCH (~(1ull << (SIGTRAP - 1)))
 
+/* include/linux/sched.h of the kernel */
+#define PF_EXITING	0x4u
+
 #define GROUP_STOP_REPORTS 4u
 #define LOOK_EVERY	200u	/* some 20 ms */
 #define NUDGE_TIMEOUT_USEC (10ull * 1000000)
@@ -37,6 +40,26 @@ static int wait_errno(struct task *t)
 	return -ESRCH;
 }
 
+/* Can it be reaped? */
+static bool ended(pid_t tid)
+{
+	siginfo_t si = { 0 };
+
+	return waitid(P_PID, (id_t)tid, &si, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0 || si.si_pid == tid;
+}
+
+/*
+ * It will not stop any more, and its end waits for others': those born in the batch that it was killed in, whom nobody
+ * knows yet.
+ */
+static bool is_ending(pid_t tid)
+{
+	struct proc_stat st;
+
+	return proc_stat_of(tid, &st) >= 0 && st.flags & PF_EXITING && !ended(tid);
+}
+
+/* The reaper interrupts it. */
 static int wait_blocking(struct task *t, int *ret_status)
 {
 	for (;;) {
@@ -46,35 +69,32 @@ static int wait_blocking(struct task *t, int *ret_status)
 			return 0;
 		if (r < 0 && errno != EINTR)
 			return wait_errno(t);
+		if (r < 0 && is_ending(t->tid))
+			return -ESRCH;
 	}
 }
 
-/* The end of a main thread comes after those of all others; of what we restore, the threads that run are our own. */
+/* A main thread's end comes after those of others. Which one that is, a restore's zone does not know. */
 int task_wait(struct task *t, int *ret_status)
 {
-	bool main_of_others = t->remote && !t->remote->shared && t->remote->pid == t->tid;
+	bool others_first = t->remote && (t->remote->shared || t->remote->pid == t->tid);
 	int r;
 
-	if (main_of_others)
+	if (others_first)
 		reaper_begin(t->tid);
 	r = wait_blocking(t, ret_status);
-	if (main_of_others)
+	if (others_first)
 		reaper_end();
+	if (r == -ESRCH)
+		return log_fail(r, "task %d has ended", t->tid);
 	if (r < 0)
 		return log_err(r, "task %d cannot be waited for", t->tid);
 	if (WIFSTOPPED(*ret_status))
 		return 0;
 	t->seized = false;
-	return log_fail(-ESRCH, "task %d ended while under control (wait status 0x%x)", t->tid,
-			(unsigned int)*ret_status);
-}
-
-/* Can it be reaped? */
-static bool ended(pid_t tid)
-{
-	siginfo_t si = { 0 };
-
-	return waitid(P_PID, (id_t)tid, &si, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0 || si.si_pid == tid;
+	if (WIFSIGNALED(*ret_status))
+		return log_fail(-ESRCH, "task %d was killed by signal %d", t->tid, WTERMSIG(*ret_status));
+	return log_fail(-ESRCH, "task %d has ended with code %d", t->tid, WEXITSTATUS(*ret_status));
 }
 
 /* True: a main thread that has ended before others, which nobody is told of while those live. */

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from live import CR, Failure, Maker, cr, start_python, stop_python, wait_for
+from live import CR, Failure, Maker, check, cr, start_python, stop_python, wait_for
 
 # Hundreds of dumps each: on a busy machine the limit of the others is near.
 pytestmark = pytest.mark.timeout(600)
@@ -197,6 +197,74 @@ def test_the_first_process_of_a_namespace_that_is_killed_while_it_is_dumped_ends
             p.kill()
             dump.wait()
             p.wait()
+
+
+THREADS = """
+import _thread, os, time
+for _ in range(30):
+    _thread.start_new_thread(time.sleep, (1e6,))
+print("ready", flush=True)
+time.sleep(1e6)
+"""
+CHILDREN = """
+import os, time
+for _ in range(30):
+    if not os.fork():
+        time.sleep(1e6)
+print("ready", flush=True)
+time.sleep(1e6)
+"""
+
+
+def innermost(pid):
+    """Its number in its own namespace; None when it is gone."""
+    try:
+        return int(re.search(r"^NSpid:.*\s(\d+)$", Path(f"/proc/{pid}/status").read_text(), re.M)[1])
+    except OSError:
+        return None
+
+
+@pytest.mark.parametrize("before, code", [([], THREADS),
+                                          (["unshare", "-p", "-f"], THREADS),
+                                          (["unshare", "-p", "-f"], CHILDREN)],
+                         ids=["threads", "threads-namespace", "children-namespace"])
+def test_a_process_that_is_killed_while_it_is_restored_ends_and_so_does_the_restore(before, code, tmp_path):
+    """It may be killed in a call that makes others, whose end its own waits for, and whom nobody knows yet."""
+    delays = random.Random(SEED)
+    images = tmp_path / "images"
+    images.mkdir()
+    with open(tmp_path / "out", "w+", encoding="ascii") as out:
+        p = subprocess.Popen(["setsid", *before, sys.executable, "-c", code], stdin=subprocess.DEVNULL, stdout=out,
+                             stderr=subprocess.DEVNULL)
+        wait_for(lambda: os.fstat(out.fileno()).st_size, 20, "ready")
+    pid = p.pid
+    if before:
+        pid, = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+    wait_for(lambda: code == CHILDREN or len(os.listdir(f"/proc/{pid}/task")) == 31, 20, "all threads")
+    check(cr("dump", images, "-t", str(pid)), "dump")
+    p.wait(20)
+    failed = 0
+    for _ in range(100):
+        restore = subprocess.Popen([CR, "restore", "-D", images, "-o", "log"],
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        root = None
+        while not root and restore.poll() is None:
+            children = Path(f"/proc/{restore.pid}/task/{restore.pid}/children").read_text(encoding="ascii").split()
+            root = next((int(child) for child in children if innermost(child) == (1 if before else pid)), None)
+        time.sleep(delays.uniform(0, 0.012))
+        os.kill(root, signal.SIGKILL)
+        try:
+            code = restore.wait(20)
+        finally:
+            restore.kill()
+            restore.wait()
+        log = (images / "log").read_text()
+        assert code in (0, 1), log
+        failed += code
+        if code:
+            assert "restore failed (" in log and " do not end" not in log, log
+        assert not os.path.exists(f"/proc/{root}"), log
+    assert failed > 10, failed
 
 
 CATCHES = """

@@ -33,7 +33,7 @@ static void two_threads(void)
 /* Traces both threads of a process, which is killed then, and waits for the main one. */
 static void wait_for_end(void)
 {
-	pid_t main_tid, tid;
+	pid_t main_tid, tid, got;
 	int status;
 
 	ASSERT_EQ(pipe(said), 0);
@@ -48,8 +48,11 @@ static void wait_for_end(void)
 	ASSERT_EQ(reaper_know(tid), 0);
 	ASSERT_EQ(kill(main_tid, SIGKILL), 0);
 	reaper_begin(main_tid);
-	ASSERT_EQ(waitpid(main_tid, &status, __WALL), main_tid);
+	do
+		got = waitpid(main_tid, &status, __WALL);
+	while (got < 0 && errno == EINTR);
 	reaper_end();
+	ASSERT_EQ(got, main_tid);
 	reaper_forget_all();
 	ASSERT(WIFSIGNALED(status));
 	close(said[0]);
