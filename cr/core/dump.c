@@ -12,6 +12,7 @@
 #include "core/pids.h"
 #include "core/shares.h"
 #include "core/tree.h"
+#include "kernel/stat.h"
 #include "kind/kinds.h"
 #include "kind/sk_common.h"
 #include "ns/cgroup.h"
@@ -166,13 +167,6 @@ static int step_memory(struct dump_ctx *ctx)
 	return r < 0 ? r : each_process(ctx, dump_process_memory);
 }
 
-static int step_files(struct dump_ctx *ctx)
-{
-	int r = dump_locks_finish(ctx);
-
-	return r < 0 ? r : dump_files_finish(ctx);
-}
-
 static int step_cgroups(struct dump_ctx *ctx)
 {
 	return ctx->opts->no_cgroups ? 0 : cgroup_dump(ctx);
@@ -294,7 +288,7 @@ static const struct {
 	{ "processes",		step_state,	true },
 	/* Filters point into each other over the whole tree. */
 	{ "seccomp",		seccomp_dump,	true },
-	{ "files",		step_files,	true },
+	{ "files",		dump_files_finish,	true },
 	{ "System V IPC",	ns_dump_check_ipc, true },
 	/* The long step: nothing that could still be refused comes after it. */
 	{ "memory",		step_memory,	false },
@@ -380,6 +374,21 @@ static int dump_run(struct dump_ctx *ctx, bool check)
 	return refused;
 }
 
+/* A process that is gone has no memory, no files, and the namespaces of nobody: what is said of it is not what is wrong. */
+static void say_who_ended(const struct dump_ctx *ctx)
+{
+	for (size_t i = 0; i < ctx->n_procs; i++) {
+		const struct dump_process *p = ctx->procs[i];
+		struct proc_stat st;
+
+		if (p->life == TASK_DEAD || p->main_ended)
+			continue;
+		if (proc_stat_read(p->proc_fd, &st) < 0 || st.state == 'Z' || st.state == 'X')
+			log_err(-ESRCH, "process %d (%s) was killed while it was looked at: try again, whatever else was said of it",
+				p->pid, p->comm);
+	}
+}
+
 static int dump_or_check(const struct cr_opts *opts, bool check, struct cr_stats *ret_stats)
 {
 	struct dump_ctx ctx = { 0 };
@@ -403,6 +412,8 @@ static int dump_or_check(const struct cr_opts *opts, bool check, struct cr_stats
 	/* The last thing that may fail: from here on a killed tree is gone. */
 	if (r >= 0 && !check && state == CR_KILL)
 		r = sk_dump_silence(&ctx);
+	if (r < 0)
+		say_who_ended(&ctx);
 	if (r < 0 || check)
 		state = CR_LEAVE_RUNNING;
 	if (ctx.network_locked && state == CR_LEAVE_RUNNING && notify(&ctx, "network-unlock") < 0)

@@ -54,7 +54,7 @@ enum task_life { TASK_ALIVE = 1, TASK_DEAD = 2, TASK_STOPPED = 3 };	/* task_core
 struct dump_process {
 	struct dump_ctx *ctx;
 	struct dump_process *parent;	/* NULL: root */
-	uint32_t number;		/* in procs, from 1 */
+	uint32_t number;		/* nobody else has it, nor anybody who has been dropped */
 	pid_t pid, host_pgid;
 	/* As the tree's PID namespace shows them (pids.h). 0: a group or session from outside of it. */
 	uint32_t pid_virtual, pgid, sid;
@@ -110,6 +110,11 @@ struct dump_file {
 	FileEntry *fe;			/* what goes to files.img */
 };
 
+/* An obstacle (log_obstacle()) that may have gone by itself when the dump comes: a check warns of it, 0. */
+#define dump_obstacle_for_now(ctx, remedy, ...)							\
+	((ctx)->opts->log_obstacles_only ?							\
+	 (log_warn("just now a dump would be refused: " __VA_ARGS__), 0) : log_obstacle(remedy, __VA_ARGS__))
+
 struct dump_ctx {
 	struct arena arena;
 	const struct cr_opts *opts;
@@ -117,6 +122,7 @@ struct dump_ctx {
 	struct image_store *shared_store;	/* pages that several refer to; NULL: none */
 	struct dump_process **procs;	/* parents before children, root first */
 	size_t n_procs;
+	uint32_t last_number;		/* of a process */
 	struct map procs_by_pid;
 	struct dump_file **files;	/* in id order */
 	size_t n_files;

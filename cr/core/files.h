@@ -59,6 +59,8 @@ void dump_files_done(struct dump_ctx *ctx, bool keep_links);
 
 /* locks.c: the "lock:" lines of all descriptors of p → filelocks.img. */
 int dump_locks(struct dump_ctx *ctx, struct dump_process *p) _must_check_;
+/* Obstacle: locks of files that are only queued. */
+int dump_locks_queued(struct dump_ctx *ctx) _must_check_;
 int dump_locks_finish(struct dump_ctx *ctx) _must_check_;
 int restore_locks_load(struct restore_ctx *ctx) _must_check_;
 /* flock and OFD locks on the engine's descriptors: once, after the owners' fds are made. */

@@ -315,6 +315,12 @@ static void directories_close(struct restore_ctx *ctx)
 
 int restore_files_watch(struct restore_ctx *ctx)
 {
+	for (size_t i = 0; kinds[i]; i++) {
+		int r = kinds[i]->restore_queued ? kinds[i]->restore_queued(ctx) : 0;
+
+		if (r < 0)
+			return r;
+	}
 	for (size_t i = 0; kinds[i]; i++)
 		if (kinds[i]->settled)
 			kinds[i]->settled(ctx);

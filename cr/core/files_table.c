@@ -200,6 +200,14 @@ int dump_files_finish(struct dump_ctx *ctx)
 	int r, first = 0;
 
 	for (size_t i = 0; kinds[i]; i++) {
+		r = kinds[i]->dump_queued ? kinds[i]->dump_queued(ctx) : 0;
+		if (r < 0)
+			return r;
+	}
+	r = dump_locks_queued(ctx);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; kinds[i]; i++) {
 		if (!kinds[i]->dump_end)
 			continue;
 		r = kinds[i]->dump_end(ctx);

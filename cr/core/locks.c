@@ -122,6 +122,25 @@ int dump_locks(struct dump_ctx *ctx, struct dump_process *p)
 	return 0;
 }
 
+/* In a task's table no number names them, by which filelocks.img goes. */
+int dump_locks_queued(struct dump_ctx *ctx)
+{
+	for (size_t i = 0; i < ctx->n_files; i++) {
+		const struct dump_file *f = ctx->files[i];
+		int r;
+
+		if (f->t_fd >= 0 || !strstr(f->fdinfo, "lock:\t"))
+			continue;
+		r = log_obstacle("try again when it has been received",
+				 "process %d (%s): %s holds a file lock, and waits in a socket's queue to be received",
+				 f->owner->pid, f->owner->comm, f->link);
+		r = dump_files_obstacle(ctx, r);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 int dump_locks_finish(struct dump_ctx *ctx)
 {
 	struct files_state *s = dump_files_state(ctx);

@@ -24,6 +24,7 @@
 #include "util/timer.h"
 
 #define NUDGES_MAX		100u
+#define ADD_TRIES		200u
 
 int dump_pidfd(struct dump_process *p)
 {
@@ -47,7 +48,7 @@ static int process_open(struct dump_ctx *ctx, struct dump_process *parent, pid_t
 		return -ENOMEM;
 	*slot = p;
 	*p = (struct dump_process){ .ctx = ctx, .parent = parent,
-				    .number = (uint32_t)ctx->n_procs, .pid = pid, .proc_fd = -EBADF,
+				    .number = ++ctx->last_number, .pid = pid, .proc_fd = -EBADF,
 				    .pidfd = -EBADF, .remote.mem_fd = -EBADF };
 	snprintf(path, sizeof(path), "/proc/%d", pid);
 	p->proc_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -78,6 +79,9 @@ static int process_open(struct dump_ctx *ctx, struct dump_process *parent, pid_t
 		return r;
 	/* A main thread that ended by itself is a zombie until the others end. */
 	tid = p->life == TASK_DEAD ? thread_alive(pid) : 0;
+	/* As they are listed each may end that has begun another: to be asked again. */
+	if (!tid && p->life == TASK_DEAD && proc_stat_read(p->proc_fd, &st) >= 0 && st.n_threads > 1)
+		return -ESRCH;
 	if (!tid)
 		return 0;
 	p->main_ended = true;
@@ -126,7 +130,8 @@ static int tree_add(struct dump_ctx *ctx, struct dump_process *parent, pid_t pid
 	struct dump_process *p;
 	int r = process_add(ctx, parent, pid, &p);
 
-	if (r == -ESRCH)
+	/* Or the thread that was asked for one whose main thread has ended: others of it live. */
+	for (unsigned int tries = 1; r == -ESRCH && tries < ADD_TRIES; tries++)
 		r = process_add(ctx, parent, pid, &p);
 	if (r == -ESRCH) {
 		ctx->children_lost = true;
@@ -149,6 +154,9 @@ static int children_of(struct dump_ctx *ctx, struct dump_process *p, pid_t tid, 
 		return 0;
 	snprintf(path, sizeof(path), "task/%d/children", tid);
 	r = read_file_at(p->proc_fd, path, READ_FILE_MAX, &text, NULL);
+	if (r == -ENOENT || r == -ESRCH)
+		return log_fail(-EAGAIN, "thread %d of process %d (%s) has ended while the tree was being stopped: it was killed, or another one executed a program; try again",
+				tid, p->pid, p->comm);
 	if (r < 0)
 		return log_err(r, "cannot read /proc/%d/%s", p->pid, path);
 	for (char *s = strtok_r(text, " ", &save); s; s = strtok_r(NULL, " ", &save)) {
@@ -347,7 +355,7 @@ static int drop_reaped(struct dump_ctx *ctx)
 		struct dump_process *p = ctx->procs[i];
 		struct proc_stat st;
 
-		if (p->parent && p->life == TASK_DEAD && !has_children(p) && proc_stat_read(p->proc_fd, &st) < 0) {
+		if (p->parent && p->life == TASK_DEAD && proc_stat_read(p->proc_fd, &st) < 0 && !has_children(p)) {
 			log_debug("process %d has been waited for", p->pid);
 			close_fdp(&p->proc_fd);
 			close_fdp(&p->pidfd);

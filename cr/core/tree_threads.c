@@ -356,8 +356,9 @@ static int leader_first(struct dump_process *p)
 	if (p->main_ended && p->n_threads && p->life == TASK_STOPPED)
 		return log_obstacle("let it go on (kill -CONT)",
 				    "process %d (%s) is stopped, and its main thread has ended", p->pid, p->comm);
+	/* The one that was asked before, when all ran, may have ended since. */
 	if (p->main_ended && p->n_threads)
-		return 0;
+		return process_open_thread(p, p->threads[0].task.tid);
 	if (!leader)
 		return -ESRCH;
 	tmp = *leader;

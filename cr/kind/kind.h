@@ -22,6 +22,8 @@ struct kind {
 	 */
 	int (*dump)(struct dump_ctx *ctx, struct dump_file *f);
 
+	/* All that a task has a descriptor of is dumped: what only waits in a queue to be received. Optional. */
+	int (*dump_queued)(struct dump_ctx *ctx);
 	/* All files of the tree are dumped: images of the whole kind, warnings. Optional. */
 	int (*dump_end)(struct dump_ctx *ctx);
 	/* Frees what the arena does not, after success and failure. Optional. */
@@ -51,7 +53,9 @@ struct kind {
 	int (*attach)(struct restore_ctx *ctx, struct restore_file *f,
 		      struct restore_process *p, struct batch *b);
 
-	/* All processes have their descriptors: closes what was only needed to make them. Once. Optional. */
+	/* All processes have their descriptors: makes those that nobody has received yet. Once. Optional. */
+	int (*restore_queued)(struct restore_ctx *ctx);
+	/* After that of all kinds: closes what was only needed to make them. Once. Optional. */
 	void (*settled)(struct restore_ctx *ctx);
 
 	/*

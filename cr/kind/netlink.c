@@ -102,11 +102,10 @@ static int check(struct dump_ctx *ctx, const struct dump_file *f)
 {
 	struct pollfd p = { .fd = f->fd, .events = POLLIN };
 
-	if (ctx->opts->log_obstacles_only || poll(&p, 1, 0) <= 0 ||
-	    !(p.revents & (POLLIN | POLLERR)))
+	if (poll(&p, 1, 0) <= 0 || !(p.revents & (POLLIN | POLLERR)))
 		return 0;
-	return log_obstacle("try again when the service has read them",
-			    "netlink socket with unread messages");
+	return dump_obstacle_for_now(ctx, "try again when the service has read them",
+				     "netlink socket with unread messages");
 }
 
 static int dump_groups(struct dump_ctx *ctx, struct dump_file *f, NetlinkSkEntry *e)

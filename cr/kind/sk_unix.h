@@ -17,7 +17,7 @@ enum { UNIX_ESTABLISHED = 1, UNIX_CLOSE = 7, UNIX_LISTEN = 10 };
 enum { USK_EXTERN = 1, USK_SERVICE = 2, USK_CALLBACK = 4 };
 
 /* unix_queue.c: what waits to be read, to sk-queues.img, without taking it out. */
-int unix_queue_dump(struct dump_ctx *ctx, struct dump_file *f, const UnixSkEntry *e)
+int unix_queue_dump(struct dump_ctx *ctx, struct dump_file *f, int fd, const UnixSkEntry *e)
 	_must_check_;
 /* unix_path.c: name, permissions and directory of a bound socket. */
 /* The name as images have it. */
@@ -55,7 +55,7 @@ struct usk {
 	int fd;				/* made, not yet handed to the core */
 	int handed;			/* the core's, once it has it; else -1 */
 	int fake;			/* an end to be closed at the end, or -1 */
-	bool inherited, bound;
+	bool inherited, bound, queued_made;
 	dev_t file_dev;			/* what it is bound to in the file system; file_ino 0: nothing */
 	ino_t file_ino;
 	struct unix_packet *queue, **queue_end;
@@ -135,6 +135,7 @@ int usk_fill_queue(struct restore_ctx *ctx, struct usk *u, int fd) _must_check_;
 /* unix_restore.c */
 int unix_prepare(struct restore_ctx *ctx) _must_check_;
 int unix_restore(struct restore_ctx *ctx, struct restore_file *f, int *ret_fd) _must_check_;
+int unix_restore_queued(struct restore_ctx *ctx) _must_check_;
 int unix_finish(struct restore_ctx *ctx, struct restore_file *f) _must_check_;
 void unix_restore_done(struct restore_ctx *ctx);
 

@@ -352,12 +352,12 @@ static int check_queue(struct dump_ctx *ctx, struct dump_file *f)
 
 	if (r < 0)
 		return log_err(r, "cannot read TCP_INFO");
-	if (!info.tcpi_unacked || ctx->opts->log_obstacles_only)
+	if (!info.tcpi_unacked)
 		return 0;
 	if (!ctx->opts->skip_in_flight)
-		return log_obstacle("try again, or give --skip-in-flight to lose them",
-				    "%u connection(s) of a listening socket wait to be accepted",
-				    info.tcpi_unacked);
+		return dump_obstacle_for_now(ctx, "try again, or give --skip-in-flight to lose them",
+					     "%u connection(s) of a listening socket wait to be accepted",
+					     info.tcpi_unacked);
 	log_warn("%u connection(s) that wait to be accepted are lost", info.tcpi_unacked);
 	return 0;
 }

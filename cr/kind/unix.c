@@ -10,9 +10,12 @@
  * (--inherit-fd "socket:[INO]"). Both only when the operator named it (--external "unix[INO]",
  * "unix[*]") or, for datagrams, with --ext-unix-sk.
  */
+#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/syscall.h>
 
+#include "core/files_dump.h"
 #include "kind/sk_unix.h"
 
 static bool unix_match(const struct dump_file *f)
@@ -37,7 +40,16 @@ struct missing_peer {
 	int t_fd;
 };
 
+/* Read when all tasks' descriptors are known: what is in it may be one of theirs. */
+struct queue_to_read {
+	struct dump_file *f;
+	const UnixSkEntry *e;
+	int kept;			/* of a socket that is itself queued; else -1 */
+};
+
 struct unix_dump {
+	struct queue_to_read *queues;
+	size_t n_queues;
 	struct map external;		/* entries made for outside peers */
 	struct missing_peer *missing;
 	size_t n_missing;
@@ -131,6 +143,50 @@ static int note_peer(struct dump_ctx *ctx, const struct dump_file *f, const Unix
 	return 0;
 }
 
+static int note_queue(struct dump_ctx *ctx, struct dump_file *f, const UnixSkEntry *e)
+{
+	struct unix_dump *s = state_of(ctx);
+	struct queue_to_read *q = s ? ARENA_PUSH(&ctx->arena, s->queues, s->n_queues) : NULL;
+
+	if (!q)
+		return log_err(-ENOMEM, "unix socket");
+	*q = (struct queue_to_read){ f, e, -1 };
+	if (f->t_fd < 0)
+		q->kept = fcntl(f->fd, F_DUPFD_CLOEXEC, 3);
+	return f->t_fd < 0 && q->kept < 0 ? log_err(neg_errno(), "cannot keep it") : 0;
+}
+
+static int queue_dump(struct dump_ctx *ctx, const struct queue_to_read *q)
+{
+	struct dump_process *p = q->f->owner;
+	_cleanup_close_ int fd = -EBADF;
+	int r = q->kept < 0 ? dump_pidfd(p) : 0;
+
+	LOG_SCOPE("process %d (%s)", p->pid, p->comm);
+	LOG_SCOPE("fd %d", q->f->t_fd);
+	if (r < 0)
+		return r;
+	if (q->kept < 0)
+		fd = (int)syscall(SYS_pidfd_getfd, r, q->f->t_fd, 0);
+	if (q->kept < 0 && fd < 0)
+		return log_err(neg_errno(), "cannot duplicate it");
+	return unix_queue_dump(ctx, q->f, q->kept < 0 ? fd : q->kept, q->e);
+}
+
+/* A queue may have sockets in it, with queues: they come behind. */
+static int unix_dump_queued(struct dump_ctx *ctx)
+{
+	struct unix_dump *s = ctx->kind_state[FD_TYPES__UNIXSK];
+	int r = 0;
+
+	for (size_t i = 0; r >= 0 && s && i < s->n_queues; i++) {
+		const struct queue_to_read q = s->queues[i];
+
+		r = dump_files_obstacle(ctx, queue_dump(ctx, &q));
+	}
+	return r;
+}
+
 static int unix_dump_end(struct dump_ctx *ctx)
 {
 	struct unix_dump *s = ctx->kind_state[FD_TYPES__UNIXSK];
@@ -156,10 +212,10 @@ static int check_waiting(struct dump_ctx *ctx, const UnixSkEntry *e, const struc
 {
 	size_t lost = 0;
 
-	if (d->listener && d->wqueue && !ctx->opts->log_obstacles_only)
-		return log_obstacle("try again", "unix socket that has sent data but is not yet "
-				    "accepted");
-	if (e->state != UNIX_LISTEN || ctx->opts->log_obstacles_only)
+	if (d->listener && d->wqueue)
+		return dump_obstacle_for_now(ctx, "try again when the connection is accepted, or close it",
+					     "unix socket that has sent data but is not yet accepted");
+	if (e->state != UNIX_LISTEN)
 		return 0;
 	for (size_t i = 0; i < d->n_waiting; i++) {
 		int r = d->waiting[i] ? sk_in_tree(ctx, d->waiting[i]) : 0;
@@ -171,9 +227,9 @@ static int check_waiting(struct dump_ctx *ctx, const UnixSkEntry *e, const struc
 	if (!lost)
 		return 0;
 	if (!ctx->opts->skip_in_flight)
-		return log_obstacle("try again, or give --skip-in-flight to lose them",
-				    "%zu connection(s) of a listening unix socket wait to be "
-				    "accepted", lost);
+		return dump_obstacle_for_now(ctx, "try again, or give --skip-in-flight to lose them",
+					     "%zu connection(s) of a listening unix socket wait to be accepted",
+					     lost);
 	log_warn("%zu connection(s) that wait to be accepted are lost", lost);
 	return 0;
 }
@@ -282,17 +338,18 @@ static int unix_dump(struct dump_ctx *ctx, struct dump_file *f)
 	if (!r)
 		r = check_oob(f);
 	/* A stream that is not connected has no queue, and in a connected one are no messages without bytes. */
-	if (r < 0 || ctx->opts->log_obstacles_only ||
-	    (e->type != SOCK_DGRAM && e->state != UNIX_ESTABLISHED) ||
+	if (r < 0 || (e->type != SOCK_DGRAM && e->state != UNIX_ESTABLISHED) ||
 	    (e->type == SOCK_STREAM && !d->rqueue))
 		return r;
-	return unix_queue_dump(ctx, f, e);
+	return note_queue(ctx, f, e);
 }
 
 static void unix_dump_done(struct dump_ctx *ctx)
 {
 	struct unix_dump *s = ctx->kind_state[FD_TYPES__UNIXSK];
 
+	for (size_t i = 0; s && i < s->n_queues; i++)
+		close_fdp(&s->queues[i].kept);
 	if (s)
 		map_done(&s->external);
 }
@@ -302,11 +359,13 @@ const struct kind kind_unix = {
 	.type = FD_TYPES__UNIXSK,
 	.match = unix_match,
 	.dump = unix_dump,
+	.dump_queued = unix_dump_queued,
 	.dump_end = unix_dump_end,
 	.dump_done = unix_dump_done,
 	.prepare = unix_prepare,
 	.begin = unix_begin,
 	.restore = unix_restore,
+	.restore_queued = unix_restore_queued,
 	.finish = unix_finish,
 	.restore_done = unix_restore_done,
 };

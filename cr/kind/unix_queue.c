@@ -125,7 +125,8 @@ static int plain_before(int fd, int off, const struct message *m, size_t *ret)
 struct queue {
 	struct dump_ctx *ctx;
 	struct dump_file *f;
-	struct image_writer *w;
+	int fd;
+	struct image_writer *w;		/* NULL: for a check, nothing is written */
 	uint32_t id;
 	bool stream;
 };
@@ -137,6 +138,8 @@ static int put(const struct queue *q, const struct message *m, const uint8_t *da
 	SkCredsEntry creds = SK_CREDS_ENTRY__INIT;
 	int r;
 
+	if (!q->w)
+		return 0;
 	if (m->sender.pid) {
 		creds.pid = m->sender_pid;
 		creds.uid = m->sender.uid;
@@ -193,7 +196,7 @@ static int sender_ask(void *arg)
 
 static int sender_find(const struct queue *q, struct message *m, int off)
 {
-	struct sender_question a = { q->f->fd, off, m->sender };
+	struct sender_question a = { q->fd, off, m->sender };
 	uint32_t pid = q->ctx->pid_level ? dump_pid_virtual(q->ctx, m->sender.pid) : 0;
 	int r = 0;
 
@@ -219,7 +222,7 @@ static int put_message(const struct queue *q, const struct message *m, int off)
 		if (r < 0)
 			return r;
 		if (q->stream) {
-			r = plain_before(q->f->fd, off, m, &plain);
+			r = plain_before(q->fd, off, m, &plain);
 			if (r < 0)
 				return log_err(r, "cannot find the queued descriptors' place");
 		}
@@ -260,7 +263,7 @@ static int dump_messages(const struct queue *q, bool ends)
 		return log_err(-ENOMEM, "queue");
 	for (;;) {
 		_cleanup_(message_done) struct message m = { 0 };
-		int r = peek_whole(q->f->fd, (int)off, &buf, &room, &m);
+		int r = peek_whole(q->fd, (int)off, &buf, &room, &m);
 
 		if (r < 0)
 			return log_err(r, "cannot read what is queued");
@@ -278,20 +281,20 @@ static int dump_messages(const struct queue *q, bool ends)
 	}
 }
 
-int unix_queue_dump(struct dump_ctx *ctx, struct dump_file *f, const UnixSkEntry *e)
+int unix_queue_dump(struct dump_ctx *ctx, struct dump_file *f, int fd, const UnixSkEntry *e)
 {
-	struct queue q = { .ctx = ctx, .f = f, .id = f->id, .stream = e->type == SOCK_STREAM };
+	struct queue q = { .ctx = ctx, .f = f, .fd = fd, .id = f->id, .stream = e->type == SOCK_STREAM };
 	bool ends = e->type == SOCK_SEQPACKET && e->has_shutdown && e->shutdown & SK_SHUTDOWN__READ;
 	int before, back, r;
 
 	r = dump_writer(ctx, &ctx->w_sk_queues, &image_sk_queues, &q.w);
-	if (r < 0 || !q.w)
+	if (r < 0)
 		return r;
-	r = sk_get_int(f->fd, SOL_SOCKET, SO_PEEK_OFF, &before);
+	r = sk_get_int(fd, SOL_SOCKET, SO_PEEK_OFF, &before);
 	if (r < 0)
 		return log_err(r, "cannot read SO_PEEK_OFF");
 	r = dump_messages(&q, ends);
-	back = sk_set_int(f->fd, SOL_SOCKET, SO_PEEK_OFF, before);
+	back = sk_set_int(fd, SOL_SOCKET, SO_PEEK_OFF, before);
 	if (back < 0 && !r)
 		r = log_err(back, "cannot put SO_PEEK_OFF back");
 	return r;

@@ -214,7 +214,45 @@ int unix_restore(struct restore_ctx *ctx, struct restore_file *f, int *ret_fd)
 	return 0;
 }
 
-/* 1: filled, 0: nothing to fill. */
+static int make_queued(struct restore_ctx *ctx, const struct usk *u)
+{
+	for (const struct unix_packet *p = u->queue; p; p = p->next) {
+		for (size_t i = 0; p->e->n_scm && i < p->e->scm[0]->n_rights; i++) {
+			int fd, r = restore_file_get(ctx, p->e->scm[0]->rights[i], &fd);
+
+			if (r < 0)
+				return r;
+		}
+	}
+	return 0;
+}
+
+/*
+ * Files that only a queue holds. It is filled last (unix_finish()), but they get what all others get. One may be a
+ * socket with a queue.
+ */
+int unix_restore_queued(struct restore_ctx *ctx)
+{
+	struct unix_restore *s = state_of(ctx);
+	bool again;
+
+	do {
+		again = false;
+		for (size_t i = 0; s && i < s->n_socks; i++) {
+			struct usk *u = &s->socks[i];
+			int r;
+
+			if (u->queued_made || u->inherited || u->handed < 0)
+				continue;
+			u->queued_made = again = true;
+			r = make_queued(ctx, u);
+			if (r < 0)
+				return r;
+		}
+	} while (again);
+	return 0;
+}
+
 static int fill(struct restore_ctx *ctx, struct usk *u)
 {
 	int sender = u->fake >= 0 ? u->fake : u->peer ? usk_fd(u->peer) : -1, r;
@@ -226,24 +264,17 @@ static int fill(struct restore_ctx *ctx, struct usk *u)
 				u->e->ino);
 	r = usk_fill_queue(ctx, u, sender);
 	u->queue = NULL;
-	return r < 0 ? r : 1;
+	return r;
 }
 
-/* A queue may hold a socket that nobody else holds: it is made then, and has a queue, too. */
 static int fill_all(struct restore_ctx *ctx, struct unix_restore *s)
 {
-	bool again;
+	for (size_t i = 0; i < s->n_socks; i++) {
+		int r = fill(ctx, &s->socks[i]);
 
-	do {
-		again = false;
-		for (size_t i = 0; i < s->n_socks; i++) {
-			int r = fill(ctx, &s->socks[i]);
-
-			if (r < 0)
-				return r;
-			again |= r > 0;
-		}
-	} while (again);
+		if (r < 0)
+			return r;
+	}
 	return 0;
 }
 

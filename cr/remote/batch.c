@@ -241,19 +241,20 @@ static int batch_transfer(struct batch *b, bool to_target)
 static int batch_note_birth(struct batch *b)
 {
 	struct remote *r = b->task->remote;
+	struct task born = { 0 };
 	unsigned long tid;
-	int status;
+	int status, res;
 
 	if (ptrace(PTRACE_GETEVENTMSG, b->task->tid, 0, &tid) < 0)
 		return neg_errno();
 	if (r->n_born >= ARRAY_SIZE(r->born))
 		return -ENOBUFS;
-	while (waitpid((pid_t)tid, &status, __WALL) < 0)
-		if (errno != EINTR)
-			return neg_errno();
-	if (!WIFSTOPPED(status))
-		return -ESRCH;
-	r->born[r->n_born++] = (pid_t)tid;
+	/* It may be killed in that moment, as any other. */
+	born.tid = (pid_t)tid;
+	res = task_wait(&born, &status);
+	if (res < 0)
+		return res;
+	r->born[r->n_born++] = born.tid;
 	return 0;
 }
 

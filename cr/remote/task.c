@@ -74,17 +74,17 @@ static int wait_blocking(struct task *t, int *ret_status)
 	}
 }
 
-/* A main thread's end comes after those of others. Which one that is, a restore's zone does not know. */
+/*
+ * The end of a main thread comes after those of its others, that of the last thread of a PID namespace's first process
+ * after those of all in there.
+ */
 int task_wait(struct task *t, int *ret_status)
 {
-	bool others_first = t->remote && (t->remote->shared || t->remote->pid == t->tid);
 	int r;
 
-	if (others_first)
-		reaper_begin(t->tid);
+	reaper_begin(t->tid);
 	r = wait_blocking(t, ret_status);
-	if (others_first)
-		reaper_end();
+	reaper_end();
 	if (r == -ESRCH)
 		return log_fail(r, "task %d has ended", t->tid);
 	if (r < 0)

@@ -85,6 +85,31 @@ s = socket.socket(2, 3, 253); s.connect(("127.0.0.1", 0)); s.send(b"half", socke
     "kernel TLS": (LOOPBACK_PAIR + "c.setsockopt(6, 31, b'tls')",
                    'TCP connection with upper layer protocol "tls"'),
     "SCTP": ("s = socket.socket(2, 1, 132)", "internet socket of SCTP"),
+    "unread data of a connection that nobody has accepted": (
+        """
+l = socket.socket(1); l.bind("\\0crk-%d" % os.getpid()); l.listen()
+c = socket.socket(1); c.connect(l.getsockname()); c.send(b"hello")
+""", "unix socket that has sent data but is not yet accepted"),
+    "unix connections that nobody has accepted": (
+        """
+l = socket.socket(1); l.bind("\\0crk-%d" % os.getpid()); l.listen()
+pid = os.fork()
+if not pid: c = socket.socket(1); c.connect(l.getsockname()); c.close(); os._exit(0)
+os.waitpid(pid, 0)
+""", "1 connection(s) of a listening unix socket wait to be accepted"),
+    "TCP connections that nobody has accepted": (
+        """
+l = socket.create_server(("127.0.0.1", 0)); c = socket.create_connection(l.getsockname())
+""", "1 connection(s) of a listening socket wait to be accepted"),
+    "an epoll that is only queued": (
+        """
+s, c = socket.socketpair(); e = select.epoll(); socket.send_fds(c, [b"x"], [e.fileno()]); e.close()
+""", "an epoll in a socket's queue"),
+    "a lock of a file that is only queued": (
+        """
+s, c = socket.socketpair(); f = open("/etc/hostname"); fcntl.flock(f, fcntl.LOCK_SH)
+socket.send_fds(c, [b"x"], [f.fileno()]); f.close()
+""", "/etc/hostname holds a file lock, and waits in a socket's queue to be received"),
     "credentials in a queue, without the option that shows them": (
         """
 s, c = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -115,7 +140,7 @@ LACKING = {
 def start(name):
     """The process, and None or what its kernel has been built without."""
     code = REFUSED[name][0]
-    text = ("import select, socket, struct, sys, time\ntry:\n" +
+    text = ("import fcntl, os, select, socket, struct, sys, time\ntry:\n" +
             "".join(f"    {line}\n" for line in code.strip().splitlines()) +
             "except OSError as e: print(e.errno, e, flush=True)\nelse: print('ready', flush=True)\n"
             "time.sleep(3600)")

@@ -83,6 +83,26 @@ def test_a_namespace_that_others_are_in_is_refused(run, name):
         in text, text
 
 
+@pytest.mark.parametrize("name", ["uts", "ipc", "net", "user", "cgroup"])
+def test_a_namespace_that_only_a_part_of_the_tree_is_in_is_refused(run, name):
+    p, (child,) = run(f"""
+r, w = os.pipe()
+child = os.fork()
+if not child:
+    unshare(NEW{name.upper()})
+    os.write(w, b"x")
+    time.sleep(1e6)
+os.read(r, 1)
+ready(child)
+""")
+    try:
+        code, text = cr_check(p.pid)
+        assert code == 1
+        assert f"process {child} (" in text and f"its {name} namespace differs from that of the tree's root" in text, text
+    finally:
+        os.kill(int(child), signal.SIGKILL)
+
+
 def test_what_a_network_namespace_cannot_be_saved_with_is_named(run):
     p, _ = run("""
 unshare(NEWNET)

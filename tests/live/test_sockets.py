@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from live import CR, cgroup_root, check, cr, proc_state, wait_for
+from live import CR, cgroup_root, check, cr, cr_check, proc_state, start_python, stop_python, wait_for
 from refused_sockets import REFUSED, start
 from sockets_common import dump, maker, target  # noqa: F401 (fixtures)
 
@@ -217,7 +217,10 @@ def test_what_cannot_be_saved_is_refused_by_name_and_lives_on(tmp_path, name):
     try:
         if lacking:
             pytest.skip(lacking)
-        done = cr("dump", tmp_path, "-t", str(p.pid), "--tcp-established")
+        # What may have gone by itself when the dump comes is no obstacle to it, but said.
+        _, text = cr_check(p.pid, "--tcp-established")
+        assert REFUSED[name][1] in text
+        done = cr("dump", tmp_path, "-t", str(p.pid), "--tcp-established", "--file-locks")
         assert done.returncode == 1
         assert REFUSED[name][1] in done.stderr
         assert p.poll() is None
@@ -225,6 +228,21 @@ def test_what_cannot_be_saved_is_refused_by_name_and_lives_on(tmp_path, name):
     finally:
         p.kill()
         p.wait()
+
+
+def test_a_peer_that_is_only_queued_is_not_outside():
+    p, _ = start_python("""
+import os, socket, time
+a, b = socket.socketpair()
+c, d = socket.socketpair()
+socket.send_fds(c, [b"x"], [a.fileno()])
+a.close()
+print(os.getpid(), flush=True)
+time.sleep(1e6)""")
+    try:
+        assert cr_check(p.pid)[0] == 0
+    finally:
+        stop_python(p)
 
 
 BPF_FILTER = """

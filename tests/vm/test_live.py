@@ -15,12 +15,13 @@ from vm import VM
 
 ROOT = vm_image.ROOT
 IN_PIDNS = "test_pidns.py::test_state_in_a_pid_namespace_survives_dump_and_restore"
+FAILED = "test_failed_dump.py::test_a_dump_that_fails_changes_nothing"
 REFUSED = "test_files_refused.py::test_it_is_refused_by_name_and_nothing_changes"
 # What depends on more than the kernel, and where it runs.
-ELSEWHERE = {f"{IN_PIDNS}[many]",           # takes minutes here; test_makers.py
+ELSEWHERE = {f"{IN_PIDNS}[many]", f"{FAILED}[many]",     # take minutes here; test_makers.py
              "test_many.py",
              # Want more of a processor than this guest has; test_makers.py.
-             *(f"{IN_PIDNS}[{name}]" for name in NAMES if processor(name))}
+             *(f"{test}[{name}]" for test in (IN_PIDNS, FAILED) for name in NAMES if processor(name))}
 SELECTED = ["-p", "no:cacheprovider", "--rootdir=.", "-m", "may_lack", "--ignore=tests/live/test_makers.py",
             # There is no tree of sources in the guest.
             "--ignore=tests/live/test_docs.py",
@@ -41,11 +42,13 @@ MAIN_ENDED = "its main thread has ended, and this kernel (before Linux 6.9) does
 # What they end with, on both of the older kernels: built without, or not there yet.
 OLDER = {
     f"{IN_PIDNS}[uclamp]": "CONFIG_UCLAMP_TASK",
+    f"{FAILED}[uclamp]": "CONFIG_UCLAMP_TASK",
     "test_sockets.py::test_what_cannot_be_saved_is_refused_by_name_and_lives_on[authentication option keys]":
         "CONFIG_TCP_AO",
     "test_io_uring.py::test_many_rings_of_many_threads_are_looked_at_once": UNTOLD,
     "test_io_uring.py::test_a_ring_that_its_only_user_has_closed_is_refused": UNTOLD,
     f"{IN_PIDNS}[io_urings]": UNTOLD,
+    f"{FAILED}[io_urings]": UNTOLD,
     f"{REFUSED}[io_uring with a thread]": UNTOLD,
     f"{REFUSED}[io_uring with a request]": UNTOLD,
     f"{REFUSED}[io_uring with personalities]": UNTOLD,
@@ -65,6 +68,7 @@ OTHERWISE = {
             UNMARKED,
         "test_filesystems.py::test_a_file_of_overlays_lower_layer_stays_open_and_watched[overlay]": UNFOUND,
         f"{IN_PIDNS}[dispatch]": "it takes Linux 6.4",
+        f"{FAILED}[epolls_busy]": "no busy polling by epoll (Linux 6.9",
         f"{IN_PIDNS}[epolls_busy]": "no busy polling by epoll (Linux 6.9",
         # SO_PASSPIDFD came with 6.5.
         "test_sockets.py::test_what_cannot_be_saved_is_refused_by_name_and_lives_on"
