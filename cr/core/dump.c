@@ -383,7 +383,7 @@ static void say_who_ended(const struct dump_ctx *ctx)
 
 		if (p->life == TASK_DEAD || p->main_ended)
 			continue;
-		if (proc_stat_read(p->proc_fd, &st) < 0 || st.state == 'Z' || st.state == 'X')
+		if (proc_stat_read(p->proc_fd, &st) < 0 || proc_stat_is_ending(&st))
 			log_err(-ESRCH, "process %d (%s) was killed while it was looked at: try again, whatever else was said of it",
 				p->pid, p->comm);
 	}

@@ -99,6 +99,7 @@ struct dump_file {
 	struct dump_process *owner;	/* a task that holds it, and as which number; */
 	int t_fd;			/* -1: reached without a descriptor (exe, map, cwd) */
 	int fd;				/* our duplicate (pidfd_getfd) while kind->dump runs, or -1 */
+	int queued_fd;			/* ours until the dump's end, if it is only queued; t_fd is -1 then */
 	const char *link;		/* struct dump_fd's */
 	struct stat st;			/* of the open file */
 	const char *fdinfo;		/* text of /proc/PID/fdinfo/N, "" if t_fd < 0 */

@@ -194,7 +194,7 @@ static int queued_new(struct dump_ctx *ctx, struct dump_process *p, const struct
 
 	if (!f)
 		return -ENOMEM;
-	*f = (struct dump_file){ .owner = p, .t_fd = -1, .fd = -1, .fdinfo = d->fdinfo,
+	*f = (struct dump_file){ .owner = p, .t_fd = -1, .fd = -1, .queued_fd = d->t_fd, .fdinfo = d->fdinfo,
 				 .read_nsec = d->read_nsec, .flags = d->flags, .pos = d->pos, .mnt_id = d->mnt_id };
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", d->t_fd);
 	r = readlink_at(AT_FDCWD, path, &link);

@@ -5,9 +5,11 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "core/files.h"
 #include "core/restore_steps.h"
+#include "kernel/stat.h"
 #include "kind/tty.h"
 #include "ns/cgroup.h"
 #include "ns/ipc.h"
@@ -15,6 +17,8 @@
 #include "task/mem.h"
 #include "task/parts.h"
 #include "util/timer.h"
+
+#define ENDS_MSEC	50u
 
 static pid_t root_pid(const struct restore_ctx *ctx)
 {
@@ -146,6 +150,35 @@ static int run_inside(struct restore_ctx *ctx, int (*run)(struct restore_ctx *ct
 	return r < 0 ? r : left;
 }
 
+static pid_t who_ended(const struct restore_ctx *ctx)
+{
+	for (size_t i = 0; i < ctx->n_procs; i++) {
+		const struct restore_process *p = &ctx->procs[i];
+		struct proc_stat st;
+
+		if (!p->task_made || !p->alive || p->main_ended)
+			continue;
+		if (proc_stat_of(p->pid, &st) < 0 || proc_stat_is_ending(&st))
+			return p->pid;
+	}
+	return 0;
+}
+
+/* What a call for a process that is gone fails with says little. One that is killed may be on its way yet. */
+static int failed(const struct restore_ctx *ctx, int r, const char *step)
+{
+	pid_t pid = who_ended(ctx);
+
+	for (unsigned int ms = 0; !pid && r == -ESRCH && ms < ENDS_MSEC; ms++) {
+		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+		pid = who_ended(ctx);
+	}
+	if (!pid)
+		return log_err(r, "restore failed (%s)", step);
+	return log_fail(r, "restore failed (%s): process %d has ended, killed from outside or by the kernel, for want of memory perhaps (see dmesg)",
+			step, pid);
+}
+
 static int restore_run(struct restore_ctx *ctx)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
@@ -153,11 +186,8 @@ static int restore_run(struct restore_ctx *ctx)
 
 		log_debug("step: %s", steps[i].name);
 		r = steps[i].inside ? run_inside(ctx, steps[i].run) : steps[i].run(ctx);
-		if (r == -ESRCH)
-			return log_fail(r, "restore failed (%s): one of its tasks has ended: killed from outside, or by the kernel, for want of memory perhaps (see dmesg)",
-					steps[i].name);
 		if (r < 0)
-			return log_err(r, "restore failed (%s)", steps[i].name);
+			return failed(ctx, r, steps[i].name);
 	}
 	return 0;
 }

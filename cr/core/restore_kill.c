@@ -17,15 +17,15 @@ struct doomed {
 	size_t n;
 };
 
-static int doom(struct restore_ctx *ctx, struct doomed *doomed, pid_t pid)
+static void doom(struct restore_ctx *ctx, struct doomed *doomed, pid_t pid)
 {
 	pid_t *p = ARENA_PUSH(&ctx->arena, doomed->pids, doomed->n);
 
 	kill(pid, SIGKILL);
-	if (!p)
-		return log_err(-ENOMEM, "process %d may not end before we do", pid);
-	*p = pid;
-	return 0;
+	if (p)
+		*p = pid;
+	else
+		log_warn("no memory to wait for the end of process %d", pid);
 }
 
 static bool is_traced_by(pid_t pid, pid_t tracer)
@@ -40,20 +40,18 @@ static bool is_traced_by(pid_t pid, pid_t tracer)
 }
 
 /* Those that are known are among them again, which does no harm. */
-static int doom_traced(struct restore_ctx *ctx, struct doomed *doomed)
+static void doom_traced(struct restore_ctx *ctx, struct doomed *doomed)
 {
 	const pid_t self = (pid_t)syscall(SYS_gettid);
 	_cleanup_closedir_ DIR *d = opendir("/proc");
 	struct dirent *e;
-	int r = 0;
 
-	while (d && r >= 0 && (e = readdir(d))) {
+	while (d && (e = readdir(d))) {
 		pid_t pid = atoi(e->d_name);
 
 		if (pid > 0 && is_traced_by(pid, self))
-			r = doom(ctx, doomed, pid);
+			doom(ctx, doomed, pid);
 	}
-	return r;
 }
 
 /* How many of its tasks are left? Those that are not ours to reap are not. */
@@ -107,15 +105,15 @@ void restore_kill(struct restore_ctx *ctx)
 {
 	const struct lineage *l = &ctx->lineage;
 	struct doomed doomed = { 0 };
-	int r = 0;
 
-	for (size_t i = l->n; r >= 0 && i-- > 0;) {
+	for (size_t i = l->n; i-- > 0;) {
 		struct restore_process *p = l->kin[i]->process;
 
 		if (p && p->task_made)
-			r = doom(ctx, &doomed, p->pid);
+			doom(ctx, &doomed, p->pid);
 	}
-	if (r >= 0)
-		r = doom_traced(ctx, &doomed);
+	/* Before the first of them there is nobody. */
+	if (doomed.n)
+		doom_traced(ctx, &doomed);
 	reap(&doomed);
 }

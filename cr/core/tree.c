@@ -131,7 +131,7 @@ static int tree_add(struct dump_ctx *ctx, struct dump_process *parent, pid_t pid
 	int r = process_add(ctx, parent, pid, &p);
 
 	/* Or the thread that was asked for one whose main thread has ended: others of it live. */
-	for (unsigned int tries = 1; r == -ESRCH && tries < ADD_TRIES; tries++)
+	for (unsigned int tries = 1; r == -ESRCH && tries < ADD_TRIES && kill(pid, 0) == 0; tries++)
 		r = process_add(ctx, parent, pid, &p);
 	if (r == -ESRCH) {
 		ctx->children_lost = true;

@@ -7,6 +7,8 @@
 #include "util/io.h"
 
 #define STAT_MAX	8192u
+/* include/linux/sched.h of the kernel */
+#define PF_EXITING	0x4u
 
 /* Numbers of fields as the manual counts them. */
 enum { FIELD_STATE = 3, FIELD_PPID, FIELD_PGRP, FIELD_SESSION, FIELD_TTY, FIELD_TTY_PGRP,
@@ -63,4 +65,9 @@ int proc_stat_of(pid_t pid, struct proc_stat *ret)
 	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
 	r = read_file_at(AT_FDCWD, path, STAT_MAX, &text, NULL);
 	return r < 0 ? r : proc_stat_parse(text, ret);
+}
+
+bool proc_stat_is_ending(const struct proc_stat *st)
+{
+	return st->flags & PF_EXITING || st->state == 'Z' || st->state == 'X';
 }

@@ -2,6 +2,7 @@
 #ifndef CR_KERNEL_STAT_H
 #define CR_KERNEL_STAT_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "util/macro.h"
@@ -23,6 +24,8 @@ struct proc_stat {
 	uint64_t start_ticks;		/* since boot, of _SC_CLK_TCK to a second */
 };
 
+/* It has ended, or is about to: it runs nothing of its program any more. */
+bool proc_stat_is_ending(const struct proc_stat *st);
 /* A device number as the kernel prints it (here, and by TIOCGDEV). */
 dev_t dev_of_kernel(uint32_t nr);
 int proc_stat_parse(const char *text, struct proc_stat *ret) _must_check_;

@@ -10,7 +10,6 @@
  * (--inherit-fd "socket:[INO]"). Both only when the operator named it (--external "unix[INO]",
  * "unix[*]") or, for datagrams, with --ext-unix-sk.
  */
-#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -44,7 +43,6 @@ struct missing_peer {
 struct queue_to_read {
 	struct dump_file *f;
 	const UnixSkEntry *e;
-	int kept;			/* of a socket that is itself queued; else -1 */
 };
 
 struct unix_dump {
@@ -150,27 +148,25 @@ static int note_queue(struct dump_ctx *ctx, struct dump_file *f, const UnixSkEnt
 
 	if (!q)
 		return log_err(-ENOMEM, "unix socket");
-	*q = (struct queue_to_read){ f, e, -1 };
-	if (f->t_fd < 0)
-		q->kept = fcntl(f->fd, F_DUPFD_CLOEXEC, 3);
-	return f->t_fd < 0 && q->kept < 0 ? log_err(neg_errno(), "cannot keep it") : 0;
+	*q = (struct queue_to_read){ f, e };
+	return 0;
 }
 
 static int queue_dump(struct dump_ctx *ctx, const struct queue_to_read *q)
 {
 	struct dump_process *p = q->f->owner;
 	_cleanup_close_ int fd = -EBADF;
-	int r = q->kept < 0 ? dump_pidfd(p) : 0;
+	int r;
 
 	LOG_SCOPE("process %d (%s)", p->pid, p->comm);
 	LOG_SCOPE("fd %d", q->f->t_fd);
-	if (r < 0)
-		return r;
-	if (q->kept < 0)
-		fd = (int)syscall(SYS_pidfd_getfd, r, q->f->t_fd, 0);
-	if (q->kept < 0 && fd < 0)
-		return log_err(neg_errno(), "cannot duplicate it");
-	return unix_queue_dump(ctx, q->f, q->kept < 0 ? fd : q->kept, q->e);
+	if (q->f->t_fd < 0)
+		return unix_queue_dump(ctx, q->f, q->f->queued_fd, q->e);
+	r = dump_pidfd(p);
+	fd = r < 0 ? r : (int)syscall(SYS_pidfd_getfd, r, q->f->t_fd, 0);
+	if (fd < 0)
+		return log_err(r < 0 ? r : neg_errno(), "cannot duplicate it");
+	return unix_queue_dump(ctx, q->f, fd, q->e);
 }
 
 /* A queue may have sockets in it, with queues: they come behind. */
@@ -348,8 +344,6 @@ static void unix_dump_done(struct dump_ctx *ctx)
 {
 	struct unix_dump *s = ctx->kind_state[FD_TYPES__UNIXSK];
 
-	for (size_t i = 0; s && i < s->n_queues; i++)
-		close_fdp(&s->queues[i].kept);
 	if (s)
 		map_done(&s->external);
 }

@@ -24,9 +24,6 @@
 /* All signals blocked but SIGTRAP: int3 with a blocked SIGTRAP would reset its handler. */
 #define MASK_IN_BATCH (~(1ull << (SIGTRAP - 1)))
 
-/* include/linux/sched.h of the kernel */
-#define PF_EXITING	0x4u
-
 #define GROUP_STOP_REPORTS 4u
 #define LOOK_EVERY	200u	/* some 20 ms */
 #define NUDGE_TIMEOUT_USEC (10ull * 1000000)
@@ -56,7 +53,7 @@ static bool is_ending(pid_t tid)
 {
 	struct proc_stat st;
 
-	return proc_stat_of(tid, &st) >= 0 && st.flags & PF_EXITING && !ended(tid);
+	return proc_stat_of(tid, &st) >= 0 && proc_stat_is_ending(&st) && !ended(tid);
 }
 
 /* The reaper interrupts it. */

@@ -28,13 +28,17 @@ def sleeper(tmp_path):
     kill(p.pid)
 
 
+# Lines of /proc/PID/status and fdinfo.
+CHANGES_BY_ITSELF = re.compile(
+    r"(?m)^(voluntary|nonvoluntary|Vm|Rss|SigQ|Seccomp_|State|x86_|untag|HugetlbPages|ticks:|it_value:).*$")
+
+
 def snapshot(pid):
     """What of a process must not change by a dump that fails or lets it go on."""
     def text(name):
         with open(f"/proc/{pid}/{name}") as f:
             return f.read()
-    status = re.sub(r"(?m)^(voluntary|nonvoluntary|Vm|Rss|SigQ|Seccomp_|State|x86_|untag|HugetlbPages).*$", "",
-                    text("status"))
+    status = CHANGES_BY_ITSELF.sub("", text("status"))
     fds = {fd: (os.readlink(f"/proc/{pid}/fd/{fd}"), text(f"fdinfo/{fd}"))
            for fd in os.listdir(f"/proc/{pid}/fd")}
     return text("maps"), status, fds

@@ -1,18 +1,16 @@
 """A dump that fails leaves every kind as it was: in the middle of it, and when all is done."""
 import os
-import re
 import subprocess
 import time
 
 import pytest
 
+from cr_common import CHANGES_BY_ITSELF
 from live import cr, maker_options
 from test_makers import NAMES, maker, params  # noqa: F401 (fixture)
 
 # Of a bigger tree not every process is looked at.
 LOOK_AT = 100
-CHANGES_BY_ITSELF = re.compile(
-    r"(?m)^(voluntary|nonvoluntary|Vm|Rss|SigQ|Seccomp_|State|x86_|untag|HugetlbPages|ticks:|it_value:).*$")
 
 
 @pytest.fixture

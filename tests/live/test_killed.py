@@ -163,15 +163,28 @@ def test_a_stop_signal_that_is_taken_back_during_the_dump_has_no_effect(tmp_path
         stop_python(p)
 
 
-INIT = """
+CHILDREN = """
 import os, time
-os.setsid()
-for _ in range(3):
+os.getpid() == os.getsid(0) or os.setsid()
+for _ in range(%d):
     if not os.fork():
         time.sleep(1e6)
 print("ready", flush=True)
 time.sleep(1e6)
 """
+NAMESPACE = ["unshare", "-p", "-f"]
+
+
+def start_ready(before, code, tmp_path):
+    """A Python program that has said "ready", run by `before`: what was started, and the program's own number."""
+    with open(tmp_path / "out", "w+", encoding="ascii") as out:
+        p = subprocess.Popen([*before, sys.executable, "-c", code], stdin=subprocess.DEVNULL, stdout=out,
+                             stderr=subprocess.DEVNULL)
+        wait_for(lambda: os.fstat(out.fileno()).st_size, 20, "ready")
+    if before != NAMESPACE:
+        return p, p.pid
+    first, = map(int, Path(f"/proc/{p.pid}/task/{p.pid}/children").read_text().split())
+    return p, first
 
 
 def test_the_first_process_of_a_namespace_that_is_killed_while_it_is_dumped_ends_at_once(tmp_path):
@@ -180,10 +193,7 @@ def test_the_first_process_of_a_namespace_that_is_killed_while_it_is_dumped_ends
     images = tmp_path / "images"
     images.mkdir()
     for _ in range(40):
-        with open(tmp_path / "out", "w+", encoding="ascii") as out:
-            p = subprocess.Popen(["unshare", "-p", "-f", sys.executable, "-c", INIT], stdin=subprocess.DEVNULL, stdout=out)
-            wait_for(lambda out=out: os.fstat(out.fileno()).st_size, 20, "ready")
-        first, = map(int, Path(f"/proc/{p.pid}/task/{p.pid}/children").read_text().split())
+        p, first = start_ready(NAMESPACE, CHILDREN % 3, tmp_path)
         dump = subprocess.Popen([CR, "dump", "-R", "-t", str(first), "-D", images], stdout=subprocess.DEVNULL,
                                 stderr=subprocess.DEVNULL)
         try:
@@ -201,16 +211,9 @@ def test_the_first_process_of_a_namespace_that_is_killed_while_it_is_dumped_ends
 
 THREADS = """
 import _thread, os, time
+os.getpid() == os.getsid(0) or os.setsid()
 for _ in range(30):
     _thread.start_new_thread(time.sleep, (1e6,))
-print("ready", flush=True)
-time.sleep(1e6)
-"""
-CHILDREN = """
-import os, time
-for _ in range(30):
-    if not os.fork():
-        time.sleep(1e6)
 print("ready", flush=True)
 time.sleep(1e6)
 """
@@ -224,23 +227,15 @@ def innermost(pid):
         return None
 
 
-@pytest.mark.parametrize("before, code", [([], THREADS),
-                                          (["unshare", "-p", "-f"], THREADS),
-                                          (["unshare", "-p", "-f"], CHILDREN)],
+@pytest.mark.parametrize("before, code", [([], THREADS), (NAMESPACE, THREADS), (NAMESPACE, CHILDREN % 30)],
                          ids=["threads", "threads-namespace", "children-namespace"])
 def test_a_process_that_is_killed_while_it_is_restored_ends_and_so_does_the_restore(before, code, tmp_path):
     """It may be killed in a call that makes others, whose end its own waits for, and whom nobody knows yet."""
     delays = random.Random(SEED)
     images = tmp_path / "images"
     images.mkdir()
-    with open(tmp_path / "out", "w+", encoding="ascii") as out:
-        p = subprocess.Popen(["setsid", *before, sys.executable, "-c", code], stdin=subprocess.DEVNULL, stdout=out,
-                             stderr=subprocess.DEVNULL)
-        wait_for(lambda: os.fstat(out.fileno()).st_size, 20, "ready")
-    pid = p.pid
-    if before:
-        pid, = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
-    wait_for(lambda: code == CHILDREN or len(os.listdir(f"/proc/{pid}/task")) == 31, 20, "all threads")
+    p, pid = start_ready(before, code, tmp_path)
+    wait_for(lambda: code != THREADS or len(os.listdir(f"/proc/{pid}/task")) == 31, 20, "all threads")
     check(cr("dump", images, "-t", str(pid)), "dump")
     p.wait(20)
     failed = 0
@@ -254,15 +249,15 @@ def test_a_process_that_is_killed_while_it_is_restored_ends_and_so_does_the_rest
         time.sleep(delays.uniform(0, 0.012))
         os.kill(root, signal.SIGKILL)
         try:
-            code = restore.wait(20)
+            ended = restore.wait(20)
         finally:
             restore.kill()
             restore.wait()
         log = (images / "log").read_text()
-        assert code in (0, 1), log
-        failed += code
-        if code:
-            assert "restore failed (" in log and " do not end" not in log, log
+        assert ended in (0, 1), log
+        failed += ended
+        if ended:
+            assert "restore failed (" in log and f"process {root} has ended" in log and " do not end" not in log, log
         assert not os.path.exists(f"/proc/{root}"), log
     assert failed > 10, failed
 
