@@ -47,6 +47,16 @@ struct peek;
 struct peek *cr_peek_new(void);
 void cr_peek_free(struct peek *pk);
 
+/*
+ * What can be found out of a tree only while it runs: when its calls with time-outs end. A dump looks itself, before it
+ * stops the tree; who has the tree stopped before looks before that, with the options of the dump (pid, more_pids) and a
+ * peek or NULL. NULL: no memory. To be used by forked children, too.
+ */
+struct cr_opts;
+struct cr_ahead;
+struct cr_ahead *cr_look_ahead(const struct cr_opts *opts, struct peek *pk);
+void cr_ahead_free(struct cr_ahead *ahead);
+
 struct cr_external {
 	const char *key;	/* "unix[1234]", "mnt[/path]:cookie", "file[4:5f]" ... */
 	int fd;			/* --inherit-fd, else -1 */
@@ -103,6 +113,7 @@ struct cr_opts {
 	bool track_mem;			/* dump: the next one will refer to this one */
 	struct cr_track *track;		/* borrowed; NULL: soft-dirty bits */
 	struct peek *peek;		/* dump; borrowed; NULL: one of its own */
+	struct cr_ahead *ahead;		/* dump; borrowed; NULL: the same */
 	/* Dump: pages of the parents that are saved anew are punched out there; restore: all used ones. */
 	bool auto_dedup;
 	const struct cr_external *externals;

@@ -40,6 +40,7 @@ static int dump_into(struct upgrade *u, size_t i, struct manifest_unit *mu, cons
 	if (r == 0) {
 		setup.opts.store = images;
 		setup.opts.peek = u->peek;
+		setup.opts.ahead = u->ahead ? u->ahead[i] : NULL;
 		if (pd) {
 			setup.opts.track = pd->track;
 			image_store_set_parent(images, pd->images);

@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <string.h>
 
+#include "crkexec/dumpopts.h"
 #include "crkexec/phases.h"
 #include "netlock/netlock.h"
 #include "util/io.h"
@@ -60,12 +61,28 @@ static int freeze_wait(struct upgrade *u, const struct unit *un, uint64_t end)
 	}
 }
 
+/* What the freezer interrupts, while it is not yet. Without, some calls wait their whole time-outs again. */
+static void look_ahead(struct upgrade *u)
+{
+	u->ahead = calloc(u->n_units, sizeof(struct cr_ahead *));
+	for (size_t i = 0; u->ahead && u->peek && i < u->n_units; i++) {
+		struct dump_setup setup;
+
+		if (dump_setup_init(&setup, u, i) < 0)
+			continue;
+		u->ahead[i] = cr_look_ahead(&setup.opts, u->peek);
+		dump_setup_done(&setup);
+	}
+}
+
 int upgrade_freeze(void *arg)
 {
 	struct upgrade *u = arg;
-	uint64_t end = now_monotonic_usec() + FREEZE_TIMEOUT_USEC;
+	uint64_t end;
 	int r = 0;
 
+	look_ahead(u);
+	end = now_monotonic_usec() + FREEZE_TIMEOUT_USEC;
 	u->marks[MARK_FREEZE] = undo_mark(&u->undo);
 	progress_hurry(&u->progress);
 	for (size_t i = 0; i < u->n_units && r == 0; i++) {

@@ -110,6 +110,10 @@ void pre_dumps_done(struct upgrade *u)
 	u->n_pre_dumps = 0;
 	cr_peek_free(u->peek);
 	u->peek = NULL;
+	for (size_t i = 0; u->ahead && i < u->n_units; i++)
+		cr_ahead_free(u->ahead[i]);
+	free(u->ahead);
+	u->ahead = NULL;
 }
 
 int upgrade_unpre_dump(void *arg)

@@ -68,6 +68,7 @@ struct upgrade {
 	size_t n_pre_dumps;
 	uint64_t pre_dump_bytes;	/* copied before the freeze */
 	struct peek *peek;		/* cr.h: for the dumps, got before the freeze; NULL: none */
+	struct cr_ahead **ahead;	/* idem, by unit; NULL: none */
 	off_t marks[N_MARKS];
 	uint64_t phase_begin_usec;	/* CLOCK_REALTIME */
 	const char *phase;		/* the present one's name */

@@ -10,7 +10,7 @@
  * Nothing is written to the file after the last copy, so no line is lost and none overtakes.
  *
  * The trap: a stop ends epoll_wait(2) and its like with EINTR even if no signal came; they
- * are made to begin again.
+ * are made to go on for the rest of their time.
  */
 #include "systemd-units/adopt.h"
 
@@ -19,6 +19,7 @@
 #include <sys/stat.h>
 
 #include "core/dump.h"
+#include "core/early.h"
 #include "remote/remote.h"
 #include "task/regs.h"
 #include "util/io.h"
@@ -45,6 +46,7 @@ struct output {
 	off_t copied;
 	struct process **processes;	/* each where it was made: tasks point to remote */
 	size_t n_processes;
+	struct cr_ahead *ahead;		/* when waits end that our stops interrupt; or NULL */
 };
 
 static int copy_more(struct output *o)
@@ -64,8 +66,25 @@ static int copy_more(struct output *o)
 	return n < 0 ? neg_errno() : 0;
 }
 
-/* epoll_wait(2) and its like begin again instead of returning EINTR for our stop. */
-static int hide_stop(struct task *t)
+/* While they run. What is not known begins anew. */
+static struct cr_ahead *look_ahead(const char *cgroup)
+{
+	_cleanup_free_ pid_t *pids = NULL;
+	struct cr_ahead *ahead = NULL;
+	struct peek *pk;
+	size_t n = 0;
+
+	if (procs_of_cgroup(cgroup, &pids, &n) < 0 || !n)
+		return NULL;
+	pk = cr_peek_new();
+	if (pk)
+		ahead = cr_look_ahead(&(struct cr_opts){ .pid = pids[0], .more_pids = pids + 1, .n_more_pids = n - 1 }, pk);
+	cr_peek_free(pk);
+	return ahead;
+}
+
+/* epoll_wait(2) and its like go on instead of returning EINTR for our stop. */
+static int hide_stop(const struct cr_ahead *ahead, struct task *t)
 {
 	struct dump_thread th = { .task = *t };
 	int r = restart_hide_interrupt(&th);
@@ -73,6 +92,7 @@ static int hide_stop(struct task *t)
 	if (r < 0)
 		return r;
 	t->regs = th.task.regs;
+	epoll_end_go_on(t, epoll_end_of(ahead, t, 1));
 	return task_put_regs(t);
 }
 
@@ -84,7 +104,7 @@ static bool is_seized(const struct process *p, pid_t tid)
 	return false;
 }
 
-static int seize_thread(struct process *p, pid_t tid)
+static int seize_thread(const struct output *o, struct process *p, pid_t tid)
 {
 	struct task *more = reallocarray(p->tasks, p->n_tasks + 1, sizeof(*more));
 	struct task *t;
@@ -103,12 +123,12 @@ static int seize_thread(struct process *p, pid_t tid)
 	if (r == 0)
 		r = task_get_regs(t);
 	if (r == 0)
-		r = hide_stop(t);
+		r = hide_stop(o->ahead, t);
 	return r < 0 ? log_err(r, "cannot stop thread %d of pid %d", tid, p->pid) : 1;
 }
 
 /* Threads make threads until all are stopped: until a round finds no new one. */
-static int seize_process(struct process *p)
+static int seize_process(const struct output *o, struct process *p)
 {
 	for (int round = 0; round < ROUNDS_MAX; round++) {
 		_cleanup_free_ pid_t *tids = NULL;
@@ -120,7 +140,7 @@ static int seize_process(struct process *p)
 		for (size_t i = 0; i < n && r >= 0; i++) {
 			if (is_seized(p, tids[i]))
 				continue;
-			r = seize_thread(p, tids[i]);
+			r = seize_thread(o, p, tids[i]);
 			fresh += r > 0;
 		}
 		if (r < 0)
@@ -179,7 +199,7 @@ static int stop_if_holder(struct output *o, pid_t pid)
 		return r;
 	r = remote_open(&p->remote, pid);
 	if (r == 0)
-		r = seize_process(p);
+		r = seize_process(o, p);
 	/* What it opened until it stood counts too. */
 	if (r == 0)
 		r = find_held(o, p);
@@ -257,6 +277,7 @@ int stdio_switch(const char *cgroup, const char *path)
 	o.dev = st.st_dev;
 	o.ino = st.st_ino;
 	r = copy_more(&o);
+	o.ahead = look_ahead(cgroup);
 	if (r == 0)
 		r = stop_holders(&o);
 	if (r == 0)
@@ -264,6 +285,7 @@ int stdio_switch(const char *cgroup, const char *path)
 	if (r == 0)
 		r = inject_all(&o);
 	resume_all(&o);
+	cr_ahead_free(o.ahead);
 	/* Half injected is written to both; what went to the file since is still to come. */
 	if (r < 0 && copy_more(&o) < 0)
 		log_warn("%s holds output that the journal lacks", path);

@@ -94,10 +94,9 @@ int dump_seize(struct dump_ctx *ctx)
 	uint64_t begin;
 	int r;
 
-	/* While the tree runs; who hands us a peek has stopped it before. */
-	if (!ctx->opts->peek)
-		early_look(ctx);
 	peek_early(ctx);
+	/* While the tree runs; who hands us a peek has stopped it before. */
+	ctx->ahead = ctx->opts->peek ? ctx->opts->ahead : cr_look_ahead(ctx->opts, ctx->peek);
 	begin = clock_usec(CLOCK_MONOTONIC);
 	r = tree_seize(ctx);
 	ctx->frozen_since_usec = clock_usec(CLOCK_MONOTONIC);
@@ -341,6 +340,8 @@ void dump_done(struct dump_ctx *ctx)
 		mem_runs_done(&ctx->procs[i]->runs);
 	if (ctx->opts && ctx->peek != ctx->opts->peek)
 		peek_close(ctx->peek);
+	if (ctx->opts && ctx->ahead != ctx->opts->ahead)
+		cr_ahead_free(ctx->ahead);
 	ns_dump_done(ctx);
 	map_done(&ctx->procs_by_pid);
 	map_done(&ctx->files_by_key);

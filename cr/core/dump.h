@@ -33,6 +33,7 @@ struct dump_thread {
 	/* core/thread_shares.c; never set for the one that speaks for the process. */
 	bool shares_ns;			/* all namespaces are the process's, its children's, too */
 	bool own_fs;			/* working directory, root and umask are its own */
+	uint64_t sleep_end_nsec;	/* of the call that it goes on with, CLOCK_MONOTONIC; 0: as its registers say */
 };
 
 /* One descriptor. */
@@ -149,6 +150,7 @@ struct dump_ctx {
 	bool tracking_begun;		/* by this dump: a failure now spoils the chain */
 	uint64_t frozen_since_usec;	/* CLOCK_MONOTONIC */
 	uint64_t uptime_usec;		/* CLOCK_BOOTTIME, when the tree stood */
+	struct cr_ahead *ahead;		/* early.h; borrowed, if it is opts->ahead; or NULL */
 	struct peek *peek;		/* dump_peek(); borrowed, if it is opts->peek */
 	struct landlock_seen {		/* task/landlock.c */
 		bool looked;

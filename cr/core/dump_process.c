@@ -62,6 +62,9 @@ static int thread_settle(struct dump_ctx *ctx, struct dump_process *p, struct du
 	r = restart_hide_interrupt(th);
 	if (r < 0)
 		return log_err(r, "cannot look at its system call");
+	r = epoll_end_dump(ctx, th);
+	if (r < 0)
+		return log_err(r, "cannot say when its system call ends");
 	r = rseq_leave_critical_section(&th->task, NULL);
 	if (r < 0)
 		return log_err(r, "cannot leave its restartable sequence");

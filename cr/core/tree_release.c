@@ -5,6 +5,7 @@
 #include "core/freezer.h"
 #include "core/tree.h"
 #include "remote/reaper.h"
+#include "task/regs.h"
 #include "util/log.h"
 #include "util/timer.h"
 
@@ -77,6 +78,7 @@ static int process_release(struct dump_process *p, enum cr_final_state state)
 		if (!t->seized)
 			continue;
 		/* One that has not stopped in time has none of ours, and the kernel lets it go when we end. */
+		epoll_end_go_on(t, p->threads[i].sleep_end_nsec);
 		r = t->regs_read ? task_put_regs(t) : 0;
 		bad = r < 0 && r != -ESRCH ? r : bad;
 		r = task_detach(t);

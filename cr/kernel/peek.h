@@ -45,6 +45,13 @@ int peek_inside(struct peek *pk, uint64_t addr, const char *structure, const cha
 /* The address on one processor of a per-CPU pointer; -ENXIO: there is no such processor. */
 int peek_percpu(struct peek *pk, uint64_t ptr, unsigned int cpu, uint64_t *ret_addr) _must_check_;
 
+/*
+ * When a task will be woken that sleeps in a call with a time-out, by the clock that this goes by: a moment from first to
+ * last, in ns. *hint is 0 first, then what it was left as. -ENODATA: it cannot be found. The task runs, so what is said may
+ * be over; whether it still sleeps as it did the caller must see.
+ */
+int peek_sleep_end(struct peek *pk, pid_t tid, uint64_t first, uint64_t last, uint64_t *hint, uint64_t *ret) _must_check_;
+
 /* What tasks share, most by clone(2). Of kernel structures, where they are: equal addresses are one and the same. */
 enum task_share {
 	SHARE_VM,

@@ -48,6 +48,21 @@ int restart_prepare(struct task *t, uint64_t orig_nr, const int64_t *result) _mu
  */
 int timeout_dump(struct dump_ctx *ctx, struct dump_thread *th) _must_check_;
 int timeout_check(const CoreEntry *core) _must_check_;
+/* The end of the call that it goes on with, by a clock of the initial time namespace, for the image. */
+int timeout_put_end(struct dump_ctx *ctx, struct dump_thread *th, clockid_t clock, uint64_t nsec) _must_check_;
+/*
+ * epoll_end.c. epoll_end_look(): is a thread of the process, which runs, in such a call? Silent.
+ * epoll_end_of(): does it go on with that call (restart_hide_interrupt() has been here), which at most so many stops
+ * have interrupted? When it ends, CLOCK_MONOTONIC of the initial time namespace; 0: not known.
+ * epoll_end_go_on(): right before its registers go back; end 0: as they say.
+ */
+void epoll_end_look(struct cr_ahead *ahead, struct peek *pk, int proc_fd, pid_t pid, pid_t tid);
+uint64_t epoll_end_of(const struct cr_ahead *ahead, const struct task *t, unsigned int stops);
+int epoll_end_dump(struct dump_ctx *ctx, struct dump_thread *th) _must_check_;
+void epoll_end_go_on(struct task *t, uint64_t end_nsec);
+/* A call whose time-out is in r10; and as what, rounded up. */
+bool epoll_has_end(uint64_t nr);
+uint64_t epoll_rest_msec(uint64_t nsec);
 /* Begins it again, for the rest of its time: th->result. While the zone is there, after the last batch. */
 int timeout_restore(struct restore_ctx *ctx, struct restore_thread *th) _must_check_;
 

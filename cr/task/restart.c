@@ -5,7 +5,7 @@
  * itself. Some return EINTR at once (epoll_wait, semtimedop, sigtimedwait, sockets with SO_RCVTIMEO or
  * SO_SNDTIMEO: signal(7)) even though no handler runs, both for ptrace's interrupt and for the cgroup
  * freezer. No program was ever shown that by a kernel upgrade it should not notice: they get the code of
- * calls that are repeated unless a handler runs. (A socket's time then begins anew.)
+ * calls that are repeated unless a handler runs. (A socket's time then begins anew; epoll's: epoll_end.c.)
  *
  * On restore the kernel's own restart logic must decide again: a signal that arrives before
  * the call is repeated has to end it (pause, sigsuspend, epoll_wait), or its wake-up is lost. So a

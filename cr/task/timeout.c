@@ -166,7 +166,7 @@ static int block_read(struct dump_ctx *ctx, const struct task *t, struct timeout
 	return -ENODATA;
 }
 
-static int end_dump(struct dump_ctx *ctx, struct dump_thread *th, const struct timeout *to)
+int timeout_put_end(struct dump_ctx *ctx, struct dump_thread *th, clockid_t clock, uint64_t nsec)
 {
 	ThreadCoreEntry *tc = part_thread_core(ctx, th);
 	TimeoutEntry *e = tc ? ARENA_MSG(&ctx->arena, TimeoutEntry, timeout_entry) : NULL;
@@ -174,8 +174,8 @@ static int end_dump(struct dump_ctx *ctx, struct dump_thread *th, const struct t
 
 	if (!e)
 		return -ENOMEM;
-	e->clock = (uint32_t)to->clock;
-	r = ns_dump_end(ctx, to->clock, to->end_nsec, &e->end_nsec, &e->left_nsec);
+	e->clock = (uint32_t)clock;
+	r = ns_dump_end(ctx, clock, nsec, &e->end_nsec, &e->left_nsec);
 	if (r < 0)
 		return r;
 	tc->timeout = e;
@@ -212,7 +212,7 @@ int timeout_dump(struct dump_ctx *ctx, struct dump_thread *th)
 	if (r >= 0) {
 		/* If it goes on after all, the kernel looks at the result only. */
 		regs->orig_rax = to.nr;
-		return to.has_end ? end_dump(ctx, th, &to) : 0;
+		return to.has_end ? timeout_put_end(ctx, th, to.clock, to.end_nsec) : 0;
 	}
 	log_debug("thread %d: what it waits for cannot be read: %s", th->task.tid, strerror(-r));
 	if (regs->orig_rax == SYS_restart_syscall && !ctx->timeouts_lost) {
@@ -237,6 +237,8 @@ int timeout_check(const CoreEntry *core)
 	case SYS_poll:
 	case SYS_nanosleep:
 	case SYS_clock_nanosleep:
+	case SYS_epoll_wait:
+	case SYS_epoll_pwait:
 		return 0;
 	case SYS_futex:
 		if (op == FUTEX_WAIT || op == FUTEX_WAIT_BITSET)
@@ -287,13 +289,17 @@ static int rest_of_call(struct restore_ctx *ctx, struct restore_thread *th, cons
 int timeout_restore(struct restore_ctx *ctx, struct restore_thread *th)
 {
 	const TimeoutEntry *e = th->core->thread_core->timeout;
-	const UserX86RegsEntry *g = th->core->thread_info->gpregs;
+	UserX86RegsEntry *g = th->core->thread_info->gpregs;
 	uint64_t arg[6] = { g->di, g->si, g->dx, g->r10, g->r8, g->r9 };
 	int r;
 
 	/* One that does not stand on its instruction does not wait. */
 	if (!e || g->ax != g->orig_ax)
 		return 0;
+	if (epoll_has_end(g->orig_ax)) {
+		g->r10 = epoll_rest_msec(ns_restore_left(ctx, (clockid_t)e->clock, e->end_nsec, e->left_nsec));
+		return 0;
+	}
 	r = rest_of_call(ctx, th, e, arg);
 	if (r >= 0)
 		r = task_syscall(&th->task, &th->result, g->orig_ax, arg);

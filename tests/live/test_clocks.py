@@ -172,6 +172,56 @@ def test_a_time_out_that_ran_out_while_the_tree_was_away_ends_at_once(waiting, s
     waiting.verify()
 
 
+def wait_asleep(m):
+    """Until its threads sleep in their calls again: only then it can be seen when these end."""
+    for tid in os.listdir(f"/proc/{m.pid}/task"):
+        wait_for(lambda tid=tid: proc_state(tid) == "S", 20, "sleep")
+        wait_for(lambda tid=tid: not Path(f"/proc/{m.pid}/task/{tid}/syscall").read_text().startswith("running"), 20, "call")
+
+
+@pytest.mark.may_lack
+@pytest.mark.parametrize("before", [False, True], ids=["the first to interrupt", "checked, pre-dumped, dumped"])
+def test_the_librarys_epoll_wait_goes_on_while_the_tree_is_away(tmp_path, before):
+    """1,000 s in three parts, as above. When it would have ended the kernel has forgotten when it is interrupted."""
+    m = Maker("epoll_ends", tmp_path)
+    try:
+        m.start()
+        wait_asleep(m)
+        for n, verb in enumerate(("check", "pre-dump", "dump") if before else ()):
+            directory = tmp_path / str(n)
+            directory.mkdir()
+            time.sleep(0.5)
+            if verb == "check":
+                assert cr_check(m.pid)[0] == 0
+            else:
+                check(cr(verb, directory, "-t", str(m.pid), *(["-R"] if verb == "dump" else [])), verb)
+            wait_asleep(m)
+        m.dump()
+        m.reap()
+        m.restore("--clock-advance", "600")
+        wait_asleep(m)
+        m.dump()
+        wait_gone(m.pid)
+        m.restore("--clock-advance", "399")
+        m.verify()
+    finally:
+        m.end()
+
+
+@pytest.mark.may_lack
+def test_an_epoll_wait_that_would_have_ended_while_the_tree_was_away_ends_at_once(tmp_path):
+    m = Maker("epoll_ends", tmp_path)
+    try:
+        m.start()
+        wait_asleep(m)
+        m.dump()
+        m.reap()
+        m.restore("--clock-advance", "1050")
+        m.verify()
+    finally:
+        m.end()
+
+
 PTRACE_GETREGS, PTRACE_SETREGS, PTRACE_DETACH, PTRACE_SEIZE, PTRACE_INTERRUPT = 12, 13, 17, 0x4206, 0x4207
 RAX, RIP = 10, 16               # in user_regs_struct
 WALL = 0x40000000               # waitpid(2)'s __WALL

@@ -123,6 +123,21 @@ def test_timers_go_on_with_the_time_they_had_left(upgraded):
         assert abs(t - n * period) < period, (name, seen)
 
 
+def test_waits_for_events_end_when_they_would_have(upgraded):
+    back = max(u["restored_at_usec"] for u in upgraded.jumps[0].report["units"]) / 1e6
+    wait = upgrade_counter.WAIT
+    seen = []
+
+    def spanned():
+        """Those that began before the blackout and ended after it."""
+        seen[:] = upgrade_counter.waits(upgraded, TIMERS)
+        return [(lasted, end) for lasted, end in seen if end - lasted < back < end]
+    wait_for(lambda: len(spanned()) >= 2, 120, "both have ended", period=1)
+    for lasted, end in spanned():
+        # What began anew would last eight seconds longer, for one of them at least.
+        assert wait - 1.2 < lasted and end < max(end - lasted + wait, back) + 4, seen
+
+
 def test_status_shows_the_unit_running_with_its_output(upgraded):
     pid = upgraded.jumps[0].before["units"]["crk-test-plain"]["MainPID"]
     lines_of_boots(upgraded, "crk-test-plain", 2)

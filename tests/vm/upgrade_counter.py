@@ -130,6 +130,14 @@ def tick(name, count):
     now = time.time()
     # Not print(): a signal's handler may come while that is at work.
     os.write(1, b"tick %s %d %.3f %.3f\\n" % (name.encode(), ticks[name], now - begin, now))
+# At any time one of these has waited for a third of its time and more.
+for n in range(2):
+    if not os.fork():
+        time.sleep(n * 15)
+        while True:
+            begin = time.monotonic()
+            select.epoll().poll(30)
+            os.write(1, b"waited %.3f %.3f\\n" % (time.monotonic() - begin, time.time()))
 signal.signal(signal.SIGALRM, lambda *_: tick("itimer", 1))
 signal.setitimer(signal.ITIMER_REAL, PERIOD, PERIOD)
 poll = select.epoll()
@@ -144,6 +152,7 @@ while True:
         tick(names[fd], int.from_bytes(os.read(fd, 8), "little"))
 """
 PERIOD = 7
+WAIT = 30
 
 UNIT = """[Unit]
 Description=Counter of the upgrade tests
@@ -175,6 +184,13 @@ def ticks(vm, unit):
     lines = vm.run(f"journalctl -u {unit} -o cat").out.splitlines()
     words = [line.split() for line in lines if line.startswith("tick ")]
     return [(name, int(n), float(t), float(now)) for _, name, n, t, now in words]
+
+
+def waits(vm, unit):
+    """[(seconds that a wait of WAIT lasted, wall clock at its end)]."""
+    vm.run("journalctl --sync")
+    lines = vm.run(f"journalctl -u {unit} -o cat").out.splitlines()
+    return [tuple(map(float, line.split()[1:])) for line in lines if line.startswith("waited ")]
 
 
 class Lines:
