@@ -209,6 +209,57 @@ def test_the_first_process_of_a_namespace_that_is_killed_while_it_is_dumped_ends
             p.wait()
 
 
+# Its second thread runs, and ends, when nobody else wants that processor.
+MEEK_THREAD = """
+import _thread, os, time
+def meek():
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    print("ready", flush=True)
+    time.sleep(1e6)
+os.setsid()
+for _ in range(3):
+    if not os.fork():
+        time.sleep(1e6)
+_thread.start_new_thread(meek, ())
+time.sleep(1e6)
+"""
+HOG = """
+import os, sys, time
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(10))
+while sys.stdin.readline():
+    end = time.monotonic() + 0.5
+    while time.monotonic() < end:
+        pass
+"""
+
+
+def test_the_first_process_of_a_namespace_that_is_killed_while_its_thread_runs_our_calls_ends(tmp_path):
+    """It waits for its children, which we trace, and we for its thread, which a busy processor keeps from ending."""
+    images = tmp_path / "images"
+    images.mkdir()
+    with subprocess.Popen([sys.executable, "-c", HOG], stdin=subprocess.PIPE, text=True) as hog:
+        for _ in range(3):
+            p, first = start_ready(NAMESPACE, MEEK_THREAD, tmp_path)
+            thread, = (int(t) for t in os.listdir(f"/proc/{first}/task") if int(t) != first)
+            dump = subprocess.Popen([CR, "dump", "-R", "-t", str(first), "-D", images], stdout=subprocess.DEVNULL,
+                                    stderr=subprocess.DEVNULL)
+            try:
+                meet_tracer(thread, dump)
+                hog.stdin.write("now\n")
+                hog.stdin.flush()
+                time.sleep(0.12)
+                os.kill(first, signal.SIGKILL)
+                dump.wait(60)
+                p.wait(60)
+            finally:
+                dump.kill()
+                p.kill()
+                dump.wait()
+                p.wait()
+
+
 THREADS = """
 import _thread, os, time
 os.getpid() == os.getsid(0) or os.setsid()
