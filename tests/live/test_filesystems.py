@@ -68,7 +68,12 @@ def xfs(place):
     return place / "mnt" / "dir"
 
 
-FILE_SYSTEMS = {f.__name__: f for f in (overlay, btrfs, xfs)}
+def tmpfs(place):
+    run("mount", "-t", "tmpfs", "files", place / "mnt")
+    return place / "mnt" / "dir"
+
+
+FILE_SYSTEMS = {f.__name__: f for f in (overlay, btrfs, xfs, tmpfs)}
 
 
 @pytest.fixture(scope="module", params=FILE_SYSTEMS)
