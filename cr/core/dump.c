@@ -375,18 +375,27 @@ static int dump_run(struct dump_ctx *ctx, bool check)
 	return refused;
 }
 
-/* A process that is gone has no memory, no files, and the namespaces of nobody: what is said of it is not what is wrong. */
+/*
+ * A process that is gone has no memory, no files, and the namespaces of nobody: what was said of it is not what is wrong,
+ * and not what the operator is to read first.
+ */
 static void say_who_ended(const struct dump_ctx *ctx)
 {
+	bool said = false;
+
 	for (size_t i = 0; i < ctx->n_procs; i++) {
 		const struct dump_process *p = ctx->procs[i];
 		struct proc_stat st;
 
 		if (p->life == TASK_DEAD || p->main_ended)
 			continue;
-		if (proc_stat_read(p->proc_fd, &st) < 0 || proc_stat_is_ending(&st))
-			log_err(-ESRCH, "process %d (%s) was killed while it was looked at: try again, whatever else was said of it",
-				p->pid, p->comm);
+		if (proc_stat_read(p->proc_fd, &st) >= 0 && !proc_stat_is_ending(&st))
+			continue;
+		if (!said)
+			log_first_error_forget();
+		said = true;
+		log_err(-ESRCH, "process %d (%s) was killed while it was looked at: try again, whatever else was said of it",
+			p->pid, p->comm);
 	}
 }
 

@@ -524,6 +524,25 @@ def test_a_process_that_is_killed_while_it_is_dumped_ends_at_once(tmp_path):
             m.end()
 
 
+def test_a_dump_says_first_who_was_killed_during_it(tmp_path):
+    """Whatever it could not find of that process."""
+    p, pid = start_ready(["unshare", "-n"], CHILDREN % 1, tmp_path)
+    script = tmp_path / "script"
+    # The event comes when all stand still.
+    script.write_text('#!/bin/sh\n[ $CRTOOLS_SCRIPT_ACTION != network-lock ] || { kill -9 $CRTOOLS_INIT_PID; sleep 0.2; }\n')
+    script.chmod(0o755)
+    child, = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    try:
+        done = cr("dump", tmp_path, "-t", str(pid), "--action-script", script)
+        assert done.returncode != 0
+        assert re.fullmatch(rf"cr: dump failed: process {pid} .* was killed while it was looked at: try again.*\n", done.stderr)
+        assert p.wait(20) == -signal.SIGKILL
+    finally:
+        p.kill()
+        os.kill(int(child), signal.SIGKILL)
+        p.wait()
+
+
 EXECUTES = """
 import os, sys, threading, time
 os.setsid()
