@@ -19,6 +19,13 @@ enum cr_final_state {
 	CR_LEAVE_FROZEN,	/* in opts.freeze_cgroup, as it was; thawing resumes the tree */
 };
 
+/* What of a processor is compared: states of the FPU, model, instructions. */
+#define CR_CPU_FPU	1u
+#define CR_CPU_CPU	2u
+#define CR_CPU_INS	4u
+#define CR_CPU_IMAGE	8u
+#define CR_CPU_DEFAULT	(CR_CPU_FPU | CR_CPU_INS)
+
 enum cr_network_lock { CR_LOCK_IPTABLES, CR_LOCK_NFTABLES, CR_LOCK_SKIP };
 
 /*
@@ -97,6 +104,7 @@ struct cr_opts {
 	const char *const *cgroup_roots;
 	size_t n_cgroup_roots;
 	bool empty_net;			/* what a network namespace of its own holds is somebody else's work */
+	unsigned int cpu_caps;		/* CR_CPU_*, of which CR_CPU_IMAGE: dump: write, restore: check cpuinfo.img */
 	bool skip_mode_check;		/* restore: files may have another mode than at the dump */
 	const char *lsm_profile;	/* restore: TYPE:NAME instead of the labels there are, or "none" */
 	const char *root;
@@ -156,6 +164,10 @@ int cr_pre_dump(const struct cr_opts *opts, struct cr_stats *ret_stats);
  * task's pid. With sibling the root's parent is the caller's parent.
  */
 int cr_restore(const struct cr_opts *opts, pid_t *ret_root, struct cr_stats *ret_stats);
+
+/* Writes cpuinfo.img; compares this machine with it. -EOPNOTSUPP: this processor cannot do as much. */
+int cr_cpuinfo_dump(struct image_store *store);
+int cr_cpuinfo_check(struct image_store *store, unsigned int caps);
 
 /* All obstacles of the tree, through log_obstacles_set(); -EOPNOTSUPP if there is any. */
 int cr_check_tree(const struct cr_opts *opts);

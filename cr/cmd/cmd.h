@@ -51,6 +51,8 @@ struct cmd_opts {
 
 /* Exit status of a dump whose images were complete, but whose post-dump script failed; as CRIU's. */
 #define EXIT_HELD_BACK 255
+/* Of cpuinfo check: this processor cannot do as much; as CRIU's. */
+#define EXIT_OTHER_CPU 161
 
 /* 0: go on; 1: asked for help or version, done; negative: said what is wrong. */
 int cmd_parse(int argc, char **argv, struct cmd_opts *o) _must_check_;
@@ -77,6 +79,7 @@ void cmd_usage(FILE *to);
 int cmd_dump(struct cmd_opts *o);
 int cmd_pre_dump(struct cmd_opts *o);
 int cmd_dedup(struct cmd_opts *o);
+int cmd_cpuinfo(struct cmd_opts *o);
 int cmd_restore(struct cmd_opts *o);
 int cmd_check(struct cmd_opts *o);
 int cmd_service(struct cmd_opts *o);
@@ -88,6 +91,7 @@ int cmd_swrk(struct cmd_opts *o);
  */
 int cmd_run_dump(struct cmd_opts *o, bool pre) _must_check_;
 int cmd_run_restore(struct cmd_opts *o, pid_t *ret_root) _must_check_;
+int cmd_run_cpuinfo(struct cmd_opts *o, bool check) _must_check_;
 /*
  * Runs fn in a child that is told to end, not killed. Its exit status, 128 + its signal, or -errno.
  * *ret_told: we were told to end meanwhile.

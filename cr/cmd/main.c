@@ -14,6 +14,7 @@ static const struct {
 	{ "pre-dump",	cmd_pre_dump,	true,	0 },
 	{ "restore",	cmd_restore,	true,	0 },
 	{ "dedup",	cmd_dedup,	true,	0 },
+	{ "cpuinfo",	cmd_cpuinfo,	true,	1 },
 	{ "check",	cmd_check,	false,	0 },
 	{ "service",	cmd_service,	false,	0 },
 	{ "swrk",	cmd_swrk,	false,	1 },
@@ -25,7 +26,6 @@ static const struct {
 } others[] = {
 	{ "page-server",	"is not supported: pages are written to a directory only" },
 	{ "lazy-pages",		"is not supported: pages are restored before the tree runs" },
-	{ "cpuinfo",		"is not supported: cpuinfo.img is not written; what registers hold is always checked" },
 	{ "show",		"must be the first word: cr show [--json] FILE|DIR..." },
 };
 

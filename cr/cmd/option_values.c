@@ -218,10 +218,30 @@ static int parse_lsm(struct cmd_opts *o, const char *s)
 
 static int parse_cpu_cap(struct cmd_opts *o, const char *s)
 {
-	if (s && !strcmp(s, "none"))
-		return 0;
-	return option_wrong(o, -EOPNOTSUPP, "--cpu-cap is not supported: cpuinfo.img is not written; "
-			    "what registers hold is always checked");
+	static const struct {
+		const char *name;
+		unsigned int caps;
+	} known[] = {
+		{ "fpu", CR_CPU_FPU }, { "cpu", CR_CPU_CPU }, { "ins", CR_CPU_INS }, { "none", 0 },
+		{ "all", CR_CPU_FPU | CR_CPU_CPU | CR_CPU_INS },
+	};
+	/* What is only taken away is taken from all. */
+	unsigned int caps = s && *s != '^' ? 0 : s ? known[4].caps : CR_CPU_DEFAULT;
+
+	while (s && *s) {
+		const bool not = *s == '^';
+		const char *name = s + not;
+		size_t n = strcspn(name, ","), i = 0;
+
+		while (i < ARRAY_SIZE(known) && (strlen(known[i].name) != n || memcmp(known[i].name, name, n)))
+			i++;
+		if (i == ARRAY_SIZE(known))
+			return bad_value(o, "--cpu-cap", s);
+		caps = not ? caps & ~known[i].caps : caps | known[i].caps;
+		s = name + n + (name[n] == ',');
+	}
+	o->cr.cpu_caps = caps | CR_CPU_IMAGE;
+	return 0;
 }
 
 static int parse_empty_ns(struct cmd_opts *o, const char *s)

@@ -165,7 +165,10 @@ static void take_empty_ns(struct taking *t)
 
 static void take_cpu_cap(struct taking *t)
 {
-	word(&t->w, "--cpu-cap%s", t->req->cpu_cap ? "" : "=none");
+	const uint32_t c = t->req->cpu_cap;
+
+	word(&t->w, "--cpu-cap=none%s%s%s", c & CR_CPU_FPU ? ",fpu" : "", c & CR_CPU_CPU ? ",cpu" : "",
+	     c & CR_CPU_INS ? ",ins" : "");
 }
 
 static void take_server(struct taking *t)

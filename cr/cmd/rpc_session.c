@@ -243,8 +243,16 @@ static int handle_server(struct request *q)
 
 static int handle_cpuinfo(struct request *q)
 {
-	log_fail(-EOPNOTSUPP, "cpuinfo.img is neither written nor checked");
-	return answer_type(q->s, q->a, q->req->type, -EOPNOTSUPP);
+	struct cmd_opts o;
+	int r;
+
+	cmd_opts_init(&o);
+	r = open_request(q->s, q->req->opts, &o);
+	if (r >= 0)
+		r = cmd_run_cpuinfo(&o, q->req->type == CRIU_REQ_TYPE__CPUINFO_CHECK);
+	r = answer_type(q->s, q->a, q->req->type, r);
+	cmd_opts_done(&o);
+	return r;
 }
 
 static int handle_wait(struct request *q)

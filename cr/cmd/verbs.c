@@ -306,6 +306,32 @@ int cmd_run_restore(struct cmd_opts *o, pid_t *ret_root)
 	return r;
 }
 
+int cmd_run_cpuinfo(struct cmd_opts *o, bool check)
+{
+	_cleanup_image_store_ struct image_store *store = NULL;
+	int r = image_store_open_dir(o->images_fd, &store);
+
+	if (r < 0)
+		return r;
+	return check ? cr_cpuinfo_check(store, o->cr.cpu_caps ?: CR_CPU_DEFAULT) : cr_cpuinfo_dump(store);
+}
+
+int cmd_cpuinfo(struct cmd_opts *o)
+{
+	const bool check = o->n_words && !strcmp(o->words[0], "check");
+	int r;
+
+	if (!check && (!o->n_words || strcmp(o->words[0], "dump"))) {
+		fprintf(stderr, "cr: cpuinfo needs dump or check\n");
+		return 1;
+	}
+	r = cmd_run_cpuinfo(o, check);
+	if (r >= 0)
+		return 0;
+	cmd_failed(o, check ? "cpuinfo check" : "cpuinfo dump", r);
+	return check && r == -EOPNOTSUPP ? EXIT_OTHER_CPU : 1;
+}
+
 /* --exec-cmd: the root is the new program's child. */
 static int become(char **words)
 {

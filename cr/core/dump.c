@@ -260,6 +260,9 @@ static int step_inventory(struct dump_ctx *ctx)
 	if (ctx->opts->tcp_close)
 		inv->has_tcp_close = inv->tcp_close = true;
 	inv->plugins_entry = ARENA_MSG(&ctx->arena, PluginsEntry, plugins_entry);
+	r = ctx->opts->cpu_caps & CR_CPU_IMAGE ? cr_cpuinfo_dump(ctx->store) : 0;
+	if (r < 0)
+		return r;
 	if (!inv->plugins_entry || dump_huge_pools(ctx, inv) < 0 || name_images(ctx, inv) < 0)
 		return -ENOMEM;
 	r = dump_mark_generation(ctx);

@@ -37,6 +37,11 @@ static int step_pre_restore(struct restore_ctx *ctx)
 	return notify(ctx, "pre-restore");
 }
 
+static int step_processor(struct restore_ctx *ctx)
+{
+	return ctx->opts->cpu_caps & CR_CPU_IMAGE ? cr_cpuinfo_check(ctx->store, ctx->opts->cpu_caps) : 0;
+}
+
 static int step_cgroups(struct restore_ctx *ctx)
 {
 	return ctx->opts->no_cgroups ? 0 : cgroup_restore_prepare(ctx, &ctx->cgroup_state);
@@ -98,6 +103,7 @@ static const struct {
 	bool inside;
 } steps[] = {
 	{ "pre-restore",	step_pre_restore,	false },
+	{ "processor",		step_processor,		false },
 	{ "images",		restore_load,		false },
 	{ "file images",	restore_files_load,	false },
 	/* Files of the unit's group (memory.pressure) are mounted into its namespace. */

@@ -39,7 +39,6 @@ from cr_common import NANOSLEEP, run, sleeper, snapshot  # noqa: F401 (fixtures)
     (["dump", "--log-file=x", "-qR"], 'unrecognized option "-q"'),
     (["page-server", "--address", "::1"], "page-server is not supported: pages are written to a directory"),
     (["lazy-pages"], "lazy-pages is not supported"),
-    (["cpuinfo", "check"], "cpuinfo is not supported"),
     (["-v4", "show", "x.img"], "show must be the first word"),
     (["dump", "-t", "1", "extra"], "unexpected argument"),
 ])

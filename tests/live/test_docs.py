@@ -11,7 +11,7 @@ TESTS = {p.stem for group in ("live", "unit", "vm") for p in (ROOT / "tests" / g
 PAGES = sorted(p for p in ROOT.rglob("*.md") if not p.relative_to(ROOT).parts[0].startswith("build"))
 
 # CRIU's names that nobody needs to be told of here: other words for options that are, and those without effect.
-UNNAMED = {"daemon", "experimental", "cpu-cap", "libdir", "pre-dump-mode", "file-validation"}
+UNNAMED = {"daemon", "experimental", "libdir", "pre-dump-mode", "file-validation"}
 PROGRAMS = {
     "cr": ("cr/cmd/options.c", "cr/cmd/usage.c", UNNAMED),
     "crkexec": ("crkexec/options.c", "crkexec/options.c", {"guard"}),

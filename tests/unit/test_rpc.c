@@ -438,7 +438,7 @@ TEST("command lines that are refused")
 {
 	static char *const bad[][2] = {
 		{ "-M", "nocolon" }, { "-M", ":x" }, { "-M", "x:" }, { "--veth-pair", "x" },
-		{ "--cgroup-root", "relative" }, { "--cgroup-root", "cpu/x" }, { "--cpu-cap=ins", NULL },
+		{ "--cgroup-root", "relative" }, { "--cgroup-root", "cpu/x" }, { "--cpu-cap=in", NULL },
 		{ "-J", "net:1" }, { "--close", "909" }, { "--close", "x" },
 		{ "--lsm-profile", "apparmor:" }, { "--file-validation", "magic" },
 		{ "--config", "/does/not/exist" }, { "--root", NULL }, { "-t", NULL },
