@@ -128,8 +128,7 @@ struct cr_opts {
 	size_t n_externals;
 	/*
 	 * Asked at every safe point of a dump, may be NULL: true ends it with -ECANCELED and the
-	 * tree as it was. Whoever runs a dump must not be interrupted otherwise: a tracer that
-	 * dies inside a batch leaves a task on the call zone.
+	 * tree as it was. A tracer that dies leaves it so, too, but for what README names.
 	 */
 	bool (*cancelled)(void *arg);
 	void *cancelled_arg;

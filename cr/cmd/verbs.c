@@ -135,7 +135,7 @@ static int wait_for_child(pid_t child, bool *ret_told)
 }
 
 /*
- * A tracer that is killed inside a batch would leave a task on the call zone. So a child traces,
+ * A tracer that is killed leaves a tree that goes on, but not all is undone (README, Limits). So a child traces,
  * which takes signals at safe points only, and it rolls back when we are killed.
  */
 int cmd_in_child(int (*fn)(void *arg), void *arg, bool *ret_told)

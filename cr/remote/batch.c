@@ -151,15 +151,14 @@ void batch_link(struct batch *b, int from, int to, unsigned int arg)
 
 void batch_pause(struct batch *b, void (*fn)(void *arg), void *arg)
 {
-	struct remote *r = b->task->remote;
 	int pid = batch_call(b, SYS_getpid), tid = batch_call(b, SYS_gettid);
 
-	batch_call(b, SYS_rt_sigprocmask, SIG_SETMASK, orphan_mask_asking(r), 0, 8);
+	batch_call(b, SYS_rt_sigprocmask, SIG_SETMASK, orphan_mask_asking(b->task), 0, 8);
 	/* Which signal is known when the batch is run. */
 	b->pause_call = batch_try(b, SYS_tgkill, 0, 0, 0);
 	batch_link(b, pid, b->pause_call, 0);
 	batch_link(b, tid, b->pause_call, 1);
-	batch_call(b, SYS_rt_sigprocmask, SIG_SETMASK, orphan_mask_all(r), 0, 8);
+	batch_call(b, SYS_rt_sigprocmask, SIG_SETMASK, orphan_mask_all(b->task), 0, 8);
 	b->pause_fn = fn;
 	b->pause_arg = arg;
 }
@@ -168,20 +167,6 @@ int batch_ret_now(const struct batch *b, int call, int64_t *ret)
 {
 	return remote_read(b->task, call_addr(b, call) + offsetof(struct batch_call, ret), ret,
 			   sizeof(*ret));
-}
-
-static int start_as_orphan(struct batch *b)
-{
-	uint64_t t_signal = call_addr(b, b->pause_call) + offsetof(struct batch_call, arg) + 2 * 8;
-
-	return orphan_start(b->task, call_addr(b, 0), b->n_calls, b->pause_call ? t_signal : 0);
-}
-
-static int finish_as_orphan(struct batch *b)
-{
-	const struct orphan_pause pause = { b->pause_fn, b->pause_arg };
-
-	return orphan_finish(b->task, b->pause_call ? &pause : NULL);
 }
 
 int64_t batch_ret(const struct batch *b, int call)
@@ -216,25 +201,71 @@ static int transfer_one(struct batch *b, const struct iovec *ours, const struct 
 static int batch_transfer(struct batch *b, bool to_target)
 {
 	struct remote *r = b->task->remote;
+	struct remote *whole = remote_whole(r);
 	const struct iovec ours[] = {
 		{ r->mirror + ZONE_CALLS_OFF, b->n_calls * sizeof(struct batch_call) },
 		{ r->mirror + data_off(r), b->data_bytes },
+		{ &whole->others, sizeof(whole->others) },
 	};
 	const struct iovec theirs[] = {
 		{ (void *)(r->zone + ZONE_CALLS_OFF), ours[0].iov_len },
 		{ (void *)(r->zone + data_off(r)), ours[1].iov_len },
+		{ (void *)whole->zone, ours[2].iov_len },
 	};
+	const size_t parts = to_target ? 3 : 2;
+	size_t bytes = 0;
 	ssize_t n;
-	int e;
+	int e = 0;
 
 	if (r->shared)
 		return 0;
-	n = to_target ? process_vm_writev(b->task->tid, ours, 2, theirs, 2, 0) :
-			process_vm_readv(b->task->tid, ours, 2, theirs, 2, 0);
-	if (n == (ssize_t)(ours[0].iov_len + ours[1].iov_len))
+	n = to_target ? process_vm_writev(b->task->tid, ours, parts, theirs, parts, 0) :
+			process_vm_readv(b->task->tid, ours, parts, theirs, parts, 0);
+	for (size_t i = 0; i < parts; i++)
+		bytes += ours[i].iov_len;
+	if (n == (ssize_t)bytes)
 		return 0;
-	e = transfer_one(b, &ours[0], &theirs[0], to_target);
-	return e < 0 || !b->data_bytes ? e : transfer_one(b, &ours[1], &theirs[1], to_target);
+	for (size_t i = 0; e >= 0 && i < parts; i++)
+		if (ours[i].iov_len)
+			e = transfer_one(b, &ours[i], &theirs[i], to_target);
+	return e;
+}
+
+static bool is_keeper(const struct task *t)
+{
+	return t->tid == t->remote->keeper;
+}
+
+/* The calls are written right before the task is there: it is counted among those in the zone with them. */
+static int start_as_orphan(struct batch *b)
+{
+	struct task *t = b->task;
+	struct remote *whole = remote_whole(t->remote);
+	int r = orphan_ready(t);
+
+	if (r < 0)
+		return r;
+	if (b->pause_call)
+		batch_calls(b)[b->pause_call].arg[2] = (uint64_t)t->stub_signal;
+	whole->others += !is_keeper(t);
+	r = batch_transfer(b, true);
+	r = r < 0 ? log_err(r, "task %d: cannot write the call zone", t->tid) : orphan_start(t, call_addr(b, 0), b->n_calls);
+	if (r < 0)
+		whole->others -= !is_keeper(t);
+	return r;
+}
+
+static int finish_as_orphan(struct batch *b)
+{
+	const struct orphan_pause pause = { b->pause_fn, b->pause_arg };
+	struct task *t = b->task;
+	struct remote *whole = remote_whole(t->remote);
+	int r = orphan_finish(t, b->pause_call ? &pause : NULL);
+
+	if (is_keeper(t))
+		return r;
+	whole->others--;
+	return r < 0 ? r : remote_write(t, whole->zone, &whole->others, sizeof(whole->others));
 }
 
 /* A task was born by a call of the batch: it stands in its first stop; remember it. */
@@ -336,9 +367,6 @@ int batch_start(struct batch *b)
 		return 0;
 	b->ran = true;
 	t->remote->n_born = 0;
-	r = batch_transfer(b, true);
-	if (r < 0)
-		return log_err(r, "task %d: cannot write the call zone", t->tid);
 	r = t->remote->shared ? start_in_zone(b) : start_as_orphan(b);
 	b->running = r >= 0;
 	return r;

@@ -51,7 +51,7 @@ int64_t orphan_find_room(const uint8_t *vdso, size_t bytes, unsigned int *ret_n)
 		end = MAX(end, MAX(ph.p_offset + ph.p_filesz, ph.p_vaddr + ph.p_memsz));
 	}
 	end = ROUND_UP(end, STUB_ALIGN);
-	*ret_n = end <= bytes ? (unsigned int)MIN((bytes - end) / STUB_BYTES, (uint64_t)REMOTE_LANES) : 0;
+	*ret_n = end <= bytes ? (unsigned int)MIN((bytes - end) / STUB_BYTES, (uint64_t)REMOTE_STUBS) : 0;
 	return *ret_n ? (int64_t)end : -ENOSPC;
 }
 
@@ -80,7 +80,7 @@ static int stub_put(struct remote *r, struct task *leader, uint64_t start, uint6
 	int e;
 
 	vdso = malloc(bytes);
-	r->stub_before = malloc(REMOTE_LANES * STUB_BYTES);
+	r->stub_before = malloc(REMOTE_STUBS * STUB_BYTES);
 	if (!vdso || !r->stub_before)
 		return -ENOMEM;
 	e = remote_read(leader, start, vdso, bytes);
@@ -124,18 +124,22 @@ int remote_map_private(struct remote *r, struct task *leader, uint64_t vdso_star
 		return log_err((int)res, "task %d: cannot map the call zone", leader->tid);
 	r->zone = (uint64_t)res;
 	r->zone_bytes = ZONE_BYTES;
+	r->keeper = r->n_stubs > 1 ? leader->tid : 0;
 	return 0;
 }
 
-bool remote_lane(const struct remote *r, unsigned int number, struct remote *ret)
+bool remote_lane(struct remote *r, unsigned int number, struct remote *ret)
 {
-	if (number >= r->n_stubs)
+	const unsigned int first = r->keeper ? 1 : 0;
+
+	if (number >= REMOTE_LANES || first + number >= r->n_stubs)
 		return false;
 	*ret = *r;
+	ret->whole = r;
 	ret->zone_bytes = ZONE_BYTES / REMOTE_LANES;
 	ret->zone += number * ret->zone_bytes;
 	ret->mirror += number * ret->zone_bytes;
-	ret->stub += number * STUB_BYTES;
+	ret->stub += (first + number) * STUB_BYTES;
 	return true;
 }
 
@@ -146,8 +150,9 @@ int remote_unmap(struct remote *r, struct task *leader)
 	int e = 0, w = 0;
 
 	if (r->zone)
-		e = orphan_call(leader, &res, SYS_munmap, arg);
+		e = orphan_call(leader, &res, SYS_munmap, arg, false);
 	r->zone = 0;
+	r->keeper = 0;
 	/* If the call went wrong the task may still stand in the stub. */
 	if (r->stub && e >= 0)
 		w = remote_write(leader, r->stub, r->stub_before, r->n_stubs * STUB_BYTES);
@@ -189,6 +194,14 @@ static int signal_choose(const struct task *t)
 	return harmless_signals[0];
 }
 
+/* The keeper's is its own, also where nobody has lanes. */
+static uint64_t stub_of(const struct task *t)
+{
+	const struct remote *r = t->remote;
+
+	return r->stub + (r->keeper && !r->whole && t->tid != r->keeper ? STUB_BYTES : 0);
+}
+
 static int save_put(struct task *t, int signal)
 {
 	struct orphan_save s;
@@ -199,7 +212,7 @@ static int save_put(struct task *t, int signal)
 	s.mask_all = ~0ull;
 	s.signal = (uint32_t)signal;
 	s.trap_if_refused = !t->filters_suspended;
-	return remote_write(t, t->remote->stub + CODE_BYTES, &s, sizeof(s));
+	return remote_write(t, stub_of(t) + CODE_BYTES, &s, sizeof(s));
 }
 
 /* The stop was for somebody else's signal: it goes back into the queue. */
@@ -218,19 +231,19 @@ static int signal_requeue(struct task *t, int signal)
 	return status >> 16 == PTRACE_EVENT_STOP ? 0 : -EIO;
 }
 
-uint64_t orphan_mask_asking(const struct remote *r)
+uint64_t orphan_mask_asking(const struct task *t)
 {
-	return r->stub + CODE_BYTES + offsetof(struct orphan_save, mask_asking);
+	return stub_of(t) + CODE_BYTES + offsetof(struct orphan_save, mask_asking);
 }
 
-uint64_t orphan_mask_all(const struct remote *r)
+uint64_t orphan_mask_all(const struct task *t)
 {
-	return r->stub + CODE_BYTES + offsetof(struct orphan_save, mask_all);
+	return stub_of(t) + CODE_BYTES + offsetof(struct orphan_save, mask_all);
 }
 
 static bool at_end(const struct task *t, const struct user_regs_struct *regs)
 {
-	return arch_regs_ip(regs) == t->remote->stub + (size_t)(orphan_stopped - orphan_begin);
+	return arch_regs_ip(regs) == stub_of(t) + (size_t)(orphan_stopped - orphan_begin);
 }
 
 static bool is_pending(pid_t tid, int signal)
@@ -290,7 +303,7 @@ static int orphan_wait(struct task *t, const struct orphan_pause *pause, struct 
 	}
 	if (status >> 16 || WSTOPSIG(status) != signal)
 		return log_fail(-EFAULT, "task %d: stopped by signal %d in the stub, at 0x%lx of 0x%lx, %zu calls left",
-				t->tid, WSTOPSIG(status), arch_regs_ip(ret_regs), t->remote->stub,
+				t->tid, WSTOPSIG(status), arch_regs_ip(ret_regs), stub_of(t),
 				arch_regs_batch_left(ret_regs));
 	/* It comes unblocked only after the calls: they are all done either way. */
 	r = at_end(t, ret_regs) ? 0 : signal_requeue(t, signal);
@@ -299,21 +312,21 @@ static int orphan_wait(struct task *t, const struct orphan_pause *pause, struct 
 	return r;
 }
 
-/* Into the stub with these registers. */
-static int stub_enter(struct task *t, uint64_t t_signal, struct user_regs_struct *regs)
+int orphan_ready(struct task *t)
 {
-	struct iovec iov = { regs, sizeof(*regs) };
-	const uint64_t all = ~0ull;
-	uint64_t wanted;
 	int r;
 
 	t->stub_signal = signal_choose(t);
-	wanted = (uint64_t)t->stub_signal;
 	r = save_put(t, t->stub_signal);
-	if (r >= 0 && t_signal)
-		r = remote_write(t, t_signal, &wanted, sizeof(wanted));
-	if (r < 0)
-		return log_err(r, "task %d: cannot write to its vDSO", t->tid);
+	return r < 0 ? log_err(r, "task %d: cannot write to its vDSO", t->tid) : 0;
+}
+
+/* Into the stub with these registers: everything about what it does is in them, and they change at once. */
+static int stub_enter(struct task *t, struct user_regs_struct *regs)
+{
+	struct iovec iov = { regs, sizeof(*regs) };
+	const uint64_t all = ~0ull;
+
 	if (ptrace(PTRACE_SETREGSET, t->tid, NT_PRSTATUS, &iov) < 0 ||
 	    ptrace(PTRACE_SETSIGMASK, t->tid, 8, &all) < 0 ||
 	    ptrace(PTRACE_CONT, t->tid, 0, 0) < 0)
@@ -321,42 +334,53 @@ static int stub_enter(struct task *t, uint64_t t_signal, struct user_regs_struct
 	return 0;
 }
 
-/* Out of it again. *ret_regs: what it ended with. */
-static int stub_leave(struct task *t, const struct orphan_pause *pause, struct user_regs_struct *ret_regs)
+static int stub_wait(struct task *t, const struct orphan_pause *pause, struct user_regs_struct *ret_regs)
 {
 	int r = orphan_wait(t, pause, ret_regs);
 
-	if (r < 0)
-		return log_err(r, "task %d: lost inside a batch", t->tid);
-	r = task_put_regs(t);
+	return r < 0 ? log_err(r, "task %d: lost inside a batch", t->tid) : 0;
+}
+
+/*
+ * Out of it again, but for the keeper of a zone. One that is stopped by job control would go on standing there
+ * if we were killed, for anybody to see: it goes.
+ */
+static int stub_leave(struct task *t, bool keeps)
+{
+	int r = keeps && !t->group_stop_signal ? 0 : task_put_regs(t);
+
 	return r < 0 ? log_err(r, "task %d: cannot put registers back", t->tid) : 0;
 }
 
-int orphan_start(struct task *t, uint64_t t_calls, size_t n, uint64_t t_signal)
+int orphan_start(struct task *t, uint64_t t_calls, size_t n)
 {
 	struct user_regs_struct regs = t->regs;
 
-	arch_regs_for_batch(&regs, t->remote->stub, t_calls, n);
-	return stub_enter(t, t_signal, &regs);
+	arch_regs_for_batch(&regs, stub_of(t), t_calls, n);
+	arch_orphan_release(&regs, remote_whole(t->remote)->zone);
+	return stub_enter(t, &regs);
 }
 
 int orphan_finish(struct task *t, const struct orphan_pause *pause)
 {
 	struct user_regs_struct regs;
+	int r = stub_wait(t, pause, &regs);
 
-	return stub_leave(t, pause, &regs);
+	return r < 0 ? r : stub_leave(t, t->tid == t->remote->keeper);
 }
 
-int orphan_call(struct task *t, int64_t *ret_result, uint64_t nr, const uint64_t arg[6])
+int orphan_call(struct task *t, int64_t *ret_result, uint64_t nr, const uint64_t arg[6], bool maps)
 {
 	struct user_regs_struct regs = t->regs;
 	int r;
 
-	arch_regs_for_syscall(&regs, t->remote->stub + (size_t)(orphan_one - orphan_begin), nr,
-			      arg);
-	r = stub_enter(t, 0, &regs);
+	arch_regs_for_syscall(&regs, stub_of(t) + (size_t)(orphan_one - orphan_begin), nr, arg);
+	arch_orphan_release(&regs, maps ? ORPHAN_MAPPED : 0);
+	r = orphan_ready(t);
 	if (r >= 0)
-		r = stub_leave(t, NULL, &regs);
+		r = stub_enter(t, &regs);
+	if (r >= 0)
+		r = stub_wait(t, NULL, &regs);
 	*ret_result = (int64_t)arch_orphan_result(&regs);
-	return r;
+	return r < 0 ? r : stub_leave(t, maps && t->remote->n_stubs > 1 && (*ret_result >= 0 || *ret_result < -4095));
 }

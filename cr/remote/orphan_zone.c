@@ -26,7 +26,7 @@ static int zone_call(struct task *leader, int share, int64_t *ret)
 	const uint64_t map[6] = { 0, ZONE_BYTES, PROT_READ | PROT_WRITE,
 				  (uint64_t)share | MAP_ANONYMOUS, (uint64_t)-1, 0 };
 
-	return orphan_call(leader, ret, SYS_mmap, map);
+	return orphan_call(leader, ret, SYS_mmap, map, true);
 }
 
 /* Until the other end of the pipe is closed, by us or by our end. */

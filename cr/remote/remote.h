@@ -30,6 +30,8 @@
 #define BATCH_CALLS_MAX		4096u
 /* Dump: so many threads of a process run batches at once, each in its lane: a part of the zone with a stub. */
 #define REMOTE_LANES		2u
+/* One for each lane, and one that the keeper (orphan.h) has for itself. */
+#define REMOTE_STUBS		(REMOTE_LANES + 1)
 
 /* One call as the stub sees it; result_to: t_addr where the result is also stored, or the
  * call's own ret slot. */
@@ -58,6 +60,10 @@ struct remote {
 	uint64_t stub;
 	unsigned int n_stubs;
 	uint8_t *stub_before;
+	/* Dump: what this is a lane of, NULL: itself; who unmaps it if we are killed, 0: nobody; who else runs a batch in it. */
+	struct remote *whole;
+	pid_t keeper;
+	uint32_t others;
 	uint64_t caught;	/* dump: signals that the process has handlers for, bit n-1 for signal n */
 	/* Tasks born by clone during the last batch, in their first stop. */
 	pid_t born[64];
@@ -137,7 +143,11 @@ int remote_unmap(struct remote *r, struct task *leader) _must_check_;
  * Dump: a lane of r, borrowed from it, for a thread's task.remote while that runs a batch; until remote_unmap().
  * False: there is none of that number, 0 to REMOTE_LANES - 1, for the vDSO had no room for its stub.
  */
-bool remote_lane(const struct remote *r, unsigned int number, struct remote *ret);
+bool remote_lane(struct remote *r, unsigned int number, struct remote *ret);
+static inline struct remote *remote_whole(struct remote *r)
+{
+	return r->whole ? r->whole : r;
+}
 void remote_close(struct remote *r);
 /*
  * Restore: makes the zone at t_addr in the engine itself, shared; seeds inherit it by clone.

@@ -81,6 +81,21 @@ __asm__(".section .rodata\n"
 	"	int3\n"
 	"4:\n"
 	SET_MASK("40")
+	/* The zone in r14, by whoever is the last in it; 1: what orphan_one has mapped. */
+	"	test	%r14, %r14\n"
+	"	jz	6f\n"
+	"	mov	%r14, %rdi\n"
+	"	cmp	$1, %r14\n"
+	"	jne	5f\n"
+	"	mov	%r12, %rdi\n"
+	"	cmp	$-4095, %rdi\n"
+	"	jae	6f\n"
+	"5:	lock decl (%rdi)\n"
+	"	jns	6f\n"
+	"	mov	$0x100000, %esi\n"
+	"	mov	$11, %eax\n"		/* munmap */
+	"	syscall\n"
+	"6:\n"
 	"	lea	7f(%rip), %rsp\n"
 	"	popfq\n"
 	"	mov	7f+8(%rip), %rsp\n"
@@ -118,6 +133,7 @@ AT(rax, 48);
 AT(r15, 160);
 AT(signal, 168);
 AT(trap_if_refused, 172);
+_Static_assert(ZONE_BYTES == 0x100000, "the stub unmaps that much");
 _Static_assert(sizeof(struct orphan_save) == 176, "the stub keeps 176 bytes for it");
 
 #define EFLAGS_TRAP 0x100u
@@ -246,6 +262,11 @@ bool arch_regs_is_call(const struct user_regs_struct *regs, uint64_t nr, uint32_
 uint64_t arch_regs_ip(const struct user_regs_struct *regs)
 {
 	return regs->rip;
+}
+
+void arch_orphan_release(struct user_regs_struct *regs, uint64_t t_zone)
+{
+	regs->r14 = t_zone;
 }
 
 uint64_t arch_orphan_result(const struct user_regs_struct *regs)

@@ -40,9 +40,9 @@ def anonymous_bytes(pid):
     return sum(int(end, 16) - int(begin, 16) for begin, end in areas)
 
 
-def kill_tracer(pid, images, delay, *verb):
+def kill_tracer(pid, images, delay, *verb, look=None):
     """One dump (or what `verb` says) whose tracing process is killed `delay` seconds after it has seized the tree.
-    False when the dump was over before."""
+    False when the dump was over before. look() sees what the engine holds in that moment."""
     dump = subprocess.Popen([CR, *(verb or ("dump", "-R")), "-t", str(pid), "-D", images],
                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     killed = False
@@ -56,6 +56,9 @@ def kill_tracer(pid, images, delay, *verb):
             while time.perf_counter() < end:
                 pass
             try:
+                if look:
+                    os.kill(tracer, signal.SIGSTOP)
+                    look()
                 os.kill(tracer, signal.SIGKILL)
                 killed = True
             except ProcessLookupError:
@@ -77,6 +80,16 @@ def kill_tracers(pid, images, wanted, longest, *verb):
         killed += kill_tracer(pid, images, delays.uniform(0, longest), *verb)
         yield n
     raise Failure(f"only {killed} tracers were killed in time")
+
+
+def soon(condition):
+    """Whether it is true within two seconds."""
+    end = time.monotonic() + 2
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.002)
+    return True
 
 
 def state_of(pid):
@@ -386,29 +399,62 @@ def test_a_tree_survives_its_tracer_at_any_moment(tmp_path):
     m = Maker("killed", tmp_path)
     try:
         m.start()
-        killed = inside = 0
+        killed = leaks = 0
+        inside = []
         images = tmp_path / "killed"
         images.mkdir()
         for n in range(ROUNDS_MAX):
-            if killed >= KILLS and inside >= INSIDE:
+            if killed >= KILLS and sum(inside) >= INSIDE:
                 break
             if n % 20 == 0:
                 longest = traced_seconds(m.pid, images)
             before = anonymous_bytes(m.pid)
-            killed += kill_tracer(m.pid, images, delays.uniform(0, longest))
+            # A tracer that stands still for a moment lets tasks come to the end of their calls: every other time.
+            look = (lambda before=before: inside.append(anonymous_bytes(m.pid) > before)) if n % 2 else None
+            killed += kill_tracer(m.pid, images, delays.uniform(0, longest), look=look)
             if not m.alive():
                 raise Failure(f"round {n}: the victim ended, {m.popen.wait(9)}: {m.read()}\n"
                               + m.output.read_text(errors="replace"))
-            inside += anonymous_bytes(m.pid) > before
+            leaks += not soon(lambda before=before: anonymous_bytes(m.pid) == before)
         assert killed >= KILLS, f"only {killed} tracers were killed in time"
-        # A zone that stays proves that the kill came between its first call and its last.
-        assert inside >= INSIDE, f"only {inside} of {killed} were killed while tasks ran their calls"
+        # Those that had the zone mapped.
+        assert sum(inside) >= INSIDE, f"only {sum(inside)} of {killed} were killed while tasks ran their calls"
+        # README, Limits: of several threads one may just begin.
+        assert leaks <= killed // 50, f"the zone of {leaks} of {killed} has stayed"
         m.dump()
         m.reap()
         m.restore()
         m.verify()
     finally:
         m.end()
+
+
+def shows(pid):
+    """What of /proc/PID does not change by itself, or with others of its user."""
+    maps = Path(f"/proc/{pid}/maps").read_text()
+    status = re.sub(r"^\w*ctxt_switches:.*\n|^(State|TracerPid|SigQ|Rss\w+|Vm(RSS|HWM|PTE|Data|Peak)):.*\n", "",
+                    Path(f"/proc/{pid}/status").read_text(), flags=re.M)
+    return maps, status
+
+
+@pytest.mark.parametrize("verb", [("dump", "-R"), ("pre-dump",), ("check",)], ids=["dump", "pre-dump", "check"])
+def test_a_process_whose_dump_is_killed_shows_what_it_did(verb, tmp_path):
+    delays = random.Random(SEED)
+    p, (pid,) = start_python("import signal\nsignal.signal(signal.SIGUSR1, lambda *_: None)\n"
+                             "print(os.getpid(), flush=True)\nwhile True:\n    time.sleep(1e6)")
+    inside, killed = [], 0
+    try:
+        longest = traced_seconds(pid, tmp_path)
+        for n in range(ROUNDS_MAX):
+            if killed >= 30 and sum(inside) >= 5:
+                break
+            before = shows(pid)
+            look = (lambda before=before: inside.append(shows(pid)[0] != before[0])) if n % 2 else None
+            killed += kill_tracer(pid, tmp_path, delays.uniform(0, longest), *verb, look=look)
+            wait_for(lambda before=before: shows(pid) == before, 10, f"round {n}: all as before")
+        assert killed >= 30 and sum(inside) >= 5, (killed, sum(inside))
+    finally:
+        stop_python(p)
 
 
 def test_a_tree_survives_a_killed_pre_dump(tmp_path):

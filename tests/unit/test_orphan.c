@@ -55,19 +55,20 @@ TEST("there may be room for fewer stubs than lanes")
 
 	good();
 	ASSERT_EQ(room(BYTES), 3008);
-	ASSERT_EQ(stubs, REMOTE_LANES);
+	ASSERT_EQ(stubs, REMOTE_STUBS);
 	ASSERT_EQ(room(3008 + one), 3008);
 	ASSERT_EQ(stubs, 1);
-	ASSERT_EQ(room(3008 + REMOTE_LANES * one - 1), 3008);
-	ASSERT_EQ(stubs, REMOTE_LANES - 1);
+	ASSERT_EQ(room(3008 + REMOTE_STUBS * one - 1), 3008);
+	ASSERT_EQ(stubs, REMOTE_STUBS - 1);
 	ASSERT_EQ(room(3008 + one - 1), -ENOSPC);
 }
 
 TEST("lanes share a zone without overlapping")
 {
 	const size_t one = (size_t)(orphan_end - orphan_begin);
-	struct remote r = { .zone = 0x10000000, .zone_bytes = ZONE_BYTES, .stub = 0x20000000, .n_stubs = REMOTE_LANES };
-	struct remote lane, before = { .stub = r.stub - one };
+	struct remote r = { .zone = 0x10000000, .zone_bytes = ZONE_BYTES, .stub = 0x20000000, .n_stubs = REMOTE_STUBS, .keeper = 1 };
+	/* The first stub is the keeper's. */
+	struct remote lane, before = { .stub = r.stub };
 
 	r.mirror = calloc(1, ZONE_BYTES);
 	ASSERT(r.mirror);
@@ -82,14 +83,20 @@ TEST("lanes share a zone without overlapping")
 	}
 	ASSERT_EQ(lane.zone + lane.zone_bytes, r.zone + ZONE_BYTES);
 	ASSERT(!remote_lane(&r, REMOTE_LANES, &lane));
+	r.n_stubs = 2;
+	ASSERT(remote_lane(&r, 0, &lane));
+	ASSERT(!remote_lane(&r, 1, &lane));
 	r.n_stubs = 1;
+	r.keeper = 0;
+	ASSERT(remote_lane(&r, 0, &lane));
+	ASSERT_EQ(lane.stub, r.stub);
 	ASSERT(!remote_lane(&r, 1, &lane));
 	free(r.mirror);
 }
 
 TEST("a batch in a lane ends where the next one begins")
 {
-	struct remote r = { .zone = 0x10000000, .zone_bytes = ZONE_BYTES, .n_stubs = REMOTE_LANES }, lane;
+	struct remote r = { .zone = 0x10000000, .zone_bytes = ZONE_BYTES, .n_stubs = REMOTE_STUBS, .keeper = 1 }, lane;
 	struct task t = { .remote = &lane };
 	static struct batch b;
 	uint64_t t_data;
