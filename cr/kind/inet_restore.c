@@ -36,11 +36,17 @@ int inet_check_entry(const InetSkEntry *e)
 		return log_fail(-EBADMSG, "protocol %u", e->proto);
 	if (e->ifname && strlen(e->ifname) >= IFNAMSIZ)
 		return log_fail(-EBADMSG, "interface name \"%s\"", e->ifname);
-	if (e->type == SOCK_STREAM && e->proto == IPPROTO_TCP &&
+	if (e->type == SOCK_STREAM &&
 	    (e->state < TCP_ESTABLISHED || e->state > TCP_CLOSING || e->state == TCP_SYN_RECV ||
 	     e->state == TCP_TIME_WAIT))
 		return log_fail(-EBADMSG, "TCP state %u", e->state);
-	return 0;
+	if (e->type != SOCK_STREAM && e->state != TCP_ESTABLISHED && e->state != TCP_CLOSE)
+		return log_fail(-EBADMSG, "socket of type %u in state %u", e->type, e->state);
+	if (e->has_shutdown && (uint32_t)e->shutdown > SK_SHUTDOWN__BOTH)
+		return log_fail(-EBADMSG, "socket shut down in a way of number %d", (int)e->shutdown);
+	if (e->ip_opts && e->ip_opts->tos > UINT8_MAX)
+		return log_fail(-EBADMSG, "socket option IP_TOS: %u", e->ip_opts->tos);
+	return sk_opts_check(e->opts);
 }
 
 int tcp_check_entry(const TcpStreamEntry *e)
@@ -194,8 +200,7 @@ static int make_plain(const InetSkEntry *e, int fd)
 		return 0;
 	if (connect(fd, &dst.sa, inet_addr_len(&dst)) < 0)
 		return log_err(neg_errno(), "cannot connect to %s", inet_addr_text(&dst, text));
-	if (e->has_shutdown && e->shutdown > SK_SHUTDOWN__NONE &&
-	    e->shutdown <= SK_SHUTDOWN__BOTH && shutdown(fd, (int)e->shutdown - 1) < 0)
+	if (e->has_shutdown && e->shutdown != SK_SHUTDOWN__NONE && shutdown(fd, (int)e->shutdown - 1) < 0)
 		return log_err(neg_errno(), "cannot shut the socket down");
 	return 0;
 }

@@ -66,6 +66,9 @@ void remap_done(struct restore_ctx *ctx);
 
 /* netlink.c. 1 and *ret: the queue or log group that port id has in that /proc file; for tests, too. */
 int netlink_find_bound(const char *text, uint32_t portid, unsigned int *ret) _must_check_;
+/* What a hostile or damaged entry could do harm with; logged. packet.c's, too. */
+int netlink_check_entry(const NetlinkSkEntry *e) _must_check_;
+int packet_check_entry(const PacketSockEntry *e) _must_check_;
 
 /* finish_write.c. Right after the stop, over the whole tree: before anything queued is read. */
 int finish_writes(struct dump_ctx *ctx, struct dump_process *p) _must_check_;

@@ -17,7 +17,10 @@
 #include "kind/kinds.h"
 #include "kind/sk_common.h"
 
-enum { NETLINK_CONNECTED_STATE = 1, NETLINK_UNCONNECTED_STATE = 7 };
+/* 0: disconnected again, as the kernel and CRIU write it. */
+enum { NETLINK_DISCONNECTED_STATE = 0, NETLINK_CONNECTED_STATE = 1, NETLINK_UNCONNECTED_STATE = 7 };
+
+#define GROUP_WORDS_MAX	32u
 
 static bool netlink_match(const struct dump_file *f)
 {
@@ -110,7 +113,7 @@ static int check(struct dump_ctx *ctx, const struct dump_file *f)
 
 static int dump_groups(struct dump_ctx *ctx, struct dump_file *f, NetlinkSkEntry *e)
 {
-	uint32_t words[32] = { 0 };
+	uint32_t words[GROUP_WORDS_MAX] = { 0 };
 	socklen_t len = sizeof(words);
 
 	if (getsockopt(f->fd, SOL_NETLINK, NETLINK_LIST_MEMBERSHIPS, words, &len) < 0)
@@ -165,8 +168,6 @@ static int netlink_dump(struct dump_ctx *ctx, struct dump_file *f)
 
 static int join_groups(int fd, const NetlinkSkEntry *e)
 {
-	if (e->n_groups > 32)
-		return log_fail(-EBADMSG, "%zu words of netlink groups", e->n_groups);
 	for (size_t i = 0; i < e->n_groups * 32; i++) {
 		int r;
 
@@ -193,9 +194,25 @@ static int bind_and_connect(int fd, const NetlinkSkEntry *e)
 	return join_groups(fd, e);
 }
 
+int netlink_check_entry(const NetlinkSkEntry *e)
+{
+	if (e->protocol >= MAX_LINKS)
+		return log_fail(-EBADMSG, "netlink socket of protocol %u", e->protocol);
+	if (e->n_groups > GROUP_WORDS_MAX)
+		return log_fail(-EBADMSG, "netlink socket: %zu words of groups", e->n_groups);
+	if (e->state != NETLINK_DISCONNECTED_STATE && e->state != NETLINK_CONNECTED_STATE &&
+	    e->state != NETLINK_UNCONNECTED_STATE)
+		return log_fail(-EBADMSG, "netlink socket in state %u", e->state);
+	return sk_opts_check(e->opts);
+}
+
 static int netlink_sort(struct restore_ctx *ctx _unused_, const struct restore_file *f,
 			struct sk_sort *ret, const char **ret_cgroup _unused_)
 {
+	int r = netlink_check_entry(f->fe->nlsk);
+
+	if (r < 0)
+		return r;
 	*ret = (struct sk_sort){ AF_NETLINK, SOCK_RAW, (int)f->fe->nlsk->protocol };
 	return 1;
 }

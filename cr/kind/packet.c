@@ -20,6 +20,7 @@ static bool packet_match(const struct dump_file *f)
 }
 
 #define JOINS_MAX	1024u	/* of one address */
+#define ADDR_MAX	32u	/* MAX_ADDR_LEN of the kernel */
 
 /* Numbers of interfaces are this kernel's. */
 static int name_of(struct dump_ctx *ctx, int ifindex, char **ret)
@@ -173,15 +174,14 @@ static int join_multicast(int fd, const PacketSockEntry *e)
 		struct {
 			int ifindex;
 			unsigned short type, alen;
-			uint8_t addr[32];
+			uint8_t addr[ADDR_MAX];
 		} mreq = { 0, (unsigned short)m->type, (unsigned short)m->addr.len, { 0 } };
 		int r = index_of(m->index, m->ifname, &mreq.ifindex);
 
 		if (r < 0)
 			return r;
-		if (m->addr.len > sizeof(mreq.addr))
-			return log_fail(-EBADMSG, "multicast address of %zu bytes", m->addr.len);
-		memcpy(mreq.addr, m->addr.data, m->addr.len);
+		if (m->addr.len)
+			memcpy(mreq.addr, m->addr.data, m->addr.len);
 		/* A long address is taken with the structure's real length only. */
 		if (setsockopt(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &mreq,
 			       (socklen_t)MAX(offsetof(typeof(mreq), addr) + m->addr.len,
@@ -206,13 +206,51 @@ static int bind_to(int fd, const PacketSockEntry *e)
 	return 0;
 }
 
+/* The kernel's own interface numbers and names. */
+static int check_interface(const char *what, uint32_t index, const char *name)
+{
+	if (index > INT32_MAX)
+		return log_fail(-EBADMSG, "%s: interface number %u", what, index);
+	if (name && strlen(name) >= IF_NAMESIZE)
+		return log_fail(-EBADMSG, "%s: interface name \"%s\"", what, name);
+	return 0;
+}
+
+/* The kernel takes a membership of any type and does nothing for one that it does not know. */
+static int check_membership(const PacketMclist *m)
+{
+	if (m->type > PACKET_MR_UNICAST)
+		return log_fail(-EBADMSG, "packet socket: membership of type %u", m->type);
+	if (m->addr.len > ADDR_MAX)
+		return log_fail(-EBADMSG, "packet socket: multicast address of %zu bytes", m->addr.len);
+	return check_interface("packet socket's membership", m->index, m->ifname);
+}
+
+int packet_check_entry(const PacketSockEntry *e)
+{
+	int r = check_interface("packet socket", e->ifindex, e->ifname);
+
+	if (r < 0)
+		return r;
+	if (e->type != SOCK_RAW && e->type != SOCK_DGRAM)
+		return log_fail(-EBADMSG, "packet socket of type %u", e->type);
+	if (e->protocol > UINT16_MAX)
+		return log_fail(-EBADMSG, "packet socket of protocol %u", e->protocol);
+	if (e->rx_ring || e->tx_ring || (e->has_fanout && e->fanout != UINT32_MAX))
+		return log_fail(-EOPNOTSUPP, "a packet socket with a memory ring or fanout group");
+	for (size_t i = 0; !r && i < e->n_mclist; i++)
+		r = check_membership(e->mclist[i]);
+	return r < 0 ? r : sk_opts_check(e->opts);
+}
+
 static int packet_sort(struct restore_ctx *ctx _unused_, const struct restore_file *f,
 		       struct sk_sort *ret, const char **ret_cgroup _unused_)
 {
 	const PacketSockEntry *e = f->fe->psk;
+	int r = packet_check_entry(e);
 
-	if (e->type != SOCK_RAW && e->type != SOCK_DGRAM)
-		return log_fail(-EBADMSG, "packet socket of type %u", e->type);
+	if (r < 0)
+		return r;
 	*ret = (struct sk_sort){ AF_PACKET, (int)e->type, 0 };
 	return 1;
 }
@@ -226,11 +264,8 @@ static int packet_restore(struct restore_ctx *ctx, struct restore_file *f, int *
 {
 	const PacketSockEntry *e = f->fe->psk;
 	_cleanup_close_ int fd = -EBADF;
-	int r;
+	int r = sk_take(ctx, f, &fd);
 
-	if (e->rx_ring || e->tx_ring || (e->has_fanout && e->fanout != UINT32_MAX))
-		return log_fail(-EOPNOTSUPP, "a packet socket with a memory ring or fanout group");
-	r = sk_take(ctx, f, &fd);
 	if (!r)
 		r = set_options(fd, e);
 	if (!r)

@@ -60,6 +60,8 @@ struct sk_reuseport *sk_reuseport_slot(struct dump_ctx *ctx);
 
 /* Options. Before the kind's own changes to the socket (TCP repair changes SO_REUSEADDR). */
 int sk_opts_dump(struct dump_ctx *ctx, struct dump_file *f, SkOptsEntry **ret) _must_check_;
+/* What a hostile or damaged entry could do harm with, before any of those below; logged. */
+int sk_opts_check(const SkOptsEntry *o) _must_check_;
 /* Those bind(2) and connect(2) depend on; SO_REUSEADDR is set until sk_opts_restore_late(). */
 int sk_opts_restore_early(int fd, const SkOptsEntry *o) _must_check_;
 /* All others but the buffers, SO_REUSEADDR and filters. */

@@ -4,8 +4,10 @@
  * The kernel doubles what SO_SNDBUF and SO_RCVBUF are given and then keeps the automatic
  * tuning away from them; SO_BUF_LOCK (5.14) gives the tuning back.
  */
+#include <inttypes.h>
 #include <linux/filter.h>
 #include <linux/net_tstamp.h>
+#include <linux/socket.h>
 #include <net/if.h>
 #include <netinet/tcp.h>
 #include <string.h>
@@ -187,8 +189,6 @@ static int restore_ways(int fd, const SkOptsEntry *o)
 
 	if (r < 0 || !o->so_bound_dev || !o->so_bound_dev[0])
 		return r;
-	if (strlen(o->so_bound_dev) >= IFNAMSIZ)
-		return log_fail(-EBADMSG, "interface name \"%s\" is too long", o->so_bound_dev);
 	if (setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, o->so_bound_dev,
 		       (socklen_t)strlen(o->so_bound_dev)) < 0)
 		return log_err(neg_errno(), "cannot bind the socket to interface %s",
@@ -203,6 +203,33 @@ int sk_opts_restore_early(int fd, const SkOptsEntry *o)
 	if (!r && o->so_reuseport)
 		r = SK_SET(fd, SOL_SOCKET, SO_REUSEPORT, 1);
 	return r < 0 ? r : restore_ways(fd, o);
+}
+
+/* The kernel takes a time before now for none, quietly. */
+static int check_timeout(const char *what, uint64_t sec, uint64_t usec)
+{
+	if (sec > INT64_MAX || usec >= 1000000)
+		return log_fail(-EBADMSG, "socket option %s: %" PRIu64 " s and %" PRIu64 " us", what, sec, usec);
+	return 0;
+}
+
+int sk_opts_check(const SkOptsEntry *o)
+{
+	int r = check_timeout("SO_SNDTIMEO", o->so_snd_tmo_sec, o->so_snd_tmo_usec);
+
+	if (!r)
+		r = check_timeout("SO_RCVTIMEO", o->so_rcv_tmo_sec, o->so_rcv_tmo_usec);
+	if (r < 0)
+		return r;
+	if (o->so_bound_dev && strlen(o->so_bound_dev) >= IFNAMSIZ)
+		return log_fail(-EBADMSG, "interface name \"%s\" is too long", o->so_bound_dev);
+	if (o->n_so_filter > FILTER_MAX)
+		return log_fail(-EBADMSG, "socket filter of %zu instructions", o->n_so_filter);
+	if (o->so_rcvlowat > INT32_MAX)
+		return log_fail(-EBADMSG, "socket option SO_RCVLOWAT: %u", o->so_rcvlowat);
+	if (o->so_buf_lock > SOCK_BUF_LOCK_MASK)
+		return log_fail(-EBADMSG, "socket option SO_BUF_LOCK: %u", o->so_buf_lock);
+	return 0;
 }
 
 static int set_timeout(int fd, int name, uint64_t sec, uint64_t usec)
@@ -306,8 +333,6 @@ static int restore_filter(int fd, const SkOptsEntry *o)
 
 	if (!o->n_so_filter)
 		return 0;
-	if (o->n_so_filter > FILTER_MAX)
-		return log_fail(-EBADMSG, "socket filter of %zu instructions", o->n_so_filter);
 	for (size_t i = 0; i < o->n_so_filter; i++) {
 		uint64_t v = o->so_filter[i];
 
@@ -333,7 +358,7 @@ int sk_opts_restore_late(int fd, const SkOptsEntry *o)
 	if (o->has_so_rcvlowat && o->so_rcvlowat > 1)
 		r = SK_SET(fd, SOL_SOCKET, SO_RCVLOWAT, (int)o->so_rcvlowat);
 	if (!r && o->has_so_buf_lock) {
-		r = sk_set_int(fd, SOL_SOCKET, SO_BUF_LOCK, (int)o->so_buf_lock & 3);
+		r = sk_set_int(fd, SOL_SOCKET, SO_BUF_LOCK, (int)o->so_buf_lock);
 		/* Before 5.14, and with MPTCP, buffers stay as they were at the dump. */
 		if (r == -ENOPROTOOPT || r == -EOPNOTSUPP)
 			r = 0;

@@ -18,6 +18,14 @@ static struct unix_restore *state_of(struct restore_ctx *ctx)
 	return ctx->kind_state[FD_TYPES__UNIXSK];
 }
 
+/* Bound again by this name, it would be in whatever directory we are started in. */
+static bool is_nowhere(const UnixSkEntry *e)
+{
+	return e->name.len && e->name.data[0] && e->name.data[0] != '/' && !e->name_dir && !e->path_now &&
+	       !e->deleted && !(e->uflags & USK_EXTERN) &&
+	       (e->type == SOCK_DGRAM || e->state != UNIX_ESTABLISHED);
+}
+
 static int check_entry(const UnixSkEntry *e)
 {
 	if (e->type != SOCK_STREAM && e->type != SOCK_DGRAM && e->type != SOCK_SEQPACKET)
@@ -34,6 +42,30 @@ static int check_entry(const UnixSkEntry *e)
 		return log_fail(-EBADMSG, "unix socket %u: relative directory", e->ino);
 	if (e->path_now && e->path_now[0] != '/')
 		return log_fail(-EBADMSG, "unix socket %u: its file has a relative path", e->ino);
+	if (is_nowhere(e))
+		return log_fail(-EBADMSG, "unix socket %u: its name is relative, and its directory is missing", e->ino);
+	/* One outside of the tree is written down as listening, whatever it is. */
+	if (e->state == UNIX_LISTEN && !(e->uflags & USK_EXTERN) && (e->type == SOCK_DGRAM || e->peer))
+		return log_fail(-EBADMSG, "unix socket %u of type %u listens, with peer %u", e->ino, e->type, e->peer);
+	if (e->has_shutdown && (uint32_t)e->shutdown > SK_SHUTDOWN__BOTH)
+		return log_fail(-EBADMSG, "unix socket %u shut down in a way of number %d", e->ino,
+				(int)e->shutdown);
+	return sk_opts_check(e->opts);
+}
+
+/* Both ends of a connection are made by one call. */
+static int find_peers(struct unix_restore *s)
+{
+	for (size_t i = 0; i < s->n_socks; i++) {
+		struct usk *u = &s->socks[i];
+
+		if (!u->e->peer)
+			continue;
+		u->peer = map_get(&s->by_ino, u->e->peer);
+		if (u->peer && u->peer->e->type != u->e->type)
+			return log_fail(-EBADMSG, "unix socket %u of type %u has a peer of type %u", u->e->ino,
+					u->e->type, u->peer->e->type);
+	}
 	return 0;
 }
 
@@ -65,10 +97,7 @@ static int index_sockets(struct restore_ctx *ctx, struct unix_restore *s)
 		if (map_put(&s->by_ino, u->e->ino, u) < 0 || map_put(&s->by_file, u->f->id, u) < 0)
 			return log_err(-ENOMEM, "unix sockets");
 	}
-	for (size_t i = 0; i < s->n_socks; i++)
-		if (s->socks[i].e->peer)
-			s->socks[i].peer = map_get(&s->by_ino, s->socks[i].e->peer);
-	return 0;
+	return find_peers(s);
 }
 
 static int load_queues(struct restore_ctx *ctx, struct unix_restore *s)
@@ -282,7 +311,7 @@ static int shut(const struct usk *u)
 {
 	uint32_t how = u->e->has_shutdown ? u->e->shutdown : SK_SHUTDOWN__NONE;
 
-	if (how == SK_SHUTDOWN__NONE || how > SK_SHUTDOWN__BOTH || u->e->state != UNIX_ESTABLISHED)
+	if (how == SK_SHUTDOWN__NONE || u->e->state != UNIX_ESTABLISHED)
 		return 0;
 	if (shutdown(u->handed, (int)how - 1) < 0)
 		return log_err(neg_errno(), "cannot shut unix socket %u down", u->e->ino);

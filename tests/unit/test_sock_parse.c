@@ -220,10 +220,21 @@ TEST("forged segments have right lengths and checksums")
 }
 
 static uint32_t words[5];
+static SkOptsEntry opts;
+
+/* Anew for each entry that it is part of. */
+static SkOptsEntry good_opts(void)
+{
+	sk_opts_entry__init(&opts);
+	return opts;
+}
 
 static InetSkEntry good_inet(void)
 {
 	InetSkEntry e = INET_SK_ENTRY__INIT;
+
+	opts = good_opts();
+	e.opts = &opts;
 
 	e.family = AF_INET;
 	e.type = SOCK_STREAM;
@@ -259,6 +270,108 @@ TEST("internet socket entries that cannot be are refused")
 	REFUSES(good_inet, inet_check_entry, e.state = TCP_SYN_RECV);
 	REFUSES(good_inet, inet_check_entry, e.state = 99);
 	REFUSES(good_inet, inet_check_entry, e.ifname = (char *)"an-interface-name-too-long");
+	/* The protocol TCP by another number. */
+	REFUSES(good_inet, inet_check_entry, (e.proto = 0, e.state = 99));
+	REFUSES(good_inet, inet_check_entry, (e.type = SOCK_DGRAM, e.state = TCP_LISTEN));
+	REFUSES(good_inet, inet_check_entry, (e.has_shutdown = true, e.shutdown = (SkShutdown)4));
+	REFUSES(good_inet, inet_check_entry, (e.has_shutdown = true, e.shutdown = (SkShutdown)-1));
+	REFUSES(good_inet, inet_check_entry, opts.so_buf_lock = 4);
+}
+
+TEST("an internet socket's type of service that is no byte is refused")
+{
+	IpOptsEntry ip = IP_OPTS_ENTRY__INIT;
+	InetSkEntry e = good_inet();
+
+	e.ip_opts = &ip;
+	ip.tos = 255;
+	ASSERT_OK(inet_check_entry(&e));
+	ip.tos = 256;
+	ASSERT_EQ(inet_check_entry(&e), -EBADMSG);
+}
+
+TEST("socket options that cannot be are refused")
+{
+	REFUSES(good_opts, sk_opts_check, e.so_snd_tmo_sec = UINT64_MAX);
+	REFUSES(good_opts, sk_opts_check, e.so_rcv_tmo_sec = 1ull << 63);
+	REFUSES(good_opts, sk_opts_check, e.so_snd_tmo_usec = 1000000);
+	REFUSES(good_opts, sk_opts_check, e.so_rcv_tmo_usec = UINT64_MAX);
+	REFUSES(good_opts, sk_opts_check, e.so_bound_dev = (char *)"a-name-of-16-chr");
+	REFUSES(good_opts, sk_opts_check, e.n_so_filter = 4097);
+	REFUSES(good_opts, sk_opts_check, e.so_rcvlowat = 1u << 31);
+	REFUSES(good_opts, sk_opts_check, e.so_buf_lock = 4);
+}
+
+static PacketMclist membership, *memberships = &membership;
+
+static PacketSockEntry good_packet(void)
+{
+	PacketSockEntry e = PACKET_SOCK_ENTRY__INIT;
+
+	opts = good_opts();
+	packet_mclist__init(&membership);
+	membership.index = 1;
+	membership.addr.len = 32;
+	e.opts = &opts;
+	e.type = SOCK_RAW;
+	e.protocol = 0x300;
+	e.ifindex = 1;
+	e.ifname = (char *)"lo";
+	e.has_fanout = true;
+	e.mclist = &memberships;
+	e.n_mclist = 1;
+	return e;
+}
+
+TEST("packet socket entries that cannot be are refused")
+{
+	REFUSES(good_packet, packet_check_entry, e.type = SOCK_STREAM);
+	REFUSES(good_packet, packet_check_entry, e.type = SOCK_RAW | SOCK_CLOEXEC);
+	REFUSES(good_packet, packet_check_entry, e.protocol = 65536);
+	REFUSES(good_packet, packet_check_entry, e.ifindex = 1u << 31);
+	REFUSES(good_packet, packet_check_entry, e.ifname = (char *)"a-name-of-16-chr");
+	REFUSES(good_packet, packet_check_entry, opts.so_snd_tmo_sec = UINT64_MAX);
+	REFUSES(good_packet, packet_check_entry, membership.type = 4);
+	REFUSES(good_packet, packet_check_entry, membership.type = 65536);
+	REFUSES(good_packet, packet_check_entry, membership.addr.len = 33);
+	REFUSES(good_packet, packet_check_entry, membership.index = UINT32_MAX);
+	REFUSES(good_packet, packet_check_entry, membership.ifname = (char *)"a-name-of-16-chr");
+}
+
+TEST("packet sockets with a ring or a fanout group are refused")
+{
+	PacketRing ring = PACKET_RING__INIT;
+	PacketSockEntry e = good_packet();
+
+	e.rx_ring = &ring;
+	ASSERT_EQ(packet_check_entry(&e), -EOPNOTSUPP);
+	e = good_packet();
+	e.tx_ring = &ring;
+	ASSERT_EQ(packet_check_entry(&e), -EOPNOTSUPP);
+	e = good_packet();
+	e.fanout = 0;
+	ASSERT_EQ(packet_check_entry(&e), -EOPNOTSUPP);
+}
+
+static NetlinkSkEntry good_netlink(void)
+{
+	NetlinkSkEntry e = NETLINK_SK_ENTRY__INIT;
+
+	opts = good_opts();
+	e.opts = &opts;
+	e.state = 7;
+	e.portid = UINT32_MAX;
+	e.n_groups = 32;
+	return e;
+}
+
+TEST("netlink socket entries that cannot be are refused")
+{
+	REFUSES(good_netlink, netlink_check_entry, e.protocol = 32);
+	REFUSES(good_netlink, netlink_check_entry, e.protocol = UINT32_MAX);
+	REFUSES(good_netlink, netlink_check_entry, e.n_groups = 33);
+	REFUSES(good_netlink, netlink_check_entry, e.state = 2);
+	REFUSES(good_netlink, netlink_check_entry, opts.so_rcv_tmo_usec = 1000000);
 }
 
 static TcpStreamEntry good_stream(void)
