@@ -10,14 +10,17 @@
  * survive an engine that is killed. So the selector must allow calls at that moment, as it does wherever a
  * thread waits in one.
  */
+#include <inttypes.h>
 #include <sys/ptrace.h>
 
 #include "kernel/peek.h"
 #include "task/parts.h"
+#include "task/vma.h"
 
 #define SET_DISPATCH_CONFIG	0x4210
 #define GET_DISPATCH_CONFIG	0x4211
 #define DISPATCH_ALLOWS		0		/* SYSCALL_DISPATCH_FILTER_ALLOW */
+#define DISPATCH_EXCLUSIVE	1		/* PR_SYS_DISPATCH_ON */
 #define DISPATCH_INCLUSIVE	2		/* PR_SYS_DISPATCH_INCLUSIVE_ON, Linux 6.17 */
 
 #define WORK_DISPATCH		(1u << 5)	/* SYSCALL_WORK_SYSCALL_USER_DISPATCH, linux/thread_info.h */
@@ -93,11 +96,37 @@ int dispatch_dump(struct dump_ctx *ctx, struct dump_thread *th)
 	return 0;
 }
 
+static const SyscallDispatchEntry *entry_of(const struct restore_thread *th)
+{
+	const ThreadCoreEntry *tc = th->core->thread_core;
+
+	return tc && tc->traits ? tc->traits->dispatch : NULL;
+}
+
+/* Makes no call: what the kernel would refuse when the whole tree stands is refused here, for what it is. */
+static int dispatch_check(struct restore_ctx *ctx _unused_, struct restore_process *p _unused_,
+			  struct restore_thread *th, struct batch *b _unused_)
+{
+	const SyscallDispatchEntry *e = entry_of(th);
+
+	if (!e)
+		return 0;
+	if (e->mode != DISPATCH_EXCLUSIVE && e->mode != DISPATCH_INCLUSIVE)
+		return log_fail(-EBADMSG, "syscall user dispatch of mode %u", e->mode);
+	/* Without one no call is let through: of no thread that could be dumped. */
+	if (!e->selector || e->selector >= TASK_END)
+		return log_fail(-EBADMSG, "syscall user dispatch with its selector at 0x%" PRIx64, e->selector);
+	/* None is a range only if calls from it are those that are let through. */
+	if (e->offset + e->len < e->offset || (!e->len && (e->offset || e->mode == DISPATCH_INCLUSIVE)))
+		return log_fail(-EBADMSG, "syscall user dispatch with a range of 0x%" PRIx64 " bytes at 0x%" PRIx64,
+				e->len, e->offset);
+	return 0;
+}
+
 static int dispatch_finish(struct restore_ctx *ctx _unused_, struct restore_process *p _unused_,
 			   struct restore_thread *th)
 {
-	const ThreadCoreEntry *tc = th->core->thread_core;
-	const SyscallDispatchEntry *e = tc && tc->traits ? tc->traits->dispatch : NULL;
+	const SyscallDispatchEntry *e = entry_of(th);
 	struct dispatch_config c;
 
 	if (!e)
@@ -112,5 +141,6 @@ static int dispatch_finish(struct restore_ctx *ctx _unused_, struct restore_proc
 const struct task_part part_dispatch = {
 	.name		= "syscall user dispatch",
 	.stage		= STAGE_LATE,
+	.restore_calls	= dispatch_check,
 	.finish		= dispatch_finish,
 };

@@ -85,6 +85,40 @@ TEST("what a thread cannot have set for itself is refused")
 	ASSERT_OK(restore(&part_thread_traits));
 }
 
+TEST("syscall user dispatch of another mode, without a selector, or with a range that is none is refused")
+{
+	static const struct {
+		uint32_t mode;
+		uint64_t selector, offset, len;
+		int result;
+	} cases[] = {
+		{ 1, 0x1000, 0, 0, 0 }, { 1, 0x1000, 0x2000, 5, 0 }, { 2, 0x1000, 0x2000, 5, 0 },
+		{ 1, 0x1000, 0, UINT64_MAX, 0 }, { 2, 0x1000, 0, 5, 0 },
+		{ 0, 0x1000, 0, 0, -EBADMSG }, { 3, 0x1000, 0x2000, 5, -EBADMSG },
+		{ UINT32_MAX, 0x1000, 0x2000, 5, -EBADMSG },
+		{ 1, 0, 0, 0, -EBADMSG }, { 1, 0x7ffffffff000, 0, 0, -EBADMSG }, { 1, UINT64_MAX, 0, 0, -EBADMSG },
+		{ 1, 0x1000, 0x2000, 0, -EBADMSG }, { 2, 0x1000, 0, 0, -EBADMSG },
+		{ 1, 0x1000, UINT64_MAX, 1, -EBADMSG }, { 1, 0x1000, 1, UINT64_MAX, -EBADMSG },
+		{ 2, 0x1000, 0x2000, UINT64_MAX - 0x1000, -EBADMSG },
+	};
+	ThreadTraitsEntry traits = THREAD_TRAITS_ENTRY__INIT;
+	SyscallDispatchEntry e = SYSCALL_DISPATCH_ENTRY__INIT;
+
+	fixture();
+	f.thc.traits = &traits;
+	ASSERT_OK(restore(&part_dispatch));
+	traits.dispatch = &e;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		e.mode = cases[i].mode;
+		e.selector = cases[i].selector;
+		e.offset = cases[i].offset;
+		e.len = cases[i].len;
+		ASSERT_EQ(restore(&part_dispatch), cases[i].result);
+	}
+	/* A check, no more. */
+	ASSERT_EQ(f.b.n_calls, 0);
+}
+
 TEST("a kernel without core dumps takes no filter for them, and the process without it")
 {
 	MmEntry mm = MM_ENTRY__INIT;
