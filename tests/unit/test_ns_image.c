@@ -1,7 +1,9 @@
 /* cr/ns: images of namespaces that an attacker wrote are refused before anything is built. */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/mount.h>
+#include <sys/utsname.h>
 
 #include "ns_fixture.h"
 
@@ -340,4 +342,42 @@ TEST("limits of an ipc namespace that are missing, too few or out of range are r
 	e.msg_ctlmax = UINT32_MAX;	/* the kernel takes an int */
 	ASSERT(try_limits(&e) < 0);
 	ASSERT(own_ipc() == before);
+}
+
+/* A restore's preparation over a uts namespace with these names; NULL: without its image. */
+static int try_names(const char *node, const char *domain)
+{
+	UtsnsEntry e = UTSNS_ENTRY__INIT;
+	struct ns_fixture h;
+
+	hostile_begin(&h);
+	h.root_ids.has_uts_ns_id = h.ids.has_uts_ns_id = true;
+	h.root_ids.uts_ns_id = 8;
+	h.ids.uts_ns_id = NS_ID;
+	h.ids.mnt_ns_id = h.root_ids.mnt_ns_id;
+	e.nodename = (char *)node;
+	e.domainname = (char *)domain;
+	if (node)
+		ASSERT_OK(image_write_one(h.images.store, &image_utsns, &e.base, NS_ID));
+	return ns_fixture_prepare(&h);
+}
+
+TEST("names of a uts namespace that are missing or too long are refused, and the engine's stay")
+{
+	struct utsname before, after;
+	char longest[65] = "", too_long[66] = "";
+
+	ASSERT_EQ(geteuid(), 0);
+	/* A restore that forgets to leave it renames this one, not the machine. */
+	ASSERT_OK(unshare(CLONE_NEWUTS));
+	memset(longest, 'n', sizeof(longest) - 1);
+	memset(too_long, 'n', sizeof(too_long) - 1);
+	ASSERT_OK(uname(&before));
+	ASSERT_EQ(try_names(NULL, NULL), -ENOENT);
+	ASSERT_OK(try_names(longest, longest));
+	ASSERT_OK(try_names("", "(none)"));
+	ASSERT_EQ(try_names(too_long, ""), -EBADMSG);
+	ASSERT_EQ(try_names("", too_long), -EBADMSG);
+	ASSERT_OK(uname(&after));
+	ASSERT_MEM_EQ(&before, &after, sizeof(before));
 }
