@@ -142,6 +142,9 @@ static int make_connection(struct restore_ctx *ctx, struct inet_made *m, int fd)
 	r = addresses(m->e, &p->src, &p->dst);
 	if (!r)
 		r = load_stream(ctx, m->e, p);
+	if (!r && p->state == TCP_FIN_WAIT2 && p->e->outq_len)
+		r = log_fail(-EBADMSG, "tcp-stream-%x.img: %u bytes that the peer has not got, but it has got our end "
+			     "(FIN-WAIT-2)", m->e->ino, p->e->outq_len);
 	if (r < 0)
 		return r;
 	LOG_SCOPE("%s to %s", inet_addr_text(&p->src, from), inet_addr_text(&p->dst, to));

@@ -94,17 +94,22 @@ static int own_pair_end(struct restore_ctx *ctx, struct usk *u)
 	return r || !u->e->name.len || usk_is_stream(u) ? r : usk_bind(ctx, u, u->fd);
 }
 
-static int take_pair(struct restore_ctx *ctx, const struct sk_call *c)
+static void take_pair(const struct sk_call *c)
 {
 	struct usk *u = c->of;
-	int r;
 
 	u->fd = c->made[0];
 	if (u->how == USK_HALF)
 		u->fake = c->made[1];
 	else
 		u->peer->fd = c->made[1];
-	r = own_pair_end(ctx, u);
+}
+
+static int own_pair(struct restore_ctx *ctx, const struct sk_call *c)
+{
+	struct usk *u = c->of;
+	int r = own_pair_end(ctx, u);
+
 	return r || u->how == USK_HALF ? r : own_pair_end(ctx, u->peer);
 }
 
@@ -129,12 +134,11 @@ static int make_pairs(struct restore_ctx *ctx, struct unix_restore *s)
 			return -ENOMEM;
 	}
 	r = sk_call_as(ctx, calls, n);
-	for (size_t i = 0; i < n; i++) {
-		int bad = r < 0 ? r : take_pair(ctx, &calls[i]);
-
-		/* The others are closed with their sockets. */
-		r = r < 0 ? r : bad;
-	}
+	/* All of them, before anything fails: they are closed with their sockets. */
+	for (size_t i = 0; !r && i < n; i++)
+		take_pair(&calls[i]);
+	for (size_t i = 0; !r && i < n; i++)
+		r = own_pair(ctx, &calls[i]);
 	return r;
 }
 

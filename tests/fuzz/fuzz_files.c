@@ -20,94 +20,10 @@
 #include "image/pages.h"
 #include "kind/kinds.h"
 #include "kind/tty.h"
+#include "mutate.h"
 
 #define ROUNDS	4000u
 #define REGION	(4u << 20)
-
-static uint64_t rng;
-
-/* xorshift64*: the same sequence everywhere. */
-static uint32_t rnd(uint32_t below)
-{
-	rng ^= rng >> 12;
-	rng ^= rng << 25;
-	rng ^= rng >> 27;
-	return (uint32_t)((rng * 0x2545f4914f6cdd1dull) >> 33) % below;
-}
-
-#define MUST(cond)									\
-	do {										\
-		if (!(cond)) {								\
-			fprintf(stderr, "%d: %s: %s\n", __LINE__, #cond, strerror(errno));	\
-			_exit(2);							\
-		}									\
-	} while (0)
-
-/* A number near one of the edges, or a small one. */
-static uint64_t odd(void)
-{
-	static const uint64_t v[] = { 0, 1, 2, 3, 7, 64, 65, 255, 4095, 4096, 4097, 65535, 65536,
-		INT32_MAX, 1u << 31, UINT32_MAX, INT64_MAX, 1ull << 63, UINT64_MAX };
-
-	return rnd(3) ? rnd(20) : v[rnd(ARRAY_SIZE(v))] + rnd(3) - 1;
-}
-
-static const char *odd_name(void)
-{
-	static const char *const v[] = { "", "/", "/dir", "/dir/file", "/dir/gone/deep/file", "..",
-		"/dir/../dir/file", "/proc/self/mem", "/dir/fifo", "/dev/zero", "x", "/proc/1/fd/0",
-		"/anon_hugepage", "/dir/link", "//", "/dir/", "/dev/pts/ptmx", "/dev/pts/0" };
-
-	return v[rnd(ARRAY_SIZE(v))];
-}
-
-/* One scalar or string field of a message, anywhere below it. */
-static void mutate_message(ProtobufCMessage *m)
-{
-	const ProtobufCFieldDescriptor *f;
-	void *p;
-
-	if (!m->descriptor->n_fields)
-		return;
-	f = &m->descriptor->fields[rnd(m->descriptor->n_fields)];
-	/* Damaged ids and types are noticed first and hide the rest. */
-	if ((!strcmp(f->name, "id") || !strcmp(f->name, "type")) && rnd(10))
-		return;
-	p = (char *)m + f->offset;
-	if (f->label == PROTOBUF_C_LABEL_REPEATED) {
-		size_t n = *(size_t *)((char *)m + f->quantifier_offset);
-
-		if (f->type == PROTOBUF_C_TYPE_MESSAGE && n)
-			mutate_message((*(ProtobufCMessage ***)p)[rnd((uint32_t)n)]);
-		return;
-	}
-	if (f->label == PROTOBUF_C_LABEL_OPTIONAL && f->type != PROTOBUF_C_TYPE_MESSAGE &&
-	    f->type != PROTOBUF_C_TYPE_STRING)
-		*(protobuf_c_boolean *)((char *)m + f->quantifier_offset) = rnd(4) != 0;
-	switch (f->type) {
-	case PROTOBUF_C_TYPE_MESSAGE:
-		if (*(ProtobufCMessage **)p && (rnd(8) || f->label == PROTOBUF_C_LABEL_REQUIRED))
-			mutate_message(*(ProtobufCMessage **)p);
-		else
-			*(ProtobufCMessage **)p = NULL;
-		break;
-	case PROTOBUF_C_TYPE_STRING:
-		*(const char **)p = odd_name();
-		break;
-	case PROTOBUF_C_TYPE_BOOL:
-		*(protobuf_c_boolean *)p = rnd(2);
-		break;
-	case PROTOBUF_C_TYPE_UINT64:
-	case PROTOBUF_C_TYPE_INT64:
-		*(uint64_t *)p = odd();
-		break;
-	case PROTOBUF_C_TYPE_BYTES:
-		break;
-	default:
-		*(uint32_t *)p = (uint32_t)odd();
-		break;
-	}
-}
 
 struct images {
 	struct image_store *store;
@@ -117,8 +33,8 @@ struct images {
 
 static void put(struct image_writer *w, ProtobufCMessage *m)
 {
-	/* One message in ten, else hardly any images would get past the first checks. */
-	if (!rnd(10))
+	/* Few messages, else hardly any images would get past the first checks. */
+	if (!rnd(40))
 		for (uint32_t i = rnd(4); i <= 4; i++)
 			mutate_message(m);
 	/* A message whose required parts were taken cannot be packed. */
