@@ -115,16 +115,15 @@ static int go_and_unshare(void *arg, struct ns_reply *reply _unused_)
 	return unshare(CLONE_NEWCGROUP) < 0 ? neg_errno() : 0;
 }
 
-int cgroupns_build(struct restore_ctx *ctx)
+int cgroupns_make(struct restore_ctx *ctx, uint32_t id _unused_, int *ret_fd)
 {
 	_cleanup_helper_ struct ns_helper h = NS_HELPER_INIT;
-	struct ns_restore *ns = ctx->ns_state;
 	int r;
 
 	if (!ctx->cgroup_state)
 		return log_fail(-EINVAL, "a cgroup namespace cannot be made without its control groups (--manage-cgroups)");
 	r = ns_helper_start(&h, go_and_unshare, ctx);
 	if (r >= 0)
-		r = ns_helper_open(&h, "ns/cgroup", &ns->cgroup_fd);
+		r = ns_helper_open(&h, "ns/cgroup", ret_fd);
 	return r < 0 ? log_err(r, "cannot make a cgroup namespace") : 0;
 }

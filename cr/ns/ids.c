@@ -199,7 +199,7 @@ static int check_new(struct dump_ctx *ctx, struct dump_process *p, struct ns_see
 
 		if (!fresh[t])
 			continue;
-		if (t != NS_MNT && t != NS_PID && p != ctx->procs[0])
+		if (!ns_may_differ(t) && p != ctx->procs[0])
 			r = log_obstacle("let the whole unit share one namespace",
 					 "its %s namespace differs from that of the tree's root",
 					 ns_names[t]);
@@ -225,7 +225,7 @@ static int check_same_as_root(struct dump_ctx *ctx, struct dump_process *p,
 		protobuf_c_boolean *has;
 		uint32_t id;
 
-		if (t == NS_MNT || t == NS_PID || fresh[t])
+		if (ns_may_differ(t) || fresh[t])
 			continue;
 		id = *ns_id_field(ctx->procs[0]->ids, t, &has);
 		if (*has && *ns_id_field(p->ids, t, &has) != id)

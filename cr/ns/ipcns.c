@@ -209,13 +209,13 @@ static int unshare_ipc(void *arg _unused_, struct ns_reply *reply _unused_)
 	return unshare(CLONE_NEWIPC) < 0 ? neg_errno() : 0;
 }
 
-int ipcns_build(struct ns_restore *ns)
+int ipcns_make(struct restore_ctx *ctx _unused_, uint32_t id _unused_, int *ret_fd)
 {
 	_cleanup_helper_ struct ns_helper h = NS_HELPER_INIT;
 	int r = ns_helper_start(&h, unshare_ipc, NULL);
 
 	if (r >= 0)
-		r = ns_helper_open(&h, "ns/ipc", &ns->ipc_fd);
+		r = ns_helper_open(&h, "ns/ipc", ret_fd);
 	return r < 0 ? log_err(r, "cannot make an ipc namespace") : 0;
 }
 
@@ -280,7 +280,5 @@ int ipcns_restore(struct restore_ctx *ctx, uint32_t id)
 
 bool ns_restore_has_ipcns(struct restore_ctx *ctx)
 {
-	const struct ns_restore *ns = ctx->ns_state;
-
-	return ns && ns->ipc_fd >= 0;
+	return ns_own_id(ctx->inventory, ctx->procs[0].ids, NS_IPC) != 0;
 }

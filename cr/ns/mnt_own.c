@@ -75,7 +75,8 @@ static int make_superblock(struct restore_ctx *ctx, const MntEntry *e, const cha
 			   int *ret_fd)
 {
 	const struct ns_restore *ns = ctx->ns_state;
-	struct opening o = { ctx, fstype, e->pid_ns_id, ns->cgroup_fd };
+	uint32_t cgroup_ns = ns_own_id(ctx->inventory, ctx->procs[0].ids, NS_CGROUP);
+	struct opening o = { ctx, fstype, e->pid_ns_id, ns_restore_fd(ns, NS_CGROUP, cgroup_ns) };
 	/* The builder itself shall not change its groups. */
 	_cleanup_close_ int fs = o.cgroup_ns < 0 ? open_inside(&o) : child_call(open_inside, &o);
 	int fd, r;

@@ -135,20 +135,19 @@ static int given(struct restore_ctx *ctx, const char *label, int *ret_fd)
 	return r < 0 ? log_err(r, "the network namespace was external: give --inherit-fd fd[N]:%s", label) : 0;
 }
 
-int netns_build(struct restore_ctx *ctx, uint32_t id)
+int netns_make(struct restore_ctx *ctx, uint32_t id, int *ret_fd)
 {
 	_cleanup_helper_ struct ns_helper h = NS_HELPER_INIT;
-	struct ns_restore *ns = ctx->ns_state;
 	NetnsEntry *e;
 	int r = read_entry(ctx, id, &e);
 
 	if (r < 0)
 		return r;
 	if (e && e->ext_key)
-		return given(ctx, e->ext_key, &ns->net_fd);
+		return given(ctx, e->ext_key, ret_fd);
 	r = ns_helper_start(&h, unshare_net, NULL);
 	if (r >= 0)
-		r = ns_helper_open(&h, "ns/net", &ns->net_fd);
+		r = ns_helper_open(&h, "ns/net", ret_fd);
 	return r < 0 ? log_err(r, "cannot make a network namespace") : 0;
 }
 

@@ -29,6 +29,20 @@ uint32_t ns_dump_own_id(const struct dump_ctx *ctx, enum ns_type type)
 	return ns_own_id(&inv, ctx->procs[0]->ids, type);
 }
 
+/* All of one type that processes are in; by a member of each. */
+static int dump_each(struct dump_ctx *ctx, enum ns_type type,
+		     int (*dump)(struct dump_ctx *ctx, struct dump_process *p, uint32_t id))
+{
+	for (size_t i = 0; i < ctx->ns_by_key.room; i++) {
+		const struct ns_seen *s = ctx->ns_by_key.slots[i].val;
+		int r = s && s->type == type && s->p ? dump(ctx, s->p, s->id) : 0;
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 int ns_dump_all(struct dump_ctx *ctx)
 {
 	struct dump_process *root = ctx->procs[0];
@@ -45,12 +59,9 @@ int ns_dump_all(struct dump_ctx *ctx)
 		if (r < 0)
 			return r;
 	}
-	id = ns_dump_own_id(ctx, NS_UTS);
-	if (id) {
-		r = utsns_dump(ctx, root, id);
-		if (r < 0)
-			return r;
-	}
+	r = dump_each(ctx, NS_UTS, utsns_dump);
+	if (r < 0)
+		return r;
 	id = ns_dump_own_id(ctx, NS_NET);
 	if (id) {
 		r = netns_dump(ctx, id);

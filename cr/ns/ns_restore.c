@@ -47,14 +47,14 @@ static int build_time(struct restore_ctx *ctx, const TaskKobjIdsEntry *ids)
 }
 
 /* Made first: filesystems of theirs are mounted from inside. */
-static int prepare_visited(struct restore_ctx *ctx, struct ns_restore *ns)
+static int prepare_visited(struct restore_ctx *ctx)
 {
 	uint32_t ipc = ns_own_id(ctx->inventory, ctx->procs[0].ids, NS_IPC);
 	uint32_t net = ns_own_id(ctx->inventory, ctx->procs[0].ids, NS_NET);
-	int r = ipc ? ipcns_build(ns) : 0;
+	int r = ns_restore_make_all(ctx, NS_IPC, ipcns_make);
 
-	if (r >= 0 && net)
-		r = netns_build(ctx, net);
+	if (r >= 0)
+		r = ns_restore_make_all(ctx, NS_NET, netns_make);
 	if (r >= 0)
 		r = ns_restore_enter(ctx);
 	if (r >= 0 && ipc)
@@ -64,7 +64,6 @@ static int prepare_visited(struct restore_ctx *ctx, struct ns_restore *ns)
 
 int ns_restore_mounts(struct restore_ctx *ctx)
 {
-	uint32_t uts = ns_own_id(ctx->inventory, ctx->procs[0].ids, NS_UTS);
 	struct ns_restore *ns = ctx->ns_state;
 	int r = find_mntns(ctx, ns);
 
@@ -73,26 +72,26 @@ int ns_restore_mounts(struct restore_ctx *ctx)
 		r = mntns_read_image(ctx, &ns->mntns[i]);
 	for (size_t i = 0; r >= 0 && i < ns->n_mntns; i++)
 		r = mntns_build(ctx, &ns->mntns[i]);
-	if (r >= 0 && uts)
-		r = utsns_build(ctx, uts);
+	if (r >= 0)
+		r = ns_restore_make_all(ctx, NS_UTS, utsns_make);
 	return r >= 0 && ns->userns ? userns_build(ns) : r;
 }
 
-static int prepare(struct restore_ctx *ctx, struct ns_restore *ns)
+static int prepare(struct restore_ctx *ctx)
 {
 	const TaskKobjIdsEntry *ids = ctx->procs[0].ids;
 	uint32_t user = ns_own_id(ctx->inventory, ids, NS_USER);
-	int r = 0, left;
+	int r = ns_restore_check_ids(ctx), left;
 
-	if (user)	/* first: owners of files in tmpfs images are its ids */
+	if (r >= 0 && user)	/* first: owners of files in tmpfs images are its ids */
 		r = userns_read_image(ctx, user);
 	if (r >= 0)
-		r = prepare_visited(ctx, ns);
+		r = prepare_visited(ctx);
 	left = ns_restore_leave(ctx);
 	if (r >= 0)
 		r = left;
-	if (r >= 0 && ns_own_id(ctx->inventory, ids, NS_CGROUP))
-		r = cgroupns_build(ctx);
+	if (r >= 0)
+		r = ns_restore_make_all(ctx, NS_CGROUP, cgroupns_make);
 	return r < 0 ? r : build_time(ctx, ids);
 }
 
@@ -103,13 +102,12 @@ int ns_restore_prepare(struct restore_ctx *ctx)
 
 	if (!ns)
 		return log_err(-ENOMEM, "cannot restore namespaces");
-	*ns = (struct ns_restore){ .user_fd = -EBADF, .uts_fd = -EBADF, .ipc_fd = -EBADF,
-				   .net_fd = -EBADF, .cgroup_fd = -EBADF, .pid_fd = -EBADF, .ipc_visit = NS_VISIT_INIT,
-				   .net_visit = NS_VISIT_INIT, .time_fd = -EBADF,
+	*ns = (struct ns_restore){ .user_fd = -EBADF, .pid_fd = -EBADF,
+				   .ipc_visit = NS_VISIT_INIT, .net_visit = NS_VISIT_INIT, .time_fd = -EBADF,
 				   .host_mnt_fd = -EBADF, .host_root_fd = -EBADF,
 				   .host_cwd_fd = -EBADF };
 	ctx->ns_state = ns;
-	r = prepare(ctx, ns);
+	r = prepare(ctx);
 	if (r < 0)
 		ns_restore_done(ctx);
 	return r;
@@ -129,10 +127,7 @@ void ns_restore_done(struct restore_ctx *ctx)
 		close_fdp(&ns->mntns[k].fd);
 	}
 	close_fdp(&ns->user_fd);
-	close_fdp(&ns->uts_fd);
-	close_fdp(&ns->ipc_fd);
-	close_fdp(&ns->net_fd);
-	close_fdp(&ns->cgroup_fd);
+	ns_restore_made_done(ns);
 	close_fdp(&ns->time_fd);
 	close_fdp(&ns->pid_fd);
 	pidns_restore_done(ns);
@@ -167,6 +162,12 @@ static int add_setgroups(struct restore_ctx *ctx, struct restore_process *p, str
 	return 0;
 }
 
+/* All are born in ours. */
+static int own_fd(struct restore_ctx *ctx, const struct restore_process *p, enum ns_type type)
+{
+	return ns_restore_fd(ctx->ns_state, type, ns_own_id(ctx->inventory, p->ids, type));
+}
+
 int ns_restore_enter_calls(struct restore_ctx *ctx, struct restore_process *p, struct batch *b)
 {
 	struct ns_restore *ns = ctx->ns_state;
@@ -177,8 +178,8 @@ int ns_restore_enter_calls(struct restore_ctx *ctx, struct restore_process *p, s
 		int fd, type;
 	} todo[] = {
 		{ mnt ? mnt->fd : -1, CLONE_NEWNS },
-		{ ns && p->ids ? ns->uts_fd : -1, CLONE_NEWUTS },
-		{ ns && p->ids ? ns->cgroup_fd : -1, CLONE_NEWCGROUP },
+		{ own_fd(ctx, p, NS_UTS), CLONE_NEWUTS },
+		{ own_fd(ctx, p, NS_CGROUP), CLONE_NEWCGROUP },
 		{ ns && p->ids ? ns->user_fd : -1, CLONE_NEWUSER },
 	};
 	int calls[ARRAY_SIZE(todo)], r;

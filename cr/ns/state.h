@@ -90,7 +90,8 @@ struct ns_restore {
 	size_t n_mntns;
 	struct map mount_by_id;		/* struct rest_mount * by image mnt_id */
 	UsernsEntry *userns;
-	int user_fd, uts_fd, ipc_fd, net_fd, cgroup_fd;	/* -EBADF: none of its own */
+	struct map made;			/* fd + 1 of uts, ipc, net and cgroup namespaces, by ns_key() of image ids */
+	int user_fd;			/* -EBADF: none of its own */
 	int pid_fd;			/* idem, or its first process is not there yet */
 	struct map nested_pids;		/* fd + 1 of PID namespaces below the root's, by image id, when they are there */
 	struct ns_visit ipc_visit, net_visit;
@@ -107,6 +108,18 @@ extern const char *const ns_names[NS_TYPES];
 uint32_t *ns_id_field(TaskKobjIdsEntry *ids, enum ns_type type, protobuf_c_boolean **ret_has);
 /* Image-side id of a namespace; 0 when the task has none of its own. */
 uint32_t ns_own_id(const InventoryEntry *inv, const TaskKobjIdsEntry *ids, enum ns_type type);
+
+/* own.c: may a process be in another one of this type than the tree's root? */
+bool ns_may_differ(enum ns_type type);
+/* They are in no others; nothing is made yet. -EOPNOTSUPP, logged. */
+int ns_restore_check_ids(struct restore_ctx *ctx) _must_check_;
+/* Makes namespace id of the images; logs. The descriptor is the caller's. */
+typedef int (*ns_make_fn)(struct restore_ctx *ctx, uint32_t id, int *ret_fd);
+/* All of one type that processes are in, each once. */
+int ns_restore_make_all(struct restore_ctx *ctx, enum ns_type type, ns_make_fn make) _must_check_;
+/* One that was made; borrowed. -EBADF: there is none; ns may be NULL, and id 0, the host's. */
+int ns_restore_fd(const struct ns_restore *ns, enum ns_type type, uint32_t id);
+void ns_restore_made_done(struct ns_restore *ns);
 
 /* The inode number of /proc/PID/ns/NAME, and of what an ioctl of nsfs gives for it: owner or parent. */
 int ns_inode(int proc_fd, const char *name, uint64_t *ret) _must_check_;
@@ -164,14 +177,14 @@ int userns_map_parse(struct arena *a, const char *text, UidGidExtent ***ret, siz
 
 /* utsns.c, ipcns.c, netns.c, cgroupns.c, timens.c */
 int utsns_dump(struct dump_ctx *ctx, struct dump_process *p, uint32_t id) _must_check_;
-int utsns_build(struct restore_ctx *ctx, uint32_t id) _must_check_;
-int ipcns_build(struct ns_restore *ns) _must_check_;
+int utsns_make(struct restore_ctx *ctx, uint32_t id, int *ret_fd) _must_check_;
+int ipcns_make(struct restore_ctx *ctx, uint32_t id, int *ret_fd) _must_check_;
 /* From inside. */
 int ipcns_restore(struct restore_ctx *ctx, uint32_t id) _must_check_;
 int netns_dump(struct dump_ctx *ctx, uint32_t id) _must_check_;
 const char *netns_label(const struct dump_ctx *ctx);
-int netns_build(struct restore_ctx *ctx, uint32_t id) _must_check_;
-int cgroupns_build(struct restore_ctx *ctx) _must_check_;
+int netns_make(struct restore_ctx *ctx, uint32_t id, int *ret_fd) _must_check_;
+int cgroupns_make(struct restore_ctx *ctx, uint32_t id, int *ret_fd) _must_check_;
 /* From inside. */
 int netns_restore(struct restore_ctx *ctx, uint32_t id) _must_check_;
 int timens_dump(struct dump_ctx *ctx, struct dump_process *root, uint32_t id) _must_check_;

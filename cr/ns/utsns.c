@@ -61,10 +61,9 @@ static int make_uts(void *arg, struct ns_reply *reply _unused_)
 	return 0;
 }
 
-int utsns_build(struct restore_ctx *ctx, uint32_t id)
+int utsns_make(struct restore_ctx *ctx, uint32_t id, int *ret_fd)
 {
 	_cleanup_helper_ struct ns_helper h = NS_HELPER_INIT;
-	struct ns_restore *ns = ctx->ns_state;
 	UtsnsEntry *e;
 	int r = image_read_one(ctx->store, &ctx->arena, &image_utsns, utsns_entry, &e, id);
 
@@ -75,7 +74,7 @@ int utsns_build(struct restore_ctx *ctx, uint32_t id)
 				UTS_NAME_MAX);
 	r = ns_helper_start(&h, make_uts, e);
 	if (r >= 0)
-		r = ns_helper_open(&h, "ns/uts", &ns->uts_fd);
+		r = ns_helper_open(&h, "ns/uts", ret_fd);
 	if (r < 0)
 		return log_err(r, "cannot make a uts namespace named %s", e->nodename);
 	return 0;

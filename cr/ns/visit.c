@@ -53,11 +53,15 @@ int ns_visit_end(struct ns_visit *v)
 int ns_restore_enter(struct restore_ctx *ctx)
 {
 	struct ns_restore *ns = ctx->ns_state;
-	int r = ns ? ns_visit_begin(&ns->ipc_visit, ns->ipc_fd, NS_IPC) : 0;
+	const TaskKobjIdsEntry *ids = ctx->procs[0].ids;
+	int r;
 
-	if (r < 0 || !ns)
+	if (!ns)
+		return 0;
+	r = ns_visit_begin(&ns->ipc_visit, ns_restore_fd(ns, NS_IPC, ns_own_id(ctx->inventory, ids, NS_IPC)), NS_IPC);
+	if (r < 0)
 		return r;
-	r = ns_visit_begin(&ns->net_visit, ns->net_fd, NS_NET);
+	r = ns_visit_begin(&ns->net_visit, ns_restore_fd(ns, NS_NET, ns_own_id(ctx->inventory, ids, NS_NET)), NS_NET);
 	if (r < 0)
 		ns_visit_end(&ns->ipc_visit);
 	return r;
@@ -89,17 +93,16 @@ static uint32_t socket_ns_id(const FileEntry *fe)
 	return fe->psk ? fe->psk->ns_id : 0;
 }
 
-/* Only a tree with a network namespace of its own knows two. */
 int ns_restore_visit_socket(struct restore_ctx *ctx, const FileEntry *fe, struct ns_visit *v)
 {
 	const struct ns_restore *ns = ctx->ns_state;
 	uint32_t id = socket_ns_id(fe), own;
 
 	*v = (struct ns_visit)NS_VISIT_INIT;
-	if (!id || !ns || ns->net_fd < 0)
+	if (!id || !ns || !ctx->inventory->root_ids)
 		return 0;
 	own = ns_own_id(ctx->inventory, ctx->procs[0].ids, NS_NET);
-	if (id == own)
+	if (id == (own ? own : ctx->inventory->root_ids->net_ns_id))
 		return 0;
 	if (id != ctx->inventory->root_ids->net_ns_id)
 		return log_fail(-EBADMSG, "files.img: file %u is a socket of network namespace %u, which no process is in",

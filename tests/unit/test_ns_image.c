@@ -283,6 +283,61 @@ TEST("a PID namespace is its first process and what is below it")
 	fixture_end(&f.images);
 }
 
+/* A restore's preparation with a child in namespace id of one type, where the root is in the host's. */
+static int try_child(enum ns_type type, uint32_t id)
+{
+	struct ns_fixture h;
+	struct restore_process p[3] = { 0 };
+	TaskKobjIdsEntry child = TASK_KOBJ_IDS_ENTRY__INIT;
+	PstreeEntry pst = PSTREE_ENTRY__INIT;
+	protobuf_c_boolean *has;
+
+	ns_fixture_begin(&h);
+	pst.pid = 7;
+	p[0] = h.p;
+	p[1] = (struct restore_process){ .pst = &pst };		/* a zombie */
+	p[2] = (struct restore_process){ .pst = &pst, .ids = &child };
+	h.ctx.procs = p;
+	h.ctx.n_procs = 3;
+	*ns_id_field(&h.root_ids, type, &has) = 5;
+	*has = true;
+	*ns_id_field(&h.ids, type, &has) = 5;
+	*has = true;
+	*ns_id_field(&child, type, &has) = id;
+	*has = true;
+	return ns_fixture_prepare(&h);
+}
+
+TEST("a child in another namespace than the root is refused, but of the types that may differ")
+{
+	for (enum ns_type t = 0; t < NS_TYPES; t++) {
+		ASSERT_OK(try_child(t, 5));
+		/* Of the others there is no image; of a PID namespace nobody needs one. */
+		ASSERT_EQ(try_child(t, 6), t == NS_PID ? 0 : ns_may_differ(t) ? -ENOENT : -EOPNOTSUPP);
+	}
+}
+
+TEST("a socket of a network namespace that no process is in is refused")
+{
+	UnixSkEntry usk = UNIX_SK_ENTRY__INIT;
+	FileEntry fe = FILE_ENTRY__INIT;
+	struct ns_visit v;
+	struct ns_fixture h;
+
+	ns_fixture_begin(&h);
+	h.root_ids.has_net_ns_id = h.ids.has_net_ns_id = true;
+	h.root_ids.net_ns_id = h.ids.net_ns_id = 5;
+	fe.usk = &usk;
+	ASSERT_OK(ns_restore_prepare(&h.ctx));
+	usk.ns_id = 5;
+	ASSERT_OK(ns_restore_visit_socket(&h.ctx, &fe, &v));
+	ASSERT_EQ(v.home_fd, -EBADF);
+	usk.ns_id = 6;
+	ASSERT_EQ(ns_restore_visit_socket(&h.ctx, &fe, &v), -EBADMSG);
+	ns_restore_done(&h.ctx);
+	ns_fixture_end(&h);
+}
+
 TEST("clock readings that are none are refused")
 {
 	Timespec mono = TIMESPEC__INIT, boot = TIMESPEC__INIT;

@@ -161,8 +161,10 @@ static void look(struct view *v, int proc)
 	read_into(proc, "setgroups", v->setgroups, sizeof(v->setgroups));
 }
 
-static struct view *look_from(const struct ns_restore *ns, void (*also)(void))
+static struct view *look_from(const struct restore_ctx *ctx, void (*also)(void))
 {
+	const struct ns_restore *ns = ctx->ns_state;
+	int uts_fd = ns_restore_fd(ns, NS_UTS, ns_own_id(ctx->inventory, ctx->procs[0].ids, NS_UTS));
 	struct view *v = mmap(NULL, sizeof(*v), PROT_READ | PROT_WRITE,
 			      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	pid_t pid;
@@ -176,8 +178,8 @@ static struct view *look_from(const struct ns_restore *ns, void (*also)(void))
 
 		snprintf(self, sizeof(self), "%d", getpid());
 		NS_MUST(setns(ns->mntns[0].fd, CLONE_NEWNS) == 0);
-		if (ns->uts_fd >= 0)
-			NS_MUST(setns(ns->uts_fd, CLONE_NEWUTS) == 0);
+		if (uts_fd >= 0)
+			NS_MUST(setns(uts_fd, CLONE_NEWUTS) == 0);
 		if (ns->user_fd >= 0)
 			NS_MUST(setns(ns->user_fd, CLONE_NEWUSER) == 0);
 		look(v, openat(proc, self, O_PATH | O_DIRECTORY));
@@ -264,7 +266,7 @@ static void rebuilds_equal(enum carrier carrier, bool below)
 	ASSERT_CONTAINS(was->mounts, "hidepid=invisible");
 	ASSERT_CONTAINS(was->mounts, " slave");
 	ASSERT_OK(rebuild(&t));
-	is = look_from(t.restore.ns_state, NULL);
+	is = look_from(&t.restore, NULL);
 	same_lines(is->mounts, was->mounts);
 	ASSERT_STREQ(is->uts.nodename, "sandboxed");
 	ASSERT_STREQ(is->uts.domainname, "inside");
@@ -320,7 +322,6 @@ static void check_dev(void)
 
 TEST("a rebuilt private /dev has every node, owner, link and hole, and is read-only")
 {
-	struct ns_restore *ns;
 	char value[8];
 	struct rebuilt t;
 	int fd;
@@ -329,8 +330,7 @@ TEST("a rebuilt private /dev has every node, owner, link and hole, and is read-o
 	begin(&t, setup_sandbox, DIRECTORY);
 	save(&t);
 	ASSERT_OK(rebuild(&t));
-	ns = t.restore.ns_state;
-	look_from(ns, check_dev);
+	look_from(&t.restore, check_dev);
 	/* trusted.* is only for the initial user namespace. */
 	fd = ns_open_path(&t.restore, "/dev/char/text", 0, O_RDONLY);
 	ASSERT_OK(fd);
