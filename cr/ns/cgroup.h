@@ -57,10 +57,10 @@ int cgroup_restore_thread(struct restore_ctx *ctx, void *state, pid_t tid, uint3
  */
 int cgroup_restore_open_procs(void *state, const char *path) _must_check_;
 /*
- * Where a cgroup namespace of the tree's own has its roots: the calling process, a helper that is
- * to make it, goes there.
+ * Where the cgroup namespace of p, one of the tree's own, has its roots: the calling process, a helper that
+ * is to make it, goes there.
  */
-int cgroup_restore_go_to_ns_root(struct restore_ctx *ctx, void *state) _must_check_;
+int cgroup_restore_go_to_ns_root(void *state, const struct restore_process *p) _must_check_;
 /* failed: groups that were made for it go. After all tasks that were in them. */
 void cgroup_restore_done(void *state, bool failed);
 

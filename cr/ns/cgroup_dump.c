@@ -18,12 +18,19 @@
 #include "ns/state.h"
 #include "util/map.h"
 
+/* A cgroup namespace that processes of the tree are in. */
+struct cg_ns {
+	struct cg_ns *next;
+	uint32_t id;			/* 0: ours */
+	struct cg_set roots;		/* empty: ours */
+	struct map by_addr;		/* of the kernel's css_set: id and 1 */
+};
+
 struct cg_dump {
 	struct arena *a;
 	struct cg_set *sets;	/* ids from 1; [0] is ours */
 	size_t n;
-	struct map by_addr;	/* of the kernel's css_set: id and 1 */
-	struct cg_set roots;	/* of the tree's cgroup namespace; none: it is ours */
+	struct cg_ns *ns;
 	struct mount_table mounts;
 	const char *frozen;	/* --freeze-cgroup, if it was so before us; or NULL */
 };
@@ -32,9 +39,9 @@ static int set_id(struct cg_dump *cg, const struct cg_set *set, uint32_t *ret)
 {
 	struct cg_set *s;
 
-	/* Ours is not stored, but what a namespace hides of it must be. */
-	for (size_t i = cg->roots.n ? 1 : 0; i < cg->n; i++) {
-		if (cgroup_sets_equal(&cg->sets[i], set)) {
+	/* Ours is not stored, but what another namespace hides of it must be. */
+	for (size_t i = 0; i < cg->n; i++) {
+		if (cg->sets[i].ns == set->ns && cgroup_sets_equal(&cg->sets[i], set)) {
 			*ret = cg->sets[i].id;
 			return 0;
 		}
@@ -47,7 +54,7 @@ static int set_id(struct cg_dump *cg, const struct cg_set *set, uint32_t *ret)
 	return 0;
 }
 
-static int read_set(struct cg_dump *cg, int dirfd, const char *path, uint32_t *ret)
+static int read_set(struct cg_dump *cg, struct cg_ns *ns, int dirfd, const char *path, uint32_t *ret)
 {
 	_cleanup_free_ char *text = NULL;
 	struct cg_set set;
@@ -55,7 +62,10 @@ static int read_set(struct cg_dump *cg, int dirfd, const char *path, uint32_t *r
 
 	if (r >= 0)
 		r = cgroup_parse(cg->a, text, &set);
-	return r < 0 ? r : set_id(cg, &set, ret);
+	if (r < 0)
+		return r;
+	set.ns = ns;
+	return set_id(cg, &set, ret);
 }
 
 /* Nobody has moved it since the tree was stopped: what it says is said of all that shared its set then. */
@@ -68,10 +78,11 @@ static bool is_still(struct peek *pk, const struct dump_thread *th)
 }
 
 /* To read it takes 13 µs for each task, and most are in the same groups. */
-static int thread_set(struct cg_dump *cg, struct dump_process *p, const struct dump_thread *th, uint32_t *ret)
+static int thread_set(struct cg_dump *cg, struct cg_ns *ns, struct dump_process *p, const struct dump_thread *th,
+		      uint32_t *ret)
 {
 	uint64_t addr = th->shares[SHARE_CGROUPS];
-	uintptr_t known = addr ? (uintptr_t)map_get(&cg->by_addr, addr) : 0;
+	uintptr_t known = addr ? (uintptr_t)map_get(&ns->by_addr, addr) : 0;
 	char path[48];
 	int r;
 
@@ -80,22 +91,44 @@ static int thread_set(struct cg_dump *cg, struct dump_process *p, const struct d
 		return 0;
 	}
 	snprintf(path, sizeof(path), "task/%d/cgroup", th->task.tid);
-	r = read_set(cg, p->proc_fd, path, ret);
+	r = read_set(cg, ns, p->proc_fd, path, ret);
 	if (r < 0 || !addr || !is_still(p->ctx->peek, th))
 		return r;
-	return map_put(&cg->by_addr, addr, (void *)((uintptr_t)*ret + 1));
+	return map_put(&ns->by_addr, addr, (void *)((uintptr_t)*ret + 1));
 }
 
-static int collect_process(struct cg_dump *cg, struct dump_process *p)
+static int ns_get(struct dump_ctx *ctx, struct cg_dump *cg, const struct dump_process *p, struct cg_ns **ret)
 {
+	uint32_t id = p ? ns_dump_id(ctx, p, NS_CGROUP) : 0;
+	struct cg_ns *ns;
+
+	for (ns = cg->ns; ns; ns = ns->next)
+		if (ns->id == id) {
+			*ret = ns;
+			return 0;
+		}
+	ns = ARENA_NEW(cg->a, struct cg_ns);
+	if (!ns)
+		return log_err(-ENOMEM, "cannot save control groups");
+	*ns = (struct cg_ns){ .next = cg->ns, .id = id };
+	*ret = cg->ns = ns;
+	return id ? cgroupns_roots(cg->a, p, &ns->roots) : 0;
+}
+
+static int collect_process(struct dump_ctx *ctx, struct cg_dump *cg, struct dump_process *p)
+{
+	struct cg_ns *ns;
+	int r = ns_get(ctx, cg, p, &ns);
+
+	if (r < 0)
+		return r;
 	for (size_t i = 0; i < p->n_threads; i++) {
 		struct dump_thread *th = &p->threads[i];
 		uint32_t id;
-		int r;
 
 		if (!th->core || !th->core->thread_core)
 			continue;
-		r = thread_set(cg, p, th, &id);
+		r = thread_set(cg, ns, p, th, &id);
 		if (r < 0)
 			return log_err(r, "cannot read the control groups of %d", th->task.tid);
 		th->core->thread_core->has_cg_set = true;
@@ -197,9 +230,9 @@ static int fill_controllers(struct cg_dump *cg, CgroupEntry *e)
 	return r;
 }
 
-static void fill_prefix(const struct cg_dump *cg, CgMemberEntry *e)
+static void fill_prefix(const struct cg_set *set, CgMemberEntry *e)
 {
-	const char *root = cgroup_path_in(&cg->roots, e->name);
+	const char *root = cgroup_path_in(&set->ns->roots, e->name);
 
 	if (!root || !root[1] || !path_below(e->path, root))
 		return;
@@ -220,7 +253,7 @@ static int fill_set(struct cg_dump *cg, const struct cg_set *set, CgSetEntry *e)
 			return -ENOMEM;
 		(*slot)->name = (char *)set->members[i].name;
 		(*slot)->path = (char *)set->members[i].path;
-		fill_prefix(cg, *slot);
+		fill_prefix(set, *slot);
 	}
 	return 0;
 }
@@ -247,20 +280,18 @@ static int write_sets(struct dump_ctx *ctx, struct cg_dump *cg)
 
 static int cgroup_dump_all(struct dump_ctx *ctx, struct cg_dump *cg)
 {
+	struct cg_ns *ours;
 	uint32_t own;
-	int r = read_set(cg, AT_FDCWD, "/proc/self/cgroup", &own);
+	int r = ns_get(ctx, cg, NULL, &ours);
 
+	if (r >= 0)
+		r = read_set(cg, ours, AT_FDCWD, "/proc/self/cgroup", &own);
 	if (r < 0)
 		return log_err(r, "cannot read our own control groups");
-	if (ns_dump_own_id(ctx, NS_CGROUP)) {
-		r = cgroupns_roots(&ctx->arena, ctx->procs[0], &cg->roots);
-		if (r < 0)
-			return r;
-	}
 	for (size_t i = 0; i < ctx->n_procs; i++) {
 		if (ctx->procs[i]->life == TASK_DEAD)
 			continue;
-		r = collect_process(cg, ctx->procs[i]);
+		r = collect_process(ctx, cg, ctx->procs[i]);
 		if (r < 0)
 			return r;
 	}
@@ -275,6 +306,7 @@ int cgroup_dump(struct dump_ctx *ctx)
 			      .frozen = ctx->was_frozen ? ctx->opts->freeze_cgroup : NULL };
 	int r = cgroup_dump_all(ctx, &cg);
 
-	map_done(&cg.by_addr);
+	for (struct cg_ns *ns = cg.ns; ns; ns = ns->next)
+		map_done(&ns->by_addr);
 	return r;
 }

@@ -303,10 +303,10 @@ int cgroup_restore_thread(struct restore_ctx *ctx _unused_, void *state, pid_t t
 	return state ? move_all(state, tid, set, from, true) : 0;
 }
 
-int cgroup_restore_go_to_ns_root(struct restore_ctx *ctx, void *state)
+int cgroup_restore_go_to_ns_root(void *state, const struct restore_process *p)
 {
 	struct cg_restore *cg = state;
-	const CoreEntry *core = ctx->procs[0].core;
+	const CoreEntry *core = p->core;
 	uint32_t id = core && core->thread_core ? core->thread_core->cg_set : 0;
 	const struct cg_set *set = set_by_id(cg, id);
 

@@ -14,6 +14,7 @@ struct cg_member {
 
 struct cg_set {
 	uint32_t id;
+	struct cg_ns *ns;		/* dump: which hides some of the paths */
 	struct cg_member *members;	/* by name */
 	size_t n;
 };

@@ -1,5 +1,5 @@
 /*
- * A cgroup namespace of the tree's own: which groups show as "/" in it. CRIU's form: in each set of
+ * A cgroup namespace of a process of the tree: which groups show as "/" in it. CRIU's form: in each set of
  * cgroup.img, how many bytes of a path the namespace hides (cgns_prefix).
  *
  *   dump     a helper enters it and reads /proc/PID/cgroup: the host's path less that is the root
@@ -105,24 +105,30 @@ int cgroupns_roots(struct arena *a, const struct dump_process *p, struct cg_set 
 	return r;
 }
 
+struct member {
+	void *groups;
+	const struct restore_process *p;
+};
+
 static int go_and_unshare(void *arg, struct ns_reply *reply _unused_)
 {
-	struct restore_ctx *ctx = arg;
-	int r = cgroup_restore_go_to_ns_root(ctx, ctx->cgroup_state);
+	const struct member *m = arg;
+	int r = cgroup_restore_go_to_ns_root(m->groups, m->p);
 
 	if (r < 0)
 		return r;
 	return unshare(CLONE_NEWCGROUP) < 0 ? neg_errno() : 0;
 }
 
-int cgroupns_make(struct restore_ctx *ctx, uint32_t id _unused_, int *ret_fd)
+int cgroupns_make(struct restore_ctx *ctx, const struct restore_process *p, uint32_t id _unused_, int *ret_fd)
 {
 	_cleanup_helper_ struct ns_helper h = NS_HELPER_INIT;
+	struct member m = { ctx->cgroup_state, p };
 	int r;
 
 	if (!ctx->cgroup_state)
 		return log_fail(-EINVAL, "a cgroup namespace cannot be made without its control groups (--manage-cgroups)");
-	r = ns_helper_start(&h, go_and_unshare, ctx);
+	r = ns_helper_start(&h, go_and_unshare, &m);
 	if (r >= 0)
 		r = ns_helper_open(&h, "ns/cgroup", ret_fd);
 	return r < 0 ? log_err(r, "cannot make a cgroup namespace") : 0;

@@ -209,7 +209,8 @@ static int unshare_ipc(void *arg _unused_, struct ns_reply *reply _unused_)
 	return unshare(CLONE_NEWIPC) < 0 ? neg_errno() : 0;
 }
 
-int ipcns_make(struct restore_ctx *ctx _unused_, uint32_t id _unused_, int *ret_fd)
+int ipcns_make(struct restore_ctx *ctx _unused_, const struct restore_process *p _unused_, uint32_t id _unused_,
+	       int *ret_fd)
 {
 	_cleanup_helper_ struct ns_helper h = NS_HELPER_INIT;
 	int r = ns_helper_start(&h, unshare_ipc, NULL);

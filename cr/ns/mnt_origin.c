@@ -54,14 +54,14 @@ static int find_on_host(struct dump_ctx *ctx, const struct ns_dump *ns, struct d
 }
 
 /*
- * Control groups as the tree's own cgroup namespace shows them: by a path on the host they would be
+ * Control groups as a cgroup namespace of the tree's shows them: by a path on the host they would be
  * bound to one group, but the tree may come back in another, and CRIU takes no such binds.
  */
 static int find_own_groups(struct dump_ctx *ctx, struct dump_mntns *mnt, struct dump_mount *d)
 {
 	const char *rest;
 
-	if (strcmp(d->m->fstype, "cgroup2") || !ns_dump_own_id(ctx, NS_CGROUP))
+	if (strcmp(d->m->fstype, "cgroup2") || !ns_dump_id(ctx, mnt->p, NS_CGROUP))
 		return 0;
 	if (!mnt->cgroup_root) {
 		struct cg_set roots;

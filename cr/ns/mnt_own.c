@@ -71,12 +71,11 @@ static int open_inside(void *arg)
 	return pidns_call_inside(o->ctx, o->pid_ns, open_filesystem, (void *)o->fstype);
 }
 
-static int make_superblock(struct restore_ctx *ctx, const MntEntry *e, const char *fstype,
-			   int *ret_fd)
+static int make_superblock(struct builder *b, const MntEntry *e, const char *fstype, int *ret_fd)
 {
-	const struct ns_restore *ns = ctx->ns_state;
-	uint32_t cgroup_ns = ns_own_id(ctx->inventory, ctx->procs[0].ids, NS_CGROUP);
-	struct opening o = { ctx, fstype, e->pid_ns_id, ns_restore_fd(ns, NS_CGROUP, cgroup_ns) };
+	struct restore_ctx *ctx = b->ctx;
+	uint32_t cgroup_ns = ns_own_id(ctx->inventory, b->mnt->p->ids, NS_CGROUP);
+	struct opening o = { ctx, fstype, e->pid_ns_id, ns_restore_fd(ctx->ns_state, NS_CGROUP, cgroup_ns) };
 	/* The builder itself shall not change its groups. */
 	_cleanup_close_ int fs = o.cgroup_ns < 0 ? open_inside(&o) : child_call(open_inside, &o);
 	int fd, r;
@@ -135,7 +134,7 @@ static int make_readonly(int mount_fd, const char *mountpoint)
 static int make_filesystem(struct builder *b, const struct rest_mount *m, int *ret_fd)
 {
 	_cleanup_close_ int fd = -EBADF;
-	int r = make_superblock(b->ctx, m->e, m->fstype, &fd);
+	int r = make_superblock(b, m->e, m->fstype, &fd);
 
 	if (r < 0)
 		return r;

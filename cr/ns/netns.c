@@ -135,7 +135,7 @@ static int given(struct restore_ctx *ctx, const char *label, int *ret_fd)
 	return r < 0 ? log_err(r, "the network namespace was external: give --inherit-fd fd[N]:%s", label) : 0;
 }
 
-int netns_make(struct restore_ctx *ctx, uint32_t id, int *ret_fd)
+int netns_make(struct restore_ctx *ctx, const struct restore_process *p _unused_, uint32_t id, int *ret_fd)
 {
 	_cleanup_helper_ struct ns_helper h = NS_HELPER_INIT;
 	NetnsEntry *e;

@@ -2,8 +2,8 @@
  * Namespaces of a tree: found, saved, rebuilt, entered.
  *
  * Saved: user (child of the initial one), uts, ipc, net, pid, cgroup and mount namespaces owned by the
- * initial user namespace, as systemd makes them for a sandboxed unit; the clocks. Mount, uts and pid namespaces may
- * differ from process to process, the others are the root's. Anything else is an obstacle.
+ * initial user namespace, as systemd makes them for a sandboxed unit; the clocks. Mount, pid, uts and cgroup namespaces
+ * may differ from process to process, the others are the root's. Anything else is an obstacle.
  */
 #ifndef CR_NS_NS_H
 #define CR_NS_NS_H

@@ -21,12 +21,17 @@ int ns_dump_collect(struct dump_ctx *ctx)
 	return r < 0 ? r : ret;
 }
 
-uint32_t ns_dump_own_id(const struct dump_ctx *ctx, enum ns_type type)
+uint32_t ns_dump_id(const struct dump_ctx *ctx, const struct dump_process *p, enum ns_type type)
 {
 	InventoryEntry inv = INVENTORY_ENTRY__INIT;
 
 	inv.root_ids = ctx->root_ids;
-	return ns_own_id(&inv, ctx->procs[0]->ids, type);
+	return ns_own_id(&inv, p->ids, type);
+}
+
+uint32_t ns_dump_own_id(const struct dump_ctx *ctx, enum ns_type type)
+{
+	return ns_dump_id(ctx, ctx->procs[0], type);
 }
 
 /* All of one type that processes are in; by a member of each. */

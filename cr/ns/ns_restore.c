@@ -23,7 +23,7 @@ static int find_mntns(struct restore_ctx *ctx, struct ns_restore *ns)
 		mnt = ARENA_PUSH(&ctx->arena, ns->mntns, ns->n_mntns);
 		if (!mnt)
 			return log_err(-ENOMEM, "cannot restore mount namespaces");
-		*mnt = (struct rest_mntns){ .id = id, .fd = -EBADF };
+		*mnt = (struct rest_mntns){ .id = id, .p = &ctx->procs[i], .fd = -EBADF };
 	}
 	return 0;
 }

@@ -7,7 +7,7 @@
 
 bool ns_may_differ(enum ns_type type)
 {
-	return type == NS_MNT || type == NS_PID || type == NS_UTS;
+	return type == NS_MNT || type == NS_PID || type == NS_UTS || type == NS_CGROUP;
 }
 
 int ns_restore_check_ids(struct restore_ctx *ctx)
@@ -45,7 +45,7 @@ int ns_restore_make_all(struct restore_ctx *ctx, enum ns_type type, ns_make_fn m
 
 		if (!id || ns_restore_fd(ns, type, id) >= 0)
 			continue;
-		r = make(ctx, id, &fd);
+		r = make(ctx, &ctx->procs[i], id, &fd);
 		if (r >= 0)
 			r = map_put(&ns->made, ns_key(type, id), (void *)((uintptr_t)fd + 1));
 		if (r < 0) {

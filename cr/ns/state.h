@@ -79,6 +79,7 @@ struct rest_mount {
 
 struct rest_mntns {
 	uint32_t id;
+	const struct restore_process *p;	/* the first that is in it */
 	struct rest_mount *mounts;	/* parents first; of siblings the longer paths first */
 	size_t n;
 	bool has_late;			/* what is shared becomes so with them */
@@ -113,8 +114,8 @@ uint32_t ns_own_id(const InventoryEntry *inv, const TaskKobjIdsEntry *ids, enum 
 bool ns_may_differ(enum ns_type type);
 /* They are in no others; nothing is made yet. -EOPNOTSUPP, logged. */
 int ns_restore_check_ids(struct restore_ctx *ctx) _must_check_;
-/* Makes namespace id of the images; logs. The descriptor is the caller's. */
-typedef int (*ns_make_fn)(struct restore_ctx *ctx, uint32_t id, int *ret_fd);
+/* Makes namespace id of the images, which p is in; logs. The descriptor is the caller's. */
+typedef int (*ns_make_fn)(struct restore_ctx *ctx, const struct restore_process *p, uint32_t id, int *ret_fd);
 /* All of one type that processes are in, each once. */
 int ns_restore_make_all(struct restore_ctx *ctx, enum ns_type type, ns_make_fn make) _must_check_;
 /* One that was made; borrowed. -EBADF: there is none; ns may be NULL, and id 0, the host's. */
@@ -135,7 +136,8 @@ int pidns_dump_process(struct dump_ctx *ctx, struct dump_process *p) _must_check
 int pidns_call_inside(struct restore_ctx *ctx, uint32_t id, int (*fn)(void *arg), void *arg) _must_check_;
 void pidns_restore_done(struct ns_restore *ns);
 
-/* The tree's id of a namespace; 0 when it is the dumper's. */
+/* The id of the namespace that p is in; 0 when it is the dumper's. Of the root: ns_dump_own_id(). */
+uint32_t ns_dump_id(const struct dump_ctx *ctx, const struct dump_process *p, enum ns_type type);
 uint32_t ns_dump_own_id(const struct dump_ctx *ctx, enum ns_type type);
 
 /* visit.c. ns_fd < 0: nothing happens. The type is NS_IPC, NS_NET or NS_PID. */
@@ -177,14 +179,14 @@ int userns_map_parse(struct arena *a, const char *text, UidGidExtent ***ret, siz
 
 /* utsns.c, ipcns.c, netns.c, cgroupns.c, timens.c */
 int utsns_dump(struct dump_ctx *ctx, struct dump_process *p, uint32_t id) _must_check_;
-int utsns_make(struct restore_ctx *ctx, uint32_t id, int *ret_fd) _must_check_;
-int ipcns_make(struct restore_ctx *ctx, uint32_t id, int *ret_fd) _must_check_;
+int utsns_make(struct restore_ctx *ctx, const struct restore_process *p, uint32_t id, int *ret_fd) _must_check_;
+int ipcns_make(struct restore_ctx *ctx, const struct restore_process *p, uint32_t id, int *ret_fd) _must_check_;
 /* From inside. */
 int ipcns_restore(struct restore_ctx *ctx, uint32_t id) _must_check_;
 int netns_dump(struct dump_ctx *ctx, uint32_t id) _must_check_;
 const char *netns_label(const struct dump_ctx *ctx);
-int netns_make(struct restore_ctx *ctx, uint32_t id, int *ret_fd) _must_check_;
-int cgroupns_make(struct restore_ctx *ctx, uint32_t id, int *ret_fd) _must_check_;
+int netns_make(struct restore_ctx *ctx, const struct restore_process *p, uint32_t id, int *ret_fd) _must_check_;
+int cgroupns_make(struct restore_ctx *ctx, const struct restore_process *p, uint32_t id, int *ret_fd) _must_check_;
 /* From inside. */
 int netns_restore(struct restore_ctx *ctx, uint32_t id) _must_check_;
 int timens_dump(struct dump_ctx *ctx, struct dump_process *root, uint32_t id) _must_check_;

@@ -61,7 +61,7 @@ static int make_uts(void *arg, struct ns_reply *reply _unused_)
 	return 0;
 }
 
-int utsns_make(struct restore_ctx *ctx, uint32_t id, int *ret_fd)
+int utsns_make(struct restore_ctx *ctx, const struct restore_process *p _unused_, uint32_t id, int *ret_fd)
 {
 	_cleanup_helper_ struct ns_helper h = NS_HELPER_INIT;
 	UtsnsEntry *e;

@@ -312,8 +312,9 @@ TEST("a child in another namespace than the root is refused, but of the types th
 {
 	for (enum ns_type t = 0; t < NS_TYPES; t++) {
 		ASSERT_OK(try_child(t, 5));
-		/* Of the others there is no image; of a PID namespace nobody needs one. */
-		ASSERT_EQ(try_child(t, 6), t == NS_PID ? 0 : ns_may_differ(t) ? -ENOENT : -EOPNOTSUPP);
+		/* Of the others there is no image, of groups no set; of a PID namespace nobody needs one. */
+		ASSERT_EQ(try_child(t, 6), t == NS_PID ? 0 : !ns_may_differ(t) ? -EOPNOTSUPP :
+			  t == NS_CGROUP ? -EINVAL : -ENOENT);
 	}
 }
 
