@@ -35,8 +35,7 @@ static int check_entry(const UnixSkEntry *e)
 	if (e->name.len > sizeof(((struct sockaddr_un *)0)->sun_path))
 		return log_fail(-EBADMSG, "unix socket %u with a name of %zu bytes", e->ino,
 				e->name.len);
-	if (e->name.len && e->name.data[0] && memchr(e->name.data, 0, e->name.len) &&
-	    e->name.data[e->name.len - 1])
+	if (e->name.len && e->name.data[0] && strnlen((const char *)e->name.data, e->name.len) + 1 < e->name.len)
 		return log_fail(-EBADMSG, "unix socket %u: NUL in its path", e->ino);
 	if (e->name_dir && e->name_dir[0] != '/')
 		return log_fail(-EBADMSG, "unix socket %u: relative directory", e->ino);

@@ -281,5 +281,6 @@ int ipcns_restore(struct restore_ctx *ctx, uint32_t id)
 
 bool ns_restore_has_ipcns(struct restore_ctx *ctx)
 {
-	return ns_own_id(ctx->inventory, ctx->procs[0].ids, NS_IPC) != 0;
+	/* Before that the images are not read. */
+	return ctx->ns_state && ns_own_id(ctx->inventory, ctx->procs[0].ids, NS_IPC);
 }

@@ -72,6 +72,7 @@ TEST("unix socket entries that cannot be are refused")
 	REFUSES(e[0].state = UINT32_MAX);
 	REFUSES(put_name(&e[0], name, sizeof(name)));
 	REFUSES(put_name(&e[0], "/run\0x", 6));
+	REFUSES(put_name(&e[0], "/run\0x", 7));	/* with the one that ends it */
 	REFUSES(e[0].name_dir = (char *)"run");
 	REFUSES(e[0].path_now = (char *)"../x");
 	REFUSES((e[0].has_shutdown = true, e[0].shutdown = (SkShutdown)4));
