@@ -3,7 +3,8 @@
  *
  *   dump     inode → the namespace's id in the images; it must be one that a task of the tree
  *            or the dumper is in
- *   restore  /proc/PID/ns/NAME of a restored task that is in it, or our own for the host's
+ *   restore  one of those that were made for the tree, which its tasks enter later; of those that they are
+ *            born into /proc/PID/ns/NAME; our own for the host's
  */
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -11,6 +12,7 @@
 #include <string.h>
 
 #include "kind/kinds.h"
+#include "ns/ns.h"
 
 #ifndef CLONE_NEWTIME
 #define CLONE_NEWTIME 0x00000080
@@ -102,11 +104,14 @@ static int nsfile_restore(struct restore_ctx *ctx, struct restore_file *f, int *
 	const NsFileEntry *e = f->fe->nsf;
 	const struct ns_name *n = ns_by_cflag(e->ns_cflag);
 	char path[64] = "";
-	int fd;
+	int fd, r;
 
 	if (!n || !e->ns_id)
 		return log_fail(-EBADMSG, "namespace %u of kind %x is unknown", e->ns_id,
 				e->ns_cflag);
+	r = ns_restore_open(ctx, n->cflag, e->ns_id, (int)(e->flags & O_NONBLOCK), ret_fd);
+	if (r != -ENOENT)
+		return r < 0 ? log_err(r, "cannot open %s namespace %u", n->name, e->ns_id) : 0;
 	if (ns_id_of(ctx->inventory->root_ids, n) == e->ns_id)
 		snprintf(path, sizeof(path), "/proc/self/ns/%s", n->name);
 	for (size_t i = 0; !path[0] && i < ctx->n_procs; i++)

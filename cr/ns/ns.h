@@ -140,6 +140,11 @@ int ns_restore_visit_socket(struct restore_ctx *ctx, const FileEntry *fe, struct
 	_must_check_;
 /* A seed, which still has the engine's descriptors, into the tree's time namespace, if there is one. */
 void ns_restore_enter_time_call(struct restore_ctx *ctx, struct batch *b);
+/*
+ * A namespace by its CLONE_NEW* and its id in the images, opened; silent. Tasks enter most of theirs only when all
+ * their files are made. -ENOENT: one that they are born into, or that nobody is in.
+ */
+int ns_restore_open(struct restore_ctx *ctx, uint32_t cflag, uint32_t id, int flags, int *ret_fd) _must_check_;
 /* Its objects go with it. */
 bool ns_restore_has_ipcns(struct restore_ctx *ctx);
 

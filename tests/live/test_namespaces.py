@@ -348,3 +348,50 @@ def test_ipsec_of_a_network_namespace_is_refused_by_name(run):
     assert not done.returncode, done.stderr
     code, said = cr_check(p.pid)
     assert code == 1 and "1 IPsec policies" in said
+
+
+def test_open_namespaces_are_the_same_ones_again(run, tmp_path):
+    """The host's and the process's own, which it enters only when its files are there; one of a child."""
+    types = ["uts", "cgroup", "mnt", "ipc", "net", "user"]
+    p, said = run(f"""
+names = {types}
+kept = [os.open(f"/proc/self/ns/{{n}}", os.O_RDONLY | os.O_NONBLOCK) for n in names]
+unshare(NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWNET)
+libc.mount(None, b"/", None, 0x4000 | 0x80000, None)
+r, w = os.pipe()
+child = os.fork()
+if not child:
+    unshare(NEWUTS | NEWNS)
+    libc.mount(None, b"/", None, 0x4000 | 0x80000, None)
+    os.write(w, b"x")
+    os.close(w)
+    time.sleep(1e6)
+os.close(w)
+os.read(r, 1)
+kept += [os.open(f"/proc/self/ns/{{n}}", os.O_RDONLY) for n in names[:-1]]
+kept += [os.open(f"/proc/{{child}}/ns/{{n}}", os.O_RDONLY) for n in ("uts", "mnt")]
+ready(child, *kept)
+""")
+    child, *kept = map(int, said)
+    p.stdout.close()
+    whose = ["self"] * len(types) + [p.pid] * (len(types) - 1) + [child] * 2
+    files = [f"/proc/{who}/ns/{n}" for who, n in zip(whose, types + types[:-1] + ["uts", "mnt"])]
+
+    def opened():
+        return [os.stat(f"/proc/{p.pid}/fd/{fd}").st_ino for fd in kept]
+    try:
+        assert opened() == [os.stat(name).st_ino for name in files]
+        done = cr("dump", tmp_path, "-t", str(p.pid))
+        assert done.returncode == 0, done.log
+        p.wait()
+        done = cr("restore", tmp_path, "-d")
+        assert done.returncode == 0, done.log
+        assert opened() == [os.stat(name).st_ino for name in files]
+        assert len(set(opened())) == len(kept)
+        flags = [int(open(f"/proc/{p.pid}/fdinfo/{fd}", encoding="ascii").read().split()[3], 8) for fd in kept]
+        assert [bool(f & os.O_NONBLOCK) for f in flags] == [who == "self" for who in whose]
+    finally:
+        for pid in child, p.pid:
+            os.kill(pid, signal.SIGKILL)
+            wait_for(lambda pid=pid: proc_state(pid) in (None, "Z"), 10, "it does not end")
+        reap_orphans()
