@@ -45,7 +45,7 @@ static int segment_new(struct dump_ctx *ctx, int id, struct segment **ret)
 		return -ENOMEM;
 	*s = (struct segment){ .next = ctx->ipc_segments, .id = id, .page_bytes = PAGE_BYTES };
 	if (shmctl(id, IPC_STAT, &s->ds) < 0)
-		return log_err(neg_errno(), "System V segment %d", id);
+		return neg_errno();
 	ctx->ipc_segments = *ret = s;
 	return 0;
 }
@@ -59,8 +59,13 @@ static int segment_add(struct dump_ctx *ctx, struct dump_process *p, const struc
 		return log_fail(-EBADMSG, "process %d: segment id %lu", p->pid, v->ino);
 	if (!s) {
 		r = segment_new(ctx, (int)v->ino, &s);
+		/* What is attached stays so when a process leaves its namespace. */
+		if (r == -EINVAL || r == -EIDRM)
+			return log_obstacle(IPC_REMEDY,
+					    "process %d (%s) has attached System V segment %lu of another IPC namespace than its own",
+					    p->pid, p->comm, v->ino);
 		if (r < 0)
-			return r;
+			return log_err(r, "System V segment %lu", v->ino);
 		s->p = p;
 		s->v = v;
 		if (v->flags & MAP_HUGETLB && v->page_bytes)
@@ -153,8 +158,9 @@ static int loose_segment_add(struct dump_ctx *ctx, int id)
 	struct statfs fs;
 	int r = segment_new(ctx, id, &s);
 
-	if (r >= 0)
-		r = segment_open(s, &fd);
+	if (r < 0)
+		return log_err(r, "System V segment %d", id);
+	r = segment_open(s, &fd);
 	if (r < 0)
 		return r;
 	if (fstatfs(fd, &fs) < 0)

@@ -72,6 +72,20 @@ def test_a_failed_restore_leaves_queues_of_the_host_with_the_same_name_alone(run
         libc.mq_unlink(b"/loose")
 
 
+def test_a_segment_of_the_namespace_that_it_has_left_is_refused_by_name(run):
+    p, said = run("""
+segment = libc.shmget(0, 4096, 0o600)
+libc.shmat.restype = ctypes.c_void_p
+assert libc.shmat(segment, None, 0) != ctypes.c_void_p(-1).value
+libc.shmctl(segment, 0, None)       # IPC_RMID
+unshare(NEWIPC)
+ready(segment)
+""")
+    code, text = cr_check(p.pid)
+    assert code == 1
+    assert f"has attached System V segment {said[0]} of another IPC namespace than its own" in text, text
+
+
 @pytest.mark.parametrize("name", ["ipc", "net"])
 def test_a_namespace_that_others_are_in_is_refused(run, name):
     flag = {"ipc": "NEWIPC", "net": "NEWNET"}[name]
